@@ -1,0 +1,19 @@
+"""What the names in a program stand for: the weights and modules of the live model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Named weights (shared tensors have one name) and named modules of the model a program was made from.
+
+    `classes` holds the Python classes of the records and exceptions a program makes, by `module:qualname`.
+    """
+
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    modules: dict[str, torch.nn.Module] = field(default_factory=dict)
+    classes: dict[str, type] = field(default_factory=dict)

@@ -1,0 +1,106 @@
+"""The host functions: what Python itself does between two dispatches, one table for the executor and the generator.
+
+Each entry has the callable that the reference executor and constant folding run, and the text that the host generator
+prints. Both mean exactly the same Python.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HostFunction:
+    """One host function.
+
+    `text` is a format string over the printed operands, `precedence` that of its outermost Python operator (larger
+    binds tighter; 100: an atom or a call). `may_raise`: it can raise for operands of the right types, so it is never
+    removed, moved before a decision or executed twice.
+    """
+
+    name: str
+    call: Callable[..., object]
+    text: str
+    precedence: int = 100
+    may_raise: bool = False
+
+
+def _size(tensor: object, dim: int) -> int:
+    return int(tensor.shape[dim])  # type: ignore[attr-defined]
+
+
+def _item(tensor: object) -> object:
+    return tensor.item()  # type: ignore[attr-defined]
+
+
+def _tunable(name: str) -> object:
+    raise LookupError(f"the value of tunable {name!r} is the executor's to give")
+
+
+_BINARY: tuple[tuple[str, str, int, Callable[..., object], bool], ...] = (
+    ("add", "+", 60, operator.add, False),
+    ("sub", "-", 60, operator.sub, False),
+    ("mul", "*", 70, operator.mul, False),
+    ("truediv", "/", 70, operator.truediv, True),
+    ("floordiv", "//", 70, operator.floordiv, True),
+    ("mod", "%", 70, operator.mod, True),
+    ("pow", "**", 80, operator.pow, True),
+    ("lshift", "<<", 50, operator.lshift, True),
+    ("rshift", ">>", 50, operator.rshift, True),
+    ("and_", "&", 40, operator.and_, False),
+    ("xor", "^", 35, operator.xor, False),
+    ("or_", "|", 30, operator.or_, False),
+    ("eq", "==", 20, operator.eq, False),
+    ("ne", "!=", 20, operator.ne, False),
+    ("lt", "<", 20, operator.lt, False),
+    ("le", "<=", 20, operator.le, False),
+    ("gt", ">", 20, operator.gt, False),
+    ("ge", ">=", 20, operator.ge, False),
+)
+
+_CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
+    ("int", "int({0})", int, True),
+    ("float", "float({0})", float, True),
+    ("bool", "bool({0})", bool, False),
+    ("abs", "abs({0})", abs, False),
+    ("round", "round({0})", round, True),
+    ("round_to", "round({0}, {1})", round, True),
+    ("min", "min({0}, {1})", min, False),
+    ("max", "max({0}, {1})", max, False),
+    ("format", "format({0}, {1})", format, True),
+    ("str", "str({0})", str, False),
+    ("repr", "repr({0})", repr, False),
+    ("item", "{0}.item()", _item, False),
+    ("size", "{0}.shape[{1}]", _size, False),
+    ("list_append", "[*{0}, {1}]", lambda xs, x: [*xs, x], False),
+    ("list_get", "{0}[{1}]", operator.getitem, True),
+    ("list_len", "len({0})", len, False),
+)
+
+_MATH = (
+    "acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees dist erf erfc exp exp2 expm1 fabs floor fmod gamma"
+    " hypot isfinite isinf isnan isclose ldexp lgamma log log10 log1p log2 nextafter pow radians remainder sin sinh sqrt"
+    " tan tanh trunc"
+).split()
+
+
+def _table() -> dict[str, HostFunction]:
+    rows = [HostFunction(n, f, f"{{0}} {sign} {{1}}", p, r) for n, sign, p, f, r in _BINARY]
+    rows += [HostFunction(n, f, text, 100, r) for n, text, f, r in _CALLS]
+    rows += [
+        HostFunction(f"math.{n}", getattr(math, n), "", 100, True) for n in _MATH
+    ]  # text: a call with as many operands as given
+    rows += [
+        HostFunction("neg", operator.neg, "-{0}", 75),
+        HostFunction("pos", operator.pos, "+{0}", 75),
+        HostFunction("invert", operator.invert, "~{0}", 75),
+        HostFunction("not_", operator.not_, "not {0}", 15),
+        HostFunction("tunable", _tunable, "self.{0}"),
+    ]
+    return {row.name: row for row in rows}
+
+
+HOST_FUNCTIONS: dict[str, HostFunction] = _table()

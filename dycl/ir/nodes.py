@@ -1,0 +1,411 @@
+"""The HCFG: a heterogeneous control-flow graph of tensor operations, host operations and host decisions.
+
+Pure data: nothing here imports torch. Weights and modules are named; `dycl.ir.environment` binds the names to objects.
+Values are in SSA form with block arguments: every `ValueId` is defined once, by a block parameter or an operation, and
+its definition dominates its uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType, assert_never
+
+from dycl.diagnostics import UNKNOWN, SourceRange
+
+ValueId = NewType("ValueId", int)
+BlockId = NewType("BlockId", int)
+SubgraphId = NewType("SubgraphId", int)
+
+
+# ---------------------------------------------------------------- types
+
+
+class ScalarKind(Enum):
+    """The Python type of a host scalar."""
+
+    INT = "int"
+    FLOAT = "float"
+    BOOL = "bool"
+    STR = "str"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """A tensor on the target's device; a dimension is an int, or a name where its size is known at run time only."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarType:
+    """A Python number (or text) in the host, with Python's own semantics."""
+
+    kind: ScalarKind
+
+
+@dataclass(frozen=True, slots=True)
+class ListType:
+    """A Python list in the host whose length is known at run time only. It is a value: appending makes a new one."""
+
+    element: TensorType | ScalarType
+
+
+ValueType = TensorType | ScalarType | ListType
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The definition of a value: its type and the source variable that first held it (may be empty)."""
+
+    id: ValueId
+    type: ValueType
+    name: str = ""
+
+
+# ---------------------------------------------------------------- operands
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A use of a value."""
+
+    id: ValueId
+
+
+@dataclass(frozen=True, slots=True)
+class Lit:
+    """A Python literal: None, bool, int, float, str or Ellipsis."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class TorchLit:
+    """A torch constant as it is written: `torch.float32`, `torch.device('cpu')`, `torch.contiguous_format`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter, buffer or constant tensor of the model, by its name in the environment."""
+
+    name: str
+
+
+class SeqKind(Enum):
+    """Which Python sequence a `Seq` is."""
+
+    TUPLE = "tuple"
+    LIST = "list"
+    SIZE = "size"
+    SET = "set"
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    """A sequence of static length."""
+
+    kind: SeqKind
+    items: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOf:
+    """A Python slice."""
+
+    start: Operand
+    stop: Operand
+    step: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A dict with literal keys, in insertion order."""
+
+    items: tuple[tuple[Lit, Operand], ...]
+
+
+class RecordKind(Enum):
+    """How an object with fields is made."""
+
+    DATACLASS = "dataclass"
+    NAMEDTUPLE = "namedtuple"
+    MAPPING = "mapping"  # a dict subclass whose items are its fields (transformers' ModelOutput)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An object of a named class (`module:qualname`) with named fields."""
+
+    kind: RecordKind
+    class_name: str
+    fields: tuple[tuple[str, Operand], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InputLeaf:
+    """In a signature only: the index-th run-time input."""
+
+    index: int
+    type: ValueType
+
+
+Operand = Ref | Lit | TorchLit | Weight | Seq | SliceOf | Mapping | Record | InputLeaf
+
+
+# ---------------------------------------------------------------- operations
+
+
+@dataclass(frozen=True, slots=True)
+class CallModule:
+    """Call a submodule of the model, by its name in the environment (its path, as `get_submodule` takes it)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFunction:
+    """Call a function of torch by its dotted name: `torch.relu`, `torch.Tensor.add_`, `torch.nn.functional.softmax`."""
+
+    name: str
+
+
+Target = CallModule | CallFunction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorOp:
+    """One call of torch without a decision inside.
+
+    `results` are the tensor leaves of what the call returns, in the order of `torch.utils._pytree`. A call may write
+    into its arguments; `mutates` then pairs each earlier value whose memory changed (aliases included) with the name
+    its new content has from here on. The old name must not be used after this operation.
+    """
+
+    target: Target
+    args: tuple[Operand, ...]
+    kwargs: tuple[tuple[str, Operand], ...] = ()
+    results: tuple[Value, ...]
+    mutates: tuple[tuple[ValueId, Value], ...] = ()
+    loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOp:
+    """One operation of Python on host values; `function` names an entry of `dycl.ir.hostops.HOST_FUNCTIONS`."""
+
+    function: str
+    args: tuple[Operand, ...]
+    result: Value
+    loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """Run a compiled subgraph. Made by the partition pass; no `TensorOp` is left in a block after it."""
+
+    subgraph: SubgraphId
+    args: tuple[Operand, ...]  # Ref, Lit or Weight
+    results: tuple[Value, ...]
+    loc: SourceRange = UNKNOWN
+
+
+Op = TensorOp | HostOp | Dispatch
+
+
+# ---------------------------------------------------------------- control flow
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A way into a block: one argument (Ref, Lit, Weight or Seq of these) for each of its parameters."""
+
+    target: BlockId
+    args: tuple[Operand, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jump:
+    """Leave the block by its only edge."""
+
+    edge: Edge
+    loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """Leave the block by one of two edges. The condition is always a host bool, never a tensor."""
+
+    cond: ValueId
+    if_true: Edge
+    if_false: Edge
+    loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """Leave the program with a value.
+
+    The next call starts at `entries[resume]`, its state parameters bound to `state`.
+    """
+
+    value: Operand
+    resume: int = 0
+    state: tuple[Operand, ...] = ()
+    loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raise:
+    """Leave the program with an exception of class `class_name` (`module:qualname`); the state as for `Return`."""
+
+    class_name: str
+    args: tuple[Operand, ...]
+    resume: int = 0
+    state: tuple[Operand, ...] = ()
+    loc: SourceRange = UNKNOWN
+
+
+Terminator = Jump | Branch | Return | Raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Straight-line work and one terminator."""
+
+    id: BlockId
+    params: tuple[Value, ...] = ()
+    ops: tuple[Op, ...] = ()
+    end: Terminator
+    loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subgraph:
+    """Branch-free tensor work that is compiled as one.
+
+    `params` are its inputs (tensors and host scalars), `results` the values it hands out. Subgraphs of equal
+    `structure` differ in their weights alone; the structure is exported once. -1: not yet deduplicated.
+    """
+
+    id: SubgraphId
+    name: str
+    params: tuple[Value, ...]
+    ops: tuple[TensorOp, ...]
+    results: tuple[ValueId, ...]
+    structure: int = -1
+    loc: SourceRange = UNKNOWN
+
+
+# ---------------------------------------------------------------- programs
+
+
+class ParamKind(Enum):
+    """How an argument of the entry method may be given."""
+
+    POSITIONAL_ONLY = "positional only"
+    POSITIONAL_OR_KEYWORD = "positional or keyword"
+    KEYWORD_ONLY = "keyword only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """A parameter of the entry method.
+
+    `spec` says what the call must pass: `InputLeaf`s where a run-time value stands, literals where the value is a
+    constant of the artifact and guarded at the call. `optional`: the call may leave it out, which means `spec`.
+    """
+
+    name: str
+    kind: ParamKind
+    spec: Operand
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StateSlot:
+    """An attribute that the model writes: its path from the model and what it holds, in terms of the entry's parameters."""
+
+    name: str
+    template: Operand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Where a call starts. The block's parameters are the run-time inputs in order, then `state_params` state values."""
+
+    block: BlockId
+    slots: tuple[StateSlot, ...] = ()
+    state_params: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tunable:
+    """An attribute of the model that may be set on the host at run time; the host function `tunable` reads it."""
+
+    name: str
+    kind: ScalarKind
+    default: object
+    loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A source file the program was made from."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A whole compiled method: the first call starts at `entries[0]` with `initial` as its state parameters."""
+
+    name: str
+    method: str = "forward"
+    signature: tuple[Param, ...] = ()
+    entries: tuple[Entry, ...]
+    initial: tuple[Operand, ...] = ()
+    blocks: tuple[Block, ...]
+    subgraphs: tuple[Subgraph, ...] = ()
+    tunables: tuple[Tunable, ...] = ()
+    sources: tuple[SourceFile, ...] = ()
+
+    def block(self, block_id: BlockId) -> Block:
+        """The block of that id. Blocks are stored so that `blocks[i].id == i`."""
+        return self.blocks[block_id]
+
+
+def edges(end: Terminator) -> tuple[Edge, ...]:
+    """The edges that may be taken next, in source order."""
+    match end:
+        case Jump(edge=edge):
+            return (edge,)
+        case Branch(if_true=yes, if_false=no):
+            return (yes, no)
+        case Return() | Raise():
+            return ()
+        case _:
+            assert_never(end)
+
+
+def refs(operand: Operand) -> tuple[ValueId, ...]:
+    """The values an operand uses, in order."""
+    match operand:
+        case Ref(id=value):
+            return (value,)
+        case Seq(items=items):
+            return tuple(v for item in items for v in refs(item))
+        case SliceOf(start=start, stop=stop, step=step):
+            return refs(start) + refs(stop) + refs(step)
+        case Mapping(items=pairs):
+            return tuple(v for _, item in pairs for v in refs(item))
+        case Record(fields=fields):
+            return tuple(v for _, item in fields for v in refs(item))
+        case Lit() | TorchLit() | Weight() | InputLeaf():
+            return ()
+        case _:
+            assert_never(operand)
