@@ -1,0 +1,283 @@
+"""The abstract machine's own values: what a register may hold beside ordinary Python objects and fake tensors.
+
+A `Scalar` is a Python number that is known at run time only. It behaves like a number towards native code: arithmetic
+on it is recorded as a host operation, and its truth is a question that the facts of the path answer or that forks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import types
+from typing import TYPE_CHECKING, Any
+
+import sympy
+
+from dycl.ir.nodes import ListType, ScalarKind, TensorType, ValueId
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+    from dycl.passes.specialize.state import Frame
+
+# Where an abstraction came from: a static value at this position of a join was generalised (`hints.Position`).
+Origin = frozenset[Any]
+NOWHERE: Origin = frozenset()
+
+KIND_TYPES: dict[ScalarKind, type] = {
+    ScalarKind.INT: int,
+    ScalarKind.FLOAT: float,
+    ScalarKind.BOOL: bool,
+    ScalarKind.STR: str,
+}
+
+
+class Active:
+    """The machine at work: native code that meets a `Scalar` reaches it here."""
+
+    machine: Machine | None = None
+
+    @classmethod
+    def get(cls) -> Machine:
+        assert cls.machine is not None, "a run-time scalar outlived its machine"
+        return cls.machine
+
+
+class Scalar:
+    """A run-time number of the host: `vid` names it in the program, `expr` relates integers and comparisons to symbols."""
+
+    __slots__ = ("expr", "kind", "origin", "vid")
+
+    def __init__(self, kind: ScalarKind, vid: ValueId, expr: sympy.Basic | None = None, origin: Origin = NOWHERE) -> None:
+        self.kind = kind
+        self.vid = vid
+        self.expr = expr
+        self.origin = origin
+
+    def __repr__(self) -> str:
+        return f"<run-time {self.kind.value} %{self.vid}>"
+
+    def __str__(self) -> str:
+        return Text.of(TextPart(self, "", ""))
+
+    def __format__(self, spec: str) -> str:
+        return Text.of(TextPart(self, "", spec))
+
+    def __bool__(self) -> bool:
+        return Active.get().truth(self)
+
+    def __index__(self) -> int:
+        if self.kind is ScalarKind.FLOAT:
+            raise TypeError("'float' object cannot be interpreted as an integer")
+        return int(Active.get().concrete(self))
+
+    def __int__(self) -> int:
+        return int(Active.get().concrete(self))
+
+    def __float__(self) -> float:
+        return float(Active.get().concrete(self))
+
+    def __hash__(self) -> int:
+        return hash(Active.get().concrete(self))
+
+    def item(self) -> Scalar:
+        """Itself: what a numpy scalar or 0-d array would answer."""
+        return self
+
+    def is_integer(self) -> Any:
+        """Whether the number is whole, as `float.is_integer`."""
+        return Active.get().host("eq", Active.get().host("math.floor", self), self)
+
+
+def _binary(name: str) -> tuple[Any, Any]:
+    def forward(self: Scalar, other: object) -> Any:
+        if not isinstance(other, (Scalar, int, float)):
+            return NotImplemented
+        return Active.get().host(name, self, other)
+
+    def backward(self: Scalar, other: object) -> Any:
+        if not isinstance(other, (Scalar, int, float)):
+            return NotImplemented
+        return Active.get().host(name, other, self)
+
+    return forward, backward
+
+
+def _unary(name: str) -> Any:
+    return lambda self: Active.get().host(name, self)
+
+
+for _method, _name in (
+    ("add", "add"),
+    ("sub", "sub"),
+    ("mul", "mul"),
+    ("truediv", "truediv"),
+    ("floordiv", "floordiv"),
+    ("mod", "mod"),
+    ("pow", "pow"),
+    ("lshift", "lshift"),
+    ("rshift", "rshift"),
+    ("and", "and_"),
+    ("or", "or_"),
+    ("xor", "xor"),
+):
+    _forward, _backward = _binary(_name)
+    setattr(Scalar, f"__{_method}__", _forward)
+    setattr(Scalar, f"__r{_method}__", _backward)
+for _method in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(Scalar, f"__{_method}__", _binary(_method)[0])
+for _method, _name in (
+    ("neg", "neg"),
+    ("pos", "pos"),
+    ("invert", "invert"),
+    ("abs", "abs"),
+    ("floor", "math.floor"),
+    ("ceil", "math.ceil"),
+    ("trunc", "math.trunc"),
+):
+    setattr(Scalar, f"__{_method}__", _unary(_name))
+setattr(
+    Scalar,
+    "__round__",
+    lambda self, digits=None: (
+        Active.get().host("round", self) if digits is None else Active.get().host("round_to", self, digits)
+    ),
+)
+
+
+class TextPart:
+    """One run-time field of a text: a scalar, its conversion (`s`, `r`, `a` or none) and its format."""
+
+    __slots__ = ("conversion", "spec", "value")
+
+    def __init__(self, value: Scalar, conversion: str, spec: str) -> None:
+        self.value = value
+        self.conversion = conversion
+        self.spec = spec
+
+
+class Text(str):
+    """Text with run-time numbers in it. Only who reads its characters makes them concrete."""
+
+    parts: tuple[str | TextPart, ...] = ()
+
+    @classmethod
+    def of(cls, *parts: str | TextPart) -> Text:
+        """The concatenation of the parts, flattened."""
+        flat = tuple(
+            itertools.chain.from_iterable(part.parts if isinstance(part, Text) else (part,) for part in parts)
+        )
+        text = cls("".join(part if isinstance(part, str) else f"<{part.value.kind.value}>" for part in flat))
+        text.parts = flat
+        return text
+
+
+class RuntimeList:
+    """A list whose length is known at run time only. Mutable, with identity, like the list it stands for."""
+
+    __slots__ = ("element", "origin", "vid")
+
+    def __init__(self, element: TensorType | ScalarType_, vid: ValueId, origin: Origin = NOWHERE) -> None:
+        self.element = element
+        self.vid = vid
+        self.origin = origin
+
+    @property
+    def type(self) -> ListType:
+        """The type of the value it currently is."""
+        return ListType(self.element)
+
+
+class RangeIterator:
+    """The machine's iterator over a range: its ints may be run-time scalars."""
+
+    __slots__ = ("current", "step", "stop")
+
+    def __init__(self, current: Any, stop: Any, step: Any) -> None:
+        self.current = current
+        self.stop = stop
+        self.step = step
+
+    def __iter__(self) -> RangeIterator:
+        return self
+
+    def __next__(self) -> Any:
+        inside = self.current < self.stop if self.step > 0 else self.current > self.stop
+        if not inside:
+            raise StopIteration
+        value = self.current
+        self.current = value + self.step
+        return value
+
+
+class SequenceIterator:
+    """The machine's iterator over a list (live, as CPython's) or a tuple (an immutable snapshot of something)."""
+
+    __slots__ = ("index", "items", "watched", "watched_size")
+
+    def __init__(self, items: list[Any] | tuple[Any, ...], watched: Any = None) -> None:
+        self.items = items
+        self.index = 0
+        self.watched = watched  # the dict or set that must not change its size meanwhile
+        self.watched_size = len(watched) if watched is not None else 0
+
+    def __iter__(self) -> SequenceIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if self.watched is not None and len(self.watched) != self.watched_size:
+            raise RuntimeError(f"{type(self.watched).__name__} changed size during iteration")
+        if self.index >= len(self.items):
+            raise StopIteration
+        value = self.items[self.index]
+        self.index += 1
+        return value
+
+
+class RuntimeRange:
+    """`range` of run-time numbers."""
+
+    __slots__ = ("start", "step", "stop")
+
+    def __init__(self, start: Any, stop: Any, step: Any) -> None:
+        self.start = start
+        self.stop = stop
+        self.step = step
+
+
+class Generator:
+    """A generator whose frame belongs to the machine, so that it can be copied when the state forks."""
+
+    __slots__ = ("buffer", "frame", "is_done", "is_started")
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self.is_done = False
+        self.is_started = False
+        self.buffer: list[Any] | None = None
+
+    def __iter__(self) -> Generator:
+        return self
+
+
+class MachineFunction:
+    """The lowered code of a function that the machine made itself, found by the native function that stands for it."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: Any) -> None:
+        self.code = code
+
+
+def empty_cell() -> types.CellType:
+    """A new cell without content."""
+    return types.CellType()
+
+
+class _Unset:
+    """Marks what has no value: an attribute that does not exist."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET = _Unset()
+ScalarType_ = Any
