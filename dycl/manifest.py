@@ -1,0 +1,132 @@
+"""What `manifest.json` of an artifact says, as typed data, and its one canonical text.
+
+The manifest describes the model and its build and nothing of the machine or the moment: no absolute path, no time.
+This module never imports torch: `dycl run` reads manifests where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dycl.diagnostics import UNKNOWN, UsageError
+
+SCHEMA_VERSION = 1
+GENERATOR = "dycl"
+MANIFEST_NAME = "manifest.json"
+
+
+class Location(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the model's source: the file's base name, so that the same source gives the same bytes anywhere."""
+
+    file: str
+    line: int
+    function: str = ""
+
+
+class BranchEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision of the host: its block in the program, where it comes from and the source line."""
+
+    site: int
+    location: Location
+    text: str
+
+
+class SubgraphEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One subgraph: the structure that it binds its weights to, and the source it came from."""
+
+    name: str
+    structure: int
+    location: Location
+    operations: int
+
+
+class ParamEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter of the method; `spec` is its type with the fixed parts as literals, in a tree of JSON values."""
+
+    name: str
+    kind: str
+    type: str
+    optional: bool
+    spec: Any
+
+
+class StateEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An attribute that the model writes between calls, and what it holds (one description for each entry)."""
+
+    name: str
+    entries: tuple[str, ...]
+
+
+class TunableEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An attribute of the host that may be set at run time."""
+
+    name: str
+    type: str
+    default: bool | int | float | str
+    location: Location
+
+
+class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A source file the program was made from, by base name."""
+
+    file: str
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known about an artifact without importing it."""
+
+    schema_version: int
+    generator: str
+    name: str
+    class_name: str
+    method: str
+    signature: str
+    params: tuple[ParamEntry, ...]
+    branches: tuple[BranchEntry, ...]
+    subgraphs: tuple[SubgraphEntry, ...]
+    state: tuple[StateEntry, ...]
+    tunables: tuple[TunableEntry, ...]
+    target: str
+    requirements: tuple[str, ...]
+    runtime: dict[str, Any]  # what the target's runtime needs; read by runtime.py alone
+    versions: dict[str, str]
+    sources: tuple[SourceEntry, ...]
+    files: dict[str, str]  # sha256 of every file but this one, by its path inside the artifact
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest's canonical bytes: sorted keys, two spaces, one newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+
+
+def decode_manifest(data: bytes, origin: str) -> Manifest:
+    """The manifest in these bytes; an unknown schema version or a wrong field is DY404."""
+    try:
+        head = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise UsageError("DY404", UNKNOWN, f"{origin} is not JSON: {error}", hint="compile the model again") from error
+    if not isinstance(head, dict) or head.get("generator") != GENERATOR:
+        raise UsageError("DY404", UNKNOWN, f"{origin} is not the manifest of an artifact of dycl")
+    version = head.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            "DY404",
+            UNKNOWN,
+            f"{origin} has schema version {version!r}; this dycl reads version {SCHEMA_VERSION}",
+            hint="compile the model again, or install the version of dycl that wrote the artifact",
+        )
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise UsageError("DY404", UNKNOWN, f"{origin}: {error}", hint="compile the model again") from error
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
