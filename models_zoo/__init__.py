@@ -1,0 +1,1 @@
+"""Dynamic neural networks, written as their papers describe them; the compiler never imports them."""
