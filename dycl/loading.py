@@ -220,6 +220,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(loaded, strict=False)
 
 
+def _list_keys(keys: list[str]) -> str:
+    more = len(keys) - _SHOWN_KEYS
+    return ", ".join(keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
 def _storage(tensor: torch.Tensor) -> tuple[object, ...]:
     if tensor.numel() == 0:
         return (id(tensor),)
@@ -262,7 +267,7 @@ def bind_inputs(
 
 
 def split_call(example: object) -> tuple[tuple[object, ...], dict[str, object]]:
-    """What `example_inputs` or `sample_inputs` returned, as a call: a tuple or list, a dict of keywords, or one value."""
+    """What `example_inputs` or `sample_inputs` gave, as a call: a tuple of arguments, a dict of keywords, or one value."""
     match example:
         case tuple() | list():
             return tuple(example), {}
