@@ -267,7 +267,7 @@ def bind_inputs(
 
 
 def split_call(example: object) -> tuple[tuple[object, ...], dict[str, object]]:
-    """What `example_inputs` or `sample_inputs` gave, as a call: a tuple of arguments, a dict of keywords, or one value."""
+    """What `example_inputs` gave, as a call: a tuple holds arguments, a dict keywords, all else is one value."""
     match example:
         case tuple() | list():
             return tuple(example), {}
