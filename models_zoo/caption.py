@@ -16,6 +16,7 @@ from torch import nn
 WEIGHTS = Path(__file__).parent / "weights" / "caption.safetensors"
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+# The words of our captions: "a three and an eight".
 VOCABULARY = ["<pad>", "<bos>", "<eos>", "nothing", "a", "an", "and", *DIGITS]
 
 
@@ -40,7 +41,7 @@ class Captioner(nn.Module):
     bos = VOCABULARY.index("<bos>")
     eos = VOCABULARY.index("<eos>")
 
-    def __init__(self, vocab_size=len(VOCABULARY), embed_size=32, hidden_size=64, max_len=10):
+    def __init__(self, vocab_size=17, embed_size=32, hidden_size=64, max_len=10):
         super().__init__()
         self.max_len = max_len
         self.encoder = Encoder(hidden_size)

@@ -15,8 +15,9 @@ from torch import nn
 
 WEIGHTS = Path(__file__).parent / "weights" / "shallow_deep.safetensors"
 
-# VGG16: the channels of the convolutions as multiples of the width; "M" follows a convolution that is pooled.
-VGG16 = [(1, ""), (1, "M"), (2, ""), (2, "M"), (4, ""), (4, ""), (4, "M"), (8, ""), (8, ""), (8, "M"), (8, ""), (8, ""), (8, "M")]
+# VGG16: the channels of each convolution as a multiple of the width, and whether pooling follows.
+VGG16 = [(1, False), (1, True), (2, False), (2, True), (4, False), (4, False), (4, True)]
+VGG16 += [(8, False), (8, False), (8, True)] * 2
 # An internal classifier follows these convolutions (about 15, 30, 45, 60, 75 and 90 % of the work).
 CLASSIFIERS = [1, 3, 5, 7, 9, 11]
 
@@ -58,7 +59,7 @@ class ShallowDeepVGG(nn.Module):
         in_channels, size = 3, image_size
         for i, (multiple, pool) in enumerate(VGG16):
             channels = width * multiple
-            self.layers.append(ConvBlock(in_channels, channels, pool == "M"))
+            self.layers.append(ConvBlock(in_channels, channels, pool))
             in_channels = channels
             size = size // 2 if pool else size
             if i in CLASSIFIERS:

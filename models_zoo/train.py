@@ -212,7 +212,8 @@ def main(names):
         print(f"{name}:")
         torch.manual_seed(0)
         model = TRAINERS[name]()
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, WEIGHTS / f"{name}.safetensors")
+        state = {key: value.contiguous() for key, value in model.state_dict().items()}
+        save_file(state, WEIGHTS / f"{name}.safetensors")
 
 
 if __name__ == "__main__":
