@@ -35,13 +35,33 @@ class BranchEntry(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class SubgraphEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One subgraph: the structure that it binds its weights to, and the source it came from."""
+class PortEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An input or output of a subgraph; `scalar` names the Python type where the host passes a number."""
 
     name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    scalar: str = ""
+
+
+class SubgraphEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One subgraph: its file and what the runtime binds to it, and the source that it came from."""
+
+    file: str
     structure: int
+    inputs: tuple[PortEntry, ...]
+    outputs: tuple[PortEntry, ...]
+    weights: tuple[str, ...]
     location: Location
     operations: int
+
+
+class WeightEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a weight lies in `weights.bin`: C order, little endian."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
 
 
 class ParamEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,12 +108,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
     params: tuple[ParamEntry, ...]
     branches: tuple[BranchEntry, ...]
-    subgraphs: tuple[SubgraphEntry, ...]
+    subgraphs: dict[str, SubgraphEntry]
+    weights: dict[str, WeightEntry]
     state: tuple[StateEntry, ...]
     tunables: tuple[TunableEntry, ...]
     target: str
     requirements: tuple[str, ...]
-    runtime: dict[str, Any]  # what the target's runtime needs; read by runtime.py alone
     versions: dict[str, str]
     sources: tuple[SourceEntry, ...]
     files: dict[str, str]  # sha256 of every file but this one, by its path inside the artifact
