@@ -1,0 +1,397 @@
+"""The invariants of the HCFG, each stated once; every stage's product is checked by all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from dycl.diagnostics import InternalError
+from dycl.ir.graph import (
+    ROOT,
+    Definition,
+    Dominators,
+    block_graph,
+    definitions,
+    dominators,
+    end_uses,
+    find_liveness,
+    op_definitions,
+    op_operands,
+    op_uses,
+)
+from dycl.ir.hostops import HOST_FUNCTIONS
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Branch,
+    Dispatch,
+    Edge,
+    Entry,
+    HostOp,
+    InputLeaf,
+    Jump,
+    ListType,
+    Lit,
+    Mapping,
+    Op,
+    Operand,
+    Program,
+    Raise,
+    Record,
+    Ref,
+    Return,
+    ScalarKind,
+    ScalarType,
+    Seq,
+    SeqKind,
+    SliceOf,
+    Subgraph,
+    TensorOp,
+    TensorType,
+    TorchLit,
+    Value,
+    ValueId,
+    ValueType,
+    Weight,
+    edges,
+    refs,
+)
+from dycl.ir.printer import print_operand, print_type
+
+_KINDS: dict[type, ScalarKind] = {
+    int: ScalarKind.INT,
+    float: ScalarKind.FLOAT,
+    bool: ScalarKind.BOOL,
+    str: ScalarKind.STR,
+}
+
+
+def verify(program: Program, *, after: str) -> None:
+    """Raise one `InternalError` that names the stage and every broken invariant."""
+    checker = _Checker(program)
+    checker.check()
+    if checker.breaks:
+        lines = "".join(f"\n  {text}" for text in dict.fromkeys(checker.breaks))
+        raise InternalError(f"after {after}, the program {program.name} is broken:{lines}")
+
+
+class _Checker:
+    """Collects the breaks of one program."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.breaks: list[str] = []
+        self.blocks = range(len(program.blocks))
+        self.types: dict[ValueId, ValueType] = {}
+
+    def say(self, where: str, text: str) -> None:
+        self.breaks.append(f"{where}: {text}")
+
+    def check(self) -> None:
+        """Every invariant; what needs the graph only where blocks and edges are numbered rightly."""
+        self._check_ids()
+        self._check_single_definitions()
+        self._check_signature()
+        for block in self.program.blocks:
+            self._check_block(block)
+        for entry in self.program.entries:
+            self._check_entry(entry)
+        self._check_initial()
+        for subgraph in self.program.subgraphs:
+            self._check_subgraph(subgraph)
+        self._check_reachable()
+        if self._is_numbered():
+            self._check_dominance()
+            self._check_mutations()
+
+    # ------------------------------------------------------------ ids and definitions
+
+    def _check_ids(self) -> None:
+        for index, block in enumerate(self.program.blocks):
+            if block.id != index:
+                self.say(f"b{block.id}", f"stands at index {index}")
+        for index, subgraph in enumerate(self.program.subgraphs):
+            if subgraph.id != index:
+                self.say(f"s{subgraph.id}", f"stands at index {index}")
+        if not self.program.entries:
+            self.say("program", "has no entry")
+
+    def _is_numbered(self) -> bool:
+        targets = [edge.target for block in self.program.blocks for edge in edges(block.end)]
+        return [block.id for block in self.program.blocks] == list(self.blocks) and set(targets) <= set(self.blocks)
+
+    def _check_single_definitions(self) -> None:
+        for block in self.program.blocks:
+            for value in (*block.params, *(value for op in block.ops for value in op_definitions(op))):
+                if value.id in self.types:
+                    self.say(f"b{block.id}", f"%{value.id} is defined a second time")
+                self.types[value.id] = value.type
+
+    def _check_reachable(self) -> None:
+        graph = block_graph(self.program)
+        seen, pending = {ROOT}, [ROOT]
+        while pending:
+            new = set(graph.successors(pending.pop())) - seen
+            seen |= new
+            pending.extend(new)
+        for index in self.blocks:
+            if index not in seen:
+                self.say(f"b{index}", "cannot be reached")
+
+    def _check_dominance(self) -> None:
+        defined, tree = definitions(self.program), dominators(self.program)
+        for block in self.program.blocks:
+            points = [*(op_uses(op) for op in block.ops), end_uses(block.end)]
+            for index, used in enumerate(points):
+                for value in used:
+                    if value not in defined:
+                        self.say(f"b{block.id}", f"%{value} is used and never defined")
+                    elif not _is_defined_before(defined[value], block.id, index, tree):
+                        self.say(f"b{block.id}", f"%{value} is used where its definition does not dominate")
+
+    def _check_mutations(self) -> None:
+        live_out = find_liveness(self.program).live_out
+        for block in self.program.blocks:
+            live = set(live_out[block.id]) | set(end_uses(block.end))
+            self._check_stale(f"b{block.id}", block.ops, live)
+
+    def _check_stale(self, where: str, ops: Sequence[Op], live: set[ValueId]) -> None:
+        """No old name of a written value is live after the write; `live`: what is live after the operations."""
+        for op in reversed(ops):
+            for old, new in op.mutates if isinstance(op, TensorOp) else ():
+                if old in live:
+                    self.say(where, f"%{old} is used after it was written and became %{new.id}")
+            live -= {value.id for value in op_definitions(op)}
+            live |= set(op_uses(op))
+
+    # ------------------------------------------------------------ types
+
+    def _check_fit(self, where: str, operand: Operand, wanted: ValueType, types: dict[ValueId, ValueType]) -> None:
+        found = _find_type(operand, types)
+        fits = isinstance(wanted, TensorType) if isinstance(operand, Weight) else _fits(found, wanted)
+        if isinstance(operand, Seq) and isinstance(wanted, ListType) and operand.kind is SeqKind.LIST:
+            for item in operand.items:
+                self._check_fit(where, item, wanted.element, types)
+            return
+        if isinstance(operand, Ref) and found is None:
+            return  # reported as a use without a definition
+        if not fits:
+            name = f" ({print_type(found)})" if isinstance(operand, Ref) and found is not None else ""
+            self.say(where, f"{print_operand(operand)}{name} does not fit {print_type(wanted)}")
+
+    def _check_args(self, where: str, args: Sequence[Operand], params: Sequence[Value]) -> None:
+        if len(args) != len(params):
+            self.say(where, f"{len(args)} arguments for {len(params)} parameters")
+        for operand, param in zip(args, params, strict=False):
+            self._check_fit(where, operand, param.type, self.types)
+
+    # ------------------------------------------------------------ blocks
+
+    def _check_block(self, block: Block) -> None:
+        where = f"b{block.id}"
+        for op in block.ops:
+            self._check_op(where, op)
+        match block.end:
+            case Jump() | Branch():
+                for edge in edges(block.end):
+                    self._check_edge(where, edge)
+                cond = self.types.get(block.end.cond) if isinstance(block.end, Branch) else None
+                if cond is not None and cond != ScalarType(ScalarKind.BOOL):
+                    self.say(where, f"the condition of the branch is a {print_type(cond)}, no bool")
+            case Return(value=value, state=state):
+                self._check_operands(where, (value, *state))
+                self._check_resume(where, block.end)
+            case Raise(args=args, state=state):
+                self._check_operands(where, (*args, *state))
+                self._check_resume(where, block.end)
+            case _:
+                assert_never(block.end)
+
+    def _check_edge(self, where: str, edge: Edge) -> None:
+        self._check_operands(where, edge.args)
+        if edge.target not in self.blocks:
+            self.say(where, f"an edge goes to b{edge.target}, which does not exist")
+            return
+        self._check_args(f"{where} -> b{edge.target}", edge.args, self.program.block(edge.target).params)
+
+    def _check_resume(self, where: str, end: Return | Raise) -> None:
+        if not 0 <= end.resume < len(self.program.entries):
+            self.say(where, f"resumes at entry {end.resume}, which does not exist")
+            return
+        self._check_args(f"{where} -> entry {end.resume}", end.state, self._state_params(end.resume))
+
+    def _check_op(self, where: str, op: Op) -> None:
+        self._check_operands(where, op_operands(op))
+        match op:
+            case TensorOp():
+                self._check_tensor_op(where, op, self.types)
+            case HostOp():
+                self._check_host_op(where, op)
+            case Dispatch():
+                self._check_dispatch(where, op)
+            case _:
+                assert_never(op)
+
+    def _check_tensor_op(self, where: str, op: TensorOp, types: dict[ValueId, ValueType]) -> None:
+        for value in op_definitions(op):
+            if not isinstance(value.type, TensorType):
+                self.say(where, f"%{value.id}, a result of a tensor operation, is a {print_type(value.type)}")
+        for old, new in op.mutates:
+            if old in types and not _fits(types[old], new.type):
+                self.say(where, f"%{old} is {print_type(types[old])} and is written as {print_type(new.type)}")
+
+    def _check_host_op(self, where: str, op: HostOp) -> None:
+        if op.function not in HOST_FUNCTIONS:
+            self.say(where, f"there is no host function {op.function!r}")
+        names = [tunable.name for tunable in self.program.tunables]
+        named = len(op.args) == 1 and isinstance(op.args[0], Lit) and op.args[0].value in names
+        if op.function == "tunable" and not named:
+            self.say(where, "the host function tunable does not name a tunable of the program")
+
+    def _check_dispatch(self, where: str, op: Dispatch) -> None:
+        if not 0 <= op.subgraph < len(self.program.subgraphs):
+            self.say(where, f"dispatches to s{op.subgraph}, which does not exist")
+            return
+        subgraph = self.program.subgraphs[op.subgraph]
+        where = f"{where} -> s{op.subgraph}"
+        for operand in op.args:
+            if not isinstance(operand, Ref | Lit | Weight):
+                self.say(where, f"{print_operand(operand)} cannot be handed to a subgraph")
+        self._check_args(where, op.args, subgraph.params)
+        if len(op.results) != len(subgraph.results):
+            self.say(where, f"{len(op.results)} results are taken of {len(subgraph.results)}")
+        inside = {value.id: value.type for value in _subgraph_values(subgraph)}
+        for value, given in zip(op.results, subgraph.results, strict=False):
+            if given in inside and not _fits(inside[given], value.type):
+                self.say(where, f"%{value.id} is {print_type(value.type)}, the result {print_type(inside[given])}")
+
+    def _check_operands(self, where: str, operands: Iterable[Operand]) -> None:
+        for operand in operands:
+            for part in _parts(operand):
+                if isinstance(part, InputLeaf):
+                    self.say(where, "an input leaf stands outside the signature")
+                known = part.value is None or part.value is ... if isinstance(part, Lit) else True
+                if isinstance(part, Lit) and not known and type(part.value) not in _KINDS:
+                    self.say(where, f"{part.value!r} is no literal")
+
+    # ------------------------------------------------------------ signature, entries, state
+
+    def _leaves(self) -> list[InputLeaf]:
+        parts = (part for param in self.program.signature for part in _parts(param.spec))
+        return [part for part in parts if isinstance(part, InputLeaf)]
+
+    def _check_signature(self) -> None:
+        indices = sorted(leaf.index for leaf in self._leaves())
+        if indices != list(range(len(indices))):
+            self.say("signature", f"the input leaves are numbered {indices}")
+        for param in self.program.signature:
+            parts = list(_parts(param.spec))
+            if any(isinstance(part, Ref) for part in parts):
+                self.say("signature", f"{param.name} uses a value")
+            if param.optional and any(isinstance(part, InputLeaf) for part in parts):
+                self.say("signature", f"{param.name} may be left out and needs a run-time value")
+
+    def _state_params(self, index: int) -> tuple[Value, ...]:
+        entry = self.program.entries[index]
+        params = self.program.blocks[entry.block].params if entry.block in self.blocks else ()
+        return params[max(0, len(params) - entry.state_params) :]
+
+    def _check_entry(self, entry: Entry) -> None:
+        where = f"entry b{entry.block}"
+        if entry.block not in self.blocks:
+            self.say(where, "the block does not exist")
+            return
+        params = self.program.block(entry.block).params
+        leaves = sorted(self._leaves(), key=lambda leaf: leaf.index)
+        if len(params) != len(leaves) + entry.state_params:
+            self.say(where, f"{len(params)} parameters for {len(leaves)} inputs and {entry.state_params} state values")
+        for param, leaf in zip(params, leaves, strict=False):
+            if param.type != leaf.type:
+                self.say(where, f"%{param.id} is {print_type(param.type)}, the input {print_type(leaf.type)}")
+        own = {param.id for param in params}
+        for slot in entry.slots:
+            if not own.issuperset(refs(slot.template)):
+                self.say(where, f"the state {slot.name} uses a value that is no parameter of the entry")
+
+    def _check_initial(self) -> None:
+        for operand in self.program.initial:
+            if refs(operand):
+                self.say("initial", f"{print_operand(operand)} uses a value")
+        if self.program.entries:
+            self._check_args("initial", self.program.initial, self._state_params(0))
+
+    # ------------------------------------------------------------ subgraphs
+
+    def _check_subgraph(self, subgraph: Subgraph) -> None:
+        """The body is closed and in order: a scope of its own."""
+        where = f"s{subgraph.id}"
+        known: dict[ValueId, ValueType] = {}
+        self._define(where, subgraph.params, known)
+        for op in subgraph.ops:
+            self._check_known(where, op_uses(op), known)
+            self._check_operands(where, op_operands(op))
+            self._check_tensor_op(where, op, known)
+            self._define(where, op_definitions(op), known)
+        self._check_known(where, subgraph.results, known)
+        self._check_stale(where, subgraph.ops, set(subgraph.results))
+
+    def _define(self, where: str, values: Iterable[Value], known: dict[ValueId, ValueType]) -> None:
+        for value in values:
+            if value.id in known:
+                self.say(where, f"%{value.id} is defined a second time")
+            known[value.id] = value.type
+
+    def _check_known(self, where: str, used: Iterable[ValueId], known: dict[ValueId, ValueType]) -> None:
+        for value in used:
+            if value not in known:
+                self.say(where, f"%{value} is used and not defined in the subgraph before")
+
+
+def _subgraph_values(subgraph: Subgraph) -> tuple[Value, ...]:
+    return subgraph.params + tuple(value for op in subgraph.ops for value in op_definitions(op))
+
+
+def _is_defined_before(definition: Definition, block: BlockId, index: int, tree: Dominators) -> bool:
+    if definition.block == block:
+        return definition.index < index
+    return block not in tree.first or tree.dominates(definition.block, block)  # unreachable is reported as such
+
+
+def _parts(operand: Operand) -> Iterable[Operand]:
+    """The operand and everything inside it."""
+    yield operand
+    match operand:
+        case Seq(items=items):
+            inner: Iterable[Operand] = items
+        case SliceOf(start=start, stop=stop, step=step):
+            inner = (start, stop, step)
+        case Mapping(items=pairs):
+            inner = tuple(part for pair in pairs for part in pair)
+        case Record(fields=fields):
+            inner = tuple(item for _, item in fields)
+        case Ref() | Lit() | TorchLit() | Weight() | InputLeaf():
+            inner = ()
+        case _:
+            assert_never(operand)
+    for item in inner:
+        yield from _parts(item)
+
+
+def _find_type(operand: Operand, types: dict[ValueId, ValueType]) -> ValueType | None:
+    """The type of a value or of a literal number or text; None where there is none."""
+    if isinstance(operand, Ref):
+        return types.get(operand.id)
+    kind = _KINDS.get(type(operand.value)) if isinstance(operand, Lit) else None
+    return ScalarType(kind) if kind is not None else None
+
+
+def _fits(found: ValueType | None, wanted: ValueType) -> bool:
+    """Can a value of the first type stand for one of the second? A named dimension is any size."""
+    if isinstance(found, ListType) and isinstance(wanted, ListType):
+        return _fits(found.element, wanted.element)
+    if not isinstance(found, TensorType) or not isinstance(wanted, TensorType):
+        return found == wanted
+    if found.dtype != wanted.dtype or len(found.shape) != len(wanted.shape):
+        return False
+    pairs = zip(found.shape, wanted.shape, strict=True)
+    return all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in pairs)
