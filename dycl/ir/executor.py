@@ -165,8 +165,8 @@ class Executor:
             self.observations.append((op.loc, result))
         _define((op.result,), [result], values, op.loc)
 
-    def _read_tunable(self, name: str) -> object:
-        return self.tunables[name]
+    def _read_tunable(self, name: object) -> object:
+        return self.tunables[str(name)]
 
     def _run_dispatch(self, op: Dispatch, values: Values) -> None:
         subgraph = self._subgraphs[op.subgraph]

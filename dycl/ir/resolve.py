@@ -8,8 +8,9 @@ from __future__ import annotations
 import ast
 import enum
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
+from types import BuiltinFunctionType, MethodWrapperType
 from typing import Any, cast
 
 import torch
@@ -39,9 +40,13 @@ def resolve_torch(text: str) -> object:
     return _resolve_dotted(text)
 
 
-@cache
 def function_name(function: Callable[..., Any]) -> str | None:
     """The dotted name of a function of torch, or None if none of its names leads back to it."""
+    return _find_name(function) if isinstance(function, Hashable) else None  # every function of torch is hashable
+
+
+@cache
+def _find_name(function: Callable[..., Any]) -> str | None:
     bare = str(getattr(function, "__name__", ""))
     modules = ("torch", "torch.nn.functional", "torch._VF", "torch._C._nn", "torch._C", "torch.Tensor")
     candidates = [
@@ -96,4 +101,4 @@ def _leads_to(name: str, wanted: object) -> bool:
     except InternalError:
         return False
     # A method wrapper (`torch.Tensor.real.__get__`) is made anew at each access, and equal to its likes.
-    return found is wanted or (type(found) is type(wanted) and callable(found) and bool(found == wanted))
+    return found is wanted or (isinstance(wanted, MethodWrapperType | BuiltinFunctionType) and found == wanted)
