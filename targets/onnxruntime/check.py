@@ -1,0 +1,164 @@
+"""Compare a compiled subgraph with torch, on inputs the caller gives and on random ones of every size.
+
+Numbers agree within `atol * max(1, largest expected) + rtol * |expected|`; integers and bools must be equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from dycl.diagnostics import InternalError, TargetError
+from dycl.ir.nodes import ScalarKind, ScalarType, Subgraph
+from dycl.targets.base import InputValue, Options
+from dycl.targets.onnxruntime.export import exporting, refuse
+from dycl.targets.onnxruntime.module import SubgraphModule
+from dycl.targets.onnxruntime.samples import SCALAR_DTYPES, check_sizes, random_inputs
+
+_HALF_RTOL, _HALF_ATOL = 1e-2, 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """The largest differences from torch over all samples that torch accepted."""
+
+    samples: int
+    max_abs: float
+    max_rel: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Inputs to compare on; `given` by the caller, or of the `usual` sizes, or of sizes that may be out of the question."""
+
+    inputs: tuple[torch.Tensor, ...]
+    given: bool
+    usual: bool
+
+
+def open_session(subgraph: Subgraph, model: bytes, directory: Path) -> ort.InferenceSession:
+    """The session to check with; what ONNX Runtime cannot load is a `TargetError`."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory.resolve()))
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has a class for each of its status codes and no base of its own
+        raise refuse(subgraph, f"ONNX Runtime does not load it: {_line(error)}") from error
+
+
+def check(subgraph: Subgraph, module: SubgraphModule, session: ort.InferenceSession, options: Options) -> Deviation:
+    """How far the session is from torch; a disagreement is a `TargetError` with the numbers."""
+    worst = Deviation(0, 0.0, 0.0)
+    for sample in _samples(subgraph, options):
+        expected = _run_torch(module, sample)
+        if expected is None:
+            continue
+        actual = _run_session(subgraph, session, sample)
+        if actual is None:
+            continue
+        max_abs, max_rel = _compare(subgraph, expected, actual, options)
+        worst = Deviation(worst.samples + 1, max(worst.max_abs, max_abs), max(worst.max_rel, max_rel))
+    return worst
+
+
+def _samples(subgraph: Subgraph, options: Options) -> Iterator[_Sample]:
+    for values in options.samples.get(subgraph.name, ()):
+        yield _Sample(_given(subgraph, values), given=True, usual=True)
+    generator = torch.Generator().manual_seed(options.seed)
+    for index, sizes in enumerate(check_sizes(subgraph)):
+        for _ in range(options.random_samples if index == 0 else 1):
+            yield _Sample(random_inputs(subgraph, sizes, generator), given=False, usual=index == 0)
+
+
+def _given(subgraph: Subgraph, values: Sequence[InputValue]) -> tuple[torch.Tensor, ...]:
+    tensors = []
+    for param, value in zip(subgraph.params, values, strict=True):
+        if isinstance(param.type, ScalarType):
+            assert param.type.kind is not ScalarKind.STR
+            tensors.append(torch.tensor(value, dtype=getattr(torch, SCALAR_DTYPES[param.type.kind])))
+        else:
+            tensors.append(torch.from_numpy(np.array(value)))  # a copy: the caller's array may be read-only
+    return tuple(tensors)
+
+
+def _run_torch(module: SubgraphModule, sample: _Sample) -> tuple[np.ndarray, ...] | None:
+    """What torch computes, or None where it refuses random inputs (an index out of range, a size that does not fit)."""
+    try:
+        with exporting():
+            results = module(*(tensor.clone() for tensor in sample.inputs))
+    except InternalError:
+        raise
+    except Exception:  # whatever a model's own code raises for inputs that it never meets
+        if sample.given:
+            raise
+        return None
+    return tuple(result.detach().cpu().contiguous().numpy() for result in results)
+
+
+def _run_session(
+    subgraph: Subgraph, session: ort.InferenceSession, sample: _Sample
+) -> list[np.ndarray] | None:
+    arrays = [tensor.numpy() for tensor in sample.inputs]
+    before = [array.copy() for array in arrays]
+    feed = {f"in{i}": array for i, array in enumerate(arrays) if f"in{i}" in {p.name for p in session.get_inputs()}}
+    names = [f"out{i}" for i in range(len(subgraph.results))]
+    try:
+        results: list[np.ndarray] = session.run(names, feed)
+    except Exception as error:  # see open_session
+        if not sample.usual:
+            return None  # a size that the program may rule out; if not, the call fails as loudly as here
+        raise refuse(subgraph, f"ONNX Runtime does not run it: {_line(error)}") from error
+    if any(not np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(arrays, before, strict=True)):
+        raise InternalError(f"{subgraph.name}: ONNX Runtime wrote into an input")
+    return results
+
+
+def _compare(
+    subgraph: Subgraph, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], options: Options
+) -> tuple[float, float]:
+    worst_abs = worst_rel = 0.0
+    for index, (want, got) in enumerate(zip(expected, actual, strict=True)):
+        if want.dtype != got.dtype or want.shape != got.shape:
+            raise _disagree(subgraph, index, f"{got.dtype}{list(got.shape)} instead of {want.dtype}{list(want.shape)}")
+        if want.dtype.kind != "f":
+            if not np.array_equal(want, got):
+                raise _disagree(subgraph, index, f"{np.count_nonzero(want != got)} of {want.size} elements differ")
+            continue
+        max_abs, max_rel = _float_errors(subgraph, index, want, got, options)
+        worst_abs, worst_rel = max(worst_abs, max_abs), max(worst_rel, max_rel)
+    return worst_abs, worst_rel
+
+
+def _float_errors(
+    subgraph: Subgraph, index: int, want: np.ndarray, got: np.ndarray, options: Options
+) -> tuple[float, float]:
+    finite = np.isfinite(want)
+    if not np.array_equal(want[~finite], got[~finite], equal_nan=True):
+        raise _disagree(subgraph, index, "infinities or NaNs are in other places")
+    half = any("float16" in str(p.type) for p in subgraph.params) or want.dtype == np.float16
+    want, got = want[finite].astype(np.float64), got[finite].astype(np.float64)
+    if not want.size:
+        return 0.0, 0.0
+    error, scale = np.abs(want - got), max(1.0, float(np.abs(want).max()))
+    rtol, atol = (_HALF_RTOL, _HALF_ATOL) if half else (options.rtol, options.atol)
+    bad = ~(error <= atol * scale + rtol * np.abs(want))  # a NaN or an infinity that torch does not have is bad
+    if bad.any():
+        where = int(np.argmax(np.where(bad, np.nan_to_num(error, nan=np.inf), -1.0)))
+        raise _disagree(subgraph, index, f"{got[where]!r} instead of {want[where]!r}, {bad.sum()} of {bad.size} too far off")
+    return float(error.max()), float(error.max() / scale)
+
+
+def _disagree(subgraph: Subgraph, index: int, what: str) -> TargetError:
+    loc = subgraph.loc if subgraph.loc.line or not subgraph.ops else subgraph.ops[0].loc
+    return TargetError("DY402", loc, f"subgraph {subgraph.name}, output {index}: {what}")
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

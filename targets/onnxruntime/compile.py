@@ -1,0 +1,173 @@
+"""A program's subgraphs to files: each structure exported once, bound to each subgraph's weights, checked against torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dycl.diagnostics import InternalError
+from dycl.ir.environment import Environment
+from dycl.ir.nodes import Operand, Program, Raise, Return, ScalarType, Subgraph, TensorOp, TensorType, edges
+from dycl.passes.deduplicate import weight_slots
+from dycl.targets.base import Compiled, CompiledSubgraph, Options, Port
+from dycl.targets.onnxruntime.check import check, open_session
+from dycl.targets.onnxruntime.export import Exported, bind_weights, check_types, check_weights, export
+from dycl.targets.onnxruntime.module import SubgraphModule, weight_names
+from dycl.targets.onnxruntime.samples import SCALAR_DTYPES
+from dycl.targets.onnxruntime.weights import FILE_NAME, WeightFile, digest
+
+
+def compile_program(program: Program, environment: Environment, directory: Path, options: Options) -> Compiled:
+    """Write subgraphs/*.onnx and weights.bin under the directory; every subgraph is run and compared with torch."""
+    binder = _Binder(environment)
+    bound = [binder.bind(subgraph) for subgraph in program.subgraphs]
+    for name in _host_weights(program):
+        binder.weights.add(name, environment.weights[name])
+    (directory / "subgraphs").mkdir(parents=True, exist_ok=True)
+    binder.weights.write(directory / FILE_NAME)
+    compiled = tuple(_finish(item, environment, binder.weights, directory, options) for item in bound)
+    return Compiled(
+        files=(FILE_NAME, *(item.file for item in compiled)),
+        subgraphs=compiled,
+        weights=binder.weights.entries,
+        structures_exported=binder.exports,
+        weight_bytes=binder.weights.size,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A subgraph with the model of its structure and its own weights: (name in the model, weight)."""
+
+    subgraph: Subgraph
+    exported: Exported
+    initializers: tuple[tuple[str, str], ...]
+    slots: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        return f"subgraphs/{self.subgraph.name}.onnx"
+
+
+class _Binder:
+    """Exports each structure once and finds the weights of each subgraph."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.weights = WeightFile()
+        self.exports = 0
+        self._environment = environment
+        self._structures: dict[int, _Bound] = {}
+        self._by_memory: dict[tuple[object, ...], str] = {}
+        for name, tensor in environment.weights.items():
+            self._by_memory.setdefault(_memory(tensor), name)
+
+    def bind(self, subgraph: Subgraph) -> _Bound:
+        """The subgraph with a model and the weights that it takes; these are stored."""
+        check_types(subgraph)
+        slots = weight_slots(subgraph, self._environment)
+        known = self._structures.get(subgraph.structure)
+        if known is not None:
+            rename = dict(zip(known.slots, slots, strict=True))
+            initializers = tuple((name, rename[weight]) for name, weight in known.initializers)
+            for _, weight in initializers:
+                self.weights.add(weight, self._environment.weights[weight])
+            return _Bound(subgraph, known.exported, initializers, slots)
+        bound = self._export(subgraph, slots)
+        if subgraph.structure >= 0 and self._is_shareable(bound):
+            self._structures[subgraph.structure] = bound
+        return bound
+
+    def _export(self, subgraph: Subgraph, slots: tuple[str, ...]) -> _Bound:
+        module = SubgraphModule(subgraph, self._environment)
+        check_weights(subgraph, module)
+        exported = export(subgraph, module)
+        self.exports += 1
+        initializers = []
+        for name, tensor in exported.tensors:
+            weight = self._by_memory.get(_memory(tensor)) or f"constant.{digest(tensor)[:16]}"
+            self.weights.add(weight, tensor)
+            initializers.append((name, weight))
+        return _Bound(subgraph, exported, tuple(initializers), slots)
+
+    def _is_shareable(self, bound: _Bound) -> bool:
+        """Only the weights differ between subgraphs of one structure, and all weights are slots of it.
+
+        A tensor that a module keeps outside of its parameters and buffers may be baked into the model; then each
+        subgraph of the structure is exported by itself.
+        """
+        slots = set(bound.slots)
+        return not bound.exported.constants and all(weight in slots for _, weight in bound.initializers)
+
+
+def _memory(tensor: torch.Tensor) -> tuple[object, ...]:
+    address = tensor.data_ptr() if tensor.numel() else id(tensor)
+    return (address, tensor.dtype, tuple(tensor.shape), tensor.stride())
+
+
+def _finish(
+    bound: _Bound, environment: Environment, weights: WeightFile, directory: Path, options: Options
+) -> CompiledSubgraph:
+    subgraph = bound.subgraph
+    model = bind_weights(bound.exported.model, {name: weights.entry(weight) for name, weight in bound.initializers})
+    data: bytes = model.SerializeToString(deterministic=True)
+    (directory / bound.file).write_bytes(data)
+    module = SubgraphModule(subgraph, environment)
+    session = open_session(subgraph, data, directory)
+    deviation = check(subgraph, module, session, options)
+    return CompiledSubgraph(
+        name=subgraph.name,
+        file=bound.file,
+        structure=subgraph.structure,
+        inputs=_input_ports(subgraph),
+        outputs=_output_ports(subgraph),
+        weights=tuple(dict.fromkeys(weight for _, weight in bound.initializers)),
+        samples=deviation.samples,
+        max_abs_error=deviation.max_abs,
+        max_rel_error=deviation.max_rel,
+    )
+
+
+def _input_ports(subgraph: Subgraph) -> tuple[Port, ...]:
+    ports = []
+    for index, param in enumerate(subgraph.params):
+        match param.type:
+            case TensorType(dtype=dtype, shape=shape):
+                ports.append(Port(f"in{index}", dtype, shape))
+            case ScalarType(kind=kind):
+                ports.append(Port(f"in{index}", SCALAR_DTYPES[kind], (), scalar=kind.value))
+            case _:
+                raise InternalError(f"{subgraph.name}: {param} passed the check of types")
+    return tuple(ports)
+
+
+def _output_ports(subgraph: Subgraph) -> tuple[Port, ...]:
+    defined = [*subgraph.params]
+    for op in subgraph.ops:
+        defined += [*op.results, *(new for _, new in op.mutates)]
+    types = {value.id: value.type for value in defined}
+    ports = []
+    for index, result in enumerate(subgraph.results):
+        match types[result]:
+            case TensorType(dtype=dtype, shape=shape):
+                ports.append(Port(f"out{index}", dtype, shape))
+            case other:
+                raise InternalError(f"{subgraph.name}: result {index} is {other}, not a tensor")
+    return tuple(ports)
+
+
+def _host_weights(program: Program) -> tuple[str, ...]:
+    """The weights that the host itself reads, in order."""
+    operands: list[Operand] = [*program.initial]
+    for block in program.blocks:
+        for op in block.ops:
+            if not isinstance(op, TensorOp):
+                operands += op.args
+        for edge in edges(block.end):
+            operands += edge.args
+        if isinstance(block.end, Return):
+            operands += [block.end.value, *block.end.state]
+        elif isinstance(block.end, Raise):
+            operands += [*block.end.args, *block.end.state]
+    return tuple(dict.fromkeys(name for operand in operands for name in weight_names(operand)))

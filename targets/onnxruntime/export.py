@@ -1,0 +1,267 @@
+"""One subgraph to an ONNX model: torch.export, our rewrite of run-time floats, torch's ONNX exporter.
+
+The model that comes out holds no weight data. Its initializers are named after the tensors of the `SubgraphModule`
+they came from, one to one: nothing is folded into new initializers here (ONNX Runtime does that when it loads), so that
+the same model serves every subgraph of equal structure with other weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir
+import torch
+from onnx_ir.passes import common as ir_passes
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
+
+from dycl.diagnostics import InternalError, TargetError
+from dycl.ir.nodes import ListType, ScalarKind, ScalarType, Subgraph, TensorType
+from dycl.targets.base import StoredWeight
+from dycl.targets.onnxruntime.module import SubgraphModule
+from dycl.targets.onnxruntime.promotion import rewrite_float_scalars
+from dycl.targets.onnxruntime.samples import export_inputs
+from dycl.targets.onnxruntime.weights import FILE_NAME
+
+_INLINE_BYTES = 1024  # larger constants go into weights.bin
+
+SUPPORTED_DTYPES = frozenset("float32 float64 float16 int64 int32 int16 int8 uint8 bool".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An ONNX model without weight data, and the tensor each of its initializers stands for, in graph order.
+
+    `model` serialises to the same bytes in every process. Small constants of the graph itself are kept inside it;
+    `constants`: some of its tensors are neither parameters nor buffers, but attributes of a module.
+    """
+
+    model: onnx.ModelProto
+    tensors: tuple[tuple[str, torch.Tensor], ...]
+    constants: bool
+
+
+def export(subgraph: Subgraph, module: SubgraphModule) -> Exported:
+    """The subgraph as an ONNX model; what cannot be exported is a `TargetError` that says where."""
+    program = _export_program(subgraph, module)
+    _check_mutations(subgraph, program)
+    rewrite_float_scalars(subgraph, program)
+    model = _convert(subgraph, program)
+    tensors = _initializer_tensors(program, model, module)
+    return Exported(_to_proto(model, tensors), tuple(tensors.items()), _has_plain_tensors(module))
+
+
+def bind_weights(model: onnx.ModelProto, stored: Mapping[str, StoredWeight]) -> onnx.ModelProto:
+    """A copy of the model whose initializers of these names point into `weights.bin`."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for initializer in copy.graph.initializer:
+        weight = stored.get(initializer.name)
+        if weight is None:
+            continue
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(initializer.data_type))
+        if (dtype, tuple(initializer.dims)) != (weight.dtype, weight.shape):
+            raise InternalError(f"initializer {initializer.name} cannot be bound to {weight}")
+        del initializer.external_data[:]
+        length = math.prod(weight.shape) * np.dtype(dtype).itemsize
+        for key, value in (("location", FILE_NAME), ("offset", weight.offset), ("length", length)):
+            initializer.external_data.add(key=key, value=str(value))
+    return copy
+
+
+def check_types(subgraph: Subgraph) -> None:
+    """Refuse by name what ONNX Runtime's CPU provider cannot take."""
+    for param in subgraph.params:
+        match param.type:
+            case TensorType(dtype=dtype):
+                _check_dtype(subgraph, f"input {param.name or param.id!r}", dtype)
+            case ScalarType(kind=ScalarKind.STR) | ListType():
+                raise refuse(subgraph, f"input {param.name or param.id!r} is {param.type}, not a tensor or a number")
+            case ScalarType():
+                pass
+    for op in subgraph.ops:
+        for result in op.results:
+            if isinstance(result.type, TensorType):
+                _check_dtype(subgraph, f"{result.name or op.target}", result.type.dtype)
+
+
+def check_weights(subgraph: Subgraph, module: SubgraphModule) -> None:
+    """Refuse weights of a type that the target does not have."""
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        _check_dtype(subgraph, f"weight {name}", str(tensor.dtype).removeprefix("torch."))
+
+
+def _check_dtype(subgraph: Subgraph, what: str, dtype: str) -> None:
+    if dtype not in SUPPORTED_DTYPES:
+        hint = "convert the model to float32 first" if "float" in dtype else ""
+        raise refuse(subgraph, f"{what} has the type {dtype}, which ONNX Runtime does not compute on the CPU", hint)
+
+
+def refuse(subgraph: Subgraph, reason: str, hint: str = "") -> TargetError:
+    """The error that names the subgraph and where it comes from."""
+    loc = subgraph.loc if subgraph.loc.line or not subgraph.ops else subgraph.ops[0].loc
+    return TargetError("DY401", loc, f"subgraph {subgraph.name}: {reason}", hint=hint)
+
+
+# ---------------------------------------------------------------- torch.export
+
+
+def _export_program(subgraph: Subgraph, module: SubgraphModule) -> ExportedProgram:
+    inputs = export_inputs(subgraph)
+    dynamic = tuple(_dynamic_dims(param.type) for param in subgraph.params)
+    try:
+        with _quiet(), exporting():
+            return torch.export.export(module, inputs, dynamic_shapes={"inputs": dynamic}, strict=False)
+    except InternalError:
+        raise
+    except Exception as error:  # whatever a model's own code and torch may raise; nothing is carried on
+        raise refuse(subgraph, f"torch.export fails: {_first_line(error)}") from error
+
+
+def _dynamic_dims(type_: object) -> dict[int, object] | None:
+    if not isinstance(type_, TensorType):
+        return None
+    return {i: torch.export.Dim.DYNAMIC for i, dim in enumerate(type_.shape) if isinstance(dim, str)}
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """Sizes of 0 and 1 are not special, and attention takes the path that is made of ordinary operations."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _check_mutations(subgraph: Subgraph, program: ExportedProgram) -> None:
+    for spec in program.graph_signature.output_specs:
+        if spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION):
+            raise refuse(subgraph, f"the weight {spec.target} is written, and the write is not part of the program")
+
+
+# ---------------------------------------------------------------- ONNX
+
+
+def _convert(subgraph: Subgraph, program: ExportedProgram) -> onnx_ir.Model:
+    try:
+        with _quiet(), exporting():
+            model = _to_ir(program)
+    except Exception as error:  # the exporter wraps whatever its conversion functions raise
+        raise refuse(subgraph, f"torch.onnx fails: {_root_message(error)}") from error
+    ir_passes.InlinePass()(model)
+    ir_passes.RemoveUnusedNodesPass()(model)
+    return model
+
+
+def _to_ir(program: ExportedProgram) -> onnx_ir.Model:
+    """The exporter's graph before any optimisation.
+
+    `torch.onnx.export` builds its table of 600 conversion functions anew at each call, which is two thirds of the time
+    of a small subgraph; the exporter's inner function takes a table that is built once.
+    """
+    try:
+        from torch.onnx._internal.exporter._core import exported_program_to_ir
+    except ImportError:  # another version of torch: the public way, slower
+        converted = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
+        assert converted is not None
+        return converted.model
+    return exported_program_to_ir(program, registry=_registry())
+
+
+@functools.cache
+def _registry() -> object:
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    return ONNXRegistry.from_torchlib()
+
+
+def _initializer_tensors(
+    program: ExportedProgram, model: onnx_ir.Model, module: SubgraphModule
+) -> dict[str, torch.Tensor]:
+    """The module's tensor behind each initializer that the graph uses; small constants of the graph are not among them."""
+    tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
+    for name, constant in program.constants.items():
+        if isinstance(constant, torch.Tensor) and constant.nbytes > _INLINE_BYTES:
+            tensors.setdefault(name, constant)
+    initializers = model.graph.initializers
+    for name in [name for name, value in initializers.items() if not value.uses() and not value.is_graph_output()]:
+        del initializers[name]
+    return {name: tensors[name] for name in initializers if name in tensors}
+
+
+def _has_plain_tensors(module: torch.nn.Module) -> bool:
+    return any(isinstance(value, torch.Tensor) for sub in module.modules() for value in vars(sub).values())
+
+
+def _to_proto(model: onnx_ir.Model, tensors: dict[str, torch.Tensor]) -> onnx.ModelProto:
+    """The model without data of the weights, and without anything that differs from one run or machine to the next."""
+    for name, tensor in tensors.items():
+        value = model.graph.initializers[name]
+        assert value.const_value is not None
+        value.const_value = onnx_ir.ExternalTensor(
+            FILE_NAME, 0, 0, value.const_value.dtype, shape=onnx_ir.Shape(tensor.shape), name=name
+        )
+    ir_passes.ClearMetadataAndDocStringPass()(model)
+    _name_ports(model)
+    model.graph.name = "subgraph"
+    model.producer_name, model.producer_version = "dycl", None
+    proto = onnx_ir.to_proto(model)
+    del proto.graph.value_info[:]
+    del proto.metadata_props[:]
+    return proto
+
+
+def _name_ports(model: onnx_ir.Model) -> None:
+    """Call the inputs in0, in1, ... and the outputs out0, out1, ...: each output a value of its own."""
+    for index, value in enumerate(model.graph.inputs):
+        value.name = f"in{index}"
+    for index, value in enumerate(list(model.graph.outputs)):
+        node = onnx_ir.node("Identity", [value], name=f"out{index}_identity")
+        output = node.outputs[0]
+        output.name, output.type, output.shape = f"out{index}", value.type, value.shape
+        producer = value.producer()
+        taken = value.is_graph_input() or value.is_initializer() or value in list(model.graph.outputs)[:index]
+        if producer is None or taken or value.name is None or value.name.startswith("out") and value.name[3:].isdigit():
+            model.graph.append(node)
+            model.graph.outputs[index] = output
+        else:
+            value.name = f"out{index}"
+
+
+# ---------------------------------------------------------------- noise and messages
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings, log records and prints of the exporter to itself; exceptions pass."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
+
+
+def _root_message(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _first_line(error)

@@ -1,0 +1,87 @@
+"""`weights.bin`: every weight once, however many subgraphs use it, in a fixed order.
+
+Weights of equal content are stored once. Offsets are multiples of 64 bytes, of 4096 from 64 KiB on, so that a mapped
+page holds no part of another big weight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from dycl.targets.base import StoredWeight
+
+FILE_NAME = "weights.bin"
+_BIG = 1 << 16
+
+
+@dataclass(slots=True)
+class WeightFile:
+    """Collects weights, then writes them: the layout depends on the order of `add` alone."""
+
+    _entries: dict[str, StoredWeight] = field(default_factory=dict)
+    _chunks: list[tuple[int, bytes]] = field(default_factory=list)
+    _by_content: dict[str, int] = field(default_factory=dict)
+    _by_storage: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _end: int = 0
+
+    def add(self, name: str, tensor: torch.Tensor) -> StoredWeight:
+        """Where the weight lies; it is stored now unless an equal one is there."""
+        known = self._entries.get(name)
+        if known is not None:
+            return known
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        identity = (tensor.data_ptr(), dtype, tuple(tensor.shape), tensor.stride())
+        offset = self._by_storage.get(identity) if tensor.numel() else None
+        if offset is None:
+            offset = self._store(tensor)
+            self._by_storage[identity] = offset
+        entry = StoredWeight(name, dtype, tuple(tensor.shape), offset)
+        self._entries[name] = entry
+        return entry
+
+    def entry(self, name: str) -> StoredWeight:
+        """Where a weight that was added lies."""
+        return self._entries[name]
+
+    def _store(self, tensor: torch.Tensor) -> int:
+        data = _content(tensor)
+        key = hashlib.sha256(data).hexdigest()
+        if key not in self._by_content:
+            align = 4096 if len(data) >= _BIG else 64
+            offset = -(-self._end // align) * align
+            self._chunks.append((offset, data))
+            self._by_content[key] = offset
+            self._end = offset + len(data)
+        return self._by_content[key]
+
+    @property
+    def entries(self) -> tuple[StoredWeight, ...]:
+        """All weights, in the order in which they were added."""
+        return tuple(self._entries.values())
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        return max(self._end, 1)  # a file of no bytes cannot be mapped
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        with path.open("wb") as file:
+            for offset, data in self._chunks:
+                file.write(b"\0" * (offset - file.tell()))
+                file.write(data)
+            file.write(b"\0" * (self.size - file.tell()))
+
+
+def digest(tensor: torch.Tensor) -> str:
+    """A name for the content of a tensor: equal for equal content, type and shape."""
+    head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
+    return hashlib.sha256(head + _content(tensor)).hexdigest()
+
+
+def _content(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()
