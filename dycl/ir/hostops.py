@@ -36,6 +36,10 @@ def _item(tensor: object) -> object:
     return tensor.item()  # type: ignore[attr-defined]
 
 
+def _item_at(tensor: object, index: int) -> object:
+    return tensor.reshape(-1)[index].item()  # type: ignore[attr-defined]
+
+
 def _tunable(name: str) -> object:
     raise LookupError(f"the value of tunable {name!r} is the executor's to give")
 
@@ -74,6 +78,7 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("str", "str({0})", str, False),
     ("repr", "repr({0})", repr, False),
     ("item", "{0}.item()", _item, False),
+    ("item_at", "{0}.item({1})", _item_at, False),
     ("size", "{0}.shape[{1}]", _size, False),
     ("list_append", "[*{0}, {1}]", lambda xs, x: [*xs, x], False),
     ("list_get", "{0}[{1}]", operator.getitem, True),

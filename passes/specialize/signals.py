@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dycl.passes.specialize.values import Generator, Scalar
+if TYPE_CHECKING:
+    from dycl.passes.specialize.values import Generator, Scalar
 
 
 class Signal(BaseException):

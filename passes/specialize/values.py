@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from dycl.ir.nodes import ListType, ScalarKind, TensorType, ValueId
+from dycl.ir.nodes import ListType, ScalarKind, ScalarType, TensorType, ValueId
+from dycl.passes.specialize.signals import Drain
 
 if TYPE_CHECKING:
+    from dycl.frontend.code import Code
     from dycl.passes.specialize.machine import Machine
     from dycl.passes.specialize.state import Frame
 
@@ -175,7 +177,7 @@ class RuntimeList:
 
     __slots__ = ("element", "origin", "vid")
 
-    def __init__(self, element: TensorType | ScalarType_, vid: ValueId, origin: Origin = NOWHERE) -> None:
+    def __init__(self, element: TensorType | ScalarType, vid: ValueId, origin: Origin = NOWHERE) -> None:
         self.element = element
         self.vid = vid
         self.origin = origin
@@ -254,22 +256,34 @@ class Generator:
         self.is_started = False
         self.buffer: list[Any] | None = None
 
-    def __iter__(self) -> Generator:
-        return self
+    def __iter__(self) -> Any:
+        """For native consumers: all elements at once, run beforehand by the machine."""
+        if self.buffer is None:
+            raise Drain(self)
+        Active.get().consumed.append(self)
+        return iter(tuple(self.buffer))
 
 
-class MachineFunction:
-    """The lowered code of a function that the machine made itself, found by the native function that stands for it."""
+class Closure:
+    """A function made by the run: lowered code with its cells and defaults, copied when the state forks.
 
-    __slots__ = ("code",)
+    Attributes that the program sets on the function live in `__dict__`.
+    """
 
-    def __init__(self, code: Any) -> None:
+    __slots__ = ("__dict__", "cells", "code", "defaults", "globals", "keyword_defaults")
+
+    def __init__(self, code: Code, global_names: dict[str, Any]) -> None:
         self.code = code
+        self.globals = global_names
+        self.cells: dict[str, types.CellType] = {}
+        self.defaults: tuple[Any, ...] = ()
+        self.keyword_defaults: dict[str, Any] = {}
+        self.__dict__["__name__"] = code.name
+        self.__dict__["__qualname__"] = code.qualname
 
-
-def empty_cell() -> types.CellType:
-    """A new cell without content."""
-    return types.CellType()
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: native code cannot call it, for its body may have to fork."""
+        raise Active.get().native_call_refused(self)
 
 
 class _Unset:
@@ -280,4 +294,3 @@ class _Unset:
 
 
 UNSET = _Unset()
-ScalarType_ = Any

@@ -1,0 +1,136 @@
+"""What one path knows: one interval per integer symbol, the truth of host bools, and relations until the next join.
+
+Source of the interval rules: interval arithmetic as `torch.utils._sympy.value_ranges` has it. Facts belong to a path;
+nothing is ever learned in a process-wide environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy
+from torch.utils._sympy.functions import OpaqueUnaryFn_sqrt  # noqa: F401  (registers torch's sympy functions)
+from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+
+from dycl.ir.nodes import ValueId
+
+Interval = tuple[sympy.Basic, sympy.Basic]
+EVERYTHING: Interval = (-int_oo, int_oo)
+
+
+@dataclass(slots=True)
+class Facts:
+    """The facts of a path. `relations` are forgotten at joins, `bools` with the values they are about."""
+
+    intervals: dict[sympy.Symbol, Interval] = field(default_factory=dict)
+    bools: dict[ValueId, bool] = field(default_factory=dict)
+    relations: dict[sympy.Basic, bool] = field(default_factory=dict)
+
+    def copy(self) -> Facts:
+        """An independent copy."""
+        return Facts(dict(self.intervals), dict(self.bools), dict(self.relations))
+
+    def interval(self, symbol: sympy.Symbol) -> Interval:
+        """The bounds of a symbol, both inclusive."""
+        return self.intervals.get(symbol, EVERYTHING)
+
+    def decide(self, expr: sympy.Basic) -> sympy.Basic | None:
+        """The value of an expression on this path, if the facts determine it."""
+        if not expr.free_symbols:
+            return expr
+        if expr in self.relations:
+            return sympy.sympify(self.relations[expr])
+        negation = sympy.Not(expr) if _is_relation(expr) else None
+        if negation is not None and negation in self.relations:
+            return sympy.sympify(not self.relations[negation])
+        if negation is not None and (known := self._decide_linear(expr)) is not None:
+            return sympy.sympify(known)
+        ranges = {}
+        for symbol in expr.free_symbols:
+            if not symbol.is_integer:
+                return None
+            ranges[symbol] = ValueRanges(*self.interval(symbol))
+        try:
+            bounds = bound_sympy(expr, ranges)
+        except (NotImplementedError, AttributeError, KeyError, TypeError):
+            return None  # an expression the interval rules do not know: undecided, so it is asked
+        return bounds.lower if bounds.is_singleton() else None
+
+    def _decide_linear(self, expr: sympy.Basic) -> bool | None:
+        """Decide `s op constant`, where bound analysis of both sides apart loses nothing but disequalities."""
+        found = _single_symbol(expr)
+        if found is None:
+            return None
+        symbol, relation, constant = found
+        low, high = self.interval(symbol)
+        match relation:
+            case sympy.Eq:
+                return False if constant < low or constant > high else (True if low == high else None)
+            case sympy.Ne:
+                return True if constant < low or constant > high else (False if low == high else None)
+            case sympy.Lt:
+                return True if high < constant else (False if low >= constant else None)
+            case sympy.Le:
+                return True if high <= constant else (False if low > constant else None)
+            case sympy.Gt:
+                return True if low > constant else (False if high <= constant else None)
+            case _:
+                return True if low >= constant else (False if high < constant else None)
+
+    def learn(self, expr: sympy.Basic, outcome: bool) -> None:
+        """Add the fact that a condition holds (or does not)."""
+        self.relations[expr] = outcome
+        condition = expr if outcome else sympy.Not(expr)
+        if isinstance(condition, sympy.And):
+            for part in condition.args:
+                self.learn(part, True)
+            return
+        found = _single_symbol(condition)
+        if found is None:
+            return
+        symbol, relation, constant = found
+        low, high = self.interval(symbol)
+        match relation:
+            case sympy.Eq:
+                low, high = constant, constant
+            case sympy.Ne if constant == low:
+                low = low + 1
+            case sympy.Ne if constant == high:
+                high = high - 1
+            case sympy.Lt:
+                high = min(high, constant - 1)
+            case sympy.Le:
+                high = min(high, constant)
+            case sympy.Gt:
+                low = max(low, constant + 1)
+            case sympy.Ge:
+                low = max(low, constant)
+        self.intervals[symbol] = (low, high)
+
+
+def _is_relation(expr: sympy.Basic) -> bool:
+    return isinstance(expr, sympy.logic.boolalg.Boolean) and not expr.is_Symbol
+
+
+_FLIPPED = {sympy.Lt: sympy.Gt, sympy.Le: sympy.Ge, sympy.Gt: sympy.Lt, sympy.Ge: sympy.Le}
+
+
+def _single_symbol(expr: sympy.Basic) -> tuple[sympy.Symbol, type, sympy.Basic] | None:
+    """A relation as (symbol, relation, constant) if it is linear in one integer symbol with coefficient 1 or -1."""
+    relation = next(
+        (r for r in (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge) if isinstance(expr, r)), None
+    )
+    if relation is None or len(expr.free_symbols) != 1:
+        return None
+    symbol = next(iter(expr.free_symbols))
+    if not symbol.is_integer:
+        return None
+    difference = sympy.expand(expr.lhs - expr.rhs)
+    coefficient = difference.coeff(symbol, 1)
+    rest = difference - coefficient * symbol
+    if abs(coefficient) != 1 or not rest.is_Integer:
+        return None
+    if coefficient == 1:
+        return symbol, relation, -rest
+    return symbol, _FLIPPED.get(relation, relation), rest

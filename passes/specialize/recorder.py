@@ -1,0 +1,390 @@
+"""Records calls of torch as the operations of the residual program, and watches below them what they really do.
+
+A function mode sees the call as the model wrote it (`torch.relu`, `F.multi_head_attention_forward`, `Tensor.add_`). A
+dispatch mode below it sees the truth about memory and randomness: which arguments are written, which results alias.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+    unset_fake_temporarily,
+)
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dycl.diagnostics import UnsupportedError
+from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
+from dycl.ir.resolve import function_name
+from dycl.passes.specialize.signals import Signal, Unknown
+from dycl.passes.specialize.values import RuntimeList, Scalar
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+
+SMALL = 1024  # elements up to which the known value of a constant tensor is followed
+
+FAKE_FAILURES = (
+    UnsupportedOperatorException,
+    UnsupportedFakeTensorException,
+    DynamicOutputShapeException,
+    DataDependentOutputException,
+    GuardOnDataDependentSymNode,
+    NotImplementedError,
+)
+
+# Questions about a tensor that its metadata answers: nothing is recorded.
+_METADATA = frozenset(
+    {
+        "size",
+        "dim",
+        "numel",
+        "nelement",
+        "ndimension",
+        "stride",
+        "storage_offset",
+        "is_contiguous",
+        "is_floating_point",
+        "is_complex",
+        "is_signed",
+        "is_inference",
+        "is_conj",
+        "is_neg",
+        "is_same_size",
+        "element_size",
+        "get_device",
+        "__len__",
+        "result_type",
+        "can_cast",
+        "promote_types",
+        "is_tensor",
+        "is_grad_enabled",
+        "is_inference_mode_enabled",
+        "_has_compatible_shallow_copy_type",
+        "broadcast_shapes",
+        "__hash__",
+        "__repr__",
+        "__format__",
+        "__dir__",
+        "__reversed__",
+        "requires_grad_",
+        "retain_grad",
+        "get_default_dtype",
+        "is_autocast_enabled",
+        "is_autocast_cpu_enabled",
+        "get_autocast_dtype",
+        "finfo",
+        "iinfo",
+    }
+)
+_METADATA -= {"__reversed__"}
+_NOT_METADATA_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
+_METADATA_WRITERS = frozenset(
+    {"resize_", "resize_as_", "set_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_", "detach_", "rename_"}
+)
+
+
+class Watch(TorchDispatchMode):
+    """What one recorded call does below Python: storages it writes and random kernels it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[int, torch.Tensor] = {}
+        self.random: str = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and not _is_inert_random(func, args, kwargs):
+            self.random = self.random or str(func)
+        if func._schema.is_mutable:
+            for argument, value in _schema_values(func._schema, args, kwargs):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    for tensor in pytree.tree_leaves(value):
+                        if isinstance(tensor, torch.Tensor):
+                            self.written[tensor.untyped_storage()._cdata] = tensor
+        return func(*args, **kwargs)
+
+
+def _schema_values(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
+    pairs = list(zip(schema.arguments, args, strict=False))
+    return pairs + [(argument, kwargs[argument.name]) for argument in schema.arguments if argument.name in kwargs]
+
+
+def _is_inert_random(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Kernels that are random by their tag alone: dropout that is off, attention without dropout."""
+    values = {argument.name: value for argument, value in _schema_values(func._schema, args, kwargs)}
+    if func._schema.name in ("aten::native_dropout", "aten::dropout"):
+        return values.get("train") is False or values.get("p") == 0
+    if "dropout_p" in values or "scaled_dot_product" in func._schema.name:
+        return not values.get("dropout_p", 0.0)
+    return func._schema.name in ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu") and not values.get("train", False)
+
+
+class Recorder(TorchFunctionMode):
+    """The function mode that is active while native code of the model's runs."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self.machine = machine
+        self.composite: set[Any] = set()  # functions that decide something inside: recorded call by call
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.call(func, args, kwargs or {})
+
+    # ------------------------------------------------------------ one call
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a call of torch; whatever it does is in the program."""
+        name = getattr(func, "__name__", "")
+        if name in _METADATA or (name == "__get__" and _getter_name(func) not in _NOT_METADATA_GETTERS):
+            return func(*args, **kwargs)
+        if name == "__set__" or name in _METADATA_WRITERS:
+            self._check_writer(name, func, args)
+            if name == "__set__":
+                return func(*args, **kwargs)
+        conversion = _CONVERSIONS.get(name)
+        if conversion is not None and args and isinstance(args[0], torch.Tensor):
+            return conversion(self, *args, **kwargs)
+        if func in (torch.tensor, torch.as_tensor) and _has_runtime_leaf(args[0] if args else kwargs.get("data")):
+            return self._tensor_of(*args, **kwargs)
+        if func in self.composite:
+            return self.inside(func, args, kwargs)
+        target = function_name(func)
+        if target is None:
+            return self.inside(func, args, kwargs)
+        try:
+            return self.record(CallFunction(target), func, args, kwargs)
+        except Unknown:
+            if not _has_python_inside(func):
+                raise
+        except FAKE_FAILURES as error:
+            if not _has_python_inside(func):
+                raise self.machine.fake_failure(error, target) from error
+        self.composite.add(func)
+        return self.inside(func, args, kwargs)
+
+    def inside(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a Python function of torch, with the calls that it makes recorded one by one."""
+        if not _has_python_inside(func):
+            raise UnsupportedError("DY201", self.machine.loc(), f"{func} cannot be named in a program")
+        with self:
+            return func(*args, **kwargs)
+
+    def _check_writer(self, name: str, func: Any, args: tuple[Any, ...]) -> None:
+        if name == "__set__" and _getter_name(func) in ("grad", "requires_grad"):
+            return
+        if name == "detach_":
+            return
+        raise UnsupportedError(
+            "DY211",
+            self.machine.loc(),
+            f"the metadata of a tensor is changed in place ({name if name != '__set__' else 'assignment to .' + _getter_name(func)})",
+            hint="use the form that returns a new tensor, for example squeeze() for squeeze_()",
+        )
+
+    # ------------------------------------------------------------ recording
+
+    def record(self, target: Target, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a call on fake tensors and add it to the block as one operation; an interrupted instruction's is replayed."""
+        machine = self.machine
+        found, out = machine.replayed((target, _identity(args), _identity(kwargs)))
+        if found:
+            return out
+        operands = tuple(machine.operand(arg) for arg in args)
+        keywords = tuple((name, machine.operand(arg)) for name, arg in kwargs.items())
+        native_args, native_kwargs = machine.native_arguments((args, kwargs))
+        watch = Watch()
+        with machine.defining_symbols() as born:
+            machine.fake.cache_enabled = not machine.has_symbols(native_args, native_kwargs)
+            with watch:
+                out = func(*native_args, **native_kwargs)
+        if watch.random:
+            raise machine.random_operation(watch.random)
+        leaves = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        known = self._known_results(func, args, kwargs, watch, out)
+        results = []
+        for index, leaf in enumerate(leaves):
+            vid = machine.define_result(leaf)
+            results.append(machine.value(vid))
+            if known is not None and not watch.written:
+                machine.known[vid] = known[index]
+        mutates = self._mutations(watch, leaves)
+        machine.emit(
+            TensorOp(
+                target=target, args=operands, kwargs=keywords, results=tuple(results), mutates=mutates, loc=machine.loc()
+            )
+        )
+        machine.bind_symbols(born, leaves, out)
+        machine.log((target, _identity(args), _identity(kwargs)), out)
+        return out
+
+    def _mutations(self, watch: Watch, leaves: list[torch.Tensor]) -> tuple[tuple[ValueId, Value], ...]:
+        machine = self.machine
+        pairs: list[tuple[ValueId, Value]] = []
+        fresh = {leaf.untyped_storage()._cdata for leaf in leaves}
+        for storage, tensor in watch.written.items():
+            if not isinstance(tensor, FakeTensor):
+                machine.weight_written(tensor)
+            roots = machine.state.aliases.get(storage, ())
+            if storage in machine.input_storages:
+                raise UnsupportedError(
+                    "DY212",
+                    machine.loc(),
+                    "an input of the model is written in place, which the caller would see",
+                    hint="write into a clone() of the input",
+                )
+            if not roots and storage not in fresh:
+                machine.weight_storage_written(storage)
+            pairs += machine.rename_content(roots)
+        return tuple(pairs)
+
+    def _known_results(
+        self, func: Any, args: Any, kwargs: Any, watch: Watch, out: Any
+    ) -> list[torch.Tensor] | None:
+        """The values of the results, where all operands are small constants."""
+        machine = self.machine
+        leaves = pytree.tree_leaves((args, kwargs))
+        outs = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        if watch.written or not outs or sum(leaf.numel() if all(isinstance(d, int) for d in leaf.shape) else SMALL + 1 for leaf in outs) > SMALL:
+            return None
+        real: dict[int, torch.Tensor] = {}
+        for leaf in leaves:
+            if isinstance(leaf, (Scalar, RuntimeList, torch.SymInt)):
+                return None
+            if isinstance(leaf, torch.Tensor):
+                value = machine.known_value(leaf)
+                if value is None:
+                    return None
+                real[id(leaf)] = value
+        real_args, real_kwargs = pytree.tree_map(lambda leaf: real.get(id(leaf), leaf), (args, kwargs))
+        with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+            result = func(*real_args, **real_kwargs)
+        return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+
+    def module(self, path: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record the call of a whole module; raises `Unknown` where it decides something inside."""
+        try:
+            return self.record(CallModule(path), module, args, kwargs)
+        except FAKE_FAILURES as error:
+            raise Unknown(f"{type(error).__name__}: {error}") from error
+
+    # ------------------------------------------------------------ tensors to Python
+
+    def item(self, tensor: torch.Tensor) -> Any:
+        """The Python number of a tensor of one element."""
+        if all(isinstance(size, int) for size in tensor.shape) and tensor.numel() != 1:
+            raise RuntimeError(f"a Tensor with {tensor.numel()} elements cannot be converted to Scalar")
+        return self.machine.item(tensor)
+
+    def truth(self, tensor: torch.Tensor) -> bool:
+        """`bool(tensor)`: an error for more than one element, as in torch."""
+        if all(isinstance(size, int) for size in tensor.shape) and tensor.numel() != 1:
+            kind = "no" if tensor.numel() == 0 else "more than one"
+            raise RuntimeError(f"Boolean value of Tensor with {kind} value{'s' if tensor.numel() else ''} is ambiguous")
+        return self.machine.truth(self.machine.item(tensor))
+
+    def tolist(self, tensor: torch.Tensor) -> Any:
+        """Nested lists of run-time numbers."""
+        return self.machine.tolist(tensor)
+
+    def equal(self, left: torch.Tensor, right: torch.Tensor) -> Any:
+        """`torch.equal`, as an elementwise comparison and a reduction."""
+        if left.dtype != right.dtype or tuple(left.shape) != tuple(right.shape):
+            if left.dtype == right.dtype and left.dim() != right.dim():
+                return False
+            if left.dtype == right.dtype and all(isinstance(s, int) for s in (*left.shape, *right.shape)):
+                return False
+            return self.machine.refuse_equal(left, right)
+        return self.item(self._sub(torch.all, self._sub(torch.eq, left, right)))
+
+    def allclose(self, left: torch.Tensor, right: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """`torch.allclose`, as `isclose` and a reduction."""
+        return self.item(self._sub(torch.all, self._sub(torch.isclose, left, right, *args, **kwargs)))
+
+    def convert(self, tensor: torch.Tensor, kind: type) -> Any:
+        """`int(tensor)`, `float(tensor)`: reached natively only, where a Python number is demanded at once."""
+        return self.machine.concrete(self.machine.convert(kind, self.item(tensor)))
+
+    def iterate(self, tensor: torch.Tensor) -> Any:
+        """The rows of a tensor."""
+        if tensor.dim() == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.call(torch.Tensor.unbind, (tensor, 0), {}))
+
+    def contains(self, tensor: torch.Tensor, element: Any) -> bool:
+        """`element in tensor`."""
+        return self.truth(self._sub(torch.any, self.call(torch.eq, (tensor, element), {})))
+
+    def _sub(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.call(func, args, kwargs)
+
+    def _tensor_of(self, data: Any, dtype: Any = None, device: Any = None, **kwargs: Any) -> Any:
+        """`torch.tensor` of nested lists that hold run-time numbers or 0-d tensors."""
+        if isinstance(data, torch.Tensor):
+            moved = data if dtype is None else self._sub(torch.Tensor.to, data, dtype)
+            return self._sub(torch.Tensor.clone, moved)
+        if dtype is None:
+            dtype = self.machine.inferred_dtype(data)
+        return self._build(data, dtype)
+
+    def _build(self, data: Any, dtype: torch.dtype) -> Any:
+        if isinstance(data, (list, tuple)):
+            return self._sub(torch.stack, [self._build(item, dtype) for item in data])
+        if isinstance(data, torch.Tensor):
+            return self._sub(torch.Tensor.to, self._sub(torch.Tensor.reshape, data, ()), dtype)
+        return self._sub(torch.full, (), data, dtype=dtype)
+
+
+_CONVERSIONS: dict[str, Callable[..., Any]] = {
+    "item": Recorder.item,
+    "__bool__": Recorder.truth,
+    "is_nonzero": Recorder.truth,
+    "tolist": Recorder.tolist,
+    "equal": Recorder.equal,
+    "allclose": Recorder.allclose,
+    "__iter__": Recorder.iterate,
+    "__contains__": Recorder.contains,
+    "__int__": lambda recorder, tensor: recorder.convert(tensor, int),
+    "__index__": lambda recorder, tensor: recorder.convert(tensor, int),
+    "__float__": lambda recorder, tensor: recorder.convert(tensor, float),
+}
+
+
+def _getter_name(func: Any) -> str:
+    owner = getattr(func, "__self__", None)
+    return getattr(owner, "__name__", "")
+
+
+def _has_python_inside(func: Any) -> bool:
+    return inspect.isfunction(inspect.unwrap(func)) if callable(func) else False
+
+
+def _has_runtime_leaf(data: Any) -> bool:
+    return any(isinstance(leaf, (Scalar, torch.Tensor, torch.SymInt)) for leaf in pytree.tree_leaves(data))
+
+
+def _identity(arguments: Any) -> tuple[Any, ...]:
+    """What makes two calls the same call when an instruction is run again: the same objects, equal constants."""
+    out: list[Any] = []
+    for leaf in pytree.tree_leaves(arguments):
+        if isinstance(leaf, Scalar):
+            out.append(("s", leaf.vid))
+        elif isinstance(leaf, torch.Tensor):
+            out.append(("t", id(leaf)))
+        else:
+            out.append(repr(leaf) if isinstance(leaf, (int, float, str, bool, type(None), torch.dtype)) else type(leaf).__name__)
+    return tuple(out)
+
+
+__all__ = ["FAKE_FAILURES", "Recorder", "Signal", "Watch"]

@@ -1,0 +1,84 @@
+"""Torch's symbolic shapes, with the facts of the machine's path in place of torch's process-wide knowledge."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import sympy
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+
+# Questions about memory layout alone: any consistent answer gives the same values, so torch's own fallback is taken.
+# Everything else that torch would assume silently ("size oblivious", `guard_or_false`) is asked.
+_LAYOUT_FUNCTIONS = frozenset(
+    {
+        "is_contiguous_or_false",
+        "is_contiguous",
+        "is_contiguous_for_memory_format",
+        "is_channels_last_contiguous_2d",
+        "is_channels_last_contiguous_3d",
+        "is_non_overlapping_and_dense",
+        "is_non_overlapping_and_dense_or_false",
+        "compute_elementwise_output_strides",
+        "_compute_elementwise_output_logical_to_physical_perm",
+        "compute_elementwise_output_logical_to_physical_perm",
+        "make_contiguous_strides_for",
+        "suggest_memory_format",
+        "validate_strides",
+        "extract_tensor_metadata",
+    }
+)
+
+
+def _asks_about_layout() -> bool:
+    """Whether the question comes from a layout computation of torch."""
+    frame = sys._getframe(2)
+    for _ in range(40):
+        if frame is None:
+            return False
+        if frame.f_code.co_name in _LAYOUT_FUNCTIONS:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+class PathShapeEnv(ShapeEnv):
+    """A ShapeEnv that asks the machine, which answers from the facts of its path or forks."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def evaluate_expr(
+        self,
+        orig_expr: Any,
+        hint: Any = None,
+        fx_node: Any = None,
+        size_oblivious: bool = False,
+        fallback_value: Any = None,
+        *,
+        forcing_spec: bool = False,
+    ) -> Any:
+        """The value of the expression on this path; raises `Question` where it has none."""
+        if not getattr(orig_expr, "free_symbols", None):
+            return sympy.sympify(orig_expr)
+        known = self._machine.decide_expr(orig_expr)
+        if known is not None:
+            return known
+        if (size_oblivious or fallback_value is not None) and _asks_about_layout():
+            return sympy.sympify(bool(fallback_value))
+        return self._machine.ask_expr(orig_expr)
+
+    def guard_or_defer_runtime_assert(self, orig_expr: Any, msg: str, fx_node: Any = None) -> bool:
+        """Whether the asserted condition holds; both answers are explored, so that a failing check raises as in torch."""
+        return bool(self.evaluate_expr(orig_expr))
+
+    def _set_replacement(self, a: sympy.Symbol, tgt: sympy.Expr, msg: str) -> None:
+        """Nothing: an equality learned on one path must not reach another."""
+
+    def constrain_symbol_range(self, s: sympy.Symbol, compiler_min: int, compiler_max: int) -> None:
+        """A range that torch guarantees for a symbol it has just made (sizes are not negative)."""
+        self._machine.bound_symbol(s, compiler_min, compiler_max)

@@ -1,0 +1,74 @@
+"""One path's whole state: the call stack, the block being filled, the facts, and what was written outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dycl.diagnostics import SourceRange
+from dycl.frontend.code import Code, Instruction
+from dycl.ir.nodes import ValueId
+from dycl.passes.specialize.facts import Facts
+
+
+class Frame:
+    """One activation of a lowered function."""
+
+    __slots__ = ("cells", "code", "current", "exc", "globals", "ip", "owner", "regs", "result")
+
+    def __init__(self, code: Code, global_names: dict[str, Any]) -> None:
+        self.code = code
+        self.globals = global_names
+        self.regs: dict[str, Any] = {}
+        self.cells: dict[str, Any] = {}
+        self.ip = 0
+        self.current = 0  # the instruction being executed, for the handler table
+        self.exc: BaseException | None = None  # the exception being handled
+        self.result: Any = None  # what the caller does with the result: see `Machine.leave`
+        self.owner: Any = None  # the generator this frame belongs to
+
+    @property
+    def instruction(self) -> Instruction:
+        """The instruction being executed."""
+        return self.code.instructions[self.current]
+
+    @property
+    def loc(self) -> SourceRange:
+        """Where the frame is."""
+        return self.instruction.loc
+
+
+class JournalEntry:
+    """A write to something that existed before the run: what it is, what it holds now and what it held."""
+
+    __slots__ = ("kind", "name", "original", "target", "value")
+
+    def __init__(self, target: Any, kind: str, name: str, value: Any, original: Any) -> None:
+        self.target = target
+        self.kind = kind  # "attr": target.name; "content": the items of a container
+        self.name = name
+        self.value = value
+        self.original = original
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """What identifies the place that was written."""
+        return id(self.target), self.kind, self.name
+
+
+class State:
+    """A path on its way."""
+
+    __slots__ = ("aliases", "block", "current", "facts", "forked", "frames", "fuzz", "is_dirty", "journal", "may_join", "replay")
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.block: Any = None
+        self.facts = Facts()
+        self.replay: list[Any] = []  # results of the operations the interrupted instruction has already recorded
+        self.journal: dict[tuple[int, str, str], JournalEntry] = {}
+        self.current: dict[ValueId, ValueId] = {}  # first name of a mutated tensor -> name of its present content
+        self.aliases: dict[int, tuple[ValueId, ...]] = {}  # storage -> first names of the tensors that view it
+        self.forked = False
+        self.is_dirty = False  # something was recorded since the last join
+        self.may_join = False
+        self.fuzz: Any = None  # the run-time number that needless forks ask about (fuzz mode)

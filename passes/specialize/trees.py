@@ -1,0 +1,37 @@
+"""Nested arguments of a call: their leaves, and the same nest with other leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The leaves of nested tuples, lists, dicts and slices, in order."""
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from leaves(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, slice):
+        yield from leaves((value.start, value.stop, value.step))
+    else:
+        yield value
+
+
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """The same nest with `function` applied to each leaf; a part in which nothing changes keeps its identity."""
+    if isinstance(value, (tuple, list)):
+        items = [map_leaves(function, item) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*items)
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        return {key: map_leaves(function, item) for key, item in value.items()}
+    if isinstance(value, slice):
+        parts = [map_leaves(function, part) for part in (value.start, value.stop, value.step)]
+        return slice(*parts)
+    return function(value)

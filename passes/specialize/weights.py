@@ -1,0 +1,87 @@
+"""The names of everything the model had before the run: weights, modules, constants, and the objects it may write."""
+
+from __future__ import annotations
+
+import collections
+import types
+from typing import Any
+
+import torch
+
+
+class WeightNames:
+    """Names tensors and modules by where they hang on the model; what hangs nowhere gets a number."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self._names: dict[int, str] = {}
+        self._reachable: set[int] = set()
+        self.weights: dict[str, torch.Tensor] = {}
+        self.modules: dict[str, torch.nn.Module] = {}
+        self.objects: dict[int, Any] = {}  # everything reachable from the model, by id
+        self.paths: dict[int, str] = {}
+        self._module_names: dict[int, str] = {}
+        for name, module in model.named_modules():
+            self._module_names.setdefault(id(module), name)
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            self._names.setdefault(id(tensor), name)
+            self._reachable.add(id(tensor))
+        self._reach(model)
+
+    def _reach(self, model: torch.nn.Module) -> None:
+        work: list[tuple[str, Any]] = [("", model)]
+        while work:
+            path, value = work.pop()
+            if isinstance(value, torch.Tensor):
+                self._names.setdefault(id(value), path)
+                self._reachable.add(id(value))
+                self.objects[id(value)] = value
+                continue
+            if id(value) in self.objects or isinstance(value, (str, bytes, int, float, complex, type(None), type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
+                continue
+            self.objects[id(value)] = value
+            self.paths[id(value)] = path
+            work.extend(reversed([(_join(path, name), part) for name, part in _parts(value)]))
+
+    def name(self, tensor: torch.Tensor) -> str:
+        """The name of a tensor, registered as used."""
+        name = self._names.get(id(tensor))
+        if name is None:
+            name = self._names[id(tensor)] = f"constant_{len(self._names)}"
+        self.weights[name] = tensor
+        return name
+
+    def state_name(self, tensor: torch.Tensor) -> str | None:
+        """The name of a tensor that belongs to the model, else None."""
+        return self._names.get(id(tensor)) if id(tensor) in self._reachable else None
+
+    def module(self, module: torch.nn.Module) -> str:
+        """The name of a module, registered as used."""
+        name = self._module_names.get(id(module))
+        if name is None:
+            name = self._module_names[id(module)] = self.paths.get(id(module)) or f"module_{len(self._module_names)}"
+        self.modules[name] = module
+        return name
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, torch.nn.Module):
+        own = vars(value)
+        for group in ("_parameters", "_buffers", "_modules"):
+            parts += [(name, item) for name, item in own.get(group, {}).items() if item is not None]
+        # the dictionaries themselves are machinery of torch, but they are old and must be known as such
+        return parts + [(name, item) for name, item in own.items() if item is not None]
+    if isinstance(value, dict):
+        parts += [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        parts += [(str(index), item) for index, item in enumerate(value)]
+    elif isinstance(value, types.MethodType):
+        parts.append(("__self__", value.__self__))
+    if hasattr(value, "__dict__"):
+        parts += list(vars(value).items())
+    return parts
