@@ -24,11 +24,16 @@ class Encoder(nn.Module):
     def __init__(self, features):
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(3, 16, kernel_size=3, stride=2, padding=1),
+            nn.Conv2d(3, 16, kernel_size=3, padding=1),
+            nn.BatchNorm2d(16),
             nn.ReLU(),
-            nn.Conv2d(16, 32, kernel_size=3, stride=2, padding=1),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, kernel_size=3, padding=1),
+            nn.BatchNorm2d(32),
             nn.ReLU(),
+            nn.MaxPool2d(2),
             nn.Conv2d(32, 32, kernel_size=3, stride=2, padding=1),
+            nn.BatchNorm2d(32),
             nn.ReLU(),
         )
         self.fc = nn.Linear(32 * 16, features)
@@ -90,17 +95,31 @@ def example_inputs():
     return sample_inputs(0)
 
 
+# The digits 0 to 9 as 8x8 bitmaps, one byte a row.
+GLYPHS = (0x3C666E7666663C00, 0x183818181818187E, 0x3C66060C1830607E, 0x3C66061C06663C00, 0x0C1C2C4C7E0C0C00)
+GLYPHS += (0x7E607C0606663C00, 0x1C30607C66663C00, 0x7E06060C18183000, 0x3C66663C66663C00, 0x3C66663E060C3800)
+
+
+def scribble(digit, rng):
+    """An 8x8 picture of a digit as a hand might write it: bent, worn, pale, now and then noisy."""
+    bitmap = torch.tensor([GLYPHS[digit] >> (63 - i) & 1 for i in range(64)]).float().view(1, 1, 8, 8)
+    turn, slant, width, height, dx, dy = (torch.rand(6, generator=rng) - 0.5).tolist()
+    row_x = [1.4 + 0.5 * width, 0.4 * slant + 0.2 * turn, 0.2 * dx]
+    row_y = [-0.2 * turn, 1.0 + 0.4 * height, 0.2 * dy]
+    grid = F.affine_grid(torch.tensor([[row_x, row_y]]), [1, 1, 8, 8], align_corners=False)
+    ink, wear, noise = torch.rand(3, generator=rng).tolist()
+    picture = F.grid_sample(bitmap, grid, align_corners=False)
+    picture = picture * (1.6 - 0.5 * wear * torch.rand(1, 1, 8, 8, generator=rng))
+    picture = picture + noise**8 * torch.rand(1, 1, 8, 8, generator=rng)
+    return picture.clamp(max=1.0) * (0.5 + 0.5 * ink)
+
+
 def sample_inputs(seed):
-    """A grey 32x32 picture with up to four scribbles of random pen strokes, each in its quarter."""
+    """A grey 32x32 picture of up to four digits, each in its quarter."""
     rng = torch.Generator().manual_seed(seed)
     image = torch.zeros(1, 1, 32, 32)
-    for quarter in range(seed % 5):
-        canvas = torch.zeros(1, 1, 8, 8)
-        row, column = torch.randint(1, 7, (2,), generator=rng).tolist()
-        for step in torch.randint(-1, 2, (24, 2), generator=rng).tolist():
-            row, column = min(max(row + step[0], 0), 7), min(max(column + step[1], 1), 6)
-            canvas[0, 0, row, column] += 0.5
+    for quarter, digit in enumerate(torch.randint(0, 10, (seed % 5,), generator=rng).tolist()):
         top, left = quarter // 2 * 16, quarter % 2 * 16
-        scribble = F.interpolate(canvas.clamp(max=1.0), scale_factor=2, mode="bilinear", align_corners=False)
-        image[:, :, top : top + 16, left : left + 16] = scribble
+        picture = F.interpolate(scribble(digit, rng), scale_factor=2, mode="bilinear", align_corners=False)
+        image[:, :, top : top + 16, left : left + 16] = picture
     return (image.repeat(1, 3, 1, 1),)
