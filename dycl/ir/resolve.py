@@ -65,8 +65,8 @@ def torch_text(constant: object) -> str | None:
     if isinstance(constant, torch.dtype | torch.layout | torch.memory_format | torch.qscheme):
         return repr(constant)
     of = type(constant)
-    if isinstance(constant, enum.Enum) or hasattr(of, "__members__"):
-        text = f"{of.__module__}.{of.__qualname__}.{constant.name}"  # type: ignore[attr-defined]
+    if isinstance(constant, enum.Enum) or hasattr(of, "__members__"):  # the latter: an enum of pybind11
+        text = f"{of.__module__}.{constant}"
         return text if _leads_to(text, constant) else None
     return None
 
