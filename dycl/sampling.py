@@ -75,18 +75,20 @@ def _perturb_tensor(tensor: torch.Tensor, generator: torch.Generator, scale: flo
 
 def map_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
     """A new value of the same nesting with every tensor changed; a leaf that is no tensor stays."""
-    if isinstance(value, torch.Tensor):
-        return change(value)
+    return map_leaves(value, lambda leaf: change(leaf) if isinstance(leaf, torch.Tensor) else leaf)
+
+
+def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A new value of the same nesting with every leaf changed."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_tensors(item, change) for item in value))
+        return type(value)(*(map_leaves(item, change) for item in value))
     if isinstance(value, tuple | list):
-        return type(value)(map_tensors(item, change) for item in value)
+        return type(value)(map_leaves(item, change) for item in value)
     if isinstance(value, dict):
-        return type(value)((key, map_tensors(item, change)) for key, item in value.items())
+        return type(value)((key, map_leaves(item, change)) for key, item in value.items())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {item.name: map_tensors(getattr(value, item.name), change) for item in dataclasses.fields(value)}
         made = object.__new__(type(value))
-        for name, item in fields.items():
-            object.__setattr__(made, name, item)
+        for name in (item.name for item in dataclasses.fields(value)):
+            object.__setattr__(made, name, map_leaves(getattr(value, name), change))
         return made
-    return value
+    return change(value)

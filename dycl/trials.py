@@ -1,0 +1,192 @@
+"""One call of a model by each of its three forms (eager, executor, host), and whether what came of it agrees.
+
+An exception is an outcome like a value: it is kept, and compared.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from dycl.comparison import ATOL, RTOL, Comparison
+from dycl.diagnostics import SourceRange
+from dycl.eagerlog import EagerLog, Read
+from dycl.ir.environment import Environment
+from dycl.ir.executor import Executor
+from dycl.ir.nodes import BlockId, Program, Raise
+from dycl.sampling import Sample, map_leaves
+
+Decide = Callable[[BlockId, bool], bool]
+
+
+class Runner(Protocol):
+    """A host, as it is compared: torch or numpy in, numpy out; state from one call to the next."""
+
+    def call(self, *args: object, **kwargs: object) -> object:
+        """Call the compiled method."""
+
+    @property
+    def decisions(self) -> Sequence[tuple[int, bool]]:
+        """The decisions of the last call: block and side."""
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        """The attributes that the model writes, by their paths."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is verified. `make_host` gives a host in its first state, its decisions forced by `decide` if given."""
+
+    program: Program
+    environment: Environment
+    model: nn.Module
+    make_host: Callable[[Decide | None], Runner]
+    rtol: float = RTOL
+    atol: float = ATOL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one call."""
+
+    value: object = None
+    error: Exception | None = None
+    decisions: tuple[tuple[int, bool], ...] = ()
+    state: Mapping[str, object] = field(default_factory=dict)
+
+
+class EagerTrial:
+    """The source itself, on copies of the model: one computes undisturbed, one is watched while it reads."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._method = subject.program.method
+        self._slots = sorted({slot.name for entry in subject.program.entries for slot in entry.slots})
+        self._model = copy.deepcopy(subject.model)
+        self._watched = copy.deepcopy(subject.model)
+
+    def run(self, sample: Sample) -> Outcome:
+        """The outcome of one call; decisions are not known of the source, `reads` has what it read."""
+        value, error = self._call(self._model, sample)
+        state = {name: find_attribute(self._model, name) for name in self._slots}
+        return Outcome(value=value, error=error, state=snapshot(state))
+
+    def reads(self, sample: Sample) -> list[Read]:
+        """What the source reads from its tensors in the same call, made once more on the other copy."""
+        with EagerLog() as log:
+            self._call(self._watched, sample)
+        return log.reads
+
+    def _call(self, model: nn.Module, sample: Sample) -> tuple[object, Exception | None]:
+        args, kwargs = copy_inputs(sample)
+        method = model if self._method == "forward" else getattr(model, self._method)
+        with torch.no_grad():
+            return attempt(lambda: method(*args, **kwargs))
+
+
+class ExecutorTrial:
+    """The program, run by the reference executor."""
+
+    def __init__(self, subject: Subject, decide: Decide | None = None, environment: Environment | None = None) -> None:
+        self.executor = Executor(subject.program, environment or subject.environment, decide=decide)
+
+    def run(self, sample: Sample) -> Outcome:
+        """The outcome of one call."""
+        args, kwargs = copy_inputs(sample)
+        value, error = attempt(lambda: self.executor.call(*args, **kwargs))
+        decisions = tuple((int(site), side) for site, side in self.executor.decisions)
+        return Outcome(value=value, error=error, decisions=decisions, state=snapshot(self.executor.state))
+
+    @property
+    def observations(self) -> list[tuple[SourceRange, object]]:
+        """What the last call read from tensors."""
+        return self.executor.observations
+
+
+class HostTrial:
+    """The compiled model."""
+
+    def __init__(self, subject: Subject, decide: Decide | None = None) -> None:
+        self.host = subject.make_host(decide)
+
+    def run(self, sample: Sample) -> Outcome:
+        """The outcome of one call."""
+        args, kwargs = copy_inputs(sample)
+        value, error = attempt(lambda: self.host.call(*args, **kwargs))
+        decisions = tuple((int(site), side) for site, side in self.host.decisions)
+        return Outcome(value=snapshot(value), error=error, decisions=decisions, state=snapshot(dict(self.host.state)))
+
+
+def attempt(call: Callable[[], object]) -> tuple[object, Exception | None]:
+    """The call's value or the exception it raised: both are outcomes, and both are compared."""
+    try:
+        return call(), None
+    except Exception as error:
+        return None, error
+
+
+def copy_inputs(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs of its own for a call that may write into them."""
+    return snapshot(sample.args), snapshot(dict(sample.kwargs))
+
+
+def snapshot(value: Any) -> Any:
+    """The value as it is now, later writes into its tensors and arrays notwithstanding."""
+    return map_leaves(value, _copy_leaf)
+
+
+def _copy_leaf(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        return leaf.detach().clone()
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+
+
+def find_attribute(model: nn.Module, path: str) -> object:
+    """What the model holds at a path: `layers.3.cache['key'][0]`."""
+    found: Any = model
+    for name, item in re.findall(r"([^.\[\]]+)|\[([^\]]*)\]", path):
+        found = found[ast.literal_eval(item)] if item else getattr(found, name)
+    return found
+
+
+def compare_outcomes(expected: Outcome, actual: Outcome, program: Program, comparison: Comparison) -> bool:
+    """Compare values, exceptions and state of two outcomes; the comparison learns every difference."""
+    before = len(comparison.differences)
+    if expected.error is not None or actual.error is not None:
+        _compare_errors(expected.error, actual.error, program, comparison)
+    else:
+        comparison.compare(expected.value, actual.value, "the result")
+    for name, value in expected.state.items():
+        if name in actual.state:
+            comparison.compare(value, actual.state[name], f"the state {name}")
+        else:
+            comparison.differences.append(f"the state {name} is missing")
+    return len(comparison.differences) == before
+
+
+def _compare_errors(
+    expected: Exception | None, actual: Exception | None, program: Program, comparison: Comparison
+) -> None:
+    if expected is None or actual is None:
+        comparison.differences.append(f"{_describe(expected)} expected, {_describe(actual)} found")
+        return
+    own = {b.end.class_name.split(":")[-1].split(".")[-1] for b in program.blocks if isinstance(b.end, Raise)}
+    name, other = type(expected).__name__, type(actual).__name__
+    if name not in own and other not in own:
+        return  # an operation refused these values: each back end has words of its own for that
+    if name != other:
+        comparison.differences.append(f"{_describe(expected)} expected, {_describe(actual)} found")
+    else:
+        comparison.compare(expected.args, actual.args, f"the arguments of {name}")
+
+
+def _describe(error: Exception | None) -> str:
+    return "a value" if error is None else f"{type(error).__name__}({', '.join(map(repr, error.args))})"
