@@ -260,7 +260,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroSuper:
-    """dst = func(), where func is what the name `super` means here; owner: the cell `__class__`; self: first parameter."""
+    """dst = func(), where func is what the name `super` means here; owner: cell `__class__`; self: first parameter."""
 
     dst: Register
     func: Register
@@ -302,7 +302,7 @@ class ImportFrom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpack:
-    """Assign the elements of src; star: the index in dsts that takes the rest as a list, or -1. ValueError as Python's."""
+    """Assign the elements of src; star: the index in dsts that takes the rest as a list, or -1. Errors as Python's."""
 
     dsts: tuple[Register, ...]
     src: Register
