@@ -1,0 +1,114 @@
+"""Which tensor operations may return a name for memory that they were given.
+
+The question is asked where a write in place must not be seen by those who read the memory before it. "May" is the safe
+answer: only what is known to return fresh memory says no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from dycl.ir.environment import Environment
+from dycl.ir.nodes import CallFunction, CallModule, TensorOp, ValueId
+from dycl.passes.rewriting import op_reads
+
+_FRESH_MODULES: tuple[type[nn.Module], ...] = (
+    nn.Linear,
+    nn.Bilinear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.Embedding,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.GELU,
+    nn.Softmax,
+    nn.LogSoftmax,
+    nn.LSTMCell,
+    nn.GRUCell,
+)
+_MAYBE_IN_PLACE: tuple[type[nn.Module], ...] = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+)
+
+_FRESH_TEXT = """
+    add sub mul div true_divide floor_divide remainder pow neg abs exp log log2 sqrt rsqrt sin cos tanh sigmoid erf
+    relu gelu silu softmax log_softmax sum mean var std amax amin argmax argmin max min prod norm all any matmul mm bmm
+    addmm linear conv1d conv2d conv3d cat stack where eq ne lt le gt ge logical_and logical_or logical_not layer_norm
+    batch_norm embedding cumsum topk sort max_pool2d avg_pool2d clone clamp __add__ __radd__ __sub__ __rsub__ __mul__
+    __rmul__ __truediv__ __rtruediv__ __pow__ __matmul__ __neg__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__
+    __or__ __invert__ zeros_like ones_like full_like zeros ones full tensor arange
+"""
+_FRESH_NAMES = frozenset(_FRESH_TEXT.split())
+_FUNCTION_HOMES = ("torch", "torch.nn.functional", "torch.Tensor")
+
+
+def may_alias(op: TensorOp, environment: Environment) -> bool:
+    """Whether a result of the operation may share memory with what it was given."""
+    match op.target:
+        case CallModule(path=path):
+            return not _is_fresh_module(environment.modules.get(path))
+        case CallFunction(name=name):
+            home, _, bare = name.rpartition(".")
+            writes = bool(op.mutates) or bool({"out", "inplace"} & {key for key, _ in op.kwargs})
+            return writes or bare not in _FRESH_NAMES or home not in _FUNCTION_HOMES
+
+
+def _is_fresh_module(module: nn.Module | None) -> bool:
+    if module is None or module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        return False
+    if type(module) in _MAYBE_IN_PLACE:
+        return getattr(module, "inplace", False) is False
+    return type(module) in _FRESH_MODULES
+
+
+class MemoryGroups:
+    """Values that may share memory, as they become known in program order (union-find)."""
+
+    def __init__(self, environment: Environment, tensors: frozenset[ValueId]) -> None:
+        self._environment = environment
+        self._tensors = tensors
+        self._parent: dict[ValueId, ValueId] = {}
+
+    def add(self, op: TensorOp) -> None:
+        """Learn of an operation: new names of written memory, and results that may be views."""
+        for old, new in op.mutates:
+            self._join(old, new.id)
+        if may_alias(op, self._environment):
+            given = self.tensors(op_reads(op))
+            for value in (*(result.id for result in op.results), *given):
+                self._join(given[0] if given else value, value)
+
+    def tensors(self, values: Iterable[ValueId]) -> tuple[ValueId, ...]:
+        """Those of the values that are tensors."""
+        return tuple(value for value in values if value in self._tensors)
+
+    def group(self, value: ValueId) -> ValueId:
+        """One name for all values that may share the memory of this one."""
+        root = value
+        while (above := self._parent.get(root, root)) != root:
+            root = above
+        while (above := self._parent.get(value, value)) != root:
+            self._parent[value], value = root, above
+        return root
+
+    def _join(self, one: ValueId, other: ValueId) -> None:
+        self._parent[self.group(other)] = self.group(one)

@@ -1,0 +1,203 @@
+"""Make identical subgraphs one, and number the structures: subgraphs that differ in their weights alone share one.
+
+Before (`blocks.0` and `blocks.1` are two `nn.Linear(4, 4)`)::
+
+    subgraph s0 00_block0 (%0: float32[1, 4]):
+      %1: float32[1, 4] = module blocks.0(%0)
+      results (%1)
+    subgraph s1 01_block1 (%0: float32[1, 4]):
+      %1: float32[1, 4] = module blocks.1(%0)
+      results (%1)
+    subgraph s2 02_block0 (%0: float32[1, 4]):
+      %1: float32[1, 4] = module blocks.0(%0)
+      results (%1)
+
+After; what dispatched to `s2` dispatches to `s0`::
+
+    subgraph s0 00_block0 structure 0 (%0: float32[1, 4]):
+      %1: float32[1, 4] = module blocks.0(%0)
+      results (%1)
+    subgraph s1 01_block1 structure 0 (%0: float32[1, 4]):
+      %1: float32[1, 4] = module blocks.1(%0)
+      results (%1)
+
+A target exports each structure once and binds the weights of each subgraph: `weight_slots` names them in one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from dycl.diagnostics import InternalError
+from dycl.ir.environment import Environment
+from dycl.ir.graph import op_operands, renumber
+from dycl.ir.nodes import (
+    Block,
+    CallFunction,
+    CallModule,
+    Dispatch,
+    ListType,
+    Lit,
+    Mapping,
+    Operand,
+    Program,
+    Record,
+    Ref,
+    Seq,
+    SliceOf,
+    Subgraph,
+    SubgraphId,
+    TensorOp,
+    TensorType,
+    Value,
+    ValueId,
+    ValueType,
+    Weight,
+)
+from dycl.passes.naming import renumber_name
+from dycl.passes.structure import Key, Slot, module_key, module_slots, weight_type
+
+
+def run(program: Program, environment: Environment) -> Program:
+    """The program with each subgraph once, and the structures numbered in order of first appearance."""
+    structures: dict[Key, int] = {}
+    first: dict[Key, Subgraph] = {}
+    now: dict[SubgraphId, SubgraphId] = {}
+    names = _weight_names(environment)
+    keys: dict[str, Key] = {}
+    for subgraph in program.subgraphs:
+        described = _Describer(environment, names, keys).describe(subgraph)
+        structure = structures.setdefault(described.key, len(structures))
+        identity = (described.key, described.weights)
+        if identity not in first:
+            index = len(first)
+            name = renumber_name(index, subgraph.name)
+            first[identity] = replace(subgraph, id=SubgraphId(index), name=name, structure=structure)
+        now[subgraph.id] = first[identity].id
+    blocks = tuple(_redirect(block, now) for block in program.blocks)
+    return renumber(replace(program, blocks=blocks, subgraphs=tuple(first.values())))
+
+
+def structure_key(subgraph: Subgraph, environment: Environment) -> Key:
+    """What is equal for subgraphs that compute the same but for the content of their weights.
+
+    It compares within one process only.
+    """
+    return _Describer(environment, _weight_names(environment), {}).describe(subgraph).key
+
+
+def weight_slots(subgraph: Subgraph, environment: Environment) -> tuple[str, ...]:
+    """The weights of a subgraph, each once, by their names in the environment, in order of first use.
+
+    Subgraphs of equal structure have as many, and the i-th of one stands where the i-th of the other does. A weight the
+    environment does not name has its path in the model.
+    """
+    return _Describer(environment, _weight_names(environment), {}).describe(subgraph).weights
+
+
+def _redirect(block: Block, now: dict[SubgraphId, SubgraphId]) -> Block:
+    ops = tuple(replace(op, subgraph=now[op.subgraph]) if isinstance(op, Dispatch) else op for op in block.ops)
+    return replace(block, ops=ops)
+
+
+def _weight_names(environment: Environment) -> dict[int, str]:
+    """The name of each tensor object of the environment."""
+    names: dict[int, str] = {}
+    for name, tensor in environment.weights.items():
+        names.setdefault(id(tensor), name)
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    key: Key
+    weights: tuple[str, ...]
+
+
+class _Describer:
+    """Describes one subgraph: values, weights and named dimensions are numbered as they come."""
+
+    def __init__(self, environment: Environment, names: dict[int, str], keys: dict[str, Key]) -> None:
+        self._environment = environment
+        self._names = names
+        self._keys = keys  # of modules, by path
+        self._values: dict[ValueId, int] = {}
+        self._weights: dict[str, int] = {}
+        self._dims: dict[str, int] = {}
+
+    def describe(self, subgraph: Subgraph) -> _Description:
+        """The key and the weights."""
+        params = tuple((self._define(value), self._type(value.type)) for value in subgraph.params)
+        ops = tuple(self._op(op) for op in subgraph.ops)
+        results = tuple(self._values[value] for value in subgraph.results)
+        return _Description((params, ops, results), tuple(self._weights))
+
+    def _define(self, value: Value) -> int:
+        return self._values.setdefault(value.id, len(self._values))
+
+    def _type(self, of: ValueType) -> Key:
+        match of:
+            case TensorType(dtype=dtype, shape=shape):
+                return ("tensor", dtype, tuple(self._dim(size) for size in shape))
+            case ListType(element=element):
+                return ("list", self._type(element))
+            case _:
+                return ("scalar", of.kind.value)
+
+    def _dim(self, size: int | str) -> Key:
+        return ("size", size) if isinstance(size, int) else ("name", self._dims.setdefault(size, len(self._dims)))
+
+    def _op(self, op: TensorOp) -> Key:
+        operands = tuple(self._operand(operand) for operand in op_operands(op))
+        return (
+            self._target(op),
+            len(op.args),
+            operands,
+            tuple(name for name, _ in op.kwargs),
+            tuple((self._define(value), self._type(value.type)) for value in op.results),
+            tuple((self._values[old], self._define(new)) for old, new in op.mutates),
+        )
+
+    def _target(self, op: TensorOp) -> Key:
+        match op.target:
+            case CallFunction(name=name):
+                return ("function", name)
+            case CallModule(path=path):
+                module = self._environment.modules[path]
+                if path not in self._keys:
+                    self._keys[path] = module_key(module)
+                return ("module", self._keys[path], tuple(self._slots(path, module)))
+
+    def _slots(self, path: str, module: torch.nn.Module) -> Iterator[int]:
+        """The number of the weight in each slot: which slots hold the same weight is part of the structure."""
+        for slot in module_slots(path, module):
+            yield self._weight(slot)
+
+    def _weight(self, slot: Slot) -> int:
+        name = self._names.get(id(slot.tensor))
+        if name is None and slot.name in self._environment.weights:
+            raise InternalError(f"the environment names another tensor {slot.name!r} than the module has")
+        return self._weights.setdefault(name or slot.name, len(self._weights))
+
+    def _operand(self, operand: Operand) -> Key:
+        match operand:
+            case Ref(id=value):
+                return ("value", self._values[value])
+            case Weight(name=name):
+                tensor = self._environment.weights[name]
+                return ("weight", weight_type(tensor), self._weight(Slot(name, tensor)))
+            case Seq(kind=kind, items=items):
+                return ("sequence", kind.value, tuple(self._operand(item) for item in items))
+            case SliceOf(start=start, stop=stop, step=step):
+                return ("slice", self._operand(start), self._operand(stop), self._operand(step))
+            case Mapping(items=pairs):
+                return ("mapping", tuple((self._operand(key), self._operand(item)) for key, item in pairs))
+            case Record(kind=kind, class_name=name, fields=fields):
+                return ("record", kind.value, name, tuple((field, self._operand(item)) for field, item in fields))
+            case Lit(value=value):
+                return ("literal", type(value).__name__, repr(value))
+            case _:
+                return ("constant", repr(operand))

@@ -1,0 +1,51 @@
+"""The passes in their order, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dycl.ir.environment import Environment
+from dycl.ir.nodes import Program
+from dycl.ir.verifier import verify
+from dycl.passes import dead_code, deduplicate, fold_host, partition, simplify_cfg
+
+Observer = Callable[[str, Program], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A step: the name under which it is dumped, what it does, and the steps that must have run before."""
+
+    name: str
+    run: Callable[[Program, Environment], Program]
+    requires: tuple[str, ...] = ()
+
+
+PASSES: tuple[Pass, ...] = (
+    Pass("simplify-cfg", simplify_cfg.run),
+    Pass("fold-host", fold_host.run),
+    Pass("dead-code", dead_code.run),
+    # What folding decided and dead code emptied is simplified again, and what that merged is folded again.
+    Pass("simplify-cfg-2", simplify_cfg.run),
+    Pass("fold-host-2", fold_host.run),
+    Pass("dead-code-2", dead_code.run),
+    # sink: work that one side of a branch needs goes into that side.
+    # fuse: a small join block is copied into its predecessors, so that one dispatch does the work of two.
+    # speculate: along a profiled hot path, where the cost model says that it pays.
+    Pass("partition", partition.run),
+    Pass("deduplicate", deduplicate.run, requires=("partition",)),
+)
+
+
+def run_passes(program: Program, environment: Environment, steps: Sequence[Pass], observe: Observer) -> Program:
+    """The program after the steps, in order; each result is checked and shown to the observer."""
+    done: set[str] = set()
+    for step in steps:
+        missing = [name for name in step.requires if name not in done]
+        assert not missing, f"{step.name} needs {missing} before it"
+        program = step.run(program, environment)
+        verify(program, after=step.name)
+        observe(step.name, program)
+        done.add(step.name)
+    return program

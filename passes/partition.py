@@ -1,0 +1,142 @@
+"""Group the tensor operations of each block into the fewest subgraphs, and dispatch to them.
+
+Before::
+
+    b0(%0 x: float32[1, 4]):
+      %1: float32[1, 4] = module stem(%0)
+      %2: float32[] = call torch.sum(%1)
+      %3: float = host item(%2)
+      %4: float32[1, 4] = module head(%1)
+      %5: float32[1, 4] = call torch.mul(%4, %3)
+      return %5
+
+After::
+
+    subgraph s0 00_stem_head (%0 x: float32[1, 4]):
+      %1: float32[1, 4] = module stem(%0)
+      %2: float32[] = call torch.sum(%1)
+      %3: float32[1, 4] = module head(%1)
+      results (%2, %3)
+    subgraph s1 01_mul (%0: float32[1, 4], %1: float):
+      %2: float32[1, 4] = call torch.mul(%0, %1)
+      results (%2)
+    b0(%0 x: float32[1, 4]):
+      %1: float32[], %2: float32[1, 4] = dispatch s0(%0)
+      %3: float = host item(%1)
+      %4: float32[1, 4] = dispatch s1(%2, %3)
+      return %4
+
+Only a dependency from a tensor through the host to a tensor cuts, so each operation runs in the earliest subgraph that
+has what it needs, and the number of subgraphs is the length of the longest chain of cuts. One more cut is needed where
+memory is written whose earlier content is handed out. Host operations that may raise keep their order.
+
+A subgraph is a function: it never writes to what it is given, a written argument comes back as a new value. That is
+sound while all names of the written memory have one origin in the subgraph; otherwise DY301.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
+from dycl.ir.environment import Environment
+from dycl.ir.graph import definitions, end_uses, find_liveness, op_definitions, op_uses, renumber
+from dycl.ir.nodes import (
+    Block,
+    Dispatch,
+    HostOp,
+    Op,
+    Program,
+    Ref,
+    Subgraph,
+    SubgraphId,
+    TensorOp,
+    TensorType,
+    ValueId,
+)
+from dycl.passes.mutation import check_origins, find_read_values, forget_unseen_names
+from dycl.passes.naming import SubgraphNames
+from dycl.passes.rewriting import value_types
+from dycl.passes.schedule import schedule_block
+
+
+def run(program: Program, environment: Environment) -> Program:
+    """The program with every tensor operation inside a subgraph."""
+    if program.subgraphs:
+        raise InternalError("the program is partitioned already")
+    partitioner = _Partitioner(program, environment)
+    blocks = tuple(partitioner.partition(block) for block in program.blocks)
+    return renumber(replace(program, blocks=blocks, subgraphs=tuple(partitioner.subgraphs)))
+
+
+class _Partitioner:
+    """Partitions block after block; the subgraphs are numbered as they come."""
+
+    def __init__(self, program: Program, environment: Environment) -> None:
+        self._environment = environment
+        self._types = value_types(program)
+        self._tensors = frozenset(value for value, of in self._types.items() if isinstance(of, TensorType))
+        self._live_out = find_liveness(program).live_out
+        self._read = find_read_values(program)
+        self._names = SubgraphNames(program)
+        self._values = {value: definition.value for value, definition in definitions(program).items()}
+        self.subgraphs: list[Subgraph] = []
+
+    def partition(self, block: Block) -> Block:
+        """The block with its tensor operations in subgraphs."""
+        levels = schedule_block(block, self._types, self._environment)
+        numbers = range(max(levels, default=-1) + 1)
+        host: dict[int, list[HostOp]] = {level: [] for level in numbers}
+        work: dict[int, list[TensorOp]] = {level: [] for level in numbers}
+        for op, level in zip(block.ops, levels, strict=True):
+            if isinstance(op, HostOp):
+                host[level].append(op)
+            elif isinstance(op, TensorOp):
+                work[level].append(op)
+        bodies = {level: forget_unseen_names(ops, self._read) for level, ops in work.items()}
+        ops: list[Op] = []
+        for level in numbers:
+            ops += host[level]
+            if bodies[level]:
+                ops.append(self._build(bodies[level], self._find_wanted(block, bodies, level)))
+        return replace(block, ops=tuple(ops))
+
+    def _find_wanted(self, block: Block, bodies: Mapping[int, tuple[TensorOp, ...]], level: int) -> frozenset[ValueId]:
+        """What others than the dispatch of this level use: host, terminator, other dispatches, later blocks."""
+        others = [op for op in block.ops if isinstance(op, HostOp)]
+        wanted = {value for op in others for value in op_uses(op)}
+        wanted.update(value for other, ops in bodies.items() if other != level for op in ops for value in op_uses(op))
+        wanted.update(end_uses(block.end))
+        return self._live_out[block.id] | wanted
+
+    def _build(self, body: tuple[TensorOp, ...], wanted: frozenset[ValueId]) -> Dispatch:
+        """The dispatch to a new subgraph of these operations."""
+        check_origins(body, self._read, self._tensors, self._environment)
+        made = [value for op in body for value in op_definitions(op)]
+        inside = {value.id for value in made}
+        given = [value for value in dict.fromkeys(v for op in body for v in op_uses(op)) if value not in inside]
+        results = tuple(value for value in made if value.id in wanted)
+        loc = _join_locations(body)
+        index = len(self.subgraphs)
+        subgraph = Subgraph(
+            id=SubgraphId(index),
+            name=self._names.name(index, body),
+            params=tuple(self._values[value] for value in given),
+            ops=body,
+            results=tuple(value.id for value in results),
+            loc=loc,
+        )
+        self.subgraphs.append(subgraph)
+        return Dispatch(subgraph=subgraph.id, args=tuple(Ref(value) for value in given), results=results, loc=loc)
+
+
+def _join_locations(ops: tuple[TensorOp, ...]) -> SourceRange:
+    """The stretch of source that the operations come from, as far as they share the function of the first."""
+    first = next((op.loc for op in ops if op.loc.line), UNKNOWN)
+    same = [op.loc for op in ops if op.loc.line and (op.loc.file, op.loc.function) == (first.file, first.function)]
+    if not same:
+        return UNKNOWN
+    line, column = min((loc.line, loc.column) for loc in same)
+    end_line, end_column = max((loc.end_line, loc.end_column) for loc in same)
+    return SourceRange(first.file, line, column, end_line, end_column, first.function)

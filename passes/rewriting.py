@@ -1,0 +1,154 @@
+"""The rewriting that several passes share: put operands in the place of values, everywhere at once.
+
+A value that an operation mutates is a name of memory, so only another name (`Ref`) may stand for it; when two names of
+one memory become one, their new contents become one as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import replace
+from typing import assert_never
+
+from dycl.ir.graph import map_operand, op_definitions, op_operands, substitute
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Branch,
+    Edge,
+    Jump,
+    Lit,
+    Op,
+    Operand,
+    Program,
+    Raise,
+    Ref,
+    Return,
+    TensorOp,
+    Terminator,
+    Value,
+    ValueId,
+    ValueType,
+    edges,
+    refs,
+)
+
+Substitution = dict[ValueId, Operand]
+
+
+def op_reads(op: Op) -> tuple[ValueId, ...]:
+    """The values an operation is handed, in order, without those that it only renames (`mutates`)."""
+    return tuple(value for operand in op_operands(op) for value in refs(operand))
+
+
+def mutated_values(program: Program) -> frozenset[ValueId]:
+    """The values whose memory some operation writes to, under the name they have before."""
+    ops = (op for block in program.blocks for op in block.ops)
+    return frozenset(old for op in ops if isinstance(op, TensorOp) for old, _ in op.mutates)
+
+
+def value_types(program: Program) -> dict[ValueId, ValueType]:
+    """The type of every value that the blocks define."""
+    types = {}
+    for block in program.blocks:
+        types.update({value.id: value.type for value in block.params})
+        types.update({value.id: value.type for op in block.ops for value in op_definitions(op)})
+    return types
+
+
+def edges_into(program: Program) -> dict[BlockId, list[Edge]]:
+    """The edges into each block."""
+    found: dict[BlockId, list[Edge]] = {block.id: [] for block in program.blocks}
+    for block in program.blocks:
+        for edge in edges(block.end):
+            found[edge.target].append(edge)
+    return found
+
+
+def operand_key(operand: Operand) -> str:
+    """Text that is equal for operands that mean exactly the same: `1`, `1.0` and `True` differ, `nan` equals itself."""
+    return repr(operand)
+
+
+def replace_values(program: Program, mapping: Substitution) -> Program:
+    """The program with every use of a value in the mapping replaced, through chains; definitions stay.
+
+    A branch whose condition becomes a literal becomes a jump. The mapping has no cycle and never leads from a mutated
+    value to anything but another value.
+    """
+    while mapping:
+        flat = {value: _resolve(Ref(value), mapping) for value in mapping}
+        blocks = tuple(_decide(block, flat) for block in program.blocks)
+        program, mapping = _join_mutations(substitute(replace(program, blocks=blocks), flat))
+    return program
+
+
+def _resolve(operand: Operand, mapping: Substitution) -> Operand:
+    """What an operand stands for at the end of a chain of replacements."""
+    while isinstance(operand, Ref) and operand.id in mapping:
+        operand = mapping[operand.id]
+    return operand if isinstance(operand, Ref) else map_operand(operand, lambda ref: _resolve(ref, mapping))
+
+
+def _decide(block: Block, mapping: Substitution) -> Block:
+    """The block with its branch replaced by a jump, if the condition becomes a literal."""
+    if not isinstance(block.end, Branch):
+        return block
+    found = mapping.get(block.end.cond)
+    if not isinstance(found, Lit):
+        return block
+    edge = block.end.if_true if found.value else block.end.if_false
+    return replace(block, end=Jump(edge=edge, loc=block.end.loc))
+
+
+def _join_mutations(program: Program) -> tuple[Program, Substitution]:
+    """The program with each mutated value named once by an operation, and what the dropped new names stand for."""
+    dropped: Substitution = {}
+    blocks = []
+    for block in program.blocks:
+        ops = tuple(_join_mutation(op, dropped) for op in block.ops)
+        blocks.append(replace(block, ops=ops))
+    return (replace(program, blocks=tuple(blocks)), dropped) if dropped else (program, {})
+
+
+def _join_mutation(op: Op, dropped: Substitution) -> Op:
+    if not isinstance(op, TensorOp) or len(op.mutates) < 2:
+        return op
+    first: dict[ValueId, Value] = {}
+    for old, new in op.mutates:
+        if first.setdefault(old, new) is not new:
+            dropped[new.id] = Ref(first[old].id)
+    return replace(op, mutates=tuple(first.items()))
+
+
+def drop_params(program: Program, dropped: Set[ValueId]) -> Program:
+    """The program without these block parameters, which nothing reads any more but arguments for such parameters."""
+    kept = {
+        block.id: tuple(index for index, param in enumerate(block.params) if param.id not in dropped)
+        for block in program.blocks
+    }
+    blocks = tuple(
+        replace(
+            block,
+            params=tuple(block.params[index] for index in kept[block.id]),
+            end=_keep_args(block.end, kept),
+        )
+        for block in program.blocks
+    )
+    return replace(program, blocks=blocks)
+
+
+def _keep_args(end: Terminator, kept: dict[BlockId, tuple[int, ...]]) -> Terminator:
+    match end:
+        case Jump(edge=edge):
+            return replace(end, edge=_keep_edge_args(edge, kept))
+        case Branch(if_true=yes, if_false=no):
+            return replace(end, if_true=_keep_edge_args(yes, kept), if_false=_keep_edge_args(no, kept))
+        case Return() | Raise():
+            return end
+        case _:
+            assert_never(end)
+
+
+def _keep_edge_args(edge: Edge, kept: dict[BlockId, tuple[int, ...]]) -> Edge:
+    return Edge(edge.target, tuple(edge.args[index] for index in kept[edge.target]))
