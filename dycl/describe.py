@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping as Table
 from pathlib import Path
 from typing import Any, assert_never
@@ -52,6 +53,7 @@ def describe_program(
     requirements: tuple[str, ...],
     compiled: Table[str, Any],
     versions: Table[str, str],
+    classes: Iterable[str],
 ) -> Manifest:
     """The manifest, its files not yet hashed; `compiled` is what the target tells its runtime."""
     return Manifest(
@@ -67,6 +69,7 @@ def describe_program(
         weights=msgspec.convert(compiled["weights"], dict[str, WeightEntry]),
         state=_describe_state(program),
         tunables=_describe_tunables(program),
+        classes=tuple(sorted(classes)),
         target=target,
         requirements=requirements,
         versions=dict(versions),

@@ -112,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     weights: dict[str, WeightEntry]
     state: tuple[StateEntry, ...]
     tunables: tuple[TunableEntry, ...]
+    classes: tuple[str, ...]  # the model's classes that the host makes objects and exceptions of
     target: str
     requirements: tuple[str, ...]
     versions: dict[str, str]

@@ -1,0 +1,155 @@
+"""A loaded artifact as a callable: arrays and tensors in, the model's own nesting and classes out.
+
+This module never imports torch: where tensors are passed, somebody else has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dycl.artifact import LoadedArtifact
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision of a call: where it stands, what was asked, and whether the condition held."""
+
+    site: int
+    taken: bool
+    location: str
+    text: str
+
+
+class HostModel:
+    """The host of an artifact, called as the model is called.
+
+    Results are arrays, or tensors if a tensor was passed. Objects and exceptions are of the model's own classes where
+    these are known: `classes` holds them by `module:qualname`.
+    """
+
+    def __init__(self, artifact: LoadedArtifact, classes: Mapping[str, type]) -> None:
+        self.artifact = artifact
+        self._host: Any = artifact.host
+        self._own_module: str = type(artifact.host).__module__
+        self._classes = {name.split(":")[-1].split(".")[-1]: found for name, found in classes.items()}
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Call the compiled method."""
+        return self.call(*args, **kwargs)
+
+    def call(self, *args: object, **kwargs: object) -> object:
+        """Call the compiled method; its exceptions are those of the model."""
+        passed = _Conversion()
+        given = [map_values(arg, passed.to_numpy) for arg in args]
+        named = {name: map_values(arg, passed.to_numpy) for name, arg in kwargs.items()}
+        try:
+            result = self._host(*given, **named)
+        except Exception as error:
+            original = self._classes.get(type(error).__name__)
+            if type(error).__module__ != self._own_module or original is None:
+                raise
+            raise original(*error.args) from error
+        result = map_values(result, lambda leaf: leaf, self._restore)
+        return map_values(result, passed.to_torch) if passed.seen else result
+
+    def _restore(self, record: Any) -> Any:
+        """An object of a class that the host brings along, as one of the class it stands for."""
+        original = self._classes.get(type(record).__name__)
+        if type(record).__module__ != self._own_module or original is None:
+            return record
+        if isinstance(record, Mapping):
+            return original(**record)
+        if isinstance(record, tuple):
+            return original(*record)
+        made = object.__new__(original)
+        for item in dataclasses.fields(record):
+            object.__setattr__(made, item.name, getattr(record, item.name))
+        return made
+
+    @property
+    def decisions(self) -> list[tuple[int, bool]]:
+        """The decisions of the last call: block and side."""
+        return list(self._host.decisions)
+
+    @property
+    def trace(self) -> list[Decision]:
+        """The decisions of the last call with their places in the source."""
+        places = {branch.site: branch for branch in self.artifact.manifest.branches}
+        found = []
+        for site, taken in self._host.decisions:
+            branch = places[site]
+            found.append(Decision(site, taken, f"{branch.location.file}:{branch.location.line}", branch.text))
+        return found
+
+    @property
+    def state(self) -> dict[str, object]:
+        """The attributes that the model writes, by their paths."""
+        return dict(self._host.state_dict())
+
+    def reset(self, force: Callable[[Any, bool], bool] | None = None) -> None:
+        """Back to the state of the first call; from here on `force` decides, if given."""
+        self._host.reset()
+        self._host.force = force
+
+    @property
+    def host(self) -> Any:
+        """The instance of the generated class, with its tunables."""
+        return self._host
+
+
+class _Conversion:
+    """Tensors to arrays, and back if there was one."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def to_numpy(self, leaf: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(leaf, torch.Tensor):
+            return leaf
+        self.seen = True
+        return leaf.detach().cpu().resolve_conj().resolve_neg().numpy()
+
+    def to_torch(self, leaf: Any) -> Any:
+        # A result may be memory of the artifact (a weight): what torch gets is writable and its own.
+        return sys.modules["torch"].from_numpy(np.array(leaf)) if isinstance(leaf, np.ndarray) else leaf
+
+
+def map_values(value: Any, change: Callable[[Any], Any], restore: Callable[[Any], Any] = lambda made: made) -> Any:
+    """A new value of the same nesting, every leaf changed and then every object with fields restored."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return restore(type(value)(*(map_values(item, change, restore) for item in value)))
+    if type(value) in (tuple, list):
+        return type(value)(map_values(item, change, restore) for item in value)
+    if isinstance(value, dict):
+        pairs = {key: map_values(item, change, restore) for key, item in value.items()}
+        return pairs if type(value) is dict else restore(type(value)(pairs))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        made = object.__new__(type(value))
+        for item in dataclasses.fields(value):
+            object.__setattr__(made, item.name, map_values(getattr(value, item.name), change, restore))
+        return restore(made)
+    return change(value)
+
+
+def import_classes(names: Iterable[str]) -> dict[str, type]:
+    """Those of the classes (`module:qualname`) that can be imported here; a host has substitutes for the others."""
+    found = {}
+    for name in names:
+        module_name, _, qualname = name.partition(":")
+        try:
+            value: Any = sys.modules.get(module_name) or importlib.import_module(module_name)
+            for part in qualname.split("."):
+                value = getattr(value, part)
+        except (ImportError, AttributeError):
+            continue
+        if isinstance(value, type):
+            found[name] = value
+    return found
