@@ -37,18 +37,22 @@ from dycl.ir.nodes import (
     Weight,
 )
 from dycl.ir.objects import bind_inputs, build_object, check_type, find_class
+from dycl.ir.printer import print_op
 from dycl.ir.resolve import resolve_function
 from dycl.ir.verifier import verify
 
 Decide = Callable[[BlockId, bool], bool]
 Values = dict[ValueId, object]
 
+_READS = ("item", "item_at")  # the host functions that read a number out of a tensor
+
 
 class Executor:
     """A program ready to be called; what the model keeps on itself is kept between calls.
 
-    `decide(block, natural)` says which side a branch takes (by itself: the natural one). Of the last call,
-    `decisions` are the sides taken and `observations` what the `item` operations read, both in order.
+    `decide(block, natural)` says which side a branch takes (by itself: the natural one). Of the last call, `decisions`
+    are the sides taken and `observations` what was read out of tensors, both in order. A call that raises without a
+    `Raise`, as torch or Python does by itself, leaves the state as it was, but for what was written in place.
     """
 
     def __init__(self, program: Program, environment: Environment, *, decide: Decide | None = None) -> None:
@@ -139,12 +143,16 @@ class Executor:
     # ------------------------------------------------------------ operations
 
     def _run_op(self, op: Op, values: Values) -> None:
-        if isinstance(op, TensorOp):
-            self._run_tensor_op(op, values)
-        elif isinstance(op, HostOp):
-            self._run_host_op(op, values)
-        else:
-            self._run_dispatch(op, values)
+        try:
+            if isinstance(op, TensorOp):
+                self._run_tensor_op(op, values)
+            elif isinstance(op, HostOp):
+                self._run_host_op(op, values)
+            else:
+                self._run_dispatch(op, values)
+        except Exception as error:
+            error.add_note(f"{op.loc}: {print_op(op)}")
+            raise
 
     def _run_tensor_op(self, op: TensorOp, values: Values) -> None:
         for old, _ in op.mutates:
@@ -161,7 +169,7 @@ class Executor:
         args = self._objects(op.args, values)
         call = self._read_tunable if op.function == "tunable" else HOST_FUNCTIONS[op.function].call
         result = call(*args)
-        if op.function == "item":
+        if op.function in _READS:
             self.observations.append((op.loc, result))
         _define((op.result,), [result], values, op.loc)
 
@@ -176,7 +184,7 @@ class Executor:
         inside: Values = {}
         _define(subgraph.params, args, inside, op.loc)
         for inner in subgraph.ops:
-            self._run_tensor_op(inner, inside)
+            self._run_op(inner, inside)
         _define(op.results, [inside[value] for value in subgraph.results], values, op.loc)
 
     def _resolve(self, target: Target) -> Callable[..., object]:

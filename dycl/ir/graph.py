@@ -376,8 +376,11 @@ def renumber(program: Program) -> Program:
 ValueIds = dict[ValueId, ValueId]
 
 
-def _as_substitution(ids: ValueIds) -> Substitution:
-    return {old: Ref(new) for old, new in ids.items()}
+def _new_names(used: Iterable[ValueId], ids: ValueIds) -> Substitution:
+    missing = [value for value in used if value not in ids]
+    if missing:
+        raise InternalError(f"to be renumbered, but never defined: {missing}")
+    return {value: Ref(ids[value]) for value in used}
 
 
 def _rename(value: Value, ids: ValueIds) -> Value:
@@ -385,13 +388,13 @@ def _rename(value: Value, ids: ValueIds) -> Value:
 
 
 def _renumber_entry(entry: Entry, block_ids: dict[BlockId, BlockId], ids: ValueIds) -> Entry:
-    mapping = _as_substitution(ids)
+    mapping = _new_names(_all_refs(slot.template for slot in entry.slots), ids)
     slots = tuple(StateSlot(slot.name, substitute_operand(slot.template, mapping)) for slot in entry.slots)
     return replace(entry, block=block_ids[entry.block], slots=slots)
 
 
 def _renumber_op(op: Op, ids: ValueIds) -> Op:
-    op = substitute_op(op, {value: Ref(ids[value]) for value in op_uses(op)})
+    op = substitute_op(op, _new_names(op_uses(op), ids))
     match op:
         case TensorOp():
             mutates = tuple((old, _rename(new, ids)) for old, new in op.mutates)
@@ -405,7 +408,7 @@ def _renumber_op(op: Op, ids: ValueIds) -> Op:
 
 
 def _renumber_block(block: Block, block_ids: dict[BlockId, BlockId], ids: ValueIds) -> Block:
-    end = substitute_end(block.end, {value: Ref(ids[value]) for value in end_uses(block.end)})
+    end = substitute_end(block.end, _new_names(end_uses(block.end), ids))
     if isinstance(end, Jump):
         end = replace(end, edge=replace(end.edge, target=block_ids[end.edge.target]))
     elif isinstance(end, Branch):
@@ -421,4 +424,6 @@ def _renumber_subgraph(subgraph: Subgraph) -> Subgraph:
     ids = {value.id: ValueId(new) for new, value in enumerate(values)}
     ops = tuple(op for op in (_renumber_op(op, ids) for op in subgraph.ops) if isinstance(op, TensorOp))
     params = tuple(_rename(value, ids) for value in subgraph.params)
-    return replace(subgraph, params=params, ops=ops, results=tuple(ids[value] for value in subgraph.results))
+    names = _new_names(subgraph.results, ids)
+    results = tuple(_substitute_id(value, names) for value in subgraph.results)
+    return replace(subgraph, params=params, ops=ops, results=results)

@@ -48,6 +48,7 @@ from dycl.ir.nodes import (
     SeqKind,
     SliceOf,
     Subgraph,
+    Target,
     TensorOp,
     TensorType,
     Terminator,
@@ -120,16 +121,14 @@ def print_value(value: Value) -> str:
 def print_op(op: Op) -> str:
     """An operation, without its location."""
     match op:
-        case TensorOp(target=CallModule(path=path)):
-            return _results(op.results) + f"module {_name(path)}({_arguments(op)})" + _mutates(op)
-        case TensorOp(target=CallFunction(name=name)):
-            return _results(op.results) + f"call {_name(name)}({_arguments(op)})" + _mutates(op)
+        case TensorOp(target=target, results=results):
+            return _results(results) + f"{_target(target)}({_arguments(op)})" + _mutates(op)
         case HostOp(function=function, args=args, result=result):
             return _results((result,)) + f"host {_name(function)}({_operands(args)})"
         case Dispatch(subgraph=subgraph, args=args, results=results):
             return _results(results) + f"dispatch s{subgraph}({_operands(args)})"
         case _:
-            raise AssertionError(op)
+            assert_never(op)
 
 
 def print_end(end: Terminator) -> str:
@@ -229,6 +228,16 @@ def _operands(operands: Iterable[Operand]) -> str:
 
 def _named(pairs: Iterable[tuple[str, Operand]]) -> str:
     return ", ".join(f"{_name(name)}={print_operand(operand)}" for name, operand in pairs)
+
+
+def _target(target: Target) -> str:
+    match target:
+        case CallModule(path=path):
+            return f"module {_name(path)}"
+        case CallFunction(name=name):
+            return f"call {_name(name)}"
+        case _:
+            assert_never(target)
 
 
 def _arguments(op: TensorOp) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from string import Formatter
 from typing import assert_never
 
 from dycl.diagnostics import InternalError
@@ -177,7 +178,7 @@ class _Checker:
             return  # reported as a use without a definition
         if not fits:
             name = f" ({print_type(found)})" if isinstance(operand, Ref) and found is not None else ""
-            self.say(where, f"{print_operand(operand)}{name} does not fit {print_type(wanted)}")
+            self.say(where, f"{_show(operand)}{name} does not fit {print_type(wanted)}")
 
     def _check_args(self, where: str, args: Sequence[Operand], params: Sequence[Value]) -> None:
         if len(args) != len(params):
@@ -241,8 +242,12 @@ class _Checker:
                 self.say(where, f"%{old} is {print_type(types[old])} and is written as {print_type(new.type)}")
 
     def _check_host_op(self, where: str, op: HostOp) -> None:
-        if op.function not in HOST_FUNCTIONS:
+        function = HOST_FUNCTIONS.get(op.function)
+        if function is None:
             self.say(where, f"there is no host function {op.function!r}")
+        elif function.text and len(op.args) != _count_operands(function.text):
+            count = _count_operands(function.text)
+            self.say(where, f"the host function {op.function} takes {count} operands, it has {len(op.args)}")
         names = [tunable.name for tunable in self.program.tunables]
         named = len(op.args) == 1 and isinstance(op.args[0], Lit) and op.args[0].value in names
         if op.function == "tunable" and not named:
@@ -256,7 +261,7 @@ class _Checker:
         where = f"{where} -> s{op.subgraph}"
         for operand in op.args:
             if not isinstance(operand, Ref | Lit | Weight):
-                self.say(where, f"{print_operand(operand)} cannot be handed to a subgraph")
+                self.say(where, f"{_show(operand)} cannot be handed to a subgraph")
         self._check_args(where, op.args, subgraph.params)
         if len(op.results) != len(subgraph.results):
             self.say(where, f"{len(op.results)} results are taken of {len(subgraph.results)}")
@@ -316,7 +321,7 @@ class _Checker:
     def _check_initial(self) -> None:
         for operand in self.program.initial:
             if refs(operand):
-                self.say("initial", f"{print_operand(operand)} uses a value")
+                self.say("initial", f"{_show(operand)} uses a value")
         if self.program.entries:
             self._check_args("initial", self.program.initial, self._state_params(0))
 
@@ -345,6 +350,19 @@ class _Checker:
         for value in used:
             if value not in known:
                 self.say(where, f"%{value} is used and not defined in the subgraph before")
+
+
+def _count_operands(text: str) -> int:
+    """How many operands the text of a host function has places for."""
+    return len({place for _, place, _, _ in Formatter().parse(text) if place is not None})
+
+
+def _show(operand: Operand) -> str:
+    """The text of an operand; its representation where a wrong literal, which is reported, has none."""
+    try:
+        return print_operand(operand)
+    except InternalError:
+        return repr(operand)
 
 
 def _subgraph_values(subgraph: Subgraph) -> tuple[Value, ...]:

@@ -13,6 +13,7 @@ from torch import nn
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
+from dycl.ir.graph import renumber
 from dycl.ir.nodes import BlockId
 from dycl.ir.parser import parse_ir
 
@@ -292,6 +293,50 @@ b0(%0: float32[3]):
     values, indices, real, length = run.call(tensor(1, 3, 2))
     assert torch.equal(values, tensor(3, 2)) and indices.tolist() == [1, 2]
     assert torch.equal(real, tensor(1, 3, 2)) and length == 1
+
+
+def test_a_failure_names_the_operation() -> None:
+    run = executor(
+        """\
+file f0 = '/src/model.py'
+param x: positional_only = input 0: float32[2]
+entry b0
+b0(%0: float32[2]):
+  %1: float32[2] = call torch.add(%0, $w)  @f0:7:3-7:9
+  return %1
+""",
+        weights={"w": tensor(1, 2, 3)},
+    )
+    with pytest.raises(RuntimeError, match="size of tensor a") as caught:
+        run.call(tensor(1, 2))
+    assert caught.value.__notes__ == ["model.py:7: %1: float32[2] = call torch.add(%0, $w)"]
+
+
+def test_reads_of_one_element_are_observed() -> None:
+    run = executor("""\
+param x: positional_only = input 0: float32[2, 2]
+entry b0
+b0(%0: float32[2, 2]):
+  %1: float = host item_at(%0, 2)
+  return %1
+""")
+    assert run.call(torch.tensor([[1.0, 2.0], [3.0, 4.0]])) == 3.0
+    assert [value for _, value in run.observations] == [3.0]
+
+
+def test_renumbering_changes_no_result() -> None:
+    plain = parse_ir(HEAD + COUNTER)
+    canonical = renumber(plain)
+    assert canonical != plain
+    logs = []
+    for program in (plain, canonical):
+        run = Executor(program, Environment(weights={"memory": tensor(1, 1)}))
+        log: list[object] = [run.call(tensor(1, 2))]
+        with pytest.raises(ValueError, match="full"):
+            run.call(tensor(1, 2))
+        log += [run.call(tensor(0, 0)).tolist(), [side for _, side in run.decisions]]
+        logs.append(log)
+    assert logs[0] == logs[1]
 
 
 @pytest.mark.parametrize(

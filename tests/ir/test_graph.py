@@ -161,3 +161,8 @@ def test_renumbering_keeps_a_program_sound() -> None:
     verify(renumber(sound), after="renumber")
     shuffled = TANGLED.replace(" mutates %41 -> %42: float32[]", "").replace("%7", "%9").replace("%2", "%8")
     assert renumber(parse_ir(shuffled)) == renumber(sound)
+
+
+def test_a_value_that_is_never_defined_cannot_be_renumbered() -> None:
+    with pytest.raises(InternalError, match=r"never defined: \[99\]"):
+        renumber(parse_ir(TANGLED.replace("[%70]", "[%99]")))

@@ -183,6 +183,14 @@ def test_a_literal_that_is_none() -> None:
     assert "b4: b'x' is no literal" in breaks_of(replace(program, blocks=blocks))
 
 
+def test_a_wrong_literal_does_not_hide_the_other_breaks() -> None:
+    program = parse_ir(SOUND)
+    end = Return(value=Lit(None), resume=1, state=(Lit(b"x"),))
+    blocks = (*program.blocks[:4], replace(program.blocks[4], end=end), program.blocks[5])
+    broken = breaks_of(replace(program, blocks=blocks))
+    assert broken == ["b4: b'x' is no literal", "b4 -> entry 1: Lit(value=b'x') does not fit int"]
+
+
 def test_a_use_on_the_next_turn_of_a_loop_is_a_use_after_the_write() -> None:
     text = """\
 program Sound method forward
