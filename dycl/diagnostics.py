@@ -60,6 +60,8 @@ CODES: dict[str, str] = {
     "DY501": "the model cannot be loaded",
     "DY502": "the inputs cannot be read",
     "DY503": "the output directory cannot be written",
+    "DY504": "the target is not available",
+    "DY505": "an option does not have this value",
 }
 
 
