@@ -1,0 +1,20 @@
+"""dycl compiles dynamic neural networks: `dycl.compile` a model, `dycl.load` an artifact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dycl.api import CompiledModel, compile, load
+
+__all__ = ["CompiledModel", "compile", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # The public names are found when they are asked for: importing them imports torch, which takes seconds, and
+    # `import dycl` must be quick, also where torch is not installed.
+    if name in __all__:
+        import dycl.api
+
+        return getattr(dycl.api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,7 +68,7 @@ class HostModel:
             return original(**record)
         if isinstance(record, tuple):
             return original(*record)
-        made = object.__new__(original)
+        made: Any = object.__new__(original)
         for item in dataclasses.fields(record):
             object.__setattr__(made, item.name, getattr(record, item.name))
         return made
@@ -130,7 +130,9 @@ def map_values(value: Any, change: Callable[[Any], Any], restore: Callable[[Any]
         return type(value)(map_values(item, change, restore) for item in value)
     if isinstance(value, dict):
         pairs = {key: map_values(item, change, restore) for key, item in value.items()}
-        return pairs if type(value) is dict else restore(type(value)(pairs))
+        if type(value) is dict:
+            return pairs
+        return restore(type(value)(**pairs) if dataclasses.is_dataclass(value) else type(value)(pairs))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         made = object.__new__(type(value))
         for item in dataclasses.fields(value):

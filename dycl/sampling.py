@@ -85,7 +85,8 @@ def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(map_leaves(item, change) for item in value)
     if isinstance(value, dict):
-        return type(value)((key, map_leaves(item, change)) for key, item in value.items())
+        pairs = {key: map_leaves(item, change) for key, item in value.items()}
+        return type(value)(**pairs) if dataclasses.is_dataclass(value) else type(value)(pairs)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         made = object.__new__(type(value))
         for name in (item.name for item in dataclasses.fields(value)):

@@ -1,0 +1,126 @@
+"""The Python interface: `compile` a live model, `load` an artifact, call the result like the model."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dycl.artifact import load_artifact, stage_artifact
+from dycl.diagnostics import UNKNOWN, UsageError
+from dycl.hosting import Decision, HostModel, import_classes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dycl.ir.nodes import Program
+    from dycl.pipeline import CompileReport
+
+
+class CompiledModel:
+    """A compiled model, called as its source is: arrays in, arrays out; tensors in, tensors out.
+
+    `decisions` are those of the last call. `program` (the HCFG) and `report` belong to a fresh compile; an artifact
+    that was loaded has none.
+    """
+
+    def __init__(
+        self,
+        host: HostModel,
+        *,
+        program: Program | None = None,
+        report: CompileReport | None = None,
+        scratch: Path | None = None,
+    ) -> None:
+        self._host = host
+        self.program = program
+        self.report = report
+        if scratch is not None:
+            weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """What the model's method returns for these inputs."""
+        return self._host.call(*args, **kwargs)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """The decisions of the last call, in order."""
+        return self._host.trace
+
+    @property
+    def state(self) -> dict[str, object]:
+        """The attributes that the model writes between calls, by their paths, as they are now."""
+        return self._host.state
+
+    @property
+    def host(self) -> Any:
+        """The instance of the generated class: its tunables are set here."""
+        return self._host.host
+
+    @property
+    def directory(self) -> Path:
+        """Where the artifact lies."""
+        return self._host.artifact.directory
+
+    def reset(self) -> None:
+        """Back to the state that the model had when it was compiled."""
+        self._host.reset()
+
+    def save(self, directory: str | Path) -> None:
+        """Write the artifact to a directory, in one step."""
+        target = Path(directory)
+        if target.resolve() == self.directory:
+            return
+        with stage_artifact(target) as staging:
+            shutil.copytree(self.directory, staging.directory, dirs_exist_ok=True)
+            staging.publish()
+
+
+def compile(
+    model: nn.Module,
+    example_inputs: object,
+    *,
+    kwargs: Mapping[str, object] | None = None,
+    target: str = "onnxruntime",
+    output: str | Path | None = None,
+    tunable: Sequence[str] = (),
+    verify: bool = True,
+    samples: int | None = None,
+    sample_inputs: Callable[[int], object] | None = None,
+    method: str = "forward",
+) -> CompiledModel:
+    """The compiled model, verified against the source on the example and on `samples` sampled inputs.
+
+    `example_inputs` is a tuple of the positional arguments, or one value; `kwargs` the keyword arguments. Without
+    `output` the artifact lies in a temporary directory that lives as long as the result. `sample_inputs(seed)` gives
+    the inputs to verify on; without it they are perturbations of the example.
+    """
+    # Imported here: the pipeline imports torch, and `load` works without it.
+    from dycl.loading import as_tensors, bind_inputs
+    from dycl.pipeline import DEFAULT_SAMPLES, Settings, compile_model
+
+    if samples is not None and samples < 0:
+        raise UsageError("DY505", UNKNOWN, f"samples must not be negative, it is {samples}")
+    positional = tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,)
+    given = tuple(as_tensors(value) for value in positional)
+    named = {name: as_tensors(value) for name, value in (kwargs or {}).items()}
+    args, keywords = bind_inputs(model, given, named, method)
+    settings = Settings(
+        method=method,
+        target=target,
+        tunable=tuple(tunable),
+        verify=verify,
+        samples=DEFAULT_SAMPLES if samples is None else samples,
+    )
+    place = None if output is None else Path(output)
+    built = compile_model(model, args, keywords, settings, output=place, sampler=sample_inputs)
+    host = HostModel(built.artifact, built.checked.environment.classes)
+    return CompiledModel(host, program=built.checked.program, report=built.report, scratch=built.scratch)
+
+
+def load(directory: str | Path, *, threads: int | None = None) -> CompiledModel:
+    """The compiled model in a directory, every file verified. Needs no torch."""
+    artifact = load_artifact(Path(directory), threads=threads)
+    return CompiledModel(HostModel(artifact, import_classes(artifact.manifest.classes)))

@@ -1,0 +1,313 @@
+"""The whole compiler on one page: source, program, passes, target, host, artifact, verification.
+
+The only module that imports all parts.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
+from dycl.describe import describe_program
+from dycl.diagnostics import UNKNOWN, InternalError, UsageError
+from dycl.emit import EMIT_KINDS, write_torch
+from dycl.explain import find_branches
+from dycl.hostgen.host import write_host
+from dycl.hosting import HostModel
+from dycl.ir.environment import Environment
+from dycl.ir.nodes import Branch, Program
+from dycl.ir.printer import print_ir
+from dycl.knobs import read_knobs
+from dycl.package import find_package_name, write_init, write_pyproject
+from dycl.passes.order import PASSES, run_passes
+from dycl.passes.specialize.specializer import specialize
+from dycl.sampling import Sample, sample_calls
+from dycl.stages import Observer, Silence, Stages
+from dycl.targets.base import Compiled, Options, Target, find_target
+from dycl.trials import Decide, Subject
+from dycl.verification import VerificationReport, verify_model
+
+DEFAULT_TARGET = "onnxruntime"
+DEFAULT_SAMPLES = 20
+_PROGRAM_STAGES = ("specialize", *(step.name for step in PASSES))
+STAGES = (*_PROGRAM_STAGES, "host", "target", "package", "verify", "publish")
+STOPS = (*_PROGRAM_STAGES, "host")  # the stages that have a text to show
+
+Sampler = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to compile, as the user asked."""
+
+    method: str = "forward"
+    target: str = DEFAULT_TARGET
+    tunable: tuple[str, ...] = ()
+    verify: bool = True
+    samples: int = DEFAULT_SAMPLES
+    emit: tuple[str, ...] = ()
+    fuzz: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a compile found before it built anything: branches of the source, and the size of the program."""
+
+    name: str
+    branches: int
+    sites: int
+    blocks: int
+    subgraphs: int
+    structures: int
+    state: int
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileReport:
+    """What a compile did."""
+
+    program: CheckReport
+    target: str
+    size: int  # bytes of the artifact's files
+    weight_bytes: int
+    structures_exported: int
+    seconds: Mapping[str, float]
+    verification: VerificationReport | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A program through all passes, with what it was made from."""
+
+    program: Program
+    specialized: Program  # as it was before the passes: the one that reads like the source
+    environment: Environment
+    report: CheckReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A finished artifact, loaded; `scratch` is the temporary directory that it lies in, if the user named none."""
+
+    checked: Checked
+    artifact: LoadedArtifact
+    report: CompileReport
+    scratch: Path | None = None
+
+
+def check_model(
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    settings: Settings,
+    observer: Observer | None = None,
+) -> Checked:
+    """Everything but the target: the program after its passes, or the errors that say why there is none."""
+    return _check(model, args, kwargs, settings, Stages(observer or Silence(), read_knobs()))
+
+
+def compile_model(
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    settings: Settings,
+    *,
+    output: Path | None = None,
+    sampler: Sampler | None = None,
+    observer: Observer | None = None,
+) -> Built:
+    """The artifact at `output`, complete and verified; whatever was there before stays until then."""
+    stages = Stages(observer or Silence(), read_knobs())
+    target = find_target(settings.target)
+    _check_emit(settings.emit)
+    if output is not None:
+        check_output(output)
+    checked = _check(model, args, kwargs, settings, stages)
+    scratch = None if output is not None else Path(tempfile.mkdtemp(prefix="dycl-"))
+    place = output if output is not None else Path(str(scratch), find_package_name(checked.program.name))
+    with stage_artifact(place) as staging:
+        compiled = _build(checked, target, settings, staging, stages)
+        verification = None
+        if settings.verify:
+            with stages.stage("verify"):
+                samples = _samples(model, args, kwargs, settings, sampler)
+                verification = _verify(checked, model, staging.directory, samples)
+        with stages.stage("publish"):
+            staging.publish()
+    report = CompileReport(
+        program=checked.report,
+        target=settings.target,
+        size=sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and UNHASHED not in path.parts),
+        weight_bytes=compiled.weight_bytes,
+        structures_exported=compiled.structures_exported,
+        seconds=dict(stages.seconds),
+        verification=verification,
+    )
+    return Built(checked=checked, artifact=load_artifact(place), report=report, scratch=scratch)
+
+
+def show_stage(
+    model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], settings: Settings, stop_after: str
+) -> str:
+    """The text of one stage; nothing after it is run."""
+    if stop_after not in STOPS:
+        raise UsageError("DY505", UNKNOWN, f"there is no stage {stop_after!r}", hint=f"stages: {', '.join(STOPS)}")
+    last = None if stop_after == "host" else stop_after
+    checked = _check(model, args, kwargs, settings, Stages(Silence(), read_knobs()), last)
+    return _write_host(checked.program) if last is None else print_ir(checked.program)
+
+
+# ---------------------------------------------------------------- program
+
+
+def _check(
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    settings: Settings,
+    stages: Stages,
+    last: str | None = None,
+) -> Checked:
+    with stages.stage("specialize"):
+        made = specialize(
+            model, args, dict(kwargs), method=settings.method, tunable=settings.tunable, fuzz=settings.fuzz
+        )
+    stages.dump("specialize", print_ir(made.program))
+    steps = PASSES if last is None else PASSES[: _PROGRAM_STAGES.index(last)]
+    program = run_passes(
+        made.program, made.environment, steps, lambda name, result: stages.passed(name, print_ir(result))
+    )
+    report = CheckReport(
+        name=program.name,
+        branches=len(find_branches(made.program)),
+        sites=sum(isinstance(block.end, Branch) for block in program.blocks),
+        blocks=len(program.blocks),
+        subgraphs=len(program.subgraphs),
+        structures=len({subgraph.structure for subgraph in program.subgraphs}),
+        state=len({slot.name for entry in program.entries for slot in entry.slots}),
+        seconds=dict(stages.seconds),
+    )
+    return Checked(program=program, specialized=made.program, environment=made.environment, report=report)
+
+
+# ---------------------------------------------------------------- artifact
+
+
+def _build(checked: Checked, target: Target, settings: Settings, staging: Staging, stages: Stages) -> Compiled:
+    program, environment = checked.program, checked.environment
+    with stages.stage("host"):
+        host = _write_host(program)
+    stages.dump("host", host)
+    with stages.stage("target"):
+        compiled = target.compile(program, environment, staging.directory, Options())
+    with stages.stage("package"):
+        version = importlib.metadata.version("dycl")
+        class_name, package = _find_class_name(host), find_package_name(program.name)
+        staging.write("host.py", host)
+        staging.write("runtime.py", target.runtime_source())
+        staging.write("support.py", _support_source())
+        staging.write("__init__.py", write_init(class_name, version))
+        staging.write("pyproject.toml", write_pyproject(package, class_name, version, target.requirements))
+        _write_emitted(checked, settings.emit, staging.directory / UNHASHED)
+        manifest = describe_program(
+            program,
+            package=package,
+            class_name=class_name,
+            target=target.name,
+            requirements=target.requirements,
+            compiled=compiled.manifest(),
+            versions={"dycl": version, **_versions()},
+            classes=environment.classes,
+        )
+        staging.seal(manifest)
+    return compiled
+
+
+def _write_host(program: Program) -> str:
+    joined = "".join(f"{source.sha256}\n" for source in program.sources)
+    version = importlib.metadata.version("dycl")
+    return write_host(program, source_hash=hashlib.sha256(joined.encode()).hexdigest(), version=version)
+
+
+def _support_source() -> str:
+    """The module that generated hosts stand on, copied into every artifact as it is."""
+    from dycl.hostgen import support  # its text is wanted, not its names
+
+    return Path(support.__file__).read_text(encoding="utf-8")
+
+
+def _find_class_name(host: str) -> str:
+    """The class that the host module defines: the one that is called."""
+    classes = [node for node in ast.parse(host).body if isinstance(node, ast.ClassDef)]
+    hosts = [
+        node.name for node in classes if any(isinstance(base, ast.Name) and base.id == "Host" for base in node.bases)
+    ]
+    if len(hosts) != 1:
+        raise InternalError(f"host: the module defines the hosts {hosts}")
+    return hosts[0]
+
+
+def _versions() -> dict[str, str]:
+    return {"torch": torch.__version__, **{name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime")}}
+
+
+def _check_emit(kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        if kind not in EMIT_KINDS:
+            known = ", ".join(EMIT_KINDS)
+            raise UsageError("DY505", UNKNOWN, f"--emit: there is nothing called {kind!r}", hint=f"known: {known}")
+
+
+def _write_emitted(checked: Checked, kinds: tuple[str, ...], directory: Path) -> None:
+    """What `--emit` asks for: in the artifact's directory, not part of the package, no hash over it."""
+    if kinds:
+        directory.mkdir()
+    if "ir" in kinds:
+        (directory / "program.txt").write_text(print_ir(checked.program), encoding="utf-8")
+        (directory / "specialized.txt").write_text(print_ir(checked.specialized), encoding="utf-8")
+    if "torch" in kinds:
+        (directory / "torch").mkdir()
+        for subgraph in checked.program.subgraphs:
+            text = write_torch(subgraph, checked.environment)
+            (directory / "torch" / f"{subgraph.name}.py").write_text(text, encoding="utf-8")
+
+
+# ---------------------------------------------------------------- verification
+
+
+def _samples(
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    settings: Settings,
+    sampler: Sampler | None,
+) -> list[Sample]:
+    calls = sample_calls(model, args, kwargs, method=settings.method, sampler=sampler, count=settings.samples)
+    return list(calls)
+
+
+def _verify(checked: Checked, model: nn.Module, directory: Path, samples: list[Sample]) -> VerificationReport:
+    host = HostModel(load_artifact(directory), checked.environment.classes)
+    subject = Subject(
+        program=checked.program,
+        environment=checked.environment,
+        model=model,
+        make_host=partial(_restart, host),
+    )
+    return verify_model(subject, samples)
+
+
+def _restart(host: HostModel, decide: Decide | None) -> HostModel:
+    host.reset(decide)
+    return host
