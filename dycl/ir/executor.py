@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch.utils import _pytree
 
 from dycl.diagnostics import InternalError, SourceRange
 from dycl.ir.environment import Environment
-from dycl.ir.graph import find_liveness
+from dycl.ir.graph import find_liveness, operand_parts
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
     Block,
@@ -36,7 +37,7 @@ from dycl.ir.nodes import (
     ValueId,
     Weight,
 )
-from dycl.ir.objects import bind_inputs, build_object, check_type, find_class
+from dycl.ir.objects import bind_inputs, build_object, check_type, find_class, find_weight
 from dycl.ir.printer import print_op
 from dycl.ir.resolve import resolve_function
 from dycl.ir.verifier import verify
@@ -70,9 +71,7 @@ class Executor:
 
     def reset(self) -> None:
         """Forget the state: the next call is the first."""
-        copies: dict[str, torch.Tensor] = {}
-        self._resume = 0
-        self._state = tuple(self._initial(operand, copies) for operand in self.program.initial)
+        self._resume, self._state = 0, self._initial()
 
     def call(self, *args: object, **kwargs: object) -> object:
         """Call the program as the model's method is called."""
@@ -202,25 +201,25 @@ class Executor:
     def _objects(self, operands: Sequence[Operand], values: Values) -> list[object]:
         return [build_object(operand, values, self.environment) for operand in operands]
 
-    def _initial(self, operand: Operand, copies: dict[str, torch.Tensor]) -> object:
-        """The state before the first call: a weight is copied, once by each name, for the program may write it."""
-        if not isinstance(operand, Weight):
-            return self._object(operand, {})
-        if operand.name not in copies:
-            weight = self._object(operand, {})
-            assert isinstance(weight, torch.Tensor)
-            copies[operand.name] = weight.detach().clone()
-        return copies[operand.name]
+    def _initial(self) -> tuple[object, ...]:
+        """The state before the first call, with copies of the weights in it, for the program may write its state."""
+        parts = [part for operand in self.program.initial for part in operand_parts(operand)]
+        names = [part.name for part in parts if isinstance(part, Weight)]
+        copies = {name: find_weight(name, self.environment).detach().clone() for name in names}
+        own = replace(self.environment, weights=copies)
+        return tuple(build_object(operand, {}, own) for operand in self.program.initial)
 
     @contextmanager
     def _guarded_weights(self) -> Iterator[None]:
         """Check that no weight is written inside."""
         watched = {name: w for name, w in self.environment.weights.items() if not w.is_inference()}
         before = {name: weight._version for name, weight in watched.items()}
-        yield
-        written = [name for name, weight in watched.items() if weight._version != before[name]]
-        if written:
-            raise InternalError(f"the run has written the weights {written}")
+        try:
+            yield
+        finally:
+            written = [name for name, weight in watched.items() if weight._version != before[name]]
+            if written:
+                raise InternalError(f"the run has written the weights {written}")
 
 
 def _define(definitions: tuple[Value, ...], objects: Sequence[object], values: Values, loc: SourceRange) -> None:

@@ -6,7 +6,7 @@ its i-th operation, `len(ops)` its terminator. A subgraph's values are a scope o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -94,6 +94,26 @@ def end_uses(end: Terminator) -> tuple[ValueId, ...]:
 
 def _all_refs(operands: Iterable[Operand]) -> tuple[ValueId, ...]:
     return tuple(value for operand in operands for value in refs(operand))
+
+
+def operand_parts(operand: Operand) -> Iterator[Operand]:
+    """The operand and everything inside it, outermost first."""
+    yield operand
+    match operand:
+        case Seq(items=items):
+            inner: Iterable[Operand] = items
+        case SliceOf(start=start, stop=stop, step=step):
+            inner = (start, stop, step)
+        case Mapping(items=pairs):
+            inner = tuple(part for pair in pairs for part in pair)
+        case Record(fields=fields):
+            inner = tuple(item for _, item in fields)
+        case Ref() | Lit() | TorchLit() | Weight() | InputLeaf():
+            inner = ()
+        case _:
+            assert_never(operand)
+    for item in inner:
+        yield from operand_parts(item)
 
 
 # ---------------------------------------------------------------- edges and dominance

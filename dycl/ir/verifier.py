@@ -19,6 +19,7 @@ from dycl.ir.graph import (
     op_definitions,
     op_operands,
     op_uses,
+    operand_parts,
 )
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
@@ -33,23 +34,19 @@ from dycl.ir.nodes import (
     Jump,
     ListType,
     Lit,
-    Mapping,
     Op,
     Operand,
     Program,
     Raise,
-    Record,
     Ref,
     Return,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
-    SliceOf,
     Subgraph,
     TensorOp,
     TensorType,
-    TorchLit,
     Value,
     ValueId,
     ValueType,
@@ -272,7 +269,7 @@ class _Checker:
 
     def _check_operands(self, where: str, operands: Iterable[Operand]) -> None:
         for operand in operands:
-            for part in _parts(operand):
+            for part in operand_parts(operand):
                 if isinstance(part, InputLeaf):
                     self.say(where, "an input leaf stands outside the signature")
                 known = part.value is None or part.value is ... if isinstance(part, Lit) else True
@@ -282,7 +279,7 @@ class _Checker:
     # ------------------------------------------------------------ signature, entries, state
 
     def _leaves(self) -> list[InputLeaf]:
-        parts = (part for param in self.program.signature for part in _parts(param.spec))
+        parts = (part for param in self.program.signature for part in operand_parts(param.spec))
         return [part for part in parts if isinstance(part, InputLeaf)]
 
     def _check_signature(self) -> None:
@@ -290,7 +287,7 @@ class _Checker:
         if indices != list(range(len(indices))):
             self.say("signature", f"the input leaves are numbered {indices}")
         for param in self.program.signature:
-            parts = list(_parts(param.spec))
+            parts = list(operand_parts(param.spec))
             if any(isinstance(part, Ref) for part in parts):
                 self.say("signature", f"{param.name} uses a value")
             if param.optional and any(isinstance(part, InputLeaf) for part in parts):
@@ -373,26 +370,6 @@ def _is_defined_before(definition: Definition, block: BlockId, index: int, tree:
     if definition.block == block:
         return definition.index < index
     return block not in tree.first or tree.dominates(definition.block, block)  # unreachable is reported as such
-
-
-def _parts(operand: Operand) -> Iterable[Operand]:
-    """The operand and everything inside it."""
-    yield operand
-    match operand:
-        case Seq(items=items):
-            inner: Iterable[Operand] = items
-        case SliceOf(start=start, stop=stop, step=step):
-            inner = (start, stop, step)
-        case Mapping(items=pairs):
-            inner = tuple(part for pair in pairs for part in pair)
-        case Record(fields=fields):
-            inner = tuple(item for _, item in fields)
-        case Ref() | Lit() | TorchLit() | Weight() | InputLeaf():
-            inner = ()
-        case _:
-            assert_never(operand)
-    for item in inner:
-        yield from _parts(item)
 
 
 def _find_type(operand: Operand, types: dict[ValueId, ValueType]) -> ValueType | None:

@@ -185,6 +185,33 @@ b0(%0: float32[2], %1: float32[2]):
     assert torch.equal(run.call(), tensor(2, 2))
 
 
+def test_a_weight_inside_a_list_of_the_state_is_left_alone() -> None:
+    run = executor(
+        """\
+initial ([$w, $w])
+entry b0 state 1
+b0(%0: list[float32[2]]):
+  %1: float32[2] = host list_get(%0, 0)
+  %2: float32[2] = call torch.Tensor.add_(%1, 1) mutates %1 -> %3: float32[2]
+  %4: float32[2] = host list_get(%0, 1)
+  return %4 resume 0 state (%0)
+""",
+        weights={"w": tensor(0, 0)},
+    )
+    run.call()
+    assert torch.equal(run.call(), tensor(2, 2))
+    assert torch.equal(run.environment.weights["w"], tensor(0, 0))
+
+
+def test_a_run_that_raises_may_not_write_a_weight_either() -> None:
+    run = executor(
+        "entry b0\nb0:\n  %0: float32[2] = call torch.Tensor.add_($w, 1)\n  raise builtins:ValueError('x')\n",
+        weights={"w": tensor(0, 0)},
+    )
+    with pytest.raises(InternalError, match=r"the run has written the weights \['w'\]"):
+        run.call()
+
+
 def test_no_run_writes_a_weight() -> None:
     declared = executor(
         """\
