@@ -21,7 +21,9 @@ import onnx
 import onnx_ir
 import torch
 from onnx_ir.passes import common as ir_passes
+from onnxscript.optimizer._constant_folding import FoldConstantsPass
 from torch.export import ExportedProgram
+from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.export.graph_signature import OutputKind
 
 from dycl.diagnostics import InternalError, TargetError
@@ -29,10 +31,12 @@ from dycl.ir.nodes import ListType, ScalarKind, ScalarType, Subgraph, TensorType
 from dycl.targets.base import StoredWeight
 from dycl.targets.onnxruntime.module import SubgraphModule
 from dycl.targets.onnxruntime.promotion import rewrite_float_scalars
-from dycl.targets.onnxruntime.samples import export_inputs
+from dycl.targets.onnxruntime.samples import export_inputs, symbols
 from dycl.targets.onnxruntime.weights import FILE_NAME
 
 _INLINE_BYTES = 1024  # larger constants go into weights.bin
+
+_RANDOM_OPS = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
 
 SUPPORTED_DTYPES = frozenset("float32 float64 float16 int64 int32 int16 int8 uint8 bool".split())
 
@@ -53,11 +57,10 @@ class Exported:
 def export(subgraph: Subgraph, module: SubgraphModule) -> Exported:
     """The subgraph as an ONNX model; what cannot be exported is a `TargetError` that says where."""
     program = _export_program(subgraph, module)
-    _check_mutations(subgraph, program)
     rewrite_float_scalars(subgraph, program)
     model = _convert(subgraph, program)
     tensors = _initializer_tensors(program, model, module)
-    return Exported(_to_proto(model, tensors), tuple(tensors.items()), _has_plain_tensors(module))
+    return Exported(_to_proto(subgraph, model, tensors), tuple(tensors.items()), _has_plain_tensors(module))
 
 
 def bind_weights(model: onnx.ModelProto, stored: Mapping[str, StoredWeight]) -> onnx.ModelProto:
@@ -119,7 +122,7 @@ def _export_program(subgraph: Subgraph, module: SubgraphModule) -> ExportedProgr
     inputs = export_inputs(subgraph)
     dynamic = tuple(_dynamic_dims(param.type) for param in subgraph.params)
     try:
-        with _quiet(), exporting():
+        with _quiet(), exporting(subgraph):
             return torch.export.export(module, inputs, dynamic_shapes={"inputs": dynamic}, strict=False)
     except InternalError:
         raise
@@ -134,21 +137,24 @@ def _dynamic_dims(type_: object) -> dict[int, object] | None:
 
 
 @contextlib.contextmanager
-def exporting() -> Iterator[None]:
-    """Sizes of 0 and 1 are not special, and attention takes the path that is made of ordinary operations."""
+def exporting(subgraph: Subgraph) -> Iterator[None]:
+    """Sizes of 0 and 1 are not special, attention is made of ordinary operations, no run-time length is unrolled.
+
+    The decompositions of LSTM and GRU are traced for their shapes only, once when a program is captured and again when
+    it is decomposed; torch's usual ones loop over the steps and so fix their number. (The others are slower to trace.)
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.fx.experimental._config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
+            if symbols(subgraph):
+                stack.enter_context(register_lstm_while_loop_decomposition())
+                stack.enter_context(register_gru_while_loop_decomposition())
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _check_mutations(subgraph: Subgraph, program: ExportedProgram) -> None:
-    for spec in program.graph_signature.output_specs:
-        if spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION):
-            raise refuse(subgraph, f"the weight {spec.target} is written, and the write is not part of the program")
 
 
 # ---------------------------------------------------------------- ONNX
@@ -156,13 +162,43 @@ def _check_mutations(subgraph: Subgraph, program: ExportedProgram) -> None:
 
 def _convert(subgraph: Subgraph, program: ExportedProgram) -> onnx_ir.Model:
     try:
-        with _quiet(), exporting():
+        with _quiet(), exporting(subgraph):
             model = _to_ir(program)
     except Exception as error:  # the exporter wraps whatever its conversion functions raise
         raise refuse(subgraph, f"torch.onnx fails: {_root_message(error)}") from error
     ir_passes.InlinePass()(model)
-    ir_passes.RemoveUnusedNodesPass()(model)
+    _check_effects(subgraph, model)
+    _simplify(model)
     return model
+
+
+def _simplify(model: onnx_ir.Model) -> None:
+    """Fold what depends on constants of the graph alone; what reads a weight stays, whatever it is."""
+    weights = set(model.graph.initializers.values())
+    passes = onnx_ir.passes.Sequential(
+        FoldConstantsPass(
+            shape_inference=False,
+            input_size_limit=_INLINE_BYTES,
+            output_size_limit=_INLINE_BYTES,
+            should_fold=lambda node: False if any(value in weights for value in node.inputs) else None,
+        ),
+        ir_passes.IdentityEliminationPass(),
+        ir_passes.CommonSubexpressionEliminationPass(),
+        ir_passes.RemoveUnusedNodesPass(),
+        ir_passes.RemoveUnusedOpsetsPass(),
+    )
+    passes(model)
+
+
+def _check_effects(subgraph: Subgraph, model: onnx_ir.Model) -> None:
+    """Refuse what a graph of pure values loses: a write into a weight, a random number."""
+    for node in model.graph.all_nodes():
+        if node.op_type in _RANDOM_OPS:
+            raise refuse(subgraph, f"{node.op_type} draws random numbers")
+        for value in node.outputs:
+            kind = value.metadata_props.get("pkg.torch.export.graph_signature.OutputSpec.kind", "")
+            if kind in (OutputKind.BUFFER_MUTATION.name, OutputKind.PARAMETER_MUTATION.name):
+                raise refuse(subgraph, "a weight is written, and the write is not part of the program")
 
 
 def _to_ir(program: ExportedProgram) -> onnx_ir.Model:
@@ -205,7 +241,7 @@ def _has_plain_tensors(module: torch.nn.Module) -> bool:
     return any(isinstance(value, torch.Tensor) for sub in module.modules() for value in vars(sub).values())
 
 
-def _to_proto(model: onnx_ir.Model, tensors: dict[str, torch.Tensor]) -> onnx.ModelProto:
+def _to_proto(subgraph: Subgraph, model: onnx_ir.Model, tensors: dict[str, torch.Tensor]) -> onnx.ModelProto:
     """The model without data of the weights, and without anything that differs from one run or machine to the next."""
     for name, tensor in tensors.items():
         value = model.graph.initializers[name]
@@ -214,7 +250,7 @@ def _to_proto(model: onnx_ir.Model, tensors: dict[str, torch.Tensor]) -> onnx.Mo
             FILE_NAME, 0, 0, value.const_value.dtype, shape=onnx_ir.Shape(tensor.shape), name=name
         )
     ir_passes.ClearMetadataAndDocStringPass()(model)
-    _name_ports(model)
+    _name_ports(subgraph, model)
     model.graph.name = "subgraph"
     model.producer_name, model.producer_version = "dycl", None
     proto = onnx_ir.to_proto(model)
@@ -223,10 +259,15 @@ def _to_proto(model: onnx_ir.Model, tensors: dict[str, torch.Tensor]) -> onnx.Mo
     return proto
 
 
-def _name_ports(model: onnx_ir.Model) -> None:
-    """Call the inputs in0, in1, ... and the outputs out0, out1, ...: each output a value of its own."""
-    for index, value in enumerate(model.graph.inputs):
+def _name_ports(subgraph: Subgraph, model: onnx_ir.Model) -> None:
+    """Call the inputs in0, in1, ... and the outputs out0, out1, ...: each output a value of its own.
+
+    Run-time sizes get the program's names in inputs and none in outputs, instead of the exporter's symbols.
+    """
+    for index, (value, param) in enumerate(zip(model.graph.inputs, subgraph.params, strict=True)):
         value.name = f"in{index}"
+        if isinstance(param.type, TensorType):
+            value.shape = onnx_ir.Shape(param.type.shape)
     for index, value in enumerate(list(model.graph.outputs)):
         node = onnx_ir.node("Identity", [value], name=f"out{index}_identity")
         output = node.outputs[0]
@@ -238,6 +279,9 @@ def _name_ports(model: onnx_ir.Model) -> None:
             model.graph.outputs[index] = output
         else:
             value.name = f"out{index}"
+    for value in model.graph.outputs:
+        if value.shape is not None:
+            value.shape = onnx_ir.Shape([dim if isinstance(dim, int) else None for dim in value.shape])
 
 
 # ---------------------------------------------------------------- noise and messages
