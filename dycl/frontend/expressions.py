@@ -231,25 +231,18 @@ def build(
     """A tuple, list or set of nodes, some of them starred; a starred one is iterated before the next is evaluated."""
     growing = Collection.SET if kind is Collection.SET else Collection.LIST
     items: list[Item] = []
-    partial: Register | None = None
+    partial = False  # the items are one starred collection that we made and may add to
     for index, (node, starred) in enumerate(parts):
         value = f.expression(node)
-        items.append(Item(value, "*" if starred else ""))
-        if partial is not None and not starred:
-            f.emit(Append(target=partial, src=value, key=None, loc=loc))
-        elif starred and any(literal(rest) is None for rest, _ in parts[index + 1 :]):
-            partial = _build(f, growing, (_all_of(partial), items[-1]) if partial else items, loc)
-        else:
+        if partial and not starred:
+            f.emit(Append(target=items[0].src, src=value, key=None, loc=loc))
             continue
-        items = [_all_of(partial)]
-    if partial is not None and len(items) == 1 and kind is growing:
-        return partial
+        items.append(Item(value, "*" if starred else ""))
+        if partial or (starred and any(literal(rest) is None for rest, _ in parts[index + 1 :])):
+            items, partial = [Item(_build(f, growing, items, loc), "*")], True
+    if partial and kind is growing:
+        return items[0].src
     return _build(f, kind, items, loc)
-
-
-def _all_of(partial: Register | None) -> Item:
-    assert partial is not None
-    return Item(partial, "*")
 
 
 def _build(f: FunctionBuilder, kind: Collection, items: Sequence[Item], loc: SourceRange) -> Register:

@@ -140,7 +140,12 @@ def _liveness(code: Sequence[Instruction], handlers: Sequence[int | None]) -> tu
     read = [mask(reads(i)) for i in code]
     kept = [~mask(writes(i)) for i in code]
     after = [successors(n, i) for n, i in enumerate(code)]
-    caught = [handlers[n] if may_raise(i) else None for n, i in enumerate(code)]
+    # Ways on which the instruction has not written: an exception, and the end of an iteration.
+    unwritten: list[list[int]] = []
+    for index, instruction in enumerate(code):
+        handler = handlers[index] if may_raise(instruction) else None
+        ways = [] if handler is None else [handler]
+        unwritten.append([*ways, instruction.exhausted] if isinstance(instruction, ForIter) else ways)
     live = [0] * len(code)
     changed = True
     while changed:
@@ -150,9 +155,8 @@ def _liveness(code: Sequence[Instruction], handlers: Sequence[int | None]) -> tu
             for target in after[index]:
                 out |= live[target]
             bits = read[index] | (out & kept[index])
-            handler = caught[index]
-            if handler is not None:
-                bits |= live[handler]  # an exception leaves before the instruction has written
+            for target in unwritten[index]:
+                bits |= live[target]
             if bits != live[index]:
                 live[index] = bits
                 changed = True

@@ -289,10 +289,10 @@ def load_global(namespace: dict[str, Any], name: str) -> Any:
 
 
 def load_cell(frame: Frame, name: str) -> Any:
-    try:
-        return frame.cells[name].content
-    except AttributeError:
-        raise empty_cell(frame, name) from None
+    cell = frame.cells[name]
+    if not hasattr(cell, "content"):
+        raise empty_cell(frame, name)
+    return cell.content
 
 
 def empty_cell(frame: Frame, name: str) -> NameError:
@@ -303,10 +303,9 @@ def empty_cell(frame: Frame, name: str) -> NameError:
 
 def delete(frame: Frame, i: c.Delete) -> None:
     if i.cell:
-        try:
-            del frame.cells[i.name].content
-        except AttributeError:
-            raise empty_cell(frame, i.name) from None
+        if not hasattr(frame.cells[i.name], "content"):
+            raise empty_cell(frame, i.name)
+        del frame.cells[i.name].content
     elif i.name in frame.registers:
         del frame.registers[i.name]
     else:
