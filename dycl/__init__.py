@@ -11,8 +11,8 @@ __all__ = ["CompiledModel", "compile", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # The public names are found when they are asked for: importing them imports torch, which takes seconds, and
-    # `import dycl` must be quick, also where torch is not installed.
+    # The public names are found when they are asked for: `import dycl` must be quick, it stands before every command,
+    # and importing torch takes seconds. A deployed artifact is loaded where there is no torch at all.
     if name in __all__:
         import dycl.api
 

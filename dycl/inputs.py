@@ -11,12 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from dycl.diagnostics import UNKNOWN, UsageError
+from dycl.manifest import ParamEntry
 
 INTEGER_RANGE = (0, 9)  # of random integers when `:LOW..HIGH` does not say otherwise; both ends included
 
@@ -144,3 +146,52 @@ def _random_array(name: str, match: re.Match[str]) -> np.ndarray:
             raise _bad(
                 f"--input {name}: random values of dtype {dtype} are not made", "give an .npz file with --inputs"
             )
+
+
+# ---------------------------------------------------------------- to the parameters of an artifact
+
+
+def fit_inputs(params: Sequence[ParamEntry], values: Mapping[str, object]) -> dict[str, object]:
+    """The arguments of a call: files know arrays and names only, the parameters say what must be a number or a tuple.
+
+    A parameter that is fixed in the artifact may be left out.
+    """
+    unknown = [name for name in values if name not in {param.name for param in params}]
+    if unknown:
+        known = ", ".join(f"{param.name}: {param.type}" for param in params) or "nothing"
+        raise _bad(f"the model takes no {', '.join(unknown)}", f"it takes {known}")
+    fitted = {}
+    for param in params:
+        if param.name in values:
+            fitted[param.name] = _fit(param.spec, values[param.name])
+        elif not param.optional:
+            fitted[param.name] = _fixed(param.spec, param)
+    return fitted
+
+
+def _fit(spec: Mapping[str, Any], value: object) -> object:
+    if spec.get("leaf") == "list" and isinstance(value, np.ndarray):
+        return value.tolist() if "[" not in spec["type"].removeprefix("list[") else list(value)
+    if spec.get("leaf") == "scalar" or "literal" in spec:
+        return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if "sequence" in spec and isinstance(value, list | tuple) and len(value) == len(spec["items"]):
+        items = [_fit(item, part) for item, part in zip(spec["items"], value, strict=True)]
+        return items if spec["sequence"] == "list" else tuple(items)
+    if "mapping" in spec and isinstance(value, Mapping):
+        # Names in files are text: a key that is a number in the model is found by its text. The order is the model's.
+        given = {str(key): part for key, part in value.items()}
+        if set(given) == {str(key) for key, _ in spec["mapping"]}:
+            return {key: _fit(item, given[str(key)]) for key, item in spec["mapping"]}
+    return value
+
+
+def _fixed(spec: Mapping[str, Any], param: ParamEntry) -> object:
+    """The only value that a parameter without run-time parts can have."""
+    if "literal" in spec:
+        return spec["literal"]
+    if "sequence" in spec:
+        items = [_fixed(item, param) for item in spec["items"]]
+        return items if spec["sequence"] == "list" else tuple(items)
+    if "mapping" in spec:
+        return {key: _fixed(item, param) for key, item in spec["mapping"]}
+    raise _bad(f"the input {param.name} is missing", f"it is {param.type}")

@@ -1,0 +1,258 @@
+"""The command line: `dycl compile`, `dycl run`, `dycl check`, `dycl explain`.
+
+Whatever imports torch is imported inside the commands that need it: `dycl run` works where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from dycl.artifact import LoadedArtifact, load_artifact
+from dycl.cli_output import (
+    EXIT_INTERNAL,
+    EXIT_UNSUPPORTED,
+    exit_code,
+    find_errors,
+    print_branches,
+    print_compile_report,
+    print_errors,
+    print_internal,
+    progress,
+    reporting,
+    stderr,
+    stdout,
+)
+from dycl.diagnostics import UNKNOWN, DyclError, UsageError
+from dycl.hosting import HostModel
+from dycl.inputs import fit_inputs, flatten_names, parse_inputs, read_inputs, write_outputs
+
+if TYPE_CHECKING:
+    from dycl.loading import LoadedModel
+
+app = typer.Typer(
+    help="Compile dynamic neural networks: unmodified PyTorch source in, subgraphs and a torch-free host out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="path.py, path.py:name or package.module:name.")]
+InputsOption = Annotated[Path | None, typer.Option("--inputs", metavar="FILE", help=".npz or .safetensors; by name.")]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="SPEC",
+        help="'x=float32[1,3,32,32]' (random), 'ids=int64[1,16]:0..999' (random; 0..9 if no range) or 'k=3'.",
+    ),
+]
+WeightsOption = Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="safetensors, loaded strictly.")]
+TunableOption = Annotated[
+    list[str] | None, typer.Option("--tunable", metavar="ATTR", help="An attribute that stays settable on the host.")
+]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Show every stage, and tracebacks of bugs.")]
+
+
+class Format(StrEnum):
+    """How `check` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dycl {importlib.metadata.version('dycl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Compile dynamic neural networks: unmodified PyTorch source in, subgraphs and a torch-free host out."""
+
+
+def _load(model: str, inputs: Path | None, given: list[str] | None, weights: Path | None = None) -> LoadedModel:
+    """The model with its example: from the file, then the options, else what stands beside the model."""
+    from dycl.loading import load_model  # imports torch
+
+    values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
+    values.update(parse_inputs(given or []))
+    return load_model(model, inputs=values if inputs is not None or given else None, weights=weights)
+
+
+@app.command("compile")
+def compile_command(
+    model: ModelArgument,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="The artifact.")] = None,
+    target: Annotated[str, typer.Option(help="The back end.")] = "onnxruntime",
+    inputs: InputsOption = None,
+    input_: InputOption = None,
+    weights: WeightsOption = None,
+    tunable: TunableOption = None,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with eager on sampled inputs.")] = True,
+    samples: Annotated[int, typer.Option(min=0, help="How many sampled inputs to verify on.")] = 20,
+    emit: Annotated[str, typer.Option(metavar="KINDS", help="ir,torch: written to DIR/emit, not installed.")] = "",
+    stop_after: Annotated[str, typer.Option(metavar="STAGE", help="Print this stage and stop.")] = "",
+    verbose: VerboseOption = False,
+) -> None:
+    """Compile a model to an artifact: a Python package that needs numpy and the target's runtime."""
+    with reporting(verbose), progress(verbose) as observer:
+        from dycl.package import find_package_name
+        from dycl.pipeline import Settings, compile_model, show_stage  # imports torch
+
+        loaded = _load(model, inputs, input_, weights)
+        kinds = tuple(kind.strip() for kind in emit.split(",") if kind.strip())
+        settings = Settings(target=target, tunable=tuple(tunable or ()), verify=verify, samples=samples, emit=kinds)
+        call = (loaded.model, loaded.args, loaded.kwargs, settings)
+        if stop_after:
+            typer.echo(show_stage(*call, stop_after).rstrip("\n"))
+            return
+        place = output or Path(find_package_name(type(loaded.model).__name__))
+        built = compile_model(*call, output=place, sampler=loaded.sample_inputs, observer=observer)
+        print_compile_report(built.report, place)
+
+
+@app.command("run")
+def run_command(
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The directory of a compiled model.")],
+    inputs: InputsOption = None,
+    input_: InputOption = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write the outputs, as .npz.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Print the decisions taken.")] = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run a compiled model once. Needs no torch."""
+    with reporting(verbose):
+        loaded = load_artifact(artifact)
+        values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
+        values.update(parse_inputs(input_ or []))
+        host = HostModel(loaded, {})
+        result = _call_host(host, loaded, fit_inputs(loaded.manifest.params, values))
+        leaves = flatten_names("output", result)
+        for name, leaf in leaves.items():
+            typer.echo(f"{name}: {_describe(leaf)}")
+        if trace:
+            for decision in host.trace:
+                typer.echo(f"{decision.location}: {str(decision.taken).lower():<5}  {decision.text}")
+        if output is not None:
+            write_outputs(output, leaves)
+
+
+def _call_host(host: HostModel, loaded: LoadedArtifact, call: dict[str, object]) -> object:
+    """The model's result; a call that does not fit is a wrong use, an exception of the model is told as such."""
+    positional = [call.pop(p.name) for p in loaded.manifest.params if p.kind == "positional only" and p.name in call]
+    try:
+        return host.call(*positional, **call)
+    except Exception as error:
+        last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if last.name == "support.py" and last.parent == loaded.directory:
+            signature = loaded.manifest.signature
+            raise UsageError("DY502", UNKNOWN, str(error), hint=f"the model is {signature}") from error
+        stderr().print(f"[bold red]the model raises[/] {escape(type(error).__name__)}: {escape(str(error))}")
+        raise typer.Exit(EXIT_UNSUPPORTED) from error
+
+
+def _describe(leaf: object) -> str:
+    if not isinstance(leaf, np.ndarray):
+        return repr(leaf)
+    text = np.array2string(leaf, threshold=20, precision=6, separator=", ").replace("\n", "\n    ")
+    return f"{leaf.dtype.name}{list(leaf.shape)}\n    {text}"
+
+
+@app.command("check")
+def check_command(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As for compile.")],
+    inputs: InputsOption = None,
+    input_: InputOption = None,
+    tunable: TunableOption = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
+    verbose: VerboseOption = False,
+) -> None:
+    """Say of each model whether it compiles: everything but building for a target."""
+    with reporting(verbose):
+        rows = [_check(model, inputs, input_, tuple(tunable or ()), verbose, format_) for model in models]
+        if format_ is Format.JSON:
+            typer.echo(json.dumps([row for row, _ in rows], indent=2))
+        raise typer.Exit(max(code for _, code in rows))
+
+
+def _check(
+    model: str, inputs: Path | None, given: list[str] | None, tunable: tuple[str, ...], verbose: bool, format_: Format
+) -> tuple[dict[str, Any], int]:
+    from dycl.pipeline import Settings, check_model  # imports torch
+
+    try:
+        loaded = _load(model, inputs, given)
+        report = check_model(loaded.model, loaded.args, loaded.kwargs, Settings(tunable=tunable)).report
+    except Exception as error:  # one model's failure, ours too, is told and does not hide the others
+        return _tell_failure(model, error, verbose, format_)
+    row = {
+        "model": model,
+        "ok": True,
+        "branches": report.branches,
+        "sites": report.sites,
+        "blocks": report.blocks,
+        "subgraphs": report.subgraphs,
+        "structures": report.structures,
+        "seconds": round(sum(report.seconds.values()), 3),
+        "errors": [],
+    }
+    if format_ is Format.TEXT:
+        counts = ", ".join(f"{row[key]} {key}" for key in ("branches", "blocks", "subgraphs", "structures"))
+        stdout().print(f"[green]ok[/]   {escape(model)}: {counts}, {row['seconds']:.1f} s")
+    return row, 0
+
+
+def _tell_failure(model: str, error: Exception, verbose: bool, format_: Format) -> tuple[dict[str, Any], int]:
+    errors = find_errors(error)
+    if errors is None:
+        print_internal(error, verbose)
+        message = f"{type(error).__name__}: {error}"
+        return {"model": model, "ok": False, "errors": [{"code": "internal", "message": message}]}, EXIT_INTERNAL
+    if format_ is Format.TEXT:
+        stdout().print(f"[red]FAIL[/] {escape(model)}: {', '.join(error.code for error in errors)}")
+        print_errors(errors)
+    return {"model": model, "ok": False, "errors": [_as_json(error) for error in errors]}, exit_code(errors)
+
+
+def _as_json(error: DyclError) -> dict[str, Any]:
+    loc = error.loc
+    place = {"file": loc.file, "line": loc.line, "column": loc.column + 1} if loc.line else {}
+    return {"code": error.code, **place, "message": error.message, "hint": error.hint}
+
+
+@app.command("explain")
+def explain_command(
+    model: ModelArgument,
+    inputs: InputsOption = None,
+    input_: InputOption = None,
+    tunable: TunableOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show every branch of the source that the input decides, and what lies on each side."""
+    with reporting(verbose):
+        from dycl.explain import find_branches
+        from dycl.pipeline import Settings, check_model  # imports torch
+
+        loaded = _load(model, inputs, input_)
+        checked = check_model(loaded.model, loaded.args, loaded.kwargs, Settings(tunable=tuple(tunable or ())))
+        print_branches(find_branches(checked.specialized))
+
+
+def main() -> None:
+    """The `dycl` command."""
+    app()

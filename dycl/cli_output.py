@@ -1,0 +1,181 @@
+"""What the commands print: progress, tables, diagnostics; and what becomes of an error."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from dycl.diagnostics import DyclError, UsageError, render
+
+if TYPE_CHECKING:
+    from dycl.explain import BranchReport, Side
+    from dycl.pipeline import CompileReport
+    from dycl.verification import VerificationReport
+
+EXIT_UNSUPPORTED, EXIT_USAGE, EXIT_INTERNAL = 1, 2, 3
+_SHOWN_CALLS = 8
+_MIB = 1 << 20
+
+
+def stdout() -> Console:
+    """The console of results; made anew for each command, since tests exchange the streams."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """The console of progress and diagnostics."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def find_errors(error: BaseException) -> list[DyclError] | None:
+    """The diagnostics in an exception, several if they come as a group; None if it is something else."""
+    if isinstance(error, DyclError):
+        return [error]
+    if isinstance(error, BaseExceptionGroup):
+        parts = [find_errors(part) for part in error.exceptions]
+        return [found for part in parts for found in part or ()] if all(part is not None for part in parts) else None
+    return None
+
+
+def exit_code(errors: list[DyclError]) -> int:
+    """2 if the command or its inputs are wrong, 1 if the model cannot be compiled."""
+    return EXIT_USAGE if any(isinstance(error, UsageError) for error in errors) else EXIT_UNSUPPORTED
+
+
+def print_errors(errors: list[DyclError]) -> None:
+    """Each diagnostic with its line and caret; in colour on a terminal."""
+    console = stderr()
+    for error in errors:
+        head, _, rest = render(error).partition("\n")
+        head = escape(head).replace(f"error {error.code}:", f"[bold red]error {error.code}:[/]", 1)
+        console.print(head + (f"\n{escape(rest)}" if rest else ""))
+
+
+@contextmanager
+def reporting(verbose: bool = False) -> Iterator[None]:
+    """Run a command; its errors become diagnostics and exit codes, an unexpected one a report in a file."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        errors = find_errors(error)
+        if errors is None:
+            print_internal(error, verbose)
+            raise typer.Exit(EXIT_INTERNAL) from error
+        print_errors(errors)
+        raise typer.Exit(exit_code(errors)) from error
+
+
+def print_internal(error: Exception, verbose: bool) -> None:
+    """A bug of ours: one line, and the path of a report that holds the traceback."""
+    text = "".join(traceback.format_exception(error))
+    path = Path(tempfile.mkdtemp(prefix="dycl-report-")) / "report.txt"
+    path.write_text(f"{' '.join(sys.argv)}\n\n{text}", encoding="utf-8")
+    console = stderr()
+    first = (str(error).splitlines() or [""])[0]
+    console.print(f"[bold red]internal error:[/] {escape(type(error).__name__)}: {escape(first)}")
+    console.print(f"This is a bug of dycl, not of the model. The report is in {escape(str(path))}")
+    if verbose:
+        console.print(escape(text))
+
+
+# ---------------------------------------------------------------- progress and tables
+
+
+class Progress:
+    """Shows the stage that is running; with `verbose` every stage that has ended, with its time."""
+
+    def __init__(self, console: Console, status: Status, *, verbose: bool) -> None:
+        self._console, self._status, self._verbose = console, status, verbose
+
+    def start(self, stage: str) -> None:
+        """Name the stage."""
+        self._status.update(stage)
+
+    def finish(self, stage: str, seconds: float) -> None:
+        """Tell its time, if that is wanted."""
+        if self._verbose:
+            self._console.print(f"{stage:<16} {seconds:7.2f} s")
+
+
+@contextmanager
+def progress(verbose: bool) -> Iterator[Progress]:
+    """An observer of stages that draws on the terminal."""
+    console = stderr()
+    with console.status("loading the model") as status:
+        yield Progress(console, status, verbose=verbose)
+
+
+def print_compile_report(report: CompileReport, directory: Path) -> None:
+    """The closing table of a compile."""
+    table = Table(title=f"{report.program.name} for {report.target}: {directory}", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    program = report.program
+    rows = {
+        "branches": f"{program.branches} in the source, {program.sites} decisions in the program",
+        "blocks": str(program.blocks),
+        "subgraphs": str(program.subgraphs),
+        "unique structures": f"{program.structures} ({report.structures_exported} exported)",
+        "state": f"{program.state} attributes kept between calls" if program.state else "none",
+        "size": f"{report.size / _MIB:.2f} MiB, {report.weight_bytes / _MIB:.2f} MiB of it weights",
+        "time": f"{sum(report.seconds.values()):.1f} s: {_write_times(report.seconds)}",
+        "verification": _write_verification(report.verification),
+    }
+    for name, text in rows.items():
+        table.add_row(name, escape(text))
+    stdout().print(table)
+
+
+def _write_times(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items() if value >= 0.05)
+
+
+def _write_verification(report: VerificationReport | None) -> str:
+    if report is None:
+        return "none (--no-verify)"
+    lines = [
+        f"{report.calls} calls on {report.paths} paths agree with eager; largest error {report.max_abs_error:.2g}",
+        f"{len(report.exercised)} of {report.edges} branch edges exercised, {len(report.forced)} more by force",
+    ]
+    if report.state:
+        lines.append(f"state compared after every call: {', '.join(report.state)}")
+    if report.skipped:
+        lines.append(f"{report.skipped} sampled calls have another signature and were left out")
+    lines += [f"tie: {tie.origin}: {tie.difference}" for tie in report.ties]
+    lines += [f"not exercised: block {found.edge[0]}, {found.edge[1]}: {found.reason}" for found in report.unreached]
+    return "\n".join(lines)
+
+
+def print_branches(branches: tuple[BranchReport, ...]) -> None:
+    """Each input-dependent branch: place, source line, variants and both sides."""
+    console = stdout()
+    if not branches:
+        console.print("no branch depends on the input")
+    for branch in branches:
+        variants = f"{len(branch.sites)} variants" if len(branch.sites) > 1 else "1 variant"
+        console.print(f"[bold]{escape(str(branch.loc))}[/]  {escape(branch.text)}  ({variants})")
+        console.print(f"    true:  {escape(_write_side(branch.if_true))}")
+        console.print(f"    false: {escape(_write_side(branch.if_false))}")
+
+
+def _write_side(side: Side) -> str:
+    calls = list(side.calls[:_SHOWN_CALLS])
+    more = len(side.calls) - len(calls)
+    parts = [", ".join(calls) + (f" and {more} more" if more else "")] if calls else []
+    return "; ".join([*parts, *side.ends]) or "nothing"
