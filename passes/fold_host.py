@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import definitions, renumber, uses
+from dycl.ir.graph import renumber
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
     Block,
@@ -37,9 +37,7 @@ from dycl.ir.nodes import (
     Op,
     Operand,
     Program,
-    Raise,
     Ref,
-    Return,
     ScalarKind,
     Seq,
     TensorOp,
@@ -48,8 +46,9 @@ from dycl.ir.nodes import (
     ValueType,
     Weight,
 )
+from dycl.passes.copies import find_needless_copies
 from dycl.passes.effects import scalar_kind
-from dycl.passes.identities import is_alias, is_copy
+from dycl.passes.identities import is_alias
 from dycl.passes.rewriting import Substitution, mutated_values, replace_values, value_types
 
 # The conversion of a number that is one already.
@@ -78,7 +77,7 @@ class _Folder:
     types: dict[ValueId, ValueType]
     makers: dict[ValueId, HostOp]
     mutated: frozenset[ValueId]
-    seen_by_host_only: frozenset[ValueId]
+    needless_copies: frozenset[ValueId]
     found: Substitution
 
     @staticmethod
@@ -90,7 +89,7 @@ class _Folder:
             value_types(program),
             makers,
             mutated_values(program),
-            frozenset(_find_seen_by_host_only(program)),
+            frozenset(find_needless_copies(program, environment)),
             {},
         )
 
@@ -179,7 +178,7 @@ class _Folder:
     def _is_identity(self, op: TensorOp) -> bool:
         if is_alias(op, self.environment, self.types):
             return isinstance(op.args[0], Ref) or op.results[0].id not in self.mutated
-        return is_copy(op) and not self.mutated and op.results[0].id in self.seen_by_host_only
+        return op.results[0].id in self.needless_copies
 
 
 def _compute(function: str, args: tuple[object, ...]) -> Operand | None:
@@ -207,18 +206,3 @@ def _is_enormous(function: str, args: tuple[object, ...]) -> bool:
 
 def _as_literal(value: object) -> Operand | None:
     return Lit(value) if type(value) in _LITERALS else None
-
-
-def _find_seen_by_host_only(program: Program) -> Iterator[ValueId]:
-    """The values that no tensor operation, no list and no block parameter is given."""
-    where = uses(program)
-    for value in definitions(program):
-        if all(_is_host_reader(program.block(use.block), use.index) for use in where.get(value, ())):
-            yield value
-
-
-def _is_host_reader(block: Block, index: int) -> bool:
-    if index == len(block.ops):
-        return isinstance(block.end, Return | Raise)
-    op = block.ops[index]
-    return isinstance(op, HostOp) and op.function in ("item", "size", "bool")

@@ -1,8 +1,7 @@
 """Which tensor operations return what they are given, on the target.
 
-Two kinds. One returns its argument itself, or another name of its memory, laid out alike: it can always be left out.
-The other may copy (`clone`, `contiguous`): it can be left out only where nothing is written in place and nothing but
-the host sees the copy, since torch's views ask how their argument is laid out.
+They return their argument itself, or another name of its memory, laid out alike, so they can always be left out; an
+operation that may copy is the business of `dycl.passes.copies`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,6 @@ _DTYPE_METHODS = {
         "bool": "bool",
     }.items()
 }
-_COPIES = {"torch.clone", "torch.Tensor.clone", "torch.Tensor.contiguous"}
 _ALIASES = {"torch.detach", "torch.Tensor.detach"}
 
 
@@ -75,19 +73,6 @@ def is_alias(op: TensorOp, environment: Environment, types: Mapping[ValueId, Val
             if name in ("torch.Tensor.to", "torch.Tensor.type_as"):
                 return not op.kwargs and len(op.args) > 1 and _keeps(op.args[1:], dtype, environment, types)
             return False
-
-
-def is_copy(op: TensorOp) -> bool:
-    """Whether the operation returns its only argument or a copy of it."""
-    target = op.target
-    return (
-        isinstance(target, CallFunction)
-        and target.name in _COPIES
-        and not op.kwargs
-        and not op.mutates
-        and len(op.args) == 1
-        and isinstance(op.args[0], Ref | Weight)
-    )
 
 
 def _is_identity_module(module: torch.nn.Module) -> bool:
