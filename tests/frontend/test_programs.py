@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable
 from typing import Any
@@ -51,8 +52,6 @@ def test_agrees_with_cpython(program: types.FunctionType) -> None:
 
 def _plain(value: Any) -> Any:
     """Without addresses in representations and without the interpreter's own names."""
-    import re
-
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value)).replace("make_function.<locals>.run", "")
 
 
