@@ -82,17 +82,19 @@ class Emission:
         log = self.state.replay
         if self.position >= len(log):
             return False, None
-        recorded, out = log[self.position]
+        recorded, out, has_effect = log[self.position]
         if recorded != call:
             # More facts took another way through native code: what was recorded for the old way is dead work.
+            if any(effect for _, _, effect in log[self.position :]):
+                raise InternalError(f"specialize: a write would be executed twice at {self.loc()}")
             del log[self.position :]
             return False, None
         self.position += 1
         return True, out
 
-    def log(self, call: Any, out: Any) -> None:
+    def log(self, call: Any, out: Any, has_effect: bool = False) -> None:
         """Remember the result of a call for the case that the instruction is interrupted."""
-        self.fresh_log.append((call, out))
+        self.fresh_log.append((call, out, has_effect))
 
     def emit(self, op: TensorOp | HostOp) -> None:
         """Add an operation to the block."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import sympy
-from torch.utils._sympy.functions import OpaqueUnaryFn_sqrt  # noqa: F401  (registers torch's sympy functions)
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
@@ -56,6 +55,15 @@ class Facts:
         except (NotImplementedError, AttributeError, KeyError, TypeError):
             return None  # an expression the interval rules do not know: undecided, so it is asked
         return bounds.lower if bounds.is_singleton() else None
+
+    def bounds(self, expr: sympy.Basic) -> Interval:
+        """The interval of an integer expression."""
+        ranges = {symbol: ValueRanges(*self.interval(symbol)) for symbol in expr.free_symbols}
+        try:
+            found = bound_sympy(expr, ranges)
+        except (NotImplementedError, AttributeError, KeyError, TypeError):
+            return EVERYTHING
+        return found.lower, found.upper
 
     def _decide_linear(self, expr: sympy.Basic) -> bool | None:
         """Decide `s op constant`, where bound analysis of both sides apart loses nothing but disequalities."""

@@ -198,6 +198,7 @@ class Recorder(TorchFunctionMode):
     def record(self, target: Target, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call on fake tensors and add it to the block as one operation; an interrupted instruction's is replayed."""
         machine = self.machine
+        args, kwargs = machine.substituted((args, kwargs))
         found, out = machine.replayed((target, _identity(args), _identity(kwargs)))
         if found:
             return out
@@ -226,7 +227,7 @@ class Recorder(TorchFunctionMode):
             )
         )
         machine.bind_symbols(born, leaves, out)
-        machine.log((target, _identity(args), _identity(kwargs)), out)
+        machine.log((target, _identity(args), _identity(kwargs)), out, bool(mutates))
         return out
 
     def _mutations(self, watch: Watch, leaves: list[torch.Tensor]) -> tuple[tuple[ValueId, Value], ...]:

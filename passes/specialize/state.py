@@ -13,7 +13,7 @@ from dycl.passes.specialize.facts import Facts
 class Frame:
     """One activation of a lowered function."""
 
-    __slots__ = ("cells", "code", "current", "exc", "globals", "ip", "owner", "regs", "result")
+    __slots__ = ("cells", "code", "current", "exc", "globals", "ip", "owner", "pending", "regs", "result")
 
     def __init__(self, code: Code, global_names: dict[str, Any]) -> None:
         self.code = code
@@ -23,6 +23,7 @@ class Frame:
         self.ip = 0
         self.current = 0  # the instruction being executed, for the handler table
         self.exc: BaseException | None = None  # the exception being handled
+        self.pending: BaseException | None = None  # the exception on its way to the handler at `ip`
         self.result: Any = None  # what the caller does with the result: see `Machine.leave`
         self.owner: Any = None  # the generator this frame belongs to
 

@@ -77,9 +77,10 @@ _KIND_OF: dict[type, ScalarKind] = {int: ScalarKind.INT, float: ScalarKind.FLOAT
 class Slot:
     """A numeric position that may be generalised: where in the key it stands and what it holds."""
 
-    __slots__ = ("kind", "token", "value")
+    __slots__ = ("items", "kind", "token", "value")
 
-    def __init__(self, token: int, kind: ScalarKind, value: Any) -> None:
+    def __init__(self, token: int, kind: ScalarKind, value: Any, items: Any = ()) -> None:
+        self.items = items
         self.token = token
         self.kind = kind
         self.value = value
@@ -254,7 +255,7 @@ class Walker:
         elements = self.machine.list_element(value)
         if elements is not None and general:
             index = len(self.list_slots)
-            self.list_slots.append(Slot(len(self.key), ScalarKind.INT, (elements, len(value))))
+            self.list_slots.append(Slot(len(self.key), ScalarKind.INT, (elements, len(value)), value))
             if index in self.list_substitute:
                 replacement = self.list_substitute[index]
                 self.key.append(("L", replacement.element, len(self.lists)))
@@ -433,6 +434,7 @@ class Walker:
                 copy.regs[name] = self.walk(value.regs[name])
         copy.cells = {name: self.walk(value.cells[name]) for name in sorted(value.cells)}
         copy.exc = self.walk(value.exc)
+        copy.pending = self.walk(value.pending)
         copy.result = self.walk(value.result)
         copy.owner = self.walk(value.owner)
         return copy

@@ -1,0 +1,416 @@
+"""Models of the builtins that insist on concrete numbers, call back, or make native iterators.
+
+A model takes the machine and the call's arguments. It returns the result, `Interpret` to have a function stepped into,
+or NotImplemented where the native builtin is right.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import math
+import time
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from dycl.diagnostics import UnsupportedError
+from dycl.ir.nodes import ScalarKind
+from dycl.passes.specialize import pymodels, scalars
+from dycl.passes.specialize.trees import leaves
+from dycl.passes.specialize.values import (
+    KIND_TYPES,
+    Closure,
+    Generator,
+    RangeIterator,
+    RuntimeList,
+    RuntimeRange,
+    Scalar,
+    SequenceIterator,
+    Text,
+)
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Interpret:
+    """Step into this function in the place of the builtin."""
+
+    function: Any
+    args: tuple[Any, ...]
+
+
+Model = Callable[..., Any]
+MODELS: dict[Any, Model] = {}
+
+
+def model(*functions: Any) -> Callable[[Model], Model]:
+    """Register a model for builtins."""
+
+    def register(function: Model) -> Model:
+        for native in functions:
+            MODELS[native] = function
+        return function
+
+    return register
+
+
+def is_runtime(value: Any) -> bool:
+    """Whether a leaf is known at run time only."""
+    return isinstance(value, (Scalar, FakeTensor, RuntimeList, Text, torch.SymInt, torch.SymFloat, torch.SymBool))
+
+
+def has_runtime(value: Any) -> bool:
+    """Whether anything in a nest is known at run time only."""
+    return any(is_runtime(leaf) for leaf in leaves(value))
+
+
+def _number(machine: Machine, value: Any) -> Any:
+    """A tensor of one element as its number; anything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return machine.recorder.item(value)
+    return value
+
+
+# ---------------------------------------------------------------- conversions
+
+
+@model(int, float)
+def _convert(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
+    if len(args) != 1 or kwargs or not isinstance(args[0], (Scalar, torch.Tensor)):
+        return NotImplemented
+    return machine.convert(native, _number(machine, args[0]))
+
+
+@model(bool)
+def _bool(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
+    if len(args) != 1:
+        return NotImplemented
+    value = args[0]
+    if isinstance(value, torch.Tensor):
+        value = machine.recorder.item(value) if value.numel() == 1 else machine.recorder.truth(value)
+    if isinstance(value, Scalar):
+        return value if value.kind is ScalarKind.BOOL else machine.host("ne", value, 0)
+    return machine.truth_of(value)
+
+
+@model(str, repr)
+def _text(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
+    if len(args) != 1 or not isinstance(args[0], (Scalar, Text)):
+        return NotImplemented
+    if isinstance(args[0], Text):
+        return args[0] if native is str else NotImplemented
+    return machine.formatted(args[0], "s" if native is str else "r", "")
+
+
+@model(format)
+def _format(machine: Machine, value: Any, spec: str = "", *, native: Any) -> Any:
+    return machine.formatted(value, "", spec) if isinstance(value, (Scalar, torch.Tensor)) else NotImplemented
+
+
+@model(*[getattr(math, name) for name in dir(math) if callable(getattr(math, name)) and not name.startswith("_")])
+def _math(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    if not any(isinstance(arg, (Scalar, torch.Tensor)) for arg in args):
+        return NotImplemented
+    if kwargs or f"math.{native.__name__}" not in machine.host_functions:
+        raise UnsupportedError("DY203", machine.loc(), f"math.{native.__name__} of run-time numbers")
+    return machine.host(f"math.{native.__name__}", *[_number(machine, arg) for arg in args])
+
+
+@model(abs, round, divmod, pow)
+def _arithmetic(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    if native is divmod and any(isinstance(arg, Scalar) for arg in args):
+        return (args[0] // args[1], args[0] % args[1])
+    return NotImplemented
+
+
+# ---------------------------------------------------------------- asking about objects
+
+
+@model(len)
+def _len(machine: Machine, value: Any, *, native: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        if value.dim() == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return value.shape[0]
+    if isinstance(value, RuntimeList):
+        return machine.list_length(value)
+    if isinstance(value, RuntimeRange):
+        size = (value.stop - value.start + value.step - 1) // value.step
+        return size if machine.truth(size > 0) else 0
+    if isinstance(value, Text):
+        raise UnsupportedError("DY204", machine.loc(), "the length of a run-time text")
+    length = getattr(type(value), "__len__", None)
+    return Interpret(length, (value,)) if machine.is_steppable(length) else NotImplemented
+
+
+@model(isinstance)
+def _isinstance(machine: Machine, value: Any, classes: Any, *, native: Any) -> Any:
+    stand_in = _STAND_INS.get(type(value))
+    if isinstance(value, Scalar):
+        stand_in = KIND_TYPES[value.kind]
+    return NotImplemented if stand_in is None else issubclass(stand_in, classes)
+
+
+@model(type)
+def _type(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    return class_of(args[0]) if len(args) == 1 else NotImplemented
+
+
+_STAND_INS: dict[type, type] = {
+    RuntimeList: list,
+    RuntimeRange: range,
+    Generator: types.GeneratorType,
+    Closure: types.FunctionType,
+}
+
+
+def class_of(value: Any) -> type:
+    """The class that the model would see."""
+    if isinstance(value, Scalar):
+        return KIND_TYPES[value.kind]
+    if type(value) is FakeTensor:
+        return torch.Tensor
+    return str if type(value) is Text else _STAND_INS.get(type(value), type(value))
+
+
+@model(callable)
+def _callable(machine: Machine, value: Any, *, native: Any) -> Any:
+    return NotImplemented
+
+
+@model(getattr)
+def _getattr(machine: Machine, target: Any, name: Any, *default: Any, native: Any) -> Any:
+    name = machine.plain(name)
+    try:
+        return machine.load_attribute(target, name)
+    except AttributeError:
+        if default:
+            return default[0]
+        raise
+
+
+@model(hasattr)
+def _hasattr(machine: Machine, target: Any, name: Any, *, native: Any) -> Any:
+    name = machine.plain(name)
+    with machine.recorder:
+        return hasattr(target, name)
+
+
+@model(setattr)
+def _setattr(machine: Machine, target: Any, name: Any, value: Any, *, native: Any) -> Any:
+    machine.store_attribute(target, machine.plain(name), value)
+
+
+@model(delattr)
+def _delattr(machine: Machine, target: Any, name: Any, *, native: Any) -> Any:
+    machine.delete_attribute(target, machine.plain(name))
+
+
+@model(globals)
+def _globals(machine: Machine, *, native: Any) -> Any:
+    return machine.state.frames[-1].globals
+
+
+@model(locals, vars)
+def _locals(machine: Machine, *args: Any, native: Any) -> Any:
+    if args:
+        return NotImplemented
+    return {name: value for name, value in machine.state.frames[-1].regs.items() if not name.startswith("%")}
+
+
+@model(id)
+def _id(machine: Machine, value: Any, *, native: Any) -> Any:
+    raise UnsupportedError("DY210", machine.loc(), "id() of an object would be frozen at compile time")
+
+
+# ---------------------------------------------------------------- effects
+
+
+@model(print, warnings.warn)
+def _print(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    machine.dropped_effects.append(machine.loc())
+
+
+@model(torch.set_grad_enabled, torch.autograd.set_grad_enabled)
+def _set_grad_enabled(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    return torch.no_grad()
+
+
+@model(torch.is_grad_enabled)
+def _is_grad_enabled(machine: Machine, *, native: Any) -> Any:
+    return False
+
+
+# ---------------------------------------------------------------- iteration
+
+
+@model(range)
+def _range(machine: Machine, *args: Any, native: Any) -> Any:
+    numbers = [_number(machine, arg) for arg in args]
+    if not any(isinstance(number, Scalar) for number in numbers):
+        return range(*numbers)
+    start, stop, step = (0, numbers[0], 1) if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else 1)
+    return RuntimeRange(start, stop, step)
+
+
+@model(iter)
+def _iter(machine: Machine, *args: Any, native: Any) -> Any:
+    return machine.iterator(args[0]) if len(args) == 1 else NotImplemented
+
+
+@model(enumerate)
+def _enumerate(machine: Machine, iterable: Any, start: Any = 0, *, native: Any) -> Any:
+    return Interpret(pymodels.enumerate_, (machine.plain_iterator(iterable), start))
+
+
+@model(zip)
+def _zip(machine: Machine, *iterables: Any, native: Any, strict: bool = False) -> Any:
+    return Interpret(pymodels.zip_, (tuple(machine.plain_iterator(item) for item in iterables), strict))
+
+
+@model(map)
+def _map(machine: Machine, function: Any, *iterables: Any, native: Any) -> Any:
+    return Interpret(pymodels.map_, (function, tuple(machine.plain_iterator(item) for item in iterables)))
+
+
+@model(filter)
+def _filter(machine: Machine, function: Any, iterable: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.filter_, (function, machine.plain_iterator(iterable)))
+
+
+@model(reversed)
+def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
+    if isinstance(items, (RuntimeList, RuntimeRange, torch.Tensor)) or machine.is_steppable(getattr(type(items), "__reversed__", None)):
+        raise UnsupportedError("DY203", machine.loc(), f"reversed() of a {class_of(items).__name__} known at run time")
+    return SequenceIterator(tuple(reversed(items)))
+
+
+@model(list, tuple)
+def _sequence(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
+    if len(args) == 1 and isinstance(args[0], RuntimeList) and native is list:
+        return RuntimeList(args[0].element, args[0].vid, args[0].origin)
+    if len(args) == 1 and isinstance(args[0], (RangeIterator, SequenceIterator, torch.Tensor)):
+        return native(machine.native(iter, (args[0],), {}))
+    return NotImplemented
+
+
+@model(sorted)
+def _sorted(machine: Machine, iterable: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
+    if key is not None and not isinstance(key, types.BuiltinFunctionType):
+        return Interpret(pymodels.sorted_, (iterable, key, reverse))
+    return NotImplemented
+
+
+@model(list.sort)
+def _list_sort(machine: Machine, items: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
+    return Interpret(pymodels.list_sort, (items, key, reverse))
+
+
+@model(min, max)
+def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwargs: Any) -> Any:
+    if key is not None and not isinstance(key, types.BuiltinFunctionType):
+        items = args[0] if len(args) == 1 else args
+        default = (kwargs["default"],) if "default" in kwargs else ()
+        return Interpret(pymodels.extremum, (items, key, default, native is max))
+    if len(args) == 2 and key is None and any(isinstance(arg, Scalar) for arg in args):
+        if all(isinstance(arg, (Scalar, int, float)) for arg in args) and scalars.result_kind("max", args) is not None:
+            return machine.host(native.__name__, *args)
+    return NotImplemented
+
+
+@model(functools.reduce)
+def _reduce(machine: Machine, function: Any, iterable: Any, *initial: Any, native: Any) -> Any:
+    return Interpret(pymodels.reduce_, (function, iterable, initial))
+
+
+@model(itertools.count)
+def _count(machine: Machine, start: Any = 0, step: Any = 1, *, native: Any) -> Any:
+    return Interpret(pymodels.count, (start, step))
+
+
+@model(itertools.cycle)
+def _cycle(machine: Machine, items: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.cycle, (items,))
+
+
+@model(itertools.repeat)
+def _repeat(machine: Machine, item: Any, *times: Any, native: Any) -> Any:
+    return SequenceIterator((item,) * times[0]) if times else Interpret(pymodels.repeat, (item,))
+
+
+@model(itertools.islice)
+def _islice(machine: Machine, iterable: Any, *bounds: Any, native: Any) -> Any:
+    start, stop, step = (0, bounds[0], 1) if len(bounds) == 1 else (bounds[0] or 0, bounds[1], bounds[2] if len(bounds) > 2 else 1)
+    return Interpret(pymodels.islice, (iterable, start, stop, step or 1))
+
+
+@model(itertools.accumulate)
+def _accumulate(machine: Machine, iterable: Any, function: Any = None, *, native: Any, initial: Any = None) -> Any:
+    return Interpret(pymodels.accumulate, (iterable, function, () if initial is None else (initial,)))
+
+
+@model(itertools.takewhile)
+def _takewhile(machine: Machine, predicate: Any, iterable: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.takewhile, (predicate, iterable))
+
+
+@model(itertools.dropwhile)
+def _dropwhile(machine: Machine, predicate: Any, iterable: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.dropwhile, (predicate, iterable))
+
+
+@model(
+    itertools.chain,
+    itertools.chain.from_iterable,
+    itertools.product,
+    itertools.permutations,
+    itertools.combinations,
+    itertools.combinations_with_replacement,
+    itertools.zip_longest,
+    itertools.pairwise,
+    itertools.compress,
+)
+def _finite(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    """Finite and pure: drained at once, for a native iterator cannot be copied when the state forks."""
+    return SequenceIterator(tuple(machine.native(lambda *a, **k: tuple(native(*a, **k)), args, kwargs)))
+
+
+# ---------------------------------------------------------------- what must not run at compile time
+
+_IMPURE_MODULES = frozenset({"time", "random", "secrets", "uuid", "posix", "os", "socket", "subprocess", "_random", "numpy.random", "numpy.random.mtrand", "shutil", "tempfile"})
+_IMPURE = frozenset({time.time, time.perf_counter, time.monotonic, time.process_time, open, input})
+
+
+def check_pure(machine: Machine, function: Any) -> None:
+    """Refuse a native function whose answer now says nothing about its answer at run time."""
+    module = getattr(function, "__module__", None) or getattr(type(getattr(function, "__self__", None)), "__module__", "")
+    name = getattr(function, "__name__", "")
+    owner = getattr(function, "__self__", None)
+    is_clock = isinstance(owner, type) and name in ("now", "today", "utcnow", "fromtimestamp")
+    try:
+        listed = function in _IMPURE
+    except TypeError:
+        listed = False
+    if listed or is_clock or (module in _IMPURE_MODULES and name not in ("fspath",)) or type(owner).__module__ in ("_random", "random", "numpy.random.mtrand", "numpy.random"):
+        raise UnsupportedError(
+            "DY210",
+            machine.loc(),
+            f"{module}.{name} would be run at compile time and its answer frozen",
+            hint="pass what it returns as an input",
+        )
+
+
+def is_logging(function: Any) -> bool:
+    """Whether a call only writes a log."""
+    return isinstance(getattr(function, "__self__", None), (logging.Logger, logging.LoggerAdapter)) or (
+        getattr(function, "__module__", "") == "logging" and getattr(function, "__name__", "") in ("debug", "info", "warning", "error", "critical", "exception", "log")
+    )

@@ -1,0 +1,567 @@
+"""What each instruction of lowered code does on abstract values: one function an instruction, found by its type."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import operator
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from dycl.diagnostics import UnsupportedError
+from dycl.frontend import code as ir
+from dycl.ir.nodes import ScalarKind
+from dycl.passes.specialize import pymodels
+from dycl.passes.specialize.builtins import Interpret
+from dycl.passes.specialize.journal import CONTAINERS
+from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.values import (
+    UNSET,
+    Closure,
+    Generator,
+    RangeIterator,
+    RuntimeList,
+    Scalar,
+    SequenceIterator,
+    Text,
+)
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+
+Handler = Callable[["Machine", Frame, Any], None]
+_GRADIENT_MODES = (torch.no_grad, torch.enable_grad, torch.inference_mode, torch.set_grad_enabled)
+_LIST_TYPES = (list, tuple, torch.nn.ModuleList, torch.nn.Sequential, torch.nn.ParameterList)
+
+
+def read(frame: Frame, register: str) -> Any:
+    """The content of a register; Python's own error where it has none."""
+    try:
+        return frame.regs[register]
+    except KeyError:
+        raise UnboundLocalError(f"cannot access local variable '{register}' where it is not associated with a value") from None
+
+
+def const(machine: Machine, frame: Frame, ins: ir.Const) -> None:
+    frame.regs[ins.dst] = ins.value
+
+
+def move(machine: Machine, frame: Frame, ins: ir.Move) -> None:
+    value = read(frame, ins.src)
+    frame.regs[ins.dst] = value
+    machine.name_value(value, ins.dst)
+
+
+def load_global(machine: Machine, frame: Frame, ins: ir.LoadGlobal) -> None:
+    if ins.name in frame.globals:
+        value = frame.globals[ins.name]
+    elif hasattr(builtins, ins.name):
+        value = getattr(builtins, ins.name)
+    else:
+        raise NameError(f"name '{ins.name}' is not defined")
+    machine.remember_old(value)
+    machine.put(frame, ins.dst, value)
+
+
+def store_global(machine: Machine, frame: Frame, ins: ir.StoreGlobal) -> None:
+    raise UnsupportedError("DY206", machine.loc(), f"a write to the global {ins.name!r}", hint="keep what changes at run time in attributes of the model")
+
+
+def load_cell(machine: Machine, frame: Frame, ins: ir.LoadCell) -> None:
+    try:
+        value = frame.cells[ins.name].cell_contents
+    except ValueError:
+        raise NameError(f"cannot access free variable '{ins.name}' where it is not associated with a value in enclosing scope") from None
+    if id(frame.cells[ins.name]) in machine.known_objects:
+        machine.remember_old(value)
+    machine.put(frame, ins.dst, value)
+
+
+def store_cell(machine: Machine, frame: Frame, ins: ir.StoreCell) -> None:
+    cell = frame.cells[ins.name]
+    if id(cell) in machine.known_objects:
+        raise UnsupportedError("DY206", machine.loc(), f"a write to {ins.name!r}, a variable of a function that made the model")
+    cell.cell_contents = read(frame, ins.src)
+    machine.name_value(cell.cell_contents, ins.name)
+
+
+def delete(machine: Machine, frame: Frame, ins: ir.Delete) -> None:
+    if ins.cell:
+        del frame.cells[ins.name].cell_contents
+    elif ins.name in frame.regs:
+        del frame.regs[ins.name]
+
+
+def load_attribute(machine: Machine, frame: Frame, ins: ir.LoadAttr) -> None:
+    target = read(frame, ins.obj)
+    getter = machine.property_getter(target, ins.name)
+    if getter is not None:
+        machine.enter(getter, (target,), {}, ins.dst)
+        return
+    machine.put(frame, ins.dst, machine.load_attribute(target, ins.name))
+
+
+def load_special(machine: Machine, frame: Frame, ins: ir.LoadSpecial) -> None:
+    target = read(frame, ins.obj)
+    if isinstance(target, _GRADIENT_MODES):
+        frame.regs[ins.dst] = types.MethodType(pymodels.nothing, target)
+        return
+    if isinstance(target, torch.autocast) and target._enabled:
+        raise UnsupportedError("DY203", machine.loc(), "autocast", hint="convert the model to the wanted precision instead")
+    if type(target).__module__.startswith("torch.autograd.profiler"):
+        frame.regs[ins.dst] = types.MethodType(pymodels.nothing, target)
+        return
+    function = getattr(type(target), ins.name, None)
+    if function is None:
+        raise TypeError(f"'{type(target).__name__}' object does not support the context manager protocol")
+    frame.regs[ins.dst] = function.__get__(target, type(target)) if hasattr(function, "__get__") else function
+
+
+def store_attribute(machine: Machine, frame: Frame, ins: ir.StoreAttr) -> None:
+    target, value = read(frame, ins.obj), read(frame, ins.src)
+    machine.name_value(value, ins.name)
+    setter = getattr(type(target), ins.name, None)
+    if isinstance(setter, property) and machine.is_steppable(setter.fset):
+        machine.enter(setter.fset, (target, value), {}, "%discarded")  # type: ignore[arg-type]
+        return
+    if isinstance(target, FakeTensor):
+        machine.native(setattr, (target, ins.name, value), {})
+        return
+    custom = type(target).__setattr__
+    if custom is not torch.nn.Module.__setattr__ and machine.is_steppable(custom):
+        machine.enter(custom, (target, ins.name, value), {}, "%discarded")
+        return
+    machine.store_attribute(target, ins.name, value)
+
+
+def delete_attribute(machine: Machine, frame: Frame, ins: ir.DeleteAttr) -> None:
+    machine.delete_attribute(read(frame, ins.obj), ins.name)
+
+
+# ---------------------------------------------------------------- subscripts
+
+
+def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
+    target, index = read(frame, ins.obj), read(frame, ins.index)
+    own = getattr(type(target), "__getitem__", None)
+    if machine.is_steppable(own):
+        machine.enter(own, (target, index), {}, ins.dst)  # type: ignore[arg-type]
+        return
+    if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
+        with machine.recorder:
+            index = machine.recorder.item(index)
+    if isinstance(target, RuntimeList):
+        machine.put(frame, ins.dst, machine.list_get(target, index))
+        return
+    if isinstance(target, torch.Tensor):
+        machine.put(frame, ins.dst, _tensor_item(machine, target, index))
+        return
+    if isinstance(index, Scalar):
+        machine.put(frame, ins.dst, target[_choose(machine, target, index)])
+        return
+    if isinstance(index, Text):
+        index = machine.plain(index)
+    machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
+
+
+def _tensor_item(machine: Machine, target: Any, index: Any) -> Any:
+    if isinstance(index, Scalar) and index.kind is ScalarKind.INT:
+        return machine.native(torch.select, (target, 0, index), {})
+    if isinstance(index, (Generator, SequenceIterator, RangeIterator, RuntimeList)):
+        raise UnsupportedError("DY204", machine.loc(), "a tensor indexed by something of run-time length")
+    return machine.native(operator.getitem, (target, index), {})
+
+
+def _choose(machine: Machine, target: Any, index: Scalar) -> Any:
+    """The index that the run-time number is on this path: one branch for each candidate."""
+    if isinstance(target, dict):
+        for key in target:
+            if isinstance(key, (bool, int, float)) and machine.truth(machine.host("eq", index, key)):
+                return key
+        raise KeyError(index)
+    if index.kind is ScalarKind.BOOL:
+        return int(machine.truth(index))
+    if not isinstance(target, _LIST_TYPES + (range, str, torch.Size)):
+        raise UnsupportedError("DY204", machine.loc(), f"a {type(target).__name__} indexed by a run-time number")
+    if index.origin and machine.hints.pin(index.origin):
+        raise machine.restart("a generalised number indexes a list")
+    size = len(target)
+    for candidate in (*range(size), *range(-1, -size - 1, -1)):
+        if machine.truth(machine.host("eq", index, candidate)):
+            return candidate
+    raise IndexError(f"{'list' if isinstance(target, list) else 'index'} {'index ' if isinstance(target, list) else ''}out of range")
+
+
+def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
+    target, index, value = read(frame, ins.obj), read(frame, ins.index), read(frame, ins.src)
+    own = getattr(type(target), "__setitem__", None)
+    if machine.is_steppable(own):
+        machine.enter(own, (target, index, value), {}, "%discarded")  # type: ignore[arg-type]
+        return
+    if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
+        with machine.recorder:
+            index = machine.recorder.item(index)
+    if isinstance(target, RuntimeList):
+        raise UnsupportedError("DY204", machine.loc(), "assignment to an element of a list of run-time length")
+    if isinstance(index, Scalar) and not isinstance(target, torch.Tensor):
+        index = _choose(machine, target, index)
+    if isinstance(index, Text):
+        index = machine.plain(index)
+    machine.native(operator.setitem, (target, index, value), {})
+
+
+def delete_item(machine: Machine, frame: Frame, ins: ir.DeleteItem) -> None:
+    target, index = read(frame, ins.obj), read(frame, ins.index)
+    if isinstance(index, Scalar):
+        index = _choose(machine, target, index)
+    machine.native(operator.delitem, (target, index), {})
+
+
+# ---------------------------------------------------------------- operators
+
+
+def unary(machine: Machine, frame: Frame, ins: ir.Unary) -> None:
+    value = read(frame, ins.operand)
+    if ins.op == "not_":
+        if isinstance(value, Scalar):
+            value = value if value.kind is ScalarKind.BOOL else machine.host("ne", value, 0)
+            machine.put(frame, ins.dst, machine.host("not_", value))
+            return
+        machine.put(frame, ins.dst, not machine.truth_of(value))
+        return
+    machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (value,), {}))
+
+
+def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
+    left, right = read(frame, ins.left), read(frame, ins.right)
+    if ins.op in ("is_", "is_not"):
+        same = _is_same(left, right)
+        frame.regs[ins.dst] = same if ins.op == "is_" else not same
+        return
+    if ins.op in ("in", "not_in"):
+        _contains(machine, frame, ins, left, right)
+        return
+    if _is_text_concatenation(ins.op, left, right):
+        frame.regs[ins.dst] = Text.of(left, right)
+        return
+    method = _steppable_operator(machine, ins.op, left, right)
+    if method is not None:
+        machine.enter(method, (left, right), {}, ins.dst)
+        return
+    if isinstance(left, RuntimeList) and ins.op == "iadd":
+        machine.enter(pymodels.list_extend, (left, right), {}, "%discarded")
+        frame.regs[ins.dst] = left
+        return
+    machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (left, right), {}))
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    if isinstance(left, Scalar) and isinstance(right, Scalar):
+        return left.vid == right.vid
+    return left is right
+
+
+def _is_text_concatenation(op: str, left: Any, right: Any) -> bool:
+    return op in ("add", "iadd") and isinstance(left, str) and isinstance(right, str) and (isinstance(left, Text) or isinstance(right, Text))
+
+
+def _steppable_operator(machine: Machine, op: str, left: Any, right: Any) -> Any:
+    """The model's own operator method that Python would call first, if it has to be interpreted."""
+    if isinstance(left, (torch.Tensor, Scalar, int, float, str, list, tuple, dict)):
+        return None
+    method = getattr(type(left), f"__{op.strip('_')}__", None)
+    if method is None and op.startswith("i") and op not in ("invert",):
+        method = getattr(type(left), f"__{op[1:].strip('_')}__", None)
+    return method if machine.is_steppable(method) else None
+
+
+def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, container: Any) -> None:
+    own = getattr(type(container), "__contains__", None)
+    if isinstance(container, RuntimeList):
+        own = pymodels.list_contains
+    if own is not None and machine.is_steppable(own):
+        if ins.op == "not_in":
+            raise UnsupportedError("DY204", machine.loc(), "`not in` a container with its own __contains__", hint="write `not (x in y)`")
+        machine.enter(own, (container, element), {}, ins.dst)
+        return
+    if isinstance(element, Text):
+        element = machine.plain(element)
+    if isinstance(element, Scalar) and isinstance(container, (set, frozenset, dict)):
+        container = tuple(container)
+    found = machine.native(operator.contains, (container, element), {})
+    frame.regs[ins.dst] = found if ins.op == "in" else not found
+
+
+# ---------------------------------------------------------------- building
+
+
+def _unpacked(machine: Machine, frame: Frame, items: tuple[ir.Item, ...]) -> list[Any]:
+    values: list[Any] = []
+    for item in items:
+        value = read(frame, item.src)
+        if item.star:
+            if isinstance(value, RuntimeList):
+                raise UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
+            values.extend(machine.native(list, (value,), {}))
+        else:
+            values.append(value)
+    return values
+
+
+def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
+    values = _unpacked(machine, frame, ins.items)
+    if ins.kind is ir.Collection.TUPLE:
+        frame.regs[ins.dst] = tuple(values)
+    elif ins.kind is ir.Collection.LIST:
+        frame.regs[ins.dst] = values
+    else:
+        with machine.recorder:
+            frame.regs[ins.dst] = set(values)
+
+
+def build_dict(machine: Machine, frame: Frame, ins: ir.BuildDict) -> None:
+    result: dict[Any, Any] = {}
+    for key, value in ins.items:
+        if key is None:
+            result.update(machine.native(dict, (read(frame, value),), {}))
+        else:
+            result[machine.plain(read(frame, key))] = read(frame, value)
+    frame.regs[ins.dst] = result
+
+
+def build_slice(machine: Machine, frame: Frame, ins: ir.BuildSlice) -> None:
+    parts = [read(frame, register) for register in (ins.start, ins.stop, ins.step)]
+    with machine.recorder:
+        parts = [machine.recorder.item(part) if isinstance(part, torch.Tensor) else part for part in parts]
+    frame.regs[ins.dst] = slice(*parts)
+
+
+def format_(machine: Machine, frame: Frame, ins: ir.Format) -> None:
+    spec = machine.plain(read(frame, ins.spec)) if ins.spec is not None else ""
+    with machine.recorder:
+        frame.regs[ins.dst] = machine.formatted(read(frame, ins.src), ins.conversion, spec)
+
+
+def join_text(machine: Machine, frame: Frame, ins: ir.JoinText) -> None:
+    parts = [read(frame, part) for part in ins.parts]
+    is_runtime = any(isinstance(part, Text) for part in parts)
+    frame.regs[ins.dst] = Text.of(*parts) if is_runtime else "".join(parts)
+
+
+def append(machine: Machine, frame: Frame, ins: ir.Append) -> None:
+    target, value = read(frame, ins.target), read(frame, ins.src)
+    if ins.key is not None:
+        target[machine.plain(read(frame, ins.key))] = value
+    elif isinstance(target, RuntimeList):
+        machine.list_append(target, value)
+    elif isinstance(target, set):
+        with machine.recorder:
+            target.add(value)
+    else:
+        target.append(value)
+
+
+def make_function(machine: Machine, frame: Frame, ins: ir.MakeFunction) -> None:
+    closure = Closure(ins.code, frame.globals)
+    closure.cells = {name: frame.cells[name] for name in ins.code.free_names}
+    closure.defaults = tuple(read(frame, register) for register in ins.defaults)
+    closure.keyword_defaults = {name: read(frame, register) for name, register in ins.keyword_defaults}
+    frame.regs[ins.dst] = closure
+
+
+def import_(machine: Machine, frame: Frame, ins: ir.Import) -> None:
+    value = __import__(ins.name, frame.globals, None, ins.fromlist, ins.level)
+    machine.remember_old(value)
+    frame.regs[ins.dst] = value
+
+
+def import_from(machine: Machine, frame: Frame, ins: ir.ImportFrom) -> None:
+    module = read(frame, ins.module)
+    try:
+        value = getattr(module, ins.name)
+    except AttributeError:
+        value = importlib.import_module(f"{module.__name__}.{ins.name}")
+    machine.remember_old(value)
+    frame.regs[ins.dst] = value
+
+
+# ---------------------------------------------------------------- calls, iteration
+
+
+def call(machine: Machine, frame: Frame, ins: ir.Call) -> None:
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for item in ins.items:
+        value = read(frame, item.src)
+        if item.keyword:
+            kwargs[item.keyword] = value
+        elif item.star == "**":
+            kwargs.update(machine.native(dict, (value,), {}))
+        elif item.star == "*":
+            if isinstance(value, RuntimeList):
+                raise UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
+            args.extend(machine.native(list, (value,), {}))
+        else:
+            args.append(value)
+    machine.call(frame, ins.dst, read(frame, ins.func), tuple(args), kwargs)
+
+
+def zero_super(machine: Machine, frame: Frame, ins: ir.ZeroSuper) -> None:
+    function = read(frame, ins.func)
+    if function is not super:
+        machine.call(frame, ins.dst, function, (), {})
+        return
+    frame.regs[ins.dst] = super(frame.cells["__class__"].cell_contents, read(frame, ins.self))
+
+
+def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
+    source = read(frame, ins.src)
+    if isinstance(source, RuntimeList):
+        raise UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
+    values = machine.native(list, (source,), {})
+    wanted = len(ins.dsts)
+    if ins.star < 0:
+        if len(values) < wanted:
+            raise ValueError(f"not enough values to unpack (expected {wanted}, got {len(values)})")
+        if len(values) > wanted:
+            raise ValueError(f"too many values to unpack (expected {wanted})")
+    else:
+        if len(values) < wanted - 1:
+            raise ValueError(f"not enough values to unpack (expected at least {wanted - 1}, got {len(values)})")
+        after = wanted - ins.star - 1
+        end = len(values) - after
+        values = [*values[: ins.star], values[ins.star : end], *values[end:]]
+    for register, value in zip(ins.dsts, values, strict=True):
+        machine.put(frame, register, value)
+        machine.name_value(value, register)
+
+
+def get_iter(machine: Machine, frame: Frame, ins: ir.GetIter) -> None:
+    found = machine.iterator(read(frame, ins.src))
+    if isinstance(found, Interpret):
+        machine.enter(found.function, found.args, {}, ins.dst)
+    else:
+        frame.regs[ins.dst] = found
+
+
+def for_iter(machine: Machine, frame: Frame, ins: ir.ForIter) -> None:
+    iterator = read(frame, ins.iterator)
+    if isinstance(iterator, Generator) and iterator.buffer is None:
+        if iterator.is_done:
+            frame.ip = ins.exhausted
+        else:
+            machine.resume_generator(iterator, ins.dst)
+        return
+    own = getattr(type(iterator), "__next__", None)
+    if machine.is_steppable(own):
+        machine.enter(own, (iterator,), {}, ins.dst)  # type: ignore[arg-type]
+        return
+    try:
+        with machine.recorder:
+            value = next(iterator)
+    except StopIteration:
+        frame.ip = ins.exhausted
+        return
+    machine.put(frame, ins.dst, value)
+
+
+# ---------------------------------------------------------------- control
+
+
+def jump(machine: Machine, frame: Frame, ins: ir.Jump) -> None:
+    frame.ip = ins.target
+
+
+def jump_if(machine: Machine, frame: Frame, ins: ir.JumpIf) -> None:
+    if machine.truth_of(read(frame, ins.cond)) == ins.want:
+        frame.ip = ins.target
+
+
+def return_(machine: Machine, frame: Frame, ins: ir.Return) -> None:
+    machine.leave(frame, read(frame, ins.src))
+
+
+def yield_(machine: Machine, frame: Frame, ins: ir.Yield) -> None:
+    machine.yield_value(frame, read(frame, ins.src), ins.dst)
+
+
+def raise_(machine: Machine, frame: Frame, ins: ir.Raise) -> None:
+    if ins.exc is None:
+        if frame.exc is None:
+            raise RuntimeError("No active exception to reraise")
+        raise frame.exc
+    exc = read(frame, ins.exc)
+    error = exc() if isinstance(exc, type) else exc
+    if not isinstance(error, BaseException):
+        raise TypeError("exceptions must derive from BaseException")
+    if ins.cause is not None:
+        cause = read(frame, ins.cause)
+        error.__cause__ = cause() if isinstance(cause, type) else cause
+    raise error
+
+
+def catch(machine: Machine, frame: Frame, ins: ir.Catch) -> None:
+    frame.regs[ins.saved] = frame.exc
+    frame.regs[ins.dst] = frame.exc = frame.pending
+    frame.pending = None
+
+
+def end_catch(machine: Machine, frame: Frame, ins: ir.EndCatch) -> None:
+    frame.exc = read(frame, ins.saved)
+
+
+def reraise(machine: Machine, frame: Frame, ins: ir.Reraise) -> None:
+    raise read(frame, ins.src)
+
+
+def match_exception(machine: Machine, frame: Frame, ins: ir.MatchException) -> None:
+    frame.regs[ins.dst] = isinstance(read(frame, ins.exc), read(frame, ins.type))
+
+
+HANDLERS: dict[type, Handler] = {
+    ir.Const: const,
+    ir.Move: move,
+    ir.LoadGlobal: load_global,
+    ir.StoreGlobal: store_global,
+    ir.LoadCell: load_cell,
+    ir.StoreCell: store_cell,
+    ir.Delete: delete,
+    ir.LoadAttr: load_attribute,
+    ir.LoadSpecial: load_special,
+    ir.StoreAttr: store_attribute,
+    ir.DeleteAttr: delete_attribute,
+    ir.LoadItem: load_item,
+    ir.StoreItem: store_item,
+    ir.DeleteItem: delete_item,
+    ir.Unary: unary,
+    ir.Binary: binary,
+    ir.Build: build,
+    ir.BuildDict: build_dict,
+    ir.BuildSlice: build_slice,
+    ir.Format: format_,
+    ir.JoinText: join_text,
+    ir.Append: append,
+    ir.MakeFunction: make_function,
+    ir.Import: import_,
+    ir.ImportFrom: import_from,
+    ir.Call: call,
+    ir.ZeroSuper: zero_super,
+    ir.Unpack: unpack,
+    ir.GetIter: get_iter,
+    ir.ForIter: for_iter,
+    ir.Jump: jump,
+    ir.JumpIf: jump_if,
+    ir.Return: return_,
+    ir.Yield: yield_,
+    ir.Raise: raise_,
+    ir.Catch: catch,
+    ir.EndCatch: end_catch,
+    ir.Reraise: reraise,
+    ir.MatchException: match_exception,
+}
+
+__all__ = ["CONTAINERS", "HANDLERS", "UNSET", "read"]

@@ -1,0 +1,357 @@
+"""Join points: a state seen before is a jump to the block made then; states that only differ in numbers are generalised."""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch.utils._sympy.numbers import int_oo
+
+from dycl.diagnostics import UnsupportedError
+from dycl.ir.nodes import Edge, Jump, ListType, Lit, Operand, Ref, ScalarKind, ScalarType, Seq, SeqKind, TensorType, ValueId
+from dycl.passes.specialize.emission import Emission
+from dycl.passes.specialize.hints import Position, Skeleton
+from dycl.passes.specialize.residual import RawBlock
+from dycl.passes.specialize.scalars import kind_of
+from dycl.passes.specialize.signals import Restart
+from dycl.passes.specialize.state import State
+from dycl.passes.specialize.values import RuntimeList, Scalar
+from dycl.passes.specialize.walker import Slot, Walker
+
+MAX_VARIANTS = 12  # states of one skeleton that may differ in numbers before these are generalised
+MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
+MAX_BLOCKS = 20_000
+
+
+@dataclass(slots=True)
+class Canonical:
+    """A state in canonical form: what identifies it, its arguments, and the state as a new block starts with it."""
+
+    key: tuple[Any, ...]
+    args: tuple[Operand, ...]
+    params: tuple[ValueId, ...]
+    state: State
+    skeleton: Skeleton
+    row: tuple[Any, ...]
+    list_skeleton: Skeleton
+    list_row: tuple[Any, ...]
+
+
+class Joins(Emission):
+    """The part of the machine that recognises states."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.blocks: list[RawBlock] = []
+        self.table: dict[tuple[Any, ...], RawBlock] = {}
+        self.rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
+        self.list_rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
+
+    def new_block(self) -> RawBlock:
+        """A new, empty block."""
+        if len(self.blocks) >= MAX_BLOCKS:
+            raise UnsupportedError(
+                "DY207",
+                self.loc(),
+                f"the program does not close: more than {MAX_BLOCKS} blocks",
+                hint="some Python value that decides what runs differs in every round of a loop",
+            )
+        block = RawBlock(len(self.blocks), loc=self.loc())
+        self.blocks.append(block)
+        return block
+
+    # ------------------------------------------------------------ canonical form
+
+    def canonical(self, state: State, point: Any, variants: int = MAX_VARIANTS) -> Canonical:
+        """The canonical form of a state, generalised as the hints say; may restart the compile with better hints."""
+        walker = Walker(self, state)
+        copy = walker.state()
+        list_skeleton, list_row = self._list_skeleton(walker, point)
+        lists = self._general_lists(walker, list_skeleton)
+        list_args: dict[int, Operand] = {}
+        if lists:
+            list_args = {made.vid: self._list_operand(state, walker, index) for index, made in lists.items()}
+            walker = Walker(self, state, lists=lists)
+            copy = walker.state()
+        skeleton, row = self._skeleton(walker, point)
+        chosen = self._general_slots(walker, skeleton)
+        static_args: dict[ValueId, Operand] = {scalar.vid: Lit(walker.slots[i].value) for i, scalar in chosen.items()}
+        respell = self._respell(walker)
+        retensor = self._retensor(walker, respell, point)
+        if chosen or respell or retensor:
+            walker = Walker(self, state, substitute=chosen, lists=lists, respell=respell, retensor=retensor)
+            copy = walker.state()
+        forgets = point in self.hints.forget_facts
+        key = (point, tuple(self._forgetful(walker.key)) if forgets else tuple(walker.key), () if forgets else walker.intervals(state.facts))
+        operands, params = self._bindings(walker, respell, retensor, static_args, list_args)
+        self._settle(copy, walker, state, respell, forgets, skeleton)
+        return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row)
+
+    def _forgetful(self, key: list[Any]) -> list[Any]:
+        return [(*token[:4], None) if isinstance(token, tuple) and token and token[0] == "T" else token for token in key]
+
+    def _skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
+        tokens = list(walker.key)
+        for slot in walker.slots:
+            tokens[slot.token] = ("#", slot.kind)
+        row = tuple(None if isinstance(slot.value, Scalar) else slot.value for slot in walker.slots)
+        return (point, tuple(self._forgetful(tokens))), row
+
+    def _list_skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
+        tokens: list[Any] = list(walker.key)
+        for slot in walker.slots:
+            tokens[slot.token] = ("#", slot.kind)
+        row: list[Any] = []
+        for slot in reversed(walker.list_slots):
+            if isinstance(slot.value, RuntimeList):
+                tokens[slot.token] = ("#list",)
+                row.append(None)
+            else:
+                element, length, start, end = slot.value
+                tokens[start:end] = [("#list",)]
+                row.append((element, length))
+        return (point, "lists", tuple(self._forgetful(tokens))), tuple(reversed(row))
+
+    # ------------------------------------------------------------ generalisation
+
+    def _general_slots(self, walker: Walker, skeleton: Skeleton) -> dict[int, Scalar]:
+        wanted = self.hints.general.get(skeleton, set()) - self.hints.pinned.get(skeleton, set())
+        number = self.hints.number(skeleton) if wanted else 0
+        chosen = {}
+        for index in sorted(wanted):
+            slot = walker.slots[index]
+            self._check_bounds(slot, skeleton, index)
+            if not isinstance(slot.value, Scalar):
+                chosen[index] = self.new_scalar(slot.kind, frozenset({Position(number, index)}))
+        return chosen
+
+    def _check_bounds(self, slot: Slot, skeleton: Skeleton, index: int) -> None:
+        """The bounds assumed of a generalised int must hold for every state that arrives."""
+        low, high = self.hints.bounds.get((skeleton, index), (-int_oo, int_oo))
+        if isinstance(slot.value, Scalar):
+            if slot.kind is not ScalarKind.INT:
+                return
+            found = self.bounds_of(slot.value.expr)
+        else:
+            found = (sympy.Integer(int(slot.value)), sympy.Integer(int(slot.value))) if slot.kind is ScalarKind.INT else (low, high)
+        if found[0] < low or found[1] > high:
+            self.hints.bounds[skeleton, index] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
+            raise Restart("the bounds of a generalised number are wider")
+
+    def bounds_of(self, expr: sympy.Basic | None) -> tuple[Any, Any]:
+        """The interval of an integer expression on this path."""
+        if expr is None:
+            return (-int_oo, int_oo)
+        if expr.is_Symbol:
+            return self.state.facts.interval(expr)
+        return self.state.facts.bounds(expr)
+
+    def _general_lists(self, walker: Walker, skeleton: Skeleton) -> dict[int, RuntimeList]:
+        wanted = self.hints.general_lists.get(skeleton, {})
+        number = self.hints.number(skeleton) if wanted else 0
+        chosen = {}
+        for index, element in sorted(wanted.items()):
+            slot = walker.list_slots[index]
+            if not isinstance(slot.value, RuntimeList):
+                vid = self.values.new(ListType(element))
+                chosen[index] = RuntimeList(element, vid, frozenset({Position(number, index)}))
+        return chosen
+
+    def _list_operand(self, state: State, walker: Walker, index: int) -> Operand:
+        items = walker.list_slots[index].items
+        return Seq(SeqKind.LIST, tuple(self.operand(item) for item in items))
+
+    def list_element(self, items: list[Any]) -> Any:
+        """The element type of a list that could be of run-time length: numbers of one kind. `...` for an empty list."""
+        if not items:
+            return ...
+        kinds = {kind_of(item) if isinstance(item, (Scalar, bool, int, float)) else None for item in items}
+        if len(kinds) != 1 or None in kinds:
+            return None
+        return ScalarType(next(kind for kind in kinds if kind is not None))
+
+    # ------------------------------------------------------------ new names
+
+    def _respell(self, walker: Walker) -> dict[sympy.Basic, Scalar]:
+        """A fresh symbol for each compound integer expression, so that `i + 1` closes a loop over `i`."""
+        fresh: dict[sympy.Basic, Scalar] = {}
+        for scalar in walker.scalars:
+            if scalar.kind is ScalarKind.INT and scalar.expr is not None and not scalar.expr.is_Symbol:
+                fresh[scalar.expr] = self.new_int(scalar.origin)
+        return fresh
+
+    def _retensor(self, walker: Walker, respell: dict[sympy.Basic, Scalar], point: Any) -> dict[ValueId, FakeTensor]:
+        """Fake tensors in the new symbols, for those whose sizes are respelled."""
+        fresh: dict[ValueId, FakeTensor] = {}
+        if not respell:
+            return fresh
+        for tensor in walker.tensors:
+            if any(isinstance(size, torch.SymInt) and size.node.expr in respell for size in tensor.shape):
+                shape = [self.respelled(size, respell) for size in tensor.shape]
+                with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
+                    new = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+                fresh[self.current_vid(tensor)] = new
+                self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
+        return fresh
+
+    def _bindings(
+        self,
+        walker: Walker,
+        respell: dict[sympy.Basic, Scalar],
+        retensor: dict[ValueId, FakeTensor],
+        static_args: dict[ValueId, Operand],
+        list_args: dict[int, Operand],
+    ) -> tuple[tuple[Operand, ...], tuple[ValueId, ...]]:
+        """What is passed, and the names under which the block receives it."""
+        args: list[Operand] = []
+        params: list[ValueId] = []
+        for tensor in walker.tensors:
+            vid = self.current_vid(tensor)
+            args.append(Ref(vid))
+            params.append(retensor[vid]._dycl_root if vid in retensor else vid)  # type: ignore[attr-defined]
+        for scalar in walker.scalars:
+            if scalar.expr is not None and scalar.expr in respell:
+                args.append(Ref(self.vid_of(scalar)))
+                params.append(respell[scalar.expr].vid)
+            else:
+                args.append(static_args.get(scalar.vid) or Ref(self.vid_of(scalar)))
+                params.append(scalar.vid)
+        for made in walker.lists:
+            args.append(list_args.get(made.vid) or Ref(made.vid))
+            params.append(made.vid)
+        return tuple(args), tuple(params)
+
+    def _settle(
+        self, copy: State, walker: Walker, source: State, respell: dict[sympy.Basic, Scalar], forgets: bool, skeleton: Skeleton
+    ) -> None:
+        """What the state of a new block knows: intervals of live symbols, aliases of live tensors, nothing else."""
+        facts = copy.facts
+        facts.bools, facts.relations = {}, {}
+        live = {scalar.expr for scalar in walker.scalars if scalar.expr is not None and scalar.expr.is_Symbol}
+        intervals = {} if forgets else {s: i for s, i in source.facts.intervals.items() if s in live}
+        if not forgets:
+            intervals |= {made.expr: self.bounds_of(expr) for expr, made in respell.items()}
+        for symbol in live:
+            if symbol in self.symbol_bounds and symbol not in intervals:
+                low, high = self.symbol_bounds[symbol]
+                intervals[symbol] = (sympy.sympify(low), sympy.sympify(high))
+        wanted = self.hints.general.get(skeleton, set())
+        for index in wanted:
+            bounds = self.hints.bounds.get((skeleton, index))
+            value = walker.slots[index].value
+            if bounds is not None and index in walker.substitute:
+                intervals[walker.substitute[index].expr] = bounds
+            elif bounds is not None and isinstance(value, Scalar) and value.expr is not None:
+                expr = respell[value.expr].expr if value.expr in respell else value.expr
+                intervals[expr] = bounds
+        facts.intervals = intervals
+        vids = {self.current_vid(tensor): tensor for tensor in walker.tensors}
+        roots = {tensor._dycl_root for tensor in walker.tensors} | {t._dycl_root for t in walker.retensor.values()}  # type: ignore[attr-defined]
+        copy.aliases = {s: live_roots for s, rs in source.aliases.items() if (live_roots := tuple(r for r in rs if r in roots))}
+        for tensor in walker.retensor.values():
+            copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)
+        if forgets:
+            for vid, tensor in vids.items():
+                if vid in self.known:
+                    copy.current[tensor._dycl_root] = self.values.new(self.values.types[vid])  # type: ignore[attr-defined]
+
+    # ------------------------------------------------------------ joining
+
+    def join(self, state: State) -> bool:
+        """At a join point: True if the path ends here by a jump to a block made before."""
+        for frame in state.frames:
+            live = frame.code.live[frame.ip]
+            frame.regs = {name: value for name, value in frame.regs.items() if name in live}
+        point = tuple((id(frame.code), frame.ip) for frame in state.frames)
+        if not state.forked and point not in self.hints.points:
+            return False
+        form = self.canonical(state, point)
+        known = self.table.get(form.key)
+        if known is not None:
+            state.block.end = Jump(edge=Edge(_block_id(known), form.args), loc=self.loc())
+            return True
+        self.note_variant(form, point)
+        block = self.new_block()
+        block.params = self.param_names(form, point)
+        self.table[form.key] = block
+        state.block.end = Jump(edge=Edge(_block_id(block), form.args), loc=self.loc())
+        self.resume(state, form.state)
+        state.block, state.is_dirty = block, False
+        return False
+
+    def param_names(self, form: Canonical, point: Any) -> tuple[ValueId, ...]:
+        """The block's parameters; where known values are forgotten, under names of which nothing is known."""
+        if point not in self.hints.forget_facts:
+            return form.params
+        renamed = {old: new for root, new in form.state.current.items() for old in [self.state.current.get(root, root)]}
+        return tuple(renamed.get(vid, vid) for vid in form.params)
+
+    def resume(self, state: State, copy: State) -> None:
+        """Go on in `state` with what the copy holds."""
+        state.frames, state.journal, state.facts = copy.frames, copy.journal, copy.facts
+        state.current, state.aliases, state.fuzz = copy.current, copy.aliases, copy.fuzz
+        self.switch(state.journal)
+
+    def switch(self, journal: Any) -> None:
+        """Make live objects look as on this path; the journal part of the machine does it."""
+        raise NotImplementedError
+
+    def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
+        """Count a new state of its skeleton; too many, and what differs between them is generalised from the start."""
+        rows = self.rows[form.skeleton]
+        rows.append(form.row)
+        if len(rows) > variants:
+            pinned = self.hints.pinned.get(form.skeleton, set())
+            general = self.hints.general.setdefault(form.skeleton, set())
+            differing = {i for i in range(len(form.row)) if len({(type(r[i]), r[i]) for r in rows}) > 1} - pinned - general
+            if differing:
+                for index in differing:
+                    self.hints.bounds[form.skeleton, index] = _trend([row[index] for row in rows])
+                general |= differing
+                self.hints.points.add(point)
+                raise Restart("numbers are generalised")
+        if len(rows) > MAX_FORGETFUL and point not in self.hints.forget_facts:
+            self.hints.forget_facts.add(point)
+            raise Restart("facts are forgotten")
+        self._note_lists(form, point, variants)
+
+    def _note_lists(self, form: Canonical, point: Any, variants: int) -> None:
+        rows = self.list_rows[form.list_skeleton]
+        rows.append(form.list_row)
+        if len(rows) <= variants:
+            return
+        general = self.hints.general_lists.setdefault(form.list_skeleton, {})
+        found = {}
+        for index in range(len(form.list_row)):
+            cells = [row[index] for row in rows if row[index] is not None]
+            elements = {cell[0] for cell in cells} - {...}
+            if len({cell[1] for cell in cells}) > 1 and len(elements) == 1 and index not in general:
+                found[index] = next(iter(elements))
+        if found:
+            general.update(found)
+            self.hints.points.add(point)
+            raise Restart("lists are generalised")
+
+
+def _trend(values: list[Any]) -> tuple[Any, Any]:
+    """Bounds for a position that took these values in order: open on the side to which it moves."""
+    numbers = [value for value in values if type(value) is int]
+    if not numbers:
+        return (-int_oo, int_oo)
+    first = numbers[0]
+    if first == min(numbers):
+        return (sympy.Integer(first), int_oo)
+    if first == max(numbers):
+        return (-int_oo, sympy.Integer(first))
+    return (-int_oo, int_oo)
+
+
+def _block_id(block: RawBlock) -> Any:
+    return block.id
+
+
+__all__ = ["MAX_BLOCKS", "Canonical", "Joins", "TensorType"]

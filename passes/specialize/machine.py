@@ -1,0 +1,323 @@
+"""The abstract machine: an online partial evaluator for lowered Python over fake tensors and run-time scalars.
+
+It runs one path at a time. Static code just runs. Where an instruction asks what the facts of the path do not decide,
+the operations recorded so far stay in the block, the state is copied, one copy learns *true* and the other *false*, and
+both run the same instruction again, its first operations answered from the replay log.
+"""
+
+from __future__ import annotations
+
+import random
+import types
+import warnings
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
+from dycl.ir.hostops import HOST_FUNCTIONS
+from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
+from dycl.passes.specialize import instructions
+from dycl.passes.specialize.builtins import class_of
+from dycl.passes.specialize.calls import MODELS_FILE, STDLIB, TORCH, Calls, _StepIn
+from dycl.passes.specialize.exits import Exit
+from dycl.passes.specialize.hints import Hints
+from dycl.passes.specialize.lists import LIST_METHODS
+from dycl.passes.specialize.signals import Drain, Question, Restart, Signal, Unknown
+from dycl.passes.specialize.state import Frame, State
+from dycl.passes.specialize.values import Active, Generator, RuntimeList, Scalar
+from dycl.passes.specialize.walker import Walker
+from dycl.passes.specialize.weights import WeightNames
+
+
+class Machine(Calls):
+    """One attempt at specialising one method of one model."""
+
+    host_functions = HOST_FUNCTIONS
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        hints: Hints,
+        weight_names: WeightNames,
+        tunables: tuple[str, ...] = (),
+        fuzz: int | None = None,
+    ) -> None:
+        super().__init__(hints, weight_names)
+        self.model = model
+        self.exits: list[Exit] = []
+        self.dropped_effects: list[SourceRange] = []
+        self.tunables: dict[str, Tunable] = {}
+        self._tunable_names = frozenset(tunables)
+        self._random = random.Random(fuzz) if fuzz is not None else None
+        self.operations_before = 0
+        self.steps = 0
+        self.forks = 0
+
+    # ------------------------------------------------------------ where
+
+    def loc(self) -> SourceRange:
+        """The innermost place in source that is neither torch's nor the standard library's."""
+        frames = self.state.frames
+        for frame in reversed(frames):
+            file = frame.code.file
+            if not file.startswith((TORCH, STDLIB)) and file != MODELS_FILE or "site-packages" in file and not file.startswith(TORCH):
+                return frame.loc
+        return frames[-1].loc if frames else UNKNOWN
+
+    def restart(self, reason: str) -> Restart:
+        """A signal to begin again with the hints as they are now."""
+        return Restart(reason)
+
+    def name_value(self, value: Any, register: str) -> None:
+        """Remember which source variable first held a value."""
+        if register.startswith("%"):
+            return
+        name = register.partition("@")[0]
+        if isinstance(value, (Scalar, RuntimeList)) and value.vid >= 0:
+            self.values.names.setdefault(value.vid, name)
+        elif isinstance(value, FakeTensor):
+            self.values.names.setdefault(self.current_vid(value), name)
+        elif isinstance(value, tuple) and len(value) < 8:
+            for index, item in enumerate(value):
+                if isinstance(item, (FakeTensor, Scalar)):
+                    self.name_value(item, f"{name}_{index}")
+
+    # ------------------------------------------------------------ driver
+
+    def begin(self, state: State, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Push the first frame."""
+        self.state = state
+        while hasattr(function, "__wrapped__") and not self.is_steppable(function):
+            function = function.__wrapped__
+        self.enter(function, args, kwargs, None)
+
+    def run_all(self, work: list[State]) -> None:
+        """Run the paths to their ends, and those that fork off them."""
+        Active.machine = self
+        try:
+            with warnings.catch_warnings(), torch.no_grad(), self.fake:
+                warnings.simplefilter("ignore")
+                while work:
+                    self.run(work.pop(), work)
+        finally:
+            Active.machine = None
+            self.switch({})
+
+    def run(self, state: State, work: list[State]) -> None:
+        """Run one path to its end."""
+        self.state = state
+        self.switch(state.journal)
+        while state.frames:
+            frame = state.frames[-1]
+            may_join = state.may_join or frame.code.joins[frame.ip]
+            if may_join and state.is_dirty and not state.replay:
+                if self.join(state):
+                    return
+                frame = state.frames[-1]
+            state.may_join = False
+            if self._random is not None and not state.replay and self._random.random() < 0.02:
+                self._needless_fork(state, work)
+            if not self._step(state, frame, work):
+                return
+
+    def _step(self, state: State, frame: Frame, work: list[State]) -> bool:
+        """Run one instruction; False if the path ends here."""
+        self.steps += 1
+        frame.current = frame.ip
+        instruction = frame.code.instructions[frame.ip]
+        if not state.replay:
+            self.operations_before = len(state.block.ops)
+        self.position, self.fresh_log, self.consumed = 0, [], []
+        frame.ip += 1
+        try:
+            instructions.HANDLERS[type(instruction)](self, frame, instruction)
+        except Question as question:
+            frame.ip = frame.current
+            state.replay = state.replay[: self.position] + self.fresh_log
+            self._fork(state, question.cond, work)
+            return True
+        except _StepIn:
+            frame.ip = frame.current
+            return True
+        except Drain as drain:
+            frame.ip = frame.current
+            state.replay = state.replay[: self.position] + self.fresh_log
+            self._drain(drain.generator)
+            return True
+        except Unknown as unknown:
+            raise UnsupportedError("DY201", self.loc(), f"torch decides something inside that only the run knows ({unknown})") from None
+        except Signal:
+            raise
+        except (UnsupportedError, InternalError, MemoryError, RecursionError):
+            raise
+        except Exception as error:  # noqa: BLE001  (any exception of the model is control flow of the model)
+            state.replay = []
+            return self._unwind(state, error)
+        state.replay = []
+        for generator in self.consumed:
+            generator.buffer = []
+        return bool(state.frames)
+
+    # ------------------------------------------------------------ forks
+
+    def _fork(self, state: State, cond: Scalar, work: list[State]) -> None:
+        """Go on with `cond` true; the other side, with `cond` false, waits in the work list."""
+        self.forks += 1
+        cond_vid = self.vid_of(cond)
+        other = Walker(self, state).state()
+        other.block, then = self.new_block(), self.new_block()
+        state.block.end = Branch(cond=cond_vid, if_true=Edge(then.id), if_false=Edge(other.block.id), loc=self.loc())  # type: ignore[arg-type]
+        for side, outcome in ((state, True), (other, False)):
+            side.forked = side.is_dirty = True
+            side.facts = side.facts.copy()
+            side.facts.bools[cond_vid] = outcome
+            if cond.expr is not None:
+                side.facts.learn(cond.expr, outcome)
+        state.block = then
+        state.current, state.aliases = dict(state.current), dict(state.aliases)
+        work.append(other)
+
+    def _needless_fork(self, state: State, work: list[State]) -> None:
+        """Fuzz mode: a legal decision that nothing depends on. It must never change a result."""
+        if state.fuzz is None:
+            return
+        assert self._random is not None
+        self.position, self.fresh_log = 0, []
+        frame = state.frames[-1]
+        frame.current = frame.ip
+        asked = self.host("gt", state.fuzz, self._random.gauss(0.0, 1.0))
+        self._fork(state, asked, work)
+
+    # ------------------------------------------------------------ frames
+
+    def leave(self, frame: Frame, value: Any) -> None:
+        """A function returns."""
+        state = self.state
+        if len(state.frames) == 1:
+            self.exits.append(Exit(state.block, state, value, None, self.loc()))
+            state.frames = []
+            return
+        state.frames.pop()
+        state.may_join = True
+        caller = state.frames[-1]
+        generator = frame.owner
+        if generator is None:
+            self.put(caller, frame.result, value)
+            return
+        generator.is_done = True
+        if generator.buffer is not None:
+            return
+        self._exhausted(caller, value)
+
+    def _exhausted(self, caller: Frame, value: Any) -> None:
+        from dycl.frontend.code import ForIter
+
+        if isinstance(caller.instruction, ForIter):
+            caller.ip = caller.instruction.exhausted
+            return
+        raise StopIteration(*(() if value is None else (value,)))
+
+    def yield_value(self, frame: Frame, value: Any, dst: str) -> None:
+        """A generator yields to its consumer."""
+        frame.regs[dst] = None
+        generator = frame.owner
+        if generator.buffer is not None:
+            generator.buffer.append(value)
+            return
+        self.state.frames.pop()
+        self.state.may_join = True
+        self.put(self.state.frames[-1], frame.result, value)
+
+    def resume_generator(self, generator: Generator, dst: str) -> None:
+        """Run a generator to its next yield."""
+        if generator.is_done:
+            raise StopIteration
+        generator.is_started = True
+        generator.frame.result = dst
+        self.state.frames.append(generator.frame)
+        self.state.may_join = True
+
+    def _drain(self, generator: Generator) -> None:
+        """Run a generator to its end; native code then takes all its elements at once."""
+        generator.buffer = []
+        if not generator.is_done:
+            self.state.frames.append(generator.frame)
+
+    def _unwind(self, state: State, error: BaseException) -> bool:
+        """Route an exception to its handler; False if it leaves the program."""
+        from dycl.frontend.code import ForIter
+
+        error.__traceback__ = error.__context__ = None
+        is_first = True
+        while state.frames:
+            frame = state.frames[-1]
+            if not is_first and isinstance(error, StopIteration) and isinstance(frame.instruction, ForIter):
+                frame.ip = frame.instruction.exhausted
+                return True
+            handler = frame.code.handlers[frame.current]
+            if handler is not None:
+                frame.pending = error
+                frame.ip = handler
+                state.may_join = True
+                return True
+            if len(state.frames) == 1:
+                self.exits.append(Exit(state.block, state, None, error, self.loc()))
+                state.frames = []
+                return False
+            if frame.owner is not None:
+                frame.owner.is_done = True
+                if isinstance(error, StopIteration):
+                    error = RuntimeError("generator raised StopIteration")
+            state.frames.pop()
+            is_first = False
+        return False
+
+    def may_catch(self) -> bool:
+        """Whether an exception raised here would be seen by the model: by a handler, or by what state is kept."""
+        return bool(self.state.journal) or any(frame.code.handlers[frame.current] is not None for frame in self.state.frames)
+
+    # ------------------------------------------------------------ attributes
+
+    def property_getter(self, target: Any, name: str) -> Any:
+        """The function behind a property that has to be interpreted."""
+        found = getattr(type(target), name, None)
+        return found.fget if isinstance(found, property) and self.is_steppable(found.fget) else None
+
+    def load_attribute(self, target: Any, name: str) -> Any:
+        """target.name."""
+        if name == "__class__":
+            return class_of(target)
+        if isinstance(target, RuntimeList):
+            if name not in LIST_METHODS:
+                raise UnsupportedError("DY203", self.loc(), f"list.{name} of a list of run-time length")
+            return types.MethodType(LIST_METHODS[name], target)
+        if self._tunable_names and (tunable := self._tunable(target, name)) is not None:
+            return tunable
+        with self.recorder:
+            value = getattr(target, name)
+        return self.wrapped(value)
+
+    def _tunable(self, target: Any, name: str) -> Any:
+        path = self.weight_names.paths.get(id(target))
+        if path is None or name not in vars(target) or id(target) not in self.weight_names.objects:
+            return None
+        full = f"{path}.{name}" if path else name
+        if full not in self._tunable_names:
+            return None
+        value = vars(target)[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UnsupportedError("DY204", self.loc(), f"the tunable {full!r} is a {type(value).__name__}", hint="only int and float attributes can be tunable")
+        kind = ScalarKind.INT if isinstance(value, int) else ScalarKind.FLOAT
+        self.tunables.setdefault(full, Tunable(full, kind, value, self.loc()))
+        call = ("tunable", full)
+        found, out = self.replayed(call)
+        if found:
+            return out
+        scalar = self.host_op("tunable", (Lit(full),), kind)
+        if kind is ScalarKind.INT:
+            self._give_symbol(scalar)
+        self.log(call, scalar)
+        return scalar
+

@@ -1,0 +1,239 @@
+"""Builtins as Python source: the machine steps into these like into any other function.
+
+Where a builtin's native form would call back into the model, or would hide an iterator that a fork has to copy, this is
+what runs in its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def construct(cls: Any, args: Any, kwargs: Any) -> Any:
+    """`cls(*args, **kwargs)`."""
+    instance = cls.__new__(cls) if cls.__new__ is object.__new__ else cls.__new__(cls, *args, **kwargs)
+    if isinstance(instance, cls):
+        cls.__init__(instance, *args, **kwargs)
+    return instance
+
+
+def call_with_hooks(module: Any, forward: Any, pre_hooks: Any, hooks: Any, args: Any, kwargs: Any) -> Any:
+    """`nn.Module.__call__` where hooks are registered: (hook, takes keywords) pairs."""
+    for hook, with_kwargs in pre_hooks:
+        if with_kwargs:
+            changed = hook(module, args, kwargs)
+            if changed is not None:
+                args, kwargs = changed
+        else:
+            changed = hook(module, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+    result = forward(*args, **kwargs)
+    for hook, with_kwargs in hooks:
+        changed = hook(module, args, kwargs, result) if with_kwargs else hook(module, args, result)
+        if changed is not None:
+            result = changed
+    return result
+
+
+def nothing(*args: Any) -> Any:
+    """Entering or leaving a gradient mode: everything runs without gradients anyway."""
+    return None
+
+
+def enumerate_(iterable: Any, start: Any) -> Any:
+    """`enumerate`."""
+    index = start
+    for item in iterable:
+        yield index, item
+        index += 1
+
+
+def zip_(iterables: Any, strict: Any) -> Any:
+    """`zip`."""
+    if not iterables:
+        return
+    iterators = [iter(iterable) for iterable in iterables]
+    while True:
+        items: list[Any] = []
+        for number, iterator in enumerate(iterators):
+            try:
+                items.append(next(iterator))
+            except StopIteration:
+                if strict and number:
+                    raise ValueError(f"zip() argument {number + 1} is shorter than argument {number}") from None
+                if strict:
+                    for other in range(1, len(iterators)):
+                        try:
+                            next(iterators[other])
+                        except StopIteration:
+                            continue
+                        raise ValueError(f"zip() argument {other + 1} is longer than argument {other}") from None
+                return
+        yield tuple(items)
+
+
+def map_(function: Any, iterables: Any) -> Any:
+    """`map`."""
+    for items in zip(*iterables):  # noqa: B905  (map has no strict form)
+        yield function(*items)
+
+
+def filter_(function: Any, iterable: Any) -> Any:
+    """`filter`."""
+    for item in iterable:
+        if item if function is None else function(item):
+            yield item
+
+
+def range_(start: Any, stop: Any, step: Any) -> Any:
+    """Iteration over a range of run-time numbers."""
+    if step == 0:
+        raise ValueError("range() arg 3 must not be zero")
+    value = start
+    if step > 0:
+        while value < stop:
+            yield value
+            value += step
+    else:
+        while value > stop:
+            yield value
+            value += step
+
+
+def tensor_rows(tensor: Any) -> Any:
+    """Iteration over a tensor whose first size is known at run time only."""
+    index = 0
+    size = tensor.shape[0]
+    while index < size:
+        yield tensor.select(0, index)
+        index += 1
+
+
+def list_items(items: Any) -> Any:
+    """Iteration over a list of run-time length."""
+    index = 0
+    while index < len(items):
+        yield items[index]
+        index += 1
+
+
+def list_contains(items: Any, element: Any) -> Any:
+    """`element in items` for a list of run-time length."""
+    for item in items:
+        if item == element:
+            return True
+    return False
+
+
+def list_extend(items: Any, more: Any) -> Any:
+    """`items.extend(more)`, item by item."""
+    for item in more:
+        items.append(item)
+
+
+def list_copy(items: Any) -> Any:
+    """A new list of a run-time list's items."""
+    copy: list[Any] = []
+    for item in items:
+        copy.append(item)  # noqa: PERF402  (this is what list() means here)
+    return copy
+
+
+def reduce_(function: Any, iterable: Any, initial: Any) -> Any:
+    """`functools.reduce`; `initial` is a tuple of nothing or the initial value."""
+    iterator = iter(iterable)
+    total = initial[0] if initial else next(iterator)
+    for item in iterator:
+        total = function(total, item)
+    return total
+
+
+def sorted_(iterable: Any, key: Any, reverse: Any) -> Any:
+    """`sorted` with a key made by the model."""
+    items = list(iterable)
+    keys = [key(item) for item in items]
+    return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__, reverse=reverse)]
+
+
+def list_sort(items: Any, key: Any, reverse: Any) -> Any:
+    """`list.sort`: an interrupted native sort would leave the list in disorder."""
+    items[:] = sorted(items, key=key, reverse=reverse)
+
+
+def extremum(items: Any, key: Any, default: Any, is_max: Any) -> Any:
+    """`min` and `max` with a key made by the model."""
+    found = False
+    best: Any = None
+    best_key: Any = None
+    for item in items:
+        item_key = key(item)
+        if not found or (item_key > best_key if is_max else item_key < best_key):
+            found, best, best_key = True, item, item_key
+    if not found:
+        if default:
+            return default[0]
+        raise ValueError(f"{'max' if is_max else 'min'}() arg is an empty sequence")
+    return best
+
+
+def cycle(items: Any) -> Any:
+    """`itertools.cycle`."""
+    saved = list(items)
+    while saved:
+        yield from saved
+
+
+def repeat(item: Any) -> Any:
+    """`itertools.repeat` without end."""
+    while True:
+        yield item
+
+
+def count(start: Any, step: Any) -> Any:
+    """`itertools.count`."""
+    value = start
+    while True:
+        yield value
+        value += step
+
+
+def islice(iterable: Any, start: Any, stop: Any, step: Any) -> Any:
+    """`itertools.islice`."""
+    wanted = start
+    for index, item in enumerate(iterable):
+        if stop is not None and index >= stop:
+            return
+        if index == wanted:
+            yield item
+            wanted += step
+
+
+def accumulate(iterable: Any, function: Any, initial: Any) -> Any:
+    """`itertools.accumulate`; `initial` is a tuple of nothing or the initial value."""
+    started = bool(initial)
+    total = initial[0] if initial else None
+    if started:
+        yield total
+    for item in iterable:
+        total = (total + item if function is None else function(total, item)) if started else item
+        started = True
+        yield total
+
+
+def takewhile(predicate: Any, iterable: Any) -> Any:
+    """`itertools.takewhile`."""
+    for item in iterable:
+        if not predicate(item):
+            return
+        yield item
+
+
+def dropwhile(predicate: Any, iterable: Any) -> Any:
+    """`itertools.dropwhile`."""
+    dropping = True
+    for item in iterable:
+        if dropping and predicate(item):
+            continue
+        dropping = False
+        yield item

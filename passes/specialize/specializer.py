@@ -1,0 +1,343 @@
+"""From a live model to its program: `specialize` runs the abstract machine until its hints no longer change."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
+from dycl.ir.environment import Environment
+from dycl.ir.nodes import (
+    InputLeaf,
+    Lit,
+    Mapping,
+    Operand,
+    Param,
+    ParamKind,
+    Program,
+    Raise,
+    Record,
+    RecordKind,
+    Ref,
+    Return,
+    ScalarKind,
+    Seq,
+    SeqKind,
+)
+from dycl.passes.specialize.exits import Exit, OutputBuilder
+from dycl.passes.specialize.finish import Finisher
+from dycl.passes.specialize.hints import Hints
+from dycl.passes.specialize.joins import Canonical
+from dycl.passes.specialize.machine import Machine
+from dycl.passes.specialize.residual import RawEntry
+from dycl.passes.specialize.signals import Restart
+from dycl.passes.specialize.state import JournalEntry, State
+from dycl.passes.specialize.trees import leaves, map_leaves
+from dycl.passes.specialize.weights import WeightNames
+
+MAX_ATTEMPTS = 200
+_ENTRY = ("entry",)
+
+
+@dataclass(frozen=True, slots=True)
+class Specialization:
+    """The residual program of a method, what its names stand for, and what it took to make it."""
+
+    program: Program
+    environment: Environment
+    seconds: float
+    attempts: int
+    steps: int
+    dropped_effects: tuple[SourceRange, ...]
+
+
+def specialize(
+    model: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    method: str = "forward",
+    tunable: tuple[str, ...] = (),
+    fuzz: int | None = None,
+) -> Specialization:
+    """The program of `model.method` for inputs like these: any values of the tensors, the same everything else.
+
+    Raises UnsupportedError where the method cannot be compiled soundly. `fuzz` seeds needless forks.
+    """
+    start = time.perf_counter()
+    hints = Hints()
+    names = WeightNames(model)
+    places: dict[Any, JournalEntry] = {}
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        run = _Attempt(model, args, kwargs or {}, method, tunable, fuzz, hints, names, places)
+        try:
+            program = run.program()
+        except Restart:
+            continue
+        environment = Environment(dict(names.weights), dict(names.modules), run.classes)
+        seconds = time.perf_counter() - start
+        return Specialization(program, environment, seconds, attempt, run.machine.steps, tuple(run.machine.dropped_effects))
+    raise InternalError(f"specialize: no fixpoint after {MAX_ATTEMPTS} attempts")
+
+
+class _Attempt:
+    """One run of the machine over all paths, with the hints of the earlier ones."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        method: str,
+        tunable: tuple[str, ...],
+        fuzz: int | None,
+        hints: Hints,
+        names: WeightNames,
+        places: dict[Any, JournalEntry],
+    ) -> None:
+        names.weights.clear()
+        names.modules.clear()
+        self.machine = Machine(model, hints, names, tunable, fuzz)
+        self.model, self.method, self.fuzz = model, method, fuzz
+        self.hints, self.names, self.places = hints, names, places
+        self.classes: dict[str, type] = {}
+        self.outputs = OutputBuilder(self.machine, self.classes)
+        self.entries: list[RawEntry] = []
+        self._entry_index: dict[Any, int] = {}
+        self._inputs: list[torch.Tensor] = []
+        self._make_inputs(args, kwargs)
+
+    # ------------------------------------------------------------ inputs
+
+    def _make_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        machine = self.machine
+        self._input_vids: list[Any] = []
+
+        def fake(leaf: Any) -> Any:
+            if not isinstance(leaf, torch.Tensor):
+                return leaf
+            with torch.no_grad():
+                tensor = machine.fake.from_tensor(leaf.detach(), static_shapes=True)
+            if tensor.untyped_storage()._cdata in machine.input_storages:
+                raise UnsupportedError("DY213", UNKNOWN, "two inputs share their memory")
+            machine.input_storages.add(tensor.untyped_storage()._cdata)
+            self._input_vids.append(machine.adopt(tensor))
+            self._inputs.append(tensor)
+            return tensor
+
+        function = getattr(self.model, self.method)
+        try:
+            bound = inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise UnsupportedError("DY213", UNKNOWN, f"the example inputs do not fit {self.method}: {error}") from None
+        given = {id(leaf) for leaf in leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        if len(given) != sum(isinstance(leaf, torch.Tensor) for leaf in leaves((args, kwargs))):
+            raise UnsupportedError("DY213", UNKNOWN, "the same tensor is passed twice", hint="pass clones as examples")
+        # by parameter order, which is the order in which the host receives them
+        arguments = {name: map_leaves(fake, value) for name, value in bound.arguments.items()}
+        for name, value in arguments.items():
+            for leaf in leaves(value):
+                if isinstance(leaf, FakeTensor):
+                    machine.values.names.setdefault(machine.current_vid(leaf), name)
+        bound.arguments.update(arguments)
+        self.call_args, self.call_kwargs = bound.args, bound.kwargs
+        self.signature = self._signature(inspect.signature(function), arguments)
+
+    def _signature(self, signature: inspect.Signature, arguments: dict[str, Any]) -> tuple[Param, ...]:
+        counter = iter(range(len(self._inputs)))
+        params: list[Param] = []
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                items = arguments.get(name, ())
+                params += [
+                    Param(name=f"{name}_{i}", kind=ParamKind.POSITIONAL_ONLY, spec=self._spec(item, counter)) for i, item in enumerate(items)
+                ]
+                continue
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                extra = arguments.get(name, {})
+                params += [Param(name=key, kind=ParamKind.KEYWORD_ONLY, spec=self._spec(item, counter)) for key, item in extra.items()]
+                continue
+            kind = {
+                inspect.Parameter.POSITIONAL_ONLY: ParamKind.POSITIONAL_ONLY,
+                inspect.Parameter.KEYWORD_ONLY: ParamKind.KEYWORD_ONLY,
+            }.get(parameter.kind, ParamKind.POSITIONAL_OR_KEYWORD)
+            is_given = name in arguments
+            value = arguments[name] if is_given else parameter.default
+            spec = self._spec(value, counter) if is_given or _is_literal(value) else Lit(None)
+            optional = parameter.default is not inspect.Parameter.empty and (not is_given or _same_literal(value, parameter.default))
+            params.append(Param(name=name, kind=kind, spec=spec, optional=optional))
+        return tuple(params)
+
+    def _spec(self, value: Any, counter: Any) -> Operand:
+        if isinstance(value, torch.Tensor):
+            return InputLeaf(next(counter), self.machine.tensor_type(value))
+        if _is_literal(value):
+            return Lit(value)
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            fields = tuple((name, self._spec(item, counter)) for name, item in zip(value._fields, value, strict=True))
+            return Record(RecordKind.NAMEDTUPLE, self.outputs.class_name(type(value)), fields)
+        if isinstance(value, (tuple, list)):
+            kind = SeqKind.LIST if isinstance(value, list) else SeqKind.TUPLE
+            return Seq(kind, tuple(self._spec(item, counter) for item in value))
+        if type(value) is dict:
+            return Mapping(tuple((Lit(key), self._spec(item, counter)) for key, item in value.items()))
+        raise UnsupportedError(
+            "DY213", UNKNOWN, f"an input is a {type(value).__module__}.{type(value).__qualname__}", hint="pass tensors, numbers, text, lists, tuples or dicts"
+        )
+
+    # ------------------------------------------------------------ entries and exits
+
+    def program(self) -> Program:
+        """The finished program; raises Restart where the hints have grown."""
+        machine = self.machine
+        self._stateful_tensors()
+        start = State()
+        start.aliases = machine.state.aliases
+        start.facts = machine.state.facts
+        machine.state = start
+        for key, entry in self.places.items():
+            start.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, entry.original, entry.original)
+        first = self._canonical_entry(start)
+        initial = first.args
+        self._enter(first)
+        done = 0
+        while done < len(machine.exits):
+            exits, done = machine.exits[done:], len(machine.exits)
+            for leaving in exits:
+                self._close(leaving)
+        if all(isinstance(leaving.block.end, Raise) for leaving in machine.exits):
+            first_error = machine.exits[0]
+            raise UnsupportedError(
+                "DY214", first_error.loc, f"the model always raises {type(first_error.error).__name__}: {first_error.error}", hint="check the example inputs"
+            )
+        finisher = Finisher(machine.blocks, machine.values)
+        tunables = tuple(machine.tunables[name] for name in sorted(machine.tunables))
+        return finisher.finish(type(self.model).__name__, self.method, self.signature, self.entries, initial, tunables)
+
+    def _stateful_tensors(self) -> None:
+        machine = self.machine
+        for tensor in self.hints.stateful.values():
+            with torch.no_grad():
+                copy = machine.fake.from_tensor(tensor.detach().clone(), static_shapes=True)
+            machine.adopt(copy, (self.names.state_name(tensor) or "state").rpartition(".")[2])
+            machine.stateful_fakes[id(tensor)] = copy
+
+    def _journal_of(self, state: State) -> State:
+        """The part of a state that outlives the call."""
+        kept = State()
+        kept.journal = dict(state.journal)
+        kept.facts, kept.current, kept.aliases, kept.block = state.facts, state.current, state.aliases, state.block
+        # what stands for a stateful weight outlives the call as well
+        kept.fuzz = [self.machine.stateful_fakes[key] for key in self.machine.stateful_fakes]
+        return kept
+
+    def _canonical_entry(self, state: State) -> Canonical:
+        machine = self.machine
+        kept = self._journal_of(state)
+        machine.state = kept
+        with torch.no_grad(), machine.fake:
+            form = machine.canonical(kept, _ENTRY)
+        if form.key not in self._entry_index:
+            machine.note_variant(form, _ENTRY, 0 if not machine.rows[form.skeleton] else 1)
+        return form
+
+    def _enter(self, form: Canonical) -> int:
+        """Specialise the method for calls that find the model in this state."""
+        machine = self.machine
+        index = self._entry_index[form.key] = len(self.entries)
+        state = form.state
+        state.fuzz = None
+        machine.state = state
+        block = machine.new_block()
+        state.block = block
+        block.params = (*self._input_vids, *form.params)
+        for storage, roots in machine_inputs(machine, self._inputs).items():
+            state.aliases[storage] = roots
+        slots = tuple(
+            (self._slot_name(entry), self.outputs.operand(entry.value, "the model's state", UNKNOWN)) for entry in state.journal.values()
+        )
+        slots += tuple(
+            (self.names.state_name(self.hints.stateful[key]) or "", Ref(machine.current_vid(tensor)))
+            for key, tensor in machine.stateful_fakes.items()
+        )
+        self.entries.append(RawEntry(block, tuple(self._input_vids), form.params, slots))
+        self._start(state)
+        return index
+
+    def _start(self, state: State) -> None:
+        machine = self.machine
+        function = getattr(self.model, self.method)
+        machine.switch(state.journal)
+        with torch.no_grad(), machine.fake:
+            state.fuzz = self._fuzz_number() if self.fuzz is not None else None
+            function = function.__func__ if inspect.ismethod(function) else function
+            args = self.call_args if not inspect.ismethod(getattr(self.model, self.method)) else (self.model, *self.call_args)
+            machine.begin(state, function, args, self.call_kwargs)
+        machine.run_all([state])
+
+    def _fuzz_number(self) -> Any:
+        """A run-time number that needless forks may ask about."""
+        machine = self.machine
+        floats = [tensor for tensor in self._inputs if tensor.dtype.is_floating_point]
+        if not floats:
+            return None
+        with machine.recorder:
+            return machine.recorder.item(torch.sum(floats[0]))
+
+    def _slot_name(self, entry: JournalEntry) -> str:
+        path = self.names.paths.get(id(entry.target), "")
+        if entry.kind == "content":
+            return path
+        return f"{path}.{entry.name}" if path else entry.name
+
+    def _close(self, leaving: Exit) -> None:
+        """End a path: bind its value and its state to the entry where the next call starts."""
+        machine = self.machine
+        state = leaving.state
+        machine.state = state
+        self._note_places(state)
+        state.block = leaving.block
+        form = self._canonical_entry(state)
+        machine.state = state
+        index = self._entry_index.get(form.key)
+        with torch.no_grad(), machine.fake:
+            if leaving.error is None:
+                value = self.outputs.operand(leaving.value, "the result", leaving.loc)
+                leaving.block.end = Return(value=value, resume=0, state=form.args, loc=leaving.loc)
+            else:
+                name, args = self.outputs.error(leaving.error, leaving.loc)
+                leaving.block.end = Raise(class_name=name, args=args, resume=0, state=form.args, loc=leaving.loc)
+        if index is None:
+            index = self._enter(form)
+        if index:
+            import dataclasses
+
+            leaving.block.end = dataclasses.replace(leaving.block.end, resume=index)
+
+    def _note_places(self, state: State) -> None:
+        """Attributes that some path writes are state from the start."""
+        news = {key: entry for key, entry in state.journal.items() if key not in self.places}
+        if news:
+            self.places.update(news)
+            raise Restart("the model writes an attribute")
+
+
+def machine_inputs(machine: Machine, inputs: list[torch.Tensor]) -> dict[int, tuple[Any, ...]]:
+    """The alias table of the inputs: each has its memory to itself."""
+    return {tensor.untyped_storage()._cdata: (tensor._dycl_root,) for tensor in inputs}  # type: ignore[attr-defined]
+
+
+def _is_literal(value: Any) -> bool:
+    return value is None or value is Ellipsis or type(value) in (bool, int, float, str)
+
+
+def _same_literal(value: Any, default: Any) -> bool:
+    return _is_literal(value) and type(value) is type(default) and value == default
+
+
+__all__ = ["ScalarKind", "Specialization", "specialize"]
