@@ -240,7 +240,6 @@ class Calls(Journal):
         if len(self.state.frames) >= MAX_DEPTH:
             raise UnsupportedError("DY208", self.loc(), f"more than {MAX_DEPTH} calls within one another", hint="recursion whose depth depends on the input is not supported yet")
         self.state.frames.append(frame)
-        self.state.may_join = True
 
     # ------------------------------------------------------------ native calls
 

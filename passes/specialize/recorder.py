@@ -214,13 +214,13 @@ class Recorder(TorchFunctionMode):
             raise machine.random_operation(watch.random)
         leaves = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         known = self._known_results(func, args, kwargs, watch, out)
+        mutates = self._mutations(watch, leaves)
         results = []
         for index, leaf in enumerate(leaves):
             vid = machine.define_result(leaf)
             results.append(machine.value(vid))
             if known is not None and not watch.written:
                 machine.known[vid] = known[index]
-        mutates = self._mutations(watch, leaves)
         machine.emit(
             TensorOp(
                 target=target, args=operands, kwargs=keywords, results=tuple(results), mutates=mutates, loc=machine.loc()
