@@ -256,3 +256,7 @@ def explain_command(
 def main() -> None:
     """The `dycl` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

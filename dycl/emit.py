@@ -81,7 +81,7 @@ def write_torch(subgraph: Subgraph, environment: Environment) -> str:
     params = [f"{names.define(value)}: {_annotation(value.type)}" for value in subgraph.params]
     body = [line for op in subgraph.ops for line in _write_op(op, names, environment)]
     results = ", ".join(names[value] for value in subgraph.results)
-    body.append(f"return {results}{',' if len(subgraph.results) == 1 else ''}" if results else "return ()")
+    body.append(f"return ({results},)" if len(subgraph.results) == 1 else f"return {results or '()'}")
     uses_weights = any("weights[" in line for line in body)
     first = ["model: torch.nn.Module", *(["weights: dict[str, torch.Tensor]"] if uses_weights else [])]
     head = f"def {_identifier(subgraph.name)}({', '.join(first + params)}) -> tuple[torch.Tensor, ...]:"
@@ -121,7 +121,8 @@ def _write_op(op: TensorOp, names: _Names, environment: Environment) -> Iterable
     if plain:
         yield f"{results[0]} = {call}{comment}"
     elif results:
-        yield f"{', '.join(results)}{',' if len(results) == 1 else ''} = tensors({call}){comment}"
+        left = f"({results[0]},)" if len(results) == 1 else ", ".join(results)
+        yield f"{left} = tensors({call}){comment}"
     else:
         yield f"{call}{comment}"
     for before, after in op.mutates:
@@ -161,7 +162,8 @@ def _gives_tensor(op: TensorOp, environment: Environment) -> bool:
             if packet is None:
                 return False
             schemas = [getattr(packet, overload)._schema for overload in packet.overloads()]
-            return all(len(s.returns) == 1 and str(s.returns[0].type) == "Tensor" for s in schemas)
+            taking = [s for s in schemas if s.arguments and str(s.arguments[0].type) in ("Tensor", "List[Tensor]")]
+            return bool(taking) and all(len(s.returns) == 1 and str(s.returns[0].type) == "Tensor" for s in taking)
         case _:
             assert_never(op.target)
 

@@ -5,7 +5,6 @@ The only module that imports all parts.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
 import tempfile
@@ -19,10 +18,10 @@ from torch import nn
 
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
 from dycl.describe import describe_program
-from dycl.diagnostics import UNKNOWN, InternalError, UsageError
+from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.emit import EMIT_KINDS, write_torch
 from dycl.explain import find_branches
-from dycl.hostgen.host import write_host
+from dycl.hostgen.host import class_name, write_host
 from dycl.hosting import HostModel
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Branch, Program
@@ -213,17 +212,17 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
         compiled = target.compile(program, environment, staging.directory, Options())
     with stages.stage("package"):
         version = importlib.metadata.version("dycl")
-        class_name, package = _find_class_name(host), find_package_name(program.name)
+        host_class, package = class_name(program), find_package_name(program.name)
         staging.write("host.py", host)
         staging.write("runtime.py", target.runtime_source())
         staging.write("support.py", _support_source())
-        staging.write("__init__.py", write_init(class_name, version))
-        staging.write("pyproject.toml", write_pyproject(package, class_name, version, target.requirements))
+        staging.write("__init__.py", write_init(host_class, version))
+        staging.write("pyproject.toml", write_pyproject(package, host_class, version, target.requirements))
         _write_emitted(checked, settings.emit, staging.directory / UNHASHED)
         manifest = describe_program(
             program,
             package=package,
-            class_name=class_name,
+            class_name=host_class,
             target=target.name,
             requirements=target.requirements,
             compiled=compiled.manifest(),
@@ -235,9 +234,9 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
 
 
 def _write_host(program: Program) -> str:
-    joined = "".join(f"{source.sha256}\n" for source in program.sources)
-    version = importlib.metadata.version("dycl")
-    return write_host(program, source_hash=hashlib.sha256(joined.encode()).hexdigest(), version=version)
+    hashes = [source.sha256 for source in program.sources]
+    joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return write_host(program, source_hash=joined, version=importlib.metadata.version("dycl"))
 
 
 def _support_source() -> str:
@@ -247,19 +246,11 @@ def _support_source() -> str:
     return Path(support.__file__).read_text(encoding="utf-8")
 
 
-def _find_class_name(host: str) -> str:
-    """The class that the host module defines: the one that is called."""
-    classes = [node for node in ast.parse(host).body if isinstance(node, ast.ClassDef)]
-    hosts = [
-        node.name for node in classes if any(isinstance(base, ast.Name) and base.id == "Host" for base in node.bases)
-    ]
-    if len(hosts) != 1:
-        raise InternalError(f"host: the module defines the hosts {hosts}")
-    return hosts[0]
-
-
 def _versions() -> dict[str, str]:
-    return {"torch": torch.__version__, **{name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime")}}
+    return {
+        "torch": str(torch.__version__),
+        **{name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime")},
+    }
 
 
 def _check_emit(kinds: tuple[str, ...]) -> None:
