@@ -41,11 +41,19 @@ NOT = 15
 Text = tuple[str, int]  # an expression and the precedence of its outermost operator
 
 
+def quoted(text: str) -> str:
+    """A string literal, in double quotes unless that would need more backslashes."""
+    plain = repr(text)
+    return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain
+
+
 def literal(value: object) -> Text:
     """A Python literal."""
     match value:
-        case None | bool() | str():
+        case None | bool():
             return repr(value), ATOM
+        case str():
+            return quoted(value), ATOM
         case int():
             return repr(value), ATOM if value >= 0 else UNARY
         case float() if math.isfinite(value):

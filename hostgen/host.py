@@ -1,0 +1,283 @@
+"""A partitioned program as the text of a Python module: the host that runs the subgraphs as the source would.
+
+Before: blocks of host operations and dispatches. After: one class with one method, `if` and `while` in place of blocks,
+the source's names, and the source line beside each decision.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from pathlib import Path
+
+from dycl.diagnostics import InternalError
+from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
+from dycl.hostgen.expressions import Expressions, literal, quoted
+from dycl.hostgen.inlining import find_inlining
+from dycl.hostgen.liveness import find_overlaps, find_owned_lists
+from dycl.hostgen.names import OWN, choose_names, identifier, unique
+from dycl.hostgen.signature import method_parameters, parameter, return_annotation, states, summary
+from dycl.hostgen.statements import (
+    MethodText,
+    annotation,
+    is_stateful,
+    location_comment,
+    source_text,
+    write_lines,
+)
+from dycl.hostgen.structure import build_structure
+from dycl.hostgen.writer import WIDTH, PythonWriter
+from dycl.ir.graph import definitions
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Branch,
+    HostOp,
+    Program,
+    RecordKind,
+    Ref,
+    Subgraph,
+    TensorOp,
+    Value,
+    ValueId,
+    Weight,
+)
+
+# What the class inherits: no attribute of ours may hide it.
+_HOST_ATTRIBUTES = frozenset(
+    {"_begin", "_commit", "_decide", "_decisions", "_initial", "_resume", "_state", "decisions", "describe", "force"}
+    | {"load_state_dict", "reset", "state_dict", "METHOD", "SIGNATURE", "SITES", "STATES"}
+)
+_SUPPORT_NAMES = frozenset(
+    {
+        "Array",
+        "Constant",
+        "Fields",
+        "Items",
+        "Keys",
+        "ListOf",
+        "Number",
+        "Parameter",
+        "RecordMapping",
+        "SliceOf",
+        "Slot",
+    }
+    | {"TorchConstant", "UNSET"}
+)
+
+
+def write_host(program: Program, *, source_hash: str, version: str) -> str:
+    """The text of `host.py` for the artifact."""
+    if any(isinstance(op, TensorOp) for block in program.blocks for op in block.ops):
+        raise InternalError("host generator: the program is not partitioned")
+    return _HostModule(program, source_hash, version).text()
+
+
+def class_name(program: Program) -> str:
+    """The name of the host's class: the program's, as a class is named."""
+    name = program.name
+    if not name.isidentifier():
+        name = "".join(part[:1].upper() + part[1:] for part in re.split(r"\W+", name, flags=re.ASCII) if part)
+    return identifier(name, "Model")
+
+
+class _HostModule:
+    """Everything that is chosen once for the module, and the order in which it is written."""
+
+    def __init__(self, program: Program, source_hash: str, version: str) -> None:
+        self._program = program
+        self._header = (source_hash, version)
+        self._class = class_name(program)
+        taken = {self._class, *OWN, *_SUPPORT_NAMES, "dataclass"}
+        self._classes = name_classes(program, taken)
+        self._types = {v: place.value.type for v, place in definitions(program).items()}
+        self._tunables = {tunable.name: identifier(tunable.name.replace(".", "_")) for tunable in program.tunables}
+        self._subgraphs: dict[str, tuple[str, Subgraph]] = {}
+        self._weights: dict[str, str] = {}
+        self._name_attributes()
+        self._method = self._prepare_method()
+        self._body = self._method.lines(build_structure(program, self._bare_blocks()))
+
+    def _name_attributes(self) -> None:
+        taken = {*_HOST_ATTRIBUTES, *self._tunables.values(), self._program.method}
+        for subgraph in self._program.subgraphs:
+            base = identifier(re.sub(r"^\d+_+", "", subgraph.name) or "subgraph", "subgraph")
+            attribute = unique(f"_{base.rstrip('_')}", taken)
+            taken.add(attribute)
+            self._subgraphs[attribute] = (subgraph.name, subgraph)
+        for operand in all_operands(self._program):
+            if isinstance(operand, Weight) and operand.name not in self._weights:
+                attribute = unique(f"_{identifier(operand.name.replace('.', '_')).rstrip('_')}", taken)
+                taken.add(attribute)
+                self._weights[operand.name] = attribute
+
+    def _prepare_method(self) -> MethodText:
+        program = self._program
+        inlining = find_inlining(program)
+        overlaps = find_overlaps(program, inlining)
+        owned = find_owned_lists(program, overlaps)
+        taken = {self._class, *self._classes.values()}
+        names = choose_names(program, inlining, overlaps, _appends(program, owned), taken)
+        expressions = Expressions(names, inlining, self._types, self._weights, self._classes, self._tunables)
+        decide = unique("decide", {param.name for param in program.signature})
+        ids = {subgraph.id: attribute for attribute, (_, subgraph) in self._subgraphs.items()}
+        return MethodText(program, expressions, owned, overlaps.used, ids, decide)
+
+    def _bare_blocks(self) -> frozenset[BlockId]:
+        return frozenset(block.id for block in self._program.blocks if self._method.is_bare(block.id))
+
+    # ------------------------------------------------------------ text
+
+    def text(self) -> str:
+        """The whole module."""
+        body = PythonWriter()
+        write_classes(body, self._program, self._classes)
+        body.blank(2)
+        self._write_class(body)
+        written = body.text()
+        head = PythonWriter()
+        self._write_docstring(head)
+        self._write_imports(head, written)
+        return head.text() + written
+
+    def _write_docstring(self, out: PythonWriter) -> None:
+        source_hash, version = self._header
+        origin = Path(self._program.sources[0].path).name if self._program.sources else "a program"
+        out.line(f'"""{self._class} compiled by dycl {version} from {origin} (sha256 {source_hash[:12]}…).')
+        out.blank()
+        out.line("Generated: compile again instead of editing.")
+        out.line('"""')
+
+    def _write_imports(self, out: PythonWriter, body: str) -> None:
+        """Import what the text uses."""
+        words = set(re.findall(r"\w+", _code_only(body)))
+        kinds = {record.kind for records in find_records(self._program).values() for record in records}
+        out.blank()
+        out.line("from __future__ import annotations")
+        out.blank()
+        if "math" in words:
+            out.line("import math")
+        if "Callable" in words:
+            out.line("from collections.abc import Callable")
+        if RecordKind.DATACLASS in kinds:
+            out.line("from dataclasses import dataclass")
+        out.line("from pathlib import Path")
+        typing = [name for name in ("Any", "NamedTuple", "NoReturn") if name in words]
+        if typing:
+            out.line(f"from typing import {', '.join(typing)}")
+        out.blank()
+        if "np" in words:
+            out.line("import numpy as np")
+            out.blank()
+        out.line("from .runtime import Runtime")
+        support = sorted({name for name in _SUPPORT_NAMES if name in words} | {"Host"}, key=_import_order)
+        out.line(f"from .support import {', '.join(support)}")
+
+    def _write_class(self, out: PythonWriter) -> None:
+        with out.block(f"class {self._class}(Host):"):
+            self._write_summary(out)
+            if self._program.tunables:
+                out.blank()
+            for tunable in self._program.tunables:
+                comment = ", ".join(part for part in ("tunable", location_comment(tunable.loc)) if part)
+                name, value = self._tunables[tunable.name], literal(tunable.default)[0]
+                out.line(f"{name}: {tunable.kind.value} = {value}", comment)
+            out.blank()
+            self._write_init(out)
+            out.blank()
+            self._write_method(out)
+            out.blank()
+            self._write_tables(out)
+
+    def _write_summary(self, out: PythonWriter) -> None:
+        text = summary(self._program, self._types).replace("\\", "/").replace('"', "'")
+        if len(text) > WIDTH - 12:
+            text = f"{text[: WIDTH - 13]}…"
+        out.line(f'"""{text}"""')
+
+    def _write_init(self, out: PythonWriter) -> None:
+        with out.block("def __init__(self, *, threads: int | None = None) -> None:"):
+            if self._subgraphs or self._weights:
+                out.line("runtime = Runtime(Path(__file__).parent, threads=threads)")
+            else:
+                out.line("Runtime(Path(__file__).parent, threads=threads)")
+            for attribute, (name, subgraph) in self._subgraphs.items():
+                found = f"self.{attribute}: Callable[..., {self._results(subgraph)}]"
+                out.line(f"{found} = runtime.subgraph({quoted(name)})")
+            for name, attribute in self._weights.items():
+                out.line(f"self.{attribute}: np.ndarray = runtime.weight({quoted(name)})")
+            initial = [self._method.expressions.text(operand) for operand in self._program.initial]
+            out.line(f"super().__init__(({', '.join(initial)},))" if initial else "super().__init__()")
+
+    def _results(self, subgraph: Subgraph) -> str:
+        values = [*subgraph.params, *(value for op in subgraph.ops for value in _made(op))]
+        types = {value.id: value.type for value in values}
+        found = [annotation(types[value]) for value in subgraph.results]
+        return found[0] if len(found) == 1 else f"tuple[{', '.join(found) or '()'}]"
+
+    def _write_method(self, out: PythonWriter) -> None:
+        returned = return_annotation(self._program, self._types, self._classes)
+        with out.block(f"def {self._program.method}({method_parameters(self._program)}) -> {returned}:"):
+            out.line(f'"""Run the model; see `{self._class}` for the types."""')
+            if any(isinstance(block.end, Branch) for block in self._program.blocks):
+                out.line(f"{self._method.decide} = self._decide")
+            write_lines(out, self._body)
+
+    def _write_tables(self, out: PythonWriter) -> None:
+        program = self._program
+        if program.method != "forward":
+            out.line(f"METHOD = {literal(program.method)[0]}")
+        self._write_table(out, "SIGNATURE", [parameter(param, self._classes) for param in program.signature])
+        sites = [_site(block) for block in program.blocks if isinstance(block.end, Branch)]
+        if sites:
+            self._write_table(out, "SITES", sites)
+        if is_stateful(program) or any(entry.slots for entry in program.entries):
+            slots = [states(program, entry, self._classes) for entry in program.entries]
+            rows = [f"({', '.join(row)}{',' if len(row) == 1 else ''})" for row in slots]
+            self._write_table(out, "STATES", rows)
+
+    def _write_table(self, out: PythonWriter, name: str, rows: list[str]) -> None:
+        if not rows:
+            out.line(f"{name} = ()")
+            return
+        with out.block(f"{name} = ("):
+            for row in rows:
+                out.line(f"{row},")
+        out.line(")")
+
+
+def _made(op: TensorOp) -> tuple[Value, ...]:
+    return op.results + tuple(new for _, new in op.mutates)
+
+
+def _site(block: Block) -> str:
+    loc = block.end.loc
+    return f"({block.id}, {literal(str(loc))[0]}, {literal(source_text(loc))[0]})"
+
+
+def _appends(program: Program, owned: frozenset[ValueId]) -> list[tuple[ValueId, ValueId]]:
+    """Lists before and after an append, where it may be done in place."""
+    found = []
+    for block in program.blocks:
+        for op in block.ops:
+            if isinstance(op, HostOp) and op.function == "list_append":
+                first = op.args[0]
+                if isinstance(first, Ref) and first.id in owned:
+                    found.append((op.result.id, first.id))
+    return found
+
+
+def _code_only(text: str) -> str:
+    """The text without its strings and comments."""
+    kept = [
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in (tokenize.STRING, tokenize.COMMENT)
+    ]
+    return " ".join(kept)
+
+
+def _import_order(name: str) -> tuple[bool, str]:
+    """Constants first, as isort has it."""
+    return not name.isupper(), name
