@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime as ort  # type: ignore[import-untyped]
 import torch
 
 from dycl.diagnostics import InternalError, TargetError
@@ -34,7 +34,7 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Inputs to compare on; `given` by the caller, or of the `usual` sizes, or of sizes that may be out of the question."""
+    """Inputs to compare on; `given` by the caller, of `usual` sizes, or of sizes that may never occur."""
 
     inputs: tuple[torch.Tensor, ...]
     given: bool
@@ -110,9 +110,7 @@ def _run_torch(module: SubgraphModule, sample: _Sample) -> tuple[np.ndarray, ...
     return tuple(result.detach().cpu().contiguous().numpy() for result in results)
 
 
-def _run_session(
-    subgraph: Subgraph, session: ort.InferenceSession, sample: _Sample
-) -> list[np.ndarray] | None:
+def _run_session(subgraph: Subgraph, session: ort.InferenceSession, sample: _Sample) -> list[np.ndarray] | None:
     arrays = [tensor.numpy() for tensor in sample.inputs]
     before = [array.copy() for array in arrays]
     feed = {f"in{i}": array for i, array in enumerate(arrays) if f"in{i}" in {p.name for p in session.get_inputs()}}
@@ -159,7 +157,9 @@ def _float_errors(
     bad = ~(error <= atol * scale + rtol * np.abs(want))  # a NaN or an infinity that torch does not have is bad
     if bad.any():
         where = int(np.argmax(np.where(bad, np.nan_to_num(error, nan=np.inf), -1.0)))
-        raise _disagree(subgraph, index, f"{got[where]!r} instead of {want[where]!r}, {bad.sum()} of {bad.size} too far off")
+        raise _disagree(
+            subgraph, index, f"{got[where]!r} instead of {want[where]!r}, {bad.sum()} of {bad.size} too far off"
+        )
     return float(error.max()), float(error.max() / scale)
 
 

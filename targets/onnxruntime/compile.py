@@ -1,4 +1,4 @@
-"""A program's subgraphs to files: each structure exported once, bound to each subgraph's weights, checked against torch."""
+"""A program's subgraphs to files: a structure is exported once, bound to each subgraph's weights, and checked."""
 
 from __future__ import annotations
 
@@ -59,8 +59,10 @@ class _Binder:
         self.exports = 0
         self._environment = environment
         self._structures: dict[int, _Bound] = {}
+        self._by_id: dict[int, str] = {}
         self._by_memory: dict[tuple[object, ...], str] = {}
         for name, tensor in environment.weights.items():
+            self._by_id.setdefault(id(tensor), name)
             self._by_memory.setdefault(_memory(tensor), name)
 
     def bind(self, subgraph: Subgraph) -> _Bound:
@@ -86,7 +88,8 @@ class _Binder:
         self.exports += 1
         initializers = []
         for name, tensor in exported.tensors:
-            weight = self._by_memory.get(_memory(tensor)) or f"constant.{digest(tensor)[:16]}"
+            weight = self._by_id.get(id(tensor)) or self._by_memory.get(_memory(tensor))
+            weight = weight or f"constant.{digest(tensor)[:16]}"
             self.weights.add(weight, tensor)
             initializers.append((name, weight))
         return _Bound(subgraph, exported, tuple(initializers), slots)

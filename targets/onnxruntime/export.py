@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,6 +30,7 @@ from torch.export.graph_signature import OutputKind
 from dycl.diagnostics import InternalError, TargetError
 from dycl.ir.nodes import ListType, ScalarKind, ScalarType, Subgraph, TensorType
 from dycl.targets.base import StoredWeight
+from dycl.targets.onnxruntime.division import rewrite_divisions
 from dycl.targets.onnxruntime.module import SubgraphModule
 from dycl.targets.onnxruntime.promotion import rewrite_float_scalars
 from dycl.targets.onnxruntime.samples import export_inputs, symbols
@@ -36,9 +38,11 @@ from dycl.targets.onnxruntime.weights import FILE_NAME
 
 _INLINE_BYTES = 1024  # larger constants go into weights.bin
 
-_RANDOM_OPS = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
+_RANDOM_OPS = frozenset(
+    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
+)
 
-SUPPORTED_DTYPES = frozenset("float32 float64 float16 int64 int32 int16 int8 uint8 bool".split())
+SUPPORTED_DTYPES = frozenset(["float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,12 @@ def export(subgraph: Subgraph, module: SubgraphModule) -> Exported:
     """The subgraph as an ONNX model; what cannot be exported is a `TargetError` that says where."""
     program = _export_program(subgraph, module)
     rewrite_float_scalars(subgraph, program)
+    rewrite_divisions(program)
     model = _convert(subgraph, program)
-    tensors = _initializer_tensors(program, model, module)
-    return Exported(_to_proto(subgraph, model, tensors), tuple(tensors.items()), _has_plain_tensors(module))
+    tensors = _detach_weights(program, model, module)
+    _simplify(model)
+    tensors = {name: tensor for name, tensor in tensors.items() if name in model.graph.initializers}
+    return Exported(_to_proto(subgraph, model), tuple(tensors.items()), _has_plain_tensors(module))
 
 
 def bind_weights(model: onnx.ModelProto, stored: Mapping[str, StoredWeight]) -> onnx.ModelProto:
@@ -150,11 +157,24 @@ def exporting(subgraph: Subgraph) -> Iterator[None]:
             stack.enter_context(torch.no_grad())
             stack.enter_context(torch.fx.experimental._config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
             if symbols(subgraph):
-                stack.enter_context(register_lstm_while_loop_decomposition())
-                stack.enter_context(register_gru_while_loop_decomposition())
+                stack.enter_context(_recurrent_shapes())
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextlib.contextmanager
+def _recurrent_shapes() -> Iterator[None]:
+    """LSTM and GRU keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
+    operators = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
+    try:
+        with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+            for operator in operators:
+                operator._dispatch_cache.clear()
+            yield
+    finally:
+        for operator in operators:
+            operator._dispatch_cache.clear()
 
 
 # ---------------------------------------------------------------- ONNX
@@ -168,13 +188,14 @@ def _convert(subgraph: Subgraph, program: ExportedProgram) -> onnx_ir.Model:
         raise refuse(subgraph, f"torch.onnx fails: {_root_message(error)}") from error
     ir_passes.InlinePass()(model)
     _check_effects(subgraph, model)
-    _simplify(model)
     return model
 
 
 def _simplify(model: onnx_ir.Model) -> None:
     """Fold what depends on constants of the graph alone; what reads a weight stays, whatever it is."""
-    weights = set(model.graph.initializers.values())
+    weights = {
+        value for value in model.graph.initializers.values() if isinstance(value.const_value, onnx_ir.ExternalTensor)
+    }
     passes = onnx_ir.passes.Sequential(
         FoldConstantsPass(
             shape_inference=False,
@@ -217,38 +238,37 @@ def _to_ir(program: ExportedProgram) -> onnx_ir.Model:
 
 
 @functools.cache
-def _registry() -> object:
+def _registry() -> Any:
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     return ONNXRegistry.from_torchlib()
 
 
-def _initializer_tensors(
-    program: ExportedProgram, model: onnx_ir.Model, module: SubgraphModule
-) -> dict[str, torch.Tensor]:
-    """The module's tensor behind each initializer that the graph uses; small constants of the graph are not among them."""
+def _detach_weights(program: ExportedProgram, model: onnx_ir.Model, module: SubgraphModule) -> dict[str, torch.Tensor]:
+    """The module's tensor behind each initializer; small constants of the graph are not among them.
+
+    The initializer then points to data that is not there: no simplification can look at the numbers of one subgraph and
+    change the model that its likes share.
+    """
     tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     for name, constant in program.constants.items():
         if isinstance(constant, torch.Tensor) and constant.nbytes > _INLINE_BYTES:
             tensors.setdefault(name, constant)
-    initializers = model.graph.initializers
-    for name in [name for name, value in initializers.items() if not value.uses() and not value.is_graph_output()]:
-        del initializers[name]
-    return {name: tensors[name] for name in initializers if name in tensors}
+    found = {name: tensors[name] for name in model.graph.initializers if name in tensors}
+    for name, tensor in found.items():
+        value = model.graph.initializers[name]
+        assert value.const_value is not None
+        shape = onnx_ir.Shape(tensor.shape)
+        value.const_value = onnx_ir.ExternalTensor(FILE_NAME, 0, 0, value.const_value.dtype, shape=shape, name=name)
+    return found
 
 
 def _has_plain_tensors(module: torch.nn.Module) -> bool:
     return any(isinstance(value, torch.Tensor) for sub in module.modules() for value in vars(sub).values())
 
 
-def _to_proto(subgraph: Subgraph, model: onnx_ir.Model, tensors: dict[str, torch.Tensor]) -> onnx.ModelProto:
-    """The model without data of the weights, and without anything that differs from one run or machine to the next."""
-    for name, tensor in tensors.items():
-        value = model.graph.initializers[name]
-        assert value.const_value is not None
-        value.const_value = onnx_ir.ExternalTensor(
-            FILE_NAME, 0, 0, value.const_value.dtype, shape=onnx_ir.Shape(tensor.shape), name=name
-        )
+def _to_proto(subgraph: Subgraph, model: onnx_ir.Model) -> onnx.ModelProto:
+    """The model without anything that differs from one run or machine to the next."""
     ir_passes.ClearMetadataAndDocStringPass()(model)
     _name_ports(subgraph, model)
     model.graph.name = "subgraph"
@@ -273,8 +293,7 @@ def _name_ports(subgraph: Subgraph, model: onnx_ir.Model) -> None:
         output = node.outputs[0]
         output.name, output.type, output.shape = f"out{index}", value.type, value.shape
         producer = value.producer()
-        taken = value.is_graph_input() or value.is_initializer() or value in list(model.graph.outputs)[:index]
-        if producer is None or taken or value.name is None or value.name.startswith("out") and value.name[3:].isdigit():
+        if producer is None or value.is_graph_input() or value in list(model.graph.outputs)[:index]:
             model.graph.append(node)
             model.graph.outputs[index] = output
         else:
@@ -293,7 +312,11 @@ def _quiet() -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

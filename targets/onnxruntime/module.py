@@ -142,7 +142,9 @@ def _sequence(kind: SeqKind, items: list[object]) -> object:
     match kind:
         case SeqKind.TUPLE:
             return tuple(items)
-        case SeqKind.SIZE:  # a torch.Size cannot hold the exporter's symbolic ints; torch takes a tuple for it everywhere
+        case (
+            SeqKind.SIZE
+        ):  # a torch.Size cannot hold the exporter's symbolic ints; torch takes a tuple for it everywhere
             return tuple(items)
         case SeqKind.LIST:
             return items

@@ -22,13 +22,15 @@ from dycl.ir.nodes import Subgraph
 
 _aten = torch.ops.aten
 
+_ARITHMETIC = ("add", "sub", "mul", "div", "remainder", "fmod")
+
 # Operations with a number as an operand, and the same operation on two tensors. In-place forms behave alike.
 _ON_TENSORS: dict[object, object] = {
     getattr(getattr(_aten, name), scalar): getattr(getattr(_aten, name), tensor)
     for name, scalar, tensor in [
-        *((base + tail, form, "Tensor") for base in ("add", "sub", "mul", "div", "remainder", "fmod") for tail in ("", "_")
-          for form in ("Scalar", "Tensor")),
+        *((base + tail, form, "Tensor") for base in _ARITHMETIC for tail in ("", "_") for form in ("Scalar", "Tensor")),
         *((base, form, "Tensor") for base in ("gt", "ge", "lt", "le", "eq", "ne") for form in ("Scalar", "Tensor")),
+        *(("true_divide" + tail, form, "Tensor") for tail in ("", "_") for form in ("Scalar", "Tensor")),
         ("floor_divide", "default", "default"),
         ("floor_divide_", "Tensor", "Tensor"),
         ("rsub", "Scalar", "Tensor"),
@@ -82,7 +84,11 @@ def _rewrite(graph: torch.fx.Graph, node: Node) -> None:
 
 def _source(arg: object) -> Node | None:
     """The 0-d tensor whose `.item()` the argument is."""
-    if isinstance(arg, Node) and arg.op == "call_function" and arg.target in (_aten.item.default, _aten._local_scalar_dense.default):
+    if (
+        isinstance(arg, Node)
+        and arg.op == "call_function"
+        and arg.target in (_aten.item.default, _aten._local_scalar_dense.default)
+    ):
         source = arg.args[0]
         assert isinstance(source, Node)
         return source if isinstance(arg.meta.get("val"), (torch.SymFloat, torch.SymInt)) else None

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime as ort  # type: ignore[import-untyped]
 
 Value = Any  # an array, or a Python number where the subgraph takes a scalar
 
@@ -47,9 +47,9 @@ class Runtime:
         """Open the artifact in `directory`.
 
         `threads`: how many compute; the first runtime of a process decides (default: the processors this process may
-        use). `lazy`: build a session when its subgraph first runs. `shared_pool`: False gives each session threads of its
-        own, for a process in which other code opens ONNX Runtime sessions with default options. `optimization`: "all",
-        "extended", "basic" or "none".
+        use). `lazy`: build a session when its subgraph first runs. `shared_pool`: False gives each session threads of
+        its own, for a process in which other code opens ONNX Runtime sessions with default options. `optimization`:
+        "all", "extended", "basic" or "none".
         """
         self._directory = Path(directory).resolve()
         manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
@@ -78,7 +78,8 @@ class Runtime:
         dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
         size = _bytes(entry)
         stored: np.ndarray = np.asarray(self._mapped[entry["offset"] : entry["offset"] + size])
-        return stored.view(dtype).reshape(shape)
+        array: np.ndarray = stored.view(dtype).reshape(shape)
+        return array
 
     def _deferred(self, entry: dict[str, Any]) -> Callable[..., Value]:
         built: list[Callable[..., Value]] = []
@@ -123,8 +124,17 @@ class Runtime:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=False)
 
 
-_LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC", "none": "ORT_DISABLE_ALL"}
-_ORT_ERRORS = (RuntimeError, ort.capi.onnxruntime_pybind11_state.Fail, ort.capi.onnxruntime_pybind11_state.InvalidArgument)
+_LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "none": "ORT_DISABLE_ALL",
+}
+_ORT_ERRORS = (
+    RuntimeError,
+    ort.capi.onnxruntime_pybind11_state.Fail,
+    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
+)
 
 
 def _make_pool(threads: int) -> bool:
@@ -154,7 +164,7 @@ def _shared_weights(subgraphs: dict[str, dict[str, Any]]) -> frozenset[str]:
 
 
 def _bytes(entry: dict[str, Any]) -> int:
-    size = np.dtype(entry["dtype"]).itemsize
+    size: int = np.dtype(entry["dtype"]).itemsize
     for dim in entry["shape"]:
         size *= dim
     return size

@@ -33,7 +33,9 @@ def symbols(subgraph: Subgraph) -> tuple[str, ...]:
 def export_inputs(subgraph: Subgraph) -> tuple[torch.Tensor, ...]:
     """Inputs whose shapes the exporter sees."""
     names = symbols(subgraph)
-    sizes = {name: _EXPORT_SIZES[i % len(_EXPORT_SIZES)] + 60 * (i // len(_EXPORT_SIZES)) for i, name in enumerate(names)}
+    sizes = {
+        name: _EXPORT_SIZES[i % len(_EXPORT_SIZES)] + 60 * (i // len(_EXPORT_SIZES)) for i, name in enumerate(names)
+    }
     return random_inputs(subgraph, sizes, torch.Generator().manual_seed(0))
 
 
@@ -45,9 +47,7 @@ def check_sizes(subgraph: Subgraph) -> tuple[Mapping[str, int], ...]:
     return tuple({name: row[i % len(row)] for i, name in enumerate(names)} for row in _CHECK_SIZES)
 
 
-def random_inputs(
-    subgraph: Subgraph, sizes: Mapping[str, int], generator: torch.Generator
-) -> tuple[torch.Tensor, ...]:
+def random_inputs(subgraph: Subgraph, sizes: Mapping[str, int], generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     """One tensor a parameter; scalars as 0-d tensors. Integers are 0 or 1, which nearly every index admits."""
     return tuple(_random(param, sizes, generator) for param in subgraph.params)
 

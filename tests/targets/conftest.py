@@ -43,6 +43,7 @@ from dycl.targets.base import Compiled, Options
 from dycl.targets.onnxruntime.compile import compile_program
 
 LOC = SourceRange("model.py", 7, 4, 7, 20, "forward")
+NOTHING, DEFAULT = Lit(None), Options()
 KINDS = {int: ScalarKind.INT, float: ScalarKind.FLOAT, bool: ScalarKind.BOOL}
 
 
@@ -134,7 +135,7 @@ def load_runtime(directory: Path) -> ModuleType:
     return module
 
 
-def program_of(*subgraphs: Subgraph, value: Operand = Lit(None)) -> Program:
+def program_of(*subgraphs: Subgraph, value: Operand = NOTHING) -> Program:
     """A program that holds these subgraphs."""
     block = Block(id=BlockId(0), end=Return(value=value))
     return Program(name="Test", entries=(Entry(block=BlockId(0)),), blocks=(block,), subgraphs=subgraphs)
@@ -153,8 +154,8 @@ def make(tmp_path: Path) -> Callable[..., Built]:
         *subgraphs: Subgraph,
         weights: dict[str, torch.Tensor] | None = None,
         modules: dict[str, torch.nn.Module] | None = None,
-        value: Operand = Lit(None),
-        options: Options = Options(),
+        value: Operand = NOTHING,
+        options: Options = DEFAULT,
     ) -> Built:
         environment = environment_of(weights, modules)
         compiled = compile_program(program_of(*subgraphs, value=value), environment, tmp_path, options)

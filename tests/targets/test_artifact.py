@@ -1,0 +1,205 @@
+"""What a compile writes: weights once, structures once, the same bytes in every process, a runtime without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from dycl.diagnostics import UsageError
+from dycl.ir.nodes import CallModule, Weight
+from dycl.targets.base import find_target
+
+ROOT = Path(__file__).parents[2]
+
+
+def chain(builder, make, modules: dict[str, nn.Module], shape=(2, 8)):
+    """One subgraph a module, all of one structure."""
+    subgraphs = []
+    for index, path in enumerate(modules):
+        b = builder(f"{index:02}_{path}")
+        x = b.tensor(*shape)
+        subgraphs.append(b.done(b.op("torch.relu", b.op(CallModule(path), x)), structure=0))
+    return make(*subgraphs, modules=modules)
+
+
+def test_a_structure_is_exported_once_and_bound_to_each_subgraphs_weights(builder, make) -> None:
+    modules = {f"layer{i}": nn.Linear(8, 8) for i in range(3)}
+    built = chain(builder, make, modules)
+    assert built.compiled.structures_exported == 1
+    x = torch.randn(2, 8)
+    for index, (path, module) in enumerate(modules.items()):
+        got = built.run(x.numpy(), name=f"{index:02}_{path}")
+        np.testing.assert_allclose(got, torch.relu(module(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_could_be_folded_stay_weights(builder, make) -> None:
+    """The exporter folds a batch norm into the convolution before it, or a sum of two weights; then nothing fits twice."""
+    first, second = (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval() for _ in range(2))
+    second[1].running_mean.fill_(3.0)
+    built = chain(builder, make, {"a": first, "b": second}, shape=(1, 3, 6, 6))
+    assert built.compiled.structures_exported == 1
+    x = torch.randn(1, 3, 6, 6)
+    for name, module in (("00_a", first), ("01_b", second)):
+        np.testing.assert_allclose(built.run(x.numpy(), name=name), torch.relu(module(x)).detach().numpy(), atol=1e-5)
+
+
+def test_a_tensor_that_is_no_weight_is_not_shared(builder, make) -> None:
+    class Scale(nn.Module):
+        def __init__(self, by: float, size: int) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+            self.by = torch.full((size,), by)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x) * self.by[:8]
+
+    for size in (8, 600):  # inside the model, and in weights.bin
+        modules = {"a": Scale(2.0, size), "b": Scale(3.0, size)}
+        built = chain(builder, make, modules)
+        x = torch.randn(2, 8)
+        for name, module in (("00_a", modules["a"]), ("01_b", modules["b"])):
+            want = torch.relu(module(x)).detach().numpy()
+            np.testing.assert_allclose(built.run(x.numpy(), name=name), want, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_are_stored_once(builder, make) -> None:
+    shared = nn.Linear(64, 64)
+    modules = {"a": shared, "b": nn.Linear(64, 64), "c": shared}
+    modules["b"].weight.data.copy_(shared.weight.data)  # equal content, other memory
+    built = chain(builder, make, modules, shape=(2, 64))
+    state = {name: t for m in (shared, modules["b"]) for name, t in m.state_dict().items()}
+    size = sum(t.nbytes for t in state.values())
+    assert (built.directory / "weights.bin").stat().st_size <= 1.02 * size + modules["b"].bias.nbytes
+    for path in (built.directory / "subgraphs").iterdir():
+        assert path.stat().st_size < 4096
+
+
+def test_big_files_stay_within_two_percent(builder, make) -> None:
+    modules = {f"m{i}": nn.Sequential(nn.Conv2d(32, 32, 3), nn.BatchNorm2d(32)).eval() for i in range(4)}
+    built = chain(builder, make, modules, shape=(1, 32, 5, 5))
+    size = sum(t.nbytes for m in modules.values() for t in m.state_dict().values())
+    assert (built.directory / "weights.bin").stat().st_size <= 1.02 * size
+
+
+def test_the_host_reads_weights(builder, make) -> None:
+    b = builder()
+    w = torch.randn(3, 4).t()
+    built = make(b.done(b.op("torch.relu", b.tensor(2))), weights={"unused": torch.zeros(9), "w": w}, value=Weight("w"))
+    array = built.runtime.weight("w")
+    np.testing.assert_array_equal(array, w.numpy())
+    assert not array.flags.writeable
+    assert [weight.name for weight in built.compiled.weights] == ["w"]
+
+
+def test_initializers_point_into_the_weights_file(builder, make) -> None:
+    built = chain(builder, make, {"a": nn.Linear(8, 8)})
+    model = onnx.load(built.directory / "subgraphs/00_a.onnx", load_external_data=False)
+    onnx.load_external_data_for_model(model, str(built.directory))
+    names = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    np.testing.assert_array_equal(names["m0.weight"], built.runtime.weight("a.weight"))
+
+
+def test_given_samples_are_checked_and_unknown_targets_named(builder, make) -> None:
+    with pytest.raises(UsageError, match="no target 'nowhere'") as caught:
+        find_target("nowhere")
+    assert caught.value.code == "DY504"
+
+
+_COMPILE = """
+import json, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, {tests!r})
+from conftest import Builder, environment_of, program_of
+from torch import nn
+from dycl.ir.nodes import CallModule, TensorType
+from dycl.targets.base import Options
+from dycl.targets.onnxruntime.compile import compile_program
+torch.manual_seed(0)
+out = Path(sys.argv[1])
+modules = {{"net": nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()).eval(), "rnn": nn.GRU(4, 3)}}
+b = Builder("00_net")
+x, s = b.tensor("batch", 3, 8, "width"), b.scalar(float)
+y = b.op("torch.mul", b.op(CallModule("net"), x), s)
+r = Builder("01_rnn")
+z = r.op(CallModule("rnn"), r.tensor(3, 2, 4), out=[TensorType("float32", ())] * 2)
+program = program_of(b.done(y), r.done(*z))
+compiled = compile_program(program, environment_of(None, modules), out, Options())
+(out / "manifest.json").write_text(json.dumps(compiled.manifest(), indent=1))
+"""
+
+
+def compile_in_process(directory: Path, hash_seed: str) -> dict[str, bytes]:
+    directory.mkdir()
+    script = _COMPILE.format(tests=str(Path(__file__).parent))
+    env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    subprocess.run([sys.executable, "-c", script, str(directory)], check=True, env=env, cwd=directory)
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+_RUN = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "dycl", "onnx", "onnxscript", "onnx_ir"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocked())
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from runtime import Runtime
+import onnxruntime as ort
+for lazy in (False, True):
+    runtime = Runtime(sys.argv[1], threads=2, lazy=lazy)
+    y = runtime.subgraph("00_net")(np.ones((2, 3, 8, 5), np.float32), 0.5)
+    out, state = runtime.subgraph("01_rnn")(np.ones((3, 2, 4), np.float32))
+    assert y.shape == (2, 4 * 6 * 3) and out.shape == (3, 2, 3) and state.shape == (1, 2, 3)
+    assert runtime.subgraph("00_net") is runtime.subgraph("00_net")
+own = Runtime(sys.argv[1], shared_pool=False).subgraph("00_net")  # falls back to the pool that is there
+assert np.array_equal(own(np.ones((2, 3, 8, 5), np.float32), 0.5), y)
+print("fine")
+"""
+
+
+def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path) -> None:
+    first = compile_in_process(tmp_path / "a", "1")
+    second = compile_in_process(tmp_path / "b", "2")
+    assert sorted(first) == ["manifest.json", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx", "weights.bin"]
+    assert first == second
+    target = find_target("onnxruntime")
+    (tmp_path / "a" / "runtime.py").write_text(target.runtime_source())
+    shutil.rmtree(tmp_path / "b")
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, str(tmp_path / "a")], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "fine", done.stderr
+    assert json.loads(first["manifest.json"])["subgraphs"]["00_net"]["inputs"][1]["scalar"] == "float"
+
+
+def test_the_runtime_takes_part_where_others_have_sessions(tmp_path: Path, builder, make) -> None:
+    """ONNX Runtime refuses default sessions once there is a pool: `shared_pool=False` keeps them possible."""
+    built = chain(builder, make, {"a": nn.Linear(8, 8)})
+    model = built.directory / "plain.onnx"
+    graph = onnx.load(built.directory / "subgraphs/00_a.onnx", load_external_data=False)
+    onnx.load_external_data_for_model(graph, str(built.directory))
+    onnx.save(graph, model)
+    shutil.copy(ROOT / "targets/onnxruntime/runtime.py", built.directory / "runtime.py")
+    script = f"""
+import sys
+sys.path.insert(0, {str(built.directory)!r})
+import numpy as np, onnxruntime as ort
+from runtime import Runtime
+x = np.ones((2, 8), np.float32)
+y = Runtime({str(built.directory)!r}, shared_pool=False).subgraph("00_a")(x)
+assert np.allclose(ort.InferenceSession({str(model)!r}).run(None, {{"in0": x}})[0], y)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
