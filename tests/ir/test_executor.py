@@ -474,3 +474,14 @@ def test_records_are_bound() -> None:
         run.call(Output(x, 3), pair, Fields(a="b"))
     with pytest.raises(TypeError, match=r"fields: the model was compiled for .* passes dict"):
         run.call(Output(x, 2), pair, {"a": "b"})
+
+
+def test_constants_of_a_call_are_told_apart_as_python_tells_them_apart() -> None:
+    run = executor("param a: positional_only = 0.0\nparam b: positional_only = nan\nentry b0\nb0:\n  return 1\n")
+    assert run.call(0.0, float("nan")) == 1
+    for a, b in ((-0.0, float("nan")), (0.0, 1.0)):
+        with pytest.raises(ValueError, match="the model was compiled for"):
+            run.call(a, b)
+    for a in (0, False):
+        with pytest.raises(TypeError, match=r"a: the model was compiled for 0.0"):
+            run.call(a, float("nan"))

@@ -105,6 +105,11 @@ CASES = [
     (RUN_ON, "return input 0: int resume 1 state (%10)", "b4: an input leaf stands outside the signature"),
     # mutation
     ("jump b2(%8, %2)", "jump b2(%1, %2)", "b1: %1 is used after it was written and became %8"),
+    (
+        "  jump b2(%8, %2)",
+        "  %16: float32[1, 4] = call torch.relu(%1)\n  jump b2(%8, %2)",
+        "b1: %1 is used after it was written and became %8",
+    ),
     ("b4([%9, %0])", "b4([%9, %1])", "b1: %1 is used after it was written and became %8"),
     # leaving
     (RUN_ON, "return %13 resume 2 state (%10)", "b4: resumes at entry 2, which does not exist"),
