@@ -25,7 +25,7 @@ class Config:
     num_layers: int = 6
     num_labels: int = 3
     initializer_range: float = 0.2
-    early_exit_entropy: float = 0.8
+    early_exit_entropy: float = 0.86
 
 
 class HighwayException(Exception):  # noqa: N818 (the name its authors gave it)
