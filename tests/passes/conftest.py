@@ -1,0 +1,398 @@
+"""Random programs, and the modules and weights that they name.
+
+The generator writes structured programs (branches, counted loops, early returns, writes in place through views, state)
+straight into blocks, with every variable passed to every join, as a naive compiler would.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from torch import nn
+
+from dycl.diagnostics import SourceRange
+from dycl.ir.environment import Environment
+from dycl.ir.graph import op_uses, renumber
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Branch,
+    CallFunction,
+    CallModule,
+    Edge,
+    Entry,
+    HostOp,
+    InputLeaf,
+    Jump,
+    Lit,
+    Op,
+    Operand,
+    Param,
+    ParamKind,
+    Program,
+    Ref,
+    Return,
+    ScalarKind,
+    ScalarType,
+    Seq,
+    SeqKind,
+    StateSlot,
+    Target,
+    TensorOp,
+    TensorType,
+    Terminator,
+    Value,
+    ValueId,
+    ValueType,
+    Weight,
+)
+from dycl.ir.verifier import verify
+from dycl.passes.mutation import find_read_values
+
+TENSOR = TensorType("float32", (1, 4))
+SCALAR = TensorType("float32", ())
+FLAT = TensorType("float32", (4,))
+INT, FLOAT, BOOL = (ScalarType(kind) for kind in (ScalarKind.INT, ScalarKind.FLOAT, ScalarKind.BOOL))
+
+
+@pytest.fixture(scope="session")
+def random_environment() -> Environment:
+    """What random programs name."""
+    torch.manual_seed(0)
+    modules: dict[str, nn.Module] = {
+        "stem": nn.Linear(4, 4),
+        "blocks.0": nn.Linear(4, 4),
+        "blocks.1": nn.Linear(4, 4),
+        "drop": nn.Dropout(0.5).eval(),
+    }
+    weights: dict[str, torch.Tensor] = {
+        f"{path}.{n}": p for path, module in modules.items() for n, p in module.named_parameters()
+    }
+    return Environment(
+        weights={**weights, "memory": torch.ones(1, 4), "shift": torch.full((1, 4), 0.5)}, modules=modules
+    )
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a source variable holds now; `memory`: the storages it may be a name of."""
+
+    id: ValueId
+    type: ValueType
+    memory: frozenset[int] = frozenset()
+
+
+Scope = dict[str, Variable]
+
+START = BlockId(0)
+INPUTS = 0  # the storages of the inputs, which are never written
+LOST = -1  # storages that came around a loop: what else names them is not known
+
+
+@dataclass
+class Generator:
+    """Writes one random program."""
+
+    random: random.Random
+    blocks: dict[BlockId, Block] = field(default_factory=dict)
+    values: int = 0
+    memories: int = 0
+    names: int = 0
+    lines: int = 0
+    budget: int = 40
+    # the block being written
+    block: BlockId = START
+    params: tuple[Value, ...] = ()
+    ops: list[Op] = field(default_factory=list)
+    reserved: int = 1
+
+    def program(self) -> Program:
+        x, y, memory = self.params = tuple(self.value(TENSOR, name) for name in ("x", "y", "memory"))
+        scope = {
+            "x": Variable(x.id, TENSOR, frozenset({INPUTS})),
+            "y": Variable(y.id, TENSOR, frozenset({INPUTS})),
+            "memory": Variable(memory.id, TENSOR, frozenset({self.fresh()})),
+        }
+        scope = self.body(scope, depth=0)
+        self.finish(self.leave(scope))
+        leaves = (InputLeaf(0, TENSOR), InputLeaf(1, TENSOR))
+        params = tuple(
+            Param(name=name, kind=ParamKind.POSITIONAL_OR_KEYWORD, spec=leaf)
+            for name, leaf in zip("xy", leaves, strict=True)
+        )
+        program = Program(
+            name="Random",
+            signature=params,
+            entries=(Entry(block=START, slots=(StateSlot("memory", Ref(memory.id)),), state_params=1),),
+            initial=(Weight("memory"),),
+            blocks=tuple(self.blocks[BlockId(index)] for index in range(len(self.blocks))),
+        )
+        program = renumber(program)
+        return forget_dead_names(program) if self.random.random() < 0.7 else program
+
+    # ------------------------------------------------------------ pieces
+
+    def fresh(self) -> int:
+        self.memories += 1
+        return self.memories
+
+    def value(self, of: ValueType, name: str = "") -> Value:
+        self.values += 1
+        return Value(ValueId(self.values - 1), of, name)
+
+    def loc(self) -> SourceRange:
+        self.lines += 1
+        return SourceRange("/random.py", self.lines, 0, self.lines, 1, "forward")
+
+    def pick(self, scope: Scope, of: ValueType) -> str | None:
+        names = [name for name, variable in scope.items() if variable.type == of]
+        return self.random.choice(names) if names else None
+
+    def target_name(self, scope: Scope, of: ValueType) -> str:
+        """A new variable, or an old one that is assigned again; `memory` too, which is state."""
+        name = self.pick(scope, of)
+        if name is not None and name not in ("x", "y") and self.random.random() < 0.5:
+            return name
+        self.names += 1
+        return f"v{self.names}"
+
+    def tensor_op(self, target: str, args: Sequence[Operand], of: TensorType) -> Value:
+        result = self.value(of)
+        called: Target = CallFunction(target) if target.startswith("torch.") else CallModule(target)
+        self.ops.append(TensorOp(target=called, args=tuple(args), results=(result,), loc=self.loc()))
+        return result
+
+    def host_op(self, function: str, args: Sequence[Operand], of: ScalarType) -> Value:
+        result = self.value(of)
+        self.ops.append(HostOp(function=function, args=tuple(args), result=result, loc=self.loc()))
+        return result
+
+    # ------------------------------------------------------------ blocks
+
+    def reserve(self) -> BlockId:
+        self.reserved += 1
+        return BlockId(self.reserved - 1)
+
+    def finish(self, end: Terminator) -> None:
+        self.blocks[self.block] = Block(id=self.block, params=self.params, ops=tuple(self.ops), end=end)
+
+    def start(self, block: BlockId, params: tuple[Value, ...] = ()) -> None:
+        self.block, self.params, self.ops = block, params, []
+
+    def leave(self, scope: Scope) -> Return:
+        names = self.random.sample(sorted(scope), min(len(scope), 4))
+        value = Seq(SeqKind.TUPLE, tuple(Ref(scope[name].id) for name in names))
+        return Return(value=value, state=(Ref(scope["memory"].id),), loc=self.loc())
+
+    # ------------------------------------------------------------ statements
+
+    def body(self, scope: Scope, depth: int) -> Scope:
+        for _ in range(self.random.randint(2, 9)):
+            if self.budget <= 0:
+                break
+            self.budget -= 1
+            statement = self.random.choices(
+                (self.assign, self.assign_view, self.write, self.compute, self.divide, self.branch, self.loop),
+                weights=(4, 3, 5, 5, 2, 3 if depth < 3 else 0, 2 if depth < 2 else 0),
+            )[0]
+            scope = statement(dict(scope), depth)
+        return scope
+
+    def assign(self, scope: Scope, depth: int) -> Scope:
+        a, b = self.pick(scope, TENSOR), self.pick(scope, TENSOR)
+        assert a is not None and b is not None
+        first, second = Ref(scope[a].id), Ref(scope[b].id)
+        number = self.pick(scope, FLOAT)
+        kinds: list[tuple[str, tuple[Operand, ...]]] = [
+            ("torch.relu", (first,)),
+            ("torch.add", (first, second)),
+            ("torch.mul", (first, Ref(scope[number].id) if number else Lit(0.5))),
+            ("torch.sub", (first, Weight("shift"))),
+            ("torch.Tensor.clone", (first,)),
+            ("stem", (first,)),
+            ("blocks.0", (first,)),
+            ("blocks.1", (first,)),
+        ]
+        target, args = self.random.choice(kinds)
+        result = self.tensor_op(target, args, TENSOR)
+        scope[self.target_name(scope, TENSOR)] = Variable(result.id, TENSOR, frozenset({self.fresh()}))
+        return scope
+
+    def assign_view(self, scope: Scope, depth: int) -> Scope:
+        name = self.pick(scope, TENSOR)
+        assert name is not None
+        source = scope[name]
+        target, args, of = self.random.choice(
+            [
+                ("torch.Tensor.view", (Lit(1), Lit(4)), TENSOR),
+                ("torch.Tensor.detach", (), TENSOR),
+                ("drop", (), TENSOR),
+                ("torch.Tensor.view", (Lit(-1),), FLAT),
+                ("torch.Tensor.select", (Lit(0), Lit(0)), FLAT),
+            ]
+        )
+        result = self.tensor_op(target, (Ref(source.id), *args), of)
+        scope[self.target_name(scope, of)] = Variable(result.id, of, source.memory)
+        return scope
+
+    def write(self, scope: Scope, depth: int) -> Scope:
+        """`name += something`, where it is known what else is a name of the memory."""
+        names = [
+            name
+            for name, variable in scope.items()
+            if isinstance(variable.type, TensorType) and not variable.memory & {INPUTS, LOST}
+        ]
+        number = self.pick(scope, FLOAT)
+        if not names:
+            return scope
+        name = self.random.choice(sorted(names))
+        written = scope[name]
+        aliases = sorted(n for n, v in scope.items() if v.memory & written.memory)
+        by_id = {scope[alias].id: scope[alias] for alias in aliases}
+        news = {old: self.value(variable.type) for old, variable in by_id.items()}
+        assert isinstance(written.type, TensorType)
+        result = self.value(written.type)
+        operand: Operand = Ref(scope[number].id) if number and self.random.random() < 0.5 else Lit(1)
+        function = self.random.choice(("torch.Tensor.add_", "torch.Tensor.mul_"))
+        self.ops.append(
+            TensorOp(
+                target=CallFunction(function),
+                args=(Ref(written.id), operand),
+                results=(result,),
+                mutates=tuple(news.items()),
+                loc=self.loc(),
+            )
+        )
+        for alias in aliases:
+            scope[alias] = replace(scope[alias], id=news[scope[alias].id].id)
+        scope[name] = replace(scope[name], id=result.id)
+        return scope
+
+    def compute(self, scope: Scope, depth: int) -> Scope:
+        kind = self.random.randrange(5)
+        number, whole, truth = self.pick(scope, FLOAT), self.pick(scope, INT), self.pick(scope, BOOL)
+        if kind == 0 or number is None:
+            name = self.pick(scope, TENSOR)
+            assert name is not None
+            total = self.tensor_op("torch.sum", (Ref(scope[name].id),), SCALAR)
+            result, of = self.host_op("item", (Ref(total.id),), FLOAT), FLOAT
+        elif kind == 1:
+            literal = Lit(self.random.choice((0.0, 1.0, -2.5)))
+            function = self.random.choice(("gt", "lt", "eq", "ne"))
+            result, of = self.host_op(function, (Ref(scope[number].id), literal), BOOL), BOOL
+        elif kind == 2 and truth is not None:
+            result, of = self.host_op("not_", (Ref(scope[truth].id),), BOOL), BOOL
+        elif kind == 3:
+            operands: tuple[Operand, ...] = (Ref(scope[whole].id) if whole else Lit(2), Lit(self.random.randint(0, 2)))
+            result, of = self.host_op(self.random.choice(("add", "mul", "sub")), operands, INT), INT
+        else:
+            result, of = self.host_op("mul", (Ref(scope[number].id), Lit(0.25)), FLOAT), FLOAT
+        scope[self.target_name(scope, of)] = Variable(result.id, of)
+        return scope
+
+    def divide(self, scope: Scope, depth: int) -> Scope:
+        """A host operation that may raise; its result may never be used."""
+        whole = self.pick(scope, INT)
+        if whole is None:
+            divisor = self.host_op("sub", (Lit(self.random.randint(0, 2)), Lit(1)), INT).id
+        else:
+            divisor = scope[whole].id
+        result = self.host_op("floordiv", (Lit(7), Ref(divisor)), INT)
+        scope[self.target_name(scope, INT)] = Variable(result.id, INT)
+        return scope
+
+    def condition(self, scope: Scope) -> ValueId:
+        name = self.pick(scope, BOOL)
+        if name is None or self.random.random() < 0.4:
+            tensor = self.pick(scope, TENSOR)
+            assert tensor is not None
+            total = self.tensor_op("torch.sum", (Ref(scope[tensor].id),), SCALAR)
+            number = self.host_op("item", (Ref(total.id),), FLOAT)
+            return self.host_op("gt", (Ref(number.id), Lit(0.0)), BOOL).id
+        return scope[name].id
+
+    def branch(self, scope: Scope, depth: int) -> Scope:
+        cond, loc = self.condition(scope), self.loc()
+        yes, no, join = self.reserve(), self.reserve(), self.reserve()
+        self.finish(Branch(cond=cond, if_true=Edge(yes), if_false=Edge(no), loc=loc))
+        ends: list[tuple[BlockId, tuple[Value, ...], list[Op], Scope]] = []
+        for side in (yes, no):
+            self.start(side)
+            after = self.body(scope, depth + 1) if self.random.random() < 0.8 else scope
+            if self.random.random() < 0.15 and not (side is no and not ends):
+                self.finish(self.leave(after))
+            else:
+                ends.append((self.block, self.params, self.ops, after))
+        kept = sorted(set.intersection(*(set(after) for *_, after in ends)))
+        if self.random.random() < 0.5:
+            passed = [name for name in kept if len({after[name].id for *_, after in ends}) > 1]
+        else:
+            passed = kept
+        joined: Scope = {}
+        values = []
+        for name in kept:
+            variables = [after[name] for *_, after in ends]
+            memory = frozenset[int]().union(*(variable.memory for variable in variables))
+            if name in passed:
+                value = self.value(variables[0].type, name)
+                values.append(value)
+                joined[name] = Variable(value.id, value.type, memory)
+            else:
+                joined[name] = replace(variables[0], memory=memory)
+        for block, params, ops, after in ends:
+            self.block, self.params, self.ops = block, params, ops
+            self.finish(Jump(edge=Edge(join, tuple(Ref(after[name].id) for name in passed)), loc=loc))
+        self.start(join, tuple(values))
+        return joined
+
+    def loop(self, scope: Scope, depth: int) -> Scope:
+        """`while count < bound [and cond]`; memory of what goes around is lost to the generator, so never written."""
+        header, inside, after = self.reserve(), self.reserve(), self.reserve()
+        passed = sorted(scope)
+        self.finish(Jump(edge=Edge(header, (Lit(0), *(Ref(scope[name].id) for name in passed))), loc=self.loc()))
+        count = self.value(INT, "count")
+        values = [self.value(scope[name].type, name) for name in passed]
+        self.start(header, (count, *values))
+        looped: Scope = {
+            name: Variable(value.id, value.type, frozenset({LOST})) for name, value in zip(passed, values, strict=True)
+        }
+        go_on = self.host_op("lt", (Ref(count.id), Lit(self.random.randint(0, 3))), BOOL)
+        loc = self.loc()
+        self.finish(Branch(cond=go_on.id, if_true=Edge(inside), if_false=Edge(after), loc=loc))
+        self.start(inside)
+        end = self.body(looped, depth + 1)
+        more = self.host_op("add", (Ref(count.id), Lit(1)), INT)
+        args = tuple(Ref(end[name].id) for name in passed)
+        self.finish(Jump(edge=Edge(header, (Ref(more.id), *args)), loc=loc))
+        self.start(after)
+        return looped
+
+
+def forget_dead_names(program: Program) -> Program:
+    """The program as the machine writes it: a write names the aliases that are live, and no others."""
+    read = find_read_values(program)
+
+    def forget(op: Op) -> Op:
+        if not isinstance(op, TensorOp):
+            return op
+        given = set(op_uses(replace(op, mutates=())))
+        return replace(op, mutates=tuple((old, new) for old, new in op.mutates if new.id in read or old in given))
+
+    blocks = tuple(replace(block, ops=tuple(forget(op) for op in block.ops)) for block in program.blocks)
+    return replace(program, blocks=blocks)
+
+
+@pytest.fixture(scope="session")
+def generate() -> Callable[[int], Program]:
+    """The random program of a seed."""
+
+    def build(seed: int) -> Program:
+        program = Generator(random.Random(seed)).program()
+        verify(program, after="the generator")
+        return program
+
+    return build

@@ -1,0 +1,142 @@
+"""Random programs mean the same before and after each pass, and after passes in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dycl.diagnostics import UnsupportedError
+from dycl.ir.environment import Environment
+from dycl.ir.executor import Executor
+from dycl.ir.nodes import Dispatch, Program, TensorOp, edges
+from dycl.ir.printer import print_ir
+from dycl.ir.verifier import verify
+from dycl.passes import dead_code, deduplicate, fold_host, partition, simplify_cfg
+from dycl.passes.order import PASSES, run_passes
+
+Generate = Callable[[int], Program]
+Record = tuple[object, list[object], list[object]]  # the outcome, decisions, observations
+TO_THE_HOST = {"simplify_cfg": simplify_cfg.run, "dead_code": dead_code.run, "fold_host": fold_host.run}
+
+# ---------------------------------------------------------------- comparing
+
+
+def trace(program: Program, environment: Environment) -> list[Record]:
+    """What three calls in a row return (or raise), decide and read.
+
+    A host operation that raises does not say what the state is then, so the sequence starts again after it.
+    """
+    executor = Executor(program, environment)
+    calls: list[Record] = []
+    for x, y in INPUT_VALUES:
+        result: object
+        try:
+            result = (_plain(executor.run([x.clone(), y.clone()])), _plain(executor.state))
+        except ZeroDivisionError as error:
+            result = str(error)
+            executor.reset()
+        decisions: list[object] = [(program.block(block).end.loc.line, side) for block, side in executor.decisions]
+        observations: list[object] = [(loc.line, repr(value)) for loc, value in executor.observations]
+        calls.append((result, decisions, observations))
+    return calls
+
+
+INPUT_VALUES = [
+    (torch.tensor([[1.0, -2.0, 0.5, 0.0]]), torch.tensor([[0.0, 1.0, -1.0, 3.0]])),
+    (torch.tensor([[-1.0, -2.0, -3.0, 1.0]]), torch.tensor([[2.0, 2.0, 2.0, -7.0]])),
+    (torch.tensor([[4.0, 0.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 0.0, 0.0]])),
+]
+
+
+def _plain(value: object) -> object:
+    """The bits of tensors, so that equal means equal."""
+    if isinstance(value, torch.Tensor):
+        return ("tensor", tuple(value.shape), value.reshape(-1).view(torch.int32).tolist())
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return repr(value)
+
+
+def is_part(some: Sequence[object], every: Sequence[object]) -> bool:
+    """Whether the first sequence is the second with gaps."""
+    rest = iter(every)
+    return all(item in rest for item in some)
+
+
+def check(program: Program, changed: Program, environment: Environment, *, decides_less: bool) -> None:
+    verify(changed, after="the passes")
+    for before, after in zip(trace(program, environment), trace(changed, environment), strict=True):
+        assert after[0] == before[0]
+        assert is_part(after[1], before[1]) if decides_less else after[1] == before[1]
+        assert is_part(sorted(map(repr, after[2])), sorted(map(repr, before[2])))
+
+
+SEEDS = st.integers(0, 2**32)
+SOME = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SOME
+@given(seed=SEEDS)
+@pytest.mark.parametrize("name", sorted(TO_THE_HOST))
+def test_a_pass_alone(generate: Generate, random_environment: Environment, name: str, seed: int) -> None:
+    program = generate(seed)
+    before = print_ir(program)
+    changed = TO_THE_HOST[name](program, random_environment)
+    assert print_ir(program) == before
+    check(program, changed, random_environment, decides_less=name != "dead_code")
+
+
+@SOME
+@given(seed=SEEDS, names=st.lists(st.sampled_from(sorted(TO_THE_HOST)), max_size=4))
+def test_passes_in_any_order_then_partition(
+    generate: Generate, random_environment: Environment, seed: int, names: list[str]
+) -> None:
+    program = changed = generate(seed)
+    for name in names:
+        changed = TO_THE_HOST[name](changed, random_environment)
+    try:
+        partitioned = partition.run(changed, random_environment)
+    except UnsupportedError as error:
+        assert error.code == "DY301"
+        return
+    check(program, partitioned, random_environment, decides_less=True)
+    check(partitioned, deduplicate.run(partitioned, random_environment), random_environment, decides_less=False)
+
+
+@SOME
+@given(seed=SEEDS)
+def test_all_passes(generate: Generate, random_environment: Environment, seed: int) -> None:
+    program = generate(seed)
+    seen: list[str] = []
+    try:
+        changed = run_passes(program, random_environment, PASSES, lambda name, _: seen.append(name))
+    except UnsupportedError as error:
+        assert error.code == "DY301"
+        return
+    assert seen == [step.name for step in PASSES]
+    check(program, changed, random_environment, decides_less=True)
+
+
+def test_the_generator_covers_what_the_passes_do(generate: Generate, random_environment: Environment) -> None:
+    """Most programs can be partitioned, and writes, loops, branches, exceptions and cuts all occur."""
+    refused, writes, loops, raises, cuts = 0, 0, 0, 0, 0
+    for seed in range(60):
+        program = generate(seed)
+        ops = [op for block in program.blocks for op in block.ops]
+        writes += any(isinstance(op, TensorOp) and len(op.mutates) > 1 for op in ops)
+        loops += any(edge.target <= block.id for block in program.blocks for edge in edges(block.end))
+        raises += any("division" in repr(outcome) for outcome, *_ in trace(program, random_environment))
+        try:
+            partitioned = partition.run(program, random_environment)
+        except UnsupportedError:
+            refused += 1
+            continue
+        cuts += any(sum(isinstance(op, Dispatch) for op in block.ops) > 1 for block in partitioned.blocks)
+    assert refused < 30
+    assert min(writes, loops, raises, cuts) > 3, (writes, loops, raises, cuts)
