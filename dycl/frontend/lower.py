@@ -17,15 +17,17 @@ from dycl.frontend.calls import lower_body
 from dycl.frontend.code import Code
 from dycl.frontend.source import find_source
 
-_lowered: dict[types.CodeType, Code] = {}
+# By identity: equal code objects may come from different files or columns. The code object is kept, so its id is too.
+_lowered: dict[int, tuple[types.CodeType, Code]] = {}
 
 
 def lower_function(function: types.FunctionType) -> Code:
     """The lowered code of a Python function, made once per code object; UnsupportedError (DY101 to DY103) otherwise."""
-    key = function.__code__
-    code = _lowered.get(key)
-    if code is None:
-        source = find_source(function)
-        builder = FunctionBuilder(source.unit, source.scope, source.qualname)
-        code = _lowered[key] = lower_body(builder, source.node, source.name)
+    native = function.__code__
+    known = _lowered.get(id(native))
+    if known is not None:
+        return known[1]
+    source = find_source(function)
+    code = lower_body(FunctionBuilder(source.unit, source.scope, source.qualname), source.node, source.name)
+    _lowered[id(native)] = (native, code)
     return code

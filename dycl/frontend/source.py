@@ -17,10 +17,18 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from dycl.diagnostics import SourceRange, UnsupportedError
+from dycl.frontend.bytecode import index_codes, is_among
 from dycl.frontend.scopes import Scope, build_scopes
 
 FunctionNode = cst.FunctionDef | cst.Lambda
 _AstFunction = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_AstGenerator = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_COMPREHENSIONS: dict[type[ast.AST], str] = {
+    ast.ListComp: "<listcomp>",
+    ast.SetComp: "<setcomp>",
+    ast.DictComp: "<dictcomp>",
+    ast.GeneratorExp: "<genexpr>",
+}
 _SHELL = "if 1:\n"  # holds an indented statement, so that it parses where it stands
 
 
@@ -29,12 +37,10 @@ class Unit:
     """A statement of a file that no function encloses, parsed by libcst, with its positions and scopes."""
 
     file: str
-    tree: cst.Module
     positions: dict[cst.CSTNode, CodeRange]
     line_offset: int
     scopes: dict[cst.CSTNode, Scope]
     located: dict[tuple[int, int, bool], FunctionNode]  # start and is-it-a-lambda -> node
-    ranges: dict[cst.CSTNode, SourceRange] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,15 @@ class FunctionSource:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A function of the `ast` tree with the nodes around it, outermost first."""
+    """A function of the `ast` tree: the nodes around it, outermost first, and the names it is defined under."""
 
     node: _AstFunction
     around: tuple[ast.AST, ...]
+    path: tuple[str, ...]
+
+    @property
+    def qualname(self) -> str:
+        return ".".join((*self.path, _name(self.node)))
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +79,7 @@ class _File:
     text: str
     lines: list[str]
     functions: dict[int, list[_Found]]
+    codes: dict[tuple[int, str], list[types.CodeType]]
     units: dict[tuple[int, int], Unit] = field(default_factory=dict)
 
 
@@ -82,14 +94,19 @@ def find_source(function: types.FunctionType) -> FunctionSource:
     if len(candidates) > 1:
         candidates = [found for found in candidates if _same_place(found, code)]
     if len(candidates) != 1:
-        loc = SourceRange(code.co_filename, code.co_firstlineno, function=code.co_qualname)
-        raise UnsupportedError(
-            "DY101",
-            loc,
-            f"{code.co_qualname} is not at this line of its source file",
-            hint="the file was changed after it was imported: start again",
-        )
+        raise _changed(code, "is not at this line of its source file")
+    if not is_among(code, file.codes.get((code.co_firstlineno, code.co_name), ())):
+        raise _changed(code, "is not what its source file says")
     return _source_of(file, candidates[0], code)
+
+
+def _changed(code: types.CodeType, what: str) -> UnsupportedError:
+    return UnsupportedError(
+        "DY101",
+        SourceRange(code.co_filename, code.co_firstlineno, function=code.co_qualname),
+        f"{code.co_qualname} {what}",
+        hint="the file was changed after it was imported, or an import hook rewrote it: start again",
+    )
 
 
 def _load_file(code: types.CodeType, namespace: dict[str, object]) -> _File:
@@ -107,14 +124,15 @@ def _load_file(code: types.CodeType, namespace: dict[str, object]) -> _File:
     text = "".join(lines)
     file = _files.get(path)
     if file is None or file.text != text:
-        file = _files[path] = _File(path, text, lines, _index(path, text))
+        file = _files[path] = _index(path, text, lines)
     return file
 
 
-def _index(path: str, text: str) -> dict[int, list[_Found]]:
+def _index(path: str, text: str, lines: list[str]) -> _File:
     """Every function and lambda of a file, by the first line its code object reports."""
     try:
         tree = ast.parse(text, path)
+        compiled = compile(tree, path, "exec", dont_inherit=True)
     except SyntaxError as error:
         column = max(0, (error.offset or 1) - 1)
         end_line, end_column = error.end_lineno or 0, max(0, (error.end_offset or 1) - 1)
@@ -123,20 +141,29 @@ def _index(path: str, text: str) -> dict[int, list[_Found]]:
     except ValueError as error:
         raise UnsupportedError("DY103", SourceRange(path, 1), f"the source does not parse: {error}") from None
     functions: dict[int, list[_Found]] = {}
-    for found in _walk(tree, ()):
+    for found in _walk(tree):
         functions.setdefault(_first_line(found.node), []).append(found)
-    return functions
+    return _File(path, text, lines, functions, index_codes(compiled))
 
 
-def _walk(node: ast.AST, around: tuple[ast.AST, ...]) -> Iterator[_Found]:
-    stack: list[tuple[ast.AST, tuple[ast.AST, ...]]] = [(node, around)]
+def _walk(tree: ast.Module) -> Iterator[_Found]:
+    stack: list[tuple[ast.AST, tuple[ast.AST, ...], tuple[str, ...]]] = [(tree, (), ())]
     while stack:
-        current, outer = stack.pop()
-        if isinstance(current, _AstFunction):
-            yield _Found(current, outer)
-        if isinstance(current, (ast.stmt, ast.Lambda, ast.Module)):
-            outer = (*outer, current)
-        stack.extend((child, outer) for child in ast.iter_child_nodes(current))
+        node, around, path = stack.pop()
+        inner, body = path, frozenset[ast.AST]()
+        if isinstance(node, _AstFunction):
+            yield _Found(node, around, path)
+            inner = (*path, _name(node), "<locals>")
+            body = frozenset([node.body] if isinstance(node, ast.Lambda) else node.body)
+        elif isinstance(node, ast.ClassDef):
+            inner, body = (*path, node.name), frozenset(node.body)
+        elif isinstance(node, _AstGenerator):
+            inner = (*path, _COMPREHENSIONS[type(node)], "<locals>")
+            body = frozenset(ast.iter_child_nodes(node))
+        if isinstance(node, (ast.stmt, ast.Lambda, ast.Module)):
+            around = (*around, node)
+        # Defaults and decorators belong to what is around a function.
+        stack.extend((child, around, inner if child in body else path) for child in ast.iter_child_nodes(node))
 
 
 def _first_line(node: ast.AST) -> int:
@@ -156,7 +183,7 @@ def _fits(found: _Found, code: types.CodeType) -> bool:
     ):
         return False
     # A function that its parent declares global is named at module level.
-    return code.co_qualname in (_qualname(found), _name(node))
+    return code.co_qualname in (found.qualname, _name(node))
 
 
 def _parameter_count(args: ast.arguments) -> tuple[int, int, int, bool, bool]:
@@ -166,16 +193,6 @@ def _parameter_count(args: ast.arguments) -> tuple[int, int, int, bool, bool]:
 
 def _name(node: _AstFunction) -> str:
     return "<lambda>" if isinstance(node, ast.Lambda) else node.name
-
-
-def _qualname(found: _Found) -> str:
-    parts: list[str] = []
-    for node in found.around:
-        if isinstance(node, _AstFunction):
-            parts += [_name(node), "<locals>"]
-        elif isinstance(node, ast.ClassDef):
-            parts.append(node.name)
-    return ".".join([*parts, _name(found.node)])
 
 
 def _same_place(found: _Found, code: types.CodeType) -> bool:
@@ -245,4 +262,4 @@ def _parse_unit(file: _File, first: int, last: int, around: tuple[ast.AST, ...])
         if isinstance(node, (cst.FunctionDef, cst.Lambda)):
             start = positions[node].start
             located[start.line + offset, start.column, isinstance(node, cst.Lambda)] = node
-    return Unit(file.path, wrapper.module, positions, offset, scopes, located)
+    return Unit(file.path, positions, offset, scopes, located)

@@ -7,17 +7,16 @@ Before each instruction the registers that are not live are dropped, so a wrong 
 from __future__ import annotations
 
 import builtins
-import inspect
 import operator
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dycl.frontend import code as c
 from dycl.frontend.lower import lower_function
 
-_EMPTY: Any = inspect.Parameter.empty
+_running: list[Frame] = []
 
 
 class Cell:
@@ -55,10 +54,7 @@ class Frame:
     cells: dict[str, Any]
     index: int = 0
     handled: BaseException | None = None
-    outer_handled: BaseException | None = None
     ended: bool = False
-    check_live: bool = True
-    log: list[int] = field(default_factory=list)
 
 
 def interpreted(function: types.FunctionType) -> Callable[..., Any]:
@@ -142,7 +138,11 @@ def steps(frame: Frame) -> Iterator[Any]:
                 frame.registers[instruction.dst] = yield frame.registers[instruction.src]
                 frame.index += 1
             else:
-                step(frame, instruction)
+                _running.append(frame)
+                try:
+                    step(frame, instruction)
+                finally:
+                    _running.pop()
         except GeneratorExit as error:
             go_to_handler(frame, index, error)
         except BaseException as error:
@@ -165,10 +165,7 @@ def go_to_handler(frame: Frame, index: int, error: BaseException) -> None:
         frame.ended = True
         raise error
     assert isinstance(frame.code.instructions[handler], c.Catch), "interpreter: a handler starts with Catch"
-    frame.registers["!"] = error
-    frame.index = handler
     catch = frame.code.instructions[handler]
-    del frame.registers["!"]
     for name in [n for n in frame.registers if n not in frame.code.live[handler]]:
         del frame.registers[name]
     frame.registers[catch.dst] = error  # type: ignore[union-attr]
@@ -185,7 +182,7 @@ def read(frame: Frame, register: str) -> Any:
 _OPERATORS = {"in": lambda a, b: a in b, "not_in": lambda a, b: a not in b}
 
 
-def step(frame: Frame, i: c.Instruction) -> None:  # noqa: PLR0912, PLR0915 - one case per instruction
+def step(frame: Frame, i: c.Instruction) -> None:
     r, after = frame.registers, frame.index + 1
     match i:
         case c.Const():
@@ -371,7 +368,8 @@ def call(frame: Frame, i: c.Call) -> Any:
     """Leave binding and messages to CPython: the source of the same call, run on the same operands."""
     names = [f"a{n}" for n in range(len(i.items))]
     text = ", ".join(
-        f"{item.keyword}={name}" if item.keyword else item.star + name for item, name in zip(i.items, names, strict=True)
+        f"{item.keyword}={name}" if item.keyword else item.star + name
+        for item, name in zip(i.items, names, strict=True)
     )
     space = dict(zip(names, (read(frame, item.src) for item in i.items), strict=True))
     function = read(frame, i.func)
@@ -410,9 +408,10 @@ def unpack(value: Any, count: int, star: int) -> list[Any]:
 
 def raise_(frame: Frame, i: c.Raise) -> None:
     if i.exc is None:
-        if frame.handled is None:
-            raise RuntimeError("No active exception to reraise")
-        raise frame.handled
+        for active in reversed(_running):  # a caller's, if this frame handles none
+            if active.handled is not None:
+                raise active.handled
+        raise RuntimeError("No active exception to reraise")
     if i.cause is None:
         raise read(frame, i.exc)
     raise read(frame, i.exc) from read(frame, i.cause)

@@ -53,7 +53,9 @@ class Writer:
             case 4:
                 return f"(not {e()})"
             case 5:
-                return f"({e()} {self.one_of('<', '==', '!=', 'is', '>=')} {e()} {self.one_of('<', '<=', 'is not')} {e()})"
+                return (
+                    f"({e()} {self.one_of('<', '==', '!=', 'is', '>=')} {e()} {self.one_of('<', '<=', 'is not')} {e()})"
+                )
             case 6:
                 return f"({e()} if {e()} else {e()})"
             case 7:
@@ -178,7 +180,9 @@ class Writer:
             self.block()
 
     def with_(self) -> None:
-        self.line(f"with m({self.expression(1)}) as {self.name()}" + self.one_of("", f", m({self.expression(1)})") + ":")
+        self.line(
+            f"with m({self.expression(1)}) as {self.name()}" + self.one_of("", f", m({self.expression(1)})") + ":"
+        )
         self.block()
 
     def function(self) -> None:
@@ -201,13 +205,37 @@ class Writer:
     def match_(self) -> None:
         self.line(f"match {self.expression(2)}:")
         self.depth += 1
-        patterns = ["[]", "[a]", "[a, *b]", "0 | 1", "int(c)", "{'k': a}", "[_, (b as c), *_]", "str() | list()", "True"]
+        patterns = [
+            "[]",
+            "[a]",
+            "[a, *b]",
+            "0 | 1",
+            "int(c)",
+            "{'k': a}",
+            "[_, (b as c), *_]",
+            "str() | list()",
+            "True",
+        ]
         for pattern in self.rng.sample(patterns, 3):
             self.line(f"case {pattern}" + (f" if {self.expression(1)}" if self.rng.random() < 0.3 else "") + ":")
             self.block()
         self.depth -= 1
 
-    STATEMENTS = (simple, simple, guarded_jump, guarded_jump, jump, if_, while_, for_, try_, try_, with_, function, match_)
+    STATEMENTS = (
+        simple,
+        simple,
+        guarded_jump,
+        guarded_jump,
+        jump,
+        if_,
+        while_,
+        for_,
+        try_,
+        try_,
+        with_,
+        function,
+        match_,
+    )
 
     def write(self) -> str:
         self.line("def program(r, t, l, d, f, m, o, E, K):")
@@ -234,10 +262,10 @@ class World:
     def arguments(self) -> tuple[Any, ...]:
         note = self.note
 
-        class E(Exception):
+        class E(Exception):  # noqa: N818
             pass
 
-        class K(Exception):
+        class K(Exception):  # noqa: N818
             pass
 
         class Manager:
