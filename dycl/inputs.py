@@ -194,4 +194,4 @@ def _fixed(spec: Mapping[str, Any], param: ParamEntry) -> object:
         return items if spec["sequence"] == "list" else tuple(items)
     if "mapping" in spec:
         return {key: _fixed(item, param) for key, item in spec["mapping"]}
-    raise _bad(f"the input {param.name} is missing", f"it is {param.type}")
+    raise _bad(f"the input {param.name} is missing", f"the model takes {param.name}: {param.type}")
