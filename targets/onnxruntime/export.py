@@ -274,6 +274,8 @@ def _to_proto(subgraph: Subgraph, model: onnx_ir.Model) -> onnx.ModelProto:
     model.graph.name = "subgraph"
     model.producer_name, model.producer_version = "dycl", None
     proto = onnx_ir.to_proto(model)
+    for named in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del named.metadata_props[:]
     del proto.graph.value_info[:]
     del proto.metadata_props[:]
     return proto

@@ -1,7 +1,8 @@
-"""Give run-time numbers in an exported program the precision that Python's numbers have in torch.
+"""Give the numbers in an exported program the precision that Python's numbers have in torch.
 
-The exporter turns a float that is known at run time only into a float32, and has no conversion for several operations
-that take a number. Here such an operation gets a 0-d tensor of the type torch computes in instead:
+The exporter turns a float into a float32, be it a literal or known at run time only, and has no conversion for several
+operations that take a number of the second kind. Here such an operation gets a 0-d tensor instead, of the type that
+torch computes in:
 
     item = aten.item(s)                    t = aten._to_copy(s, dtype=float64)
     y = aten.pow.Tensor_Scalar(x, item)    y = aten.pow.Tensor_Tensor(x, t)          # x: float64
@@ -19,6 +20,7 @@ from torch.fx import Node
 
 from dycl.diagnostics import TargetError
 from dycl.ir.nodes import Subgraph
+from dycl.targets.onnxruntime.emitter import Emitter, float32_parts
 
 _aten = torch.ops.aten
 
@@ -57,16 +59,19 @@ def rewrite_float_scalars(subgraph: Subgraph, program: ExportedProgram) -> None:
 
 
 def _rewrite(graph: torch.fx.Graph, node: Node) -> None:
-    numbers = [i for i, arg in enumerate(node.args[:2]) if _source(arg) is not None]
+    numbers = [i for i, arg in enumerate(node.args[:2]) if _source(arg) is not None or isinstance(arg, float)]
     tensors = [arg for arg in node.args[:2] if isinstance(arg, Node) and isinstance(arg.meta.get("val"), torch.Tensor)]
     if len(numbers) != 1 or len(tensors) != 1:
         return
     tensor, (position,) = tensors[0], numbers
     number = node.args[position]
-    assert isinstance(number, Node)
-    source = _source(number)
-    assert source is not None
-    example = 1.0 if isinstance(number.meta["val"], torch.SymFloat) else 1
+    source: Node | float | None = _source(number)
+    if source is None:
+        assert isinstance(number, float)
+        if tensor.meta["val"].dtype != torch.float64 or len(float32_parts(number)) == 1:
+            return
+        source = number
+    example = 1 if isinstance(number, Node) and isinstance(number.meta["val"], torch.SymInt) else 1.0
     dtype = torch.result_type(torch.empty((1,), dtype=tensor.meta["val"].dtype), example)
     in_place = str(node.target).split(".")[1].endswith("_")
     if in_place and dtype != tensor.meta["val"].dtype:
@@ -75,9 +80,10 @@ def _rewrite(graph: torch.fx.Graph, node: Node) -> None:
         return  # a negative exponent raises in torch; the exporter refuses this one
     args = list(node.args)
     with graph.inserting_before(node):
-        args[position] = _cast(graph, source, dtype)
+        emit = Emitter(graph, tensor.meta["val"].fake_mode)
+        args[position] = emit.operand(source, dtype)
         if not in_place:
-            args[1 - position] = _cast(graph, tensor, dtype)
+            args[1 - position] = emit.operand(tensor, dtype)
     node.target = _ON_TENSORS[node.target]  # type: ignore[assignment]
     node.args = tuple(args)
 
@@ -93,15 +99,6 @@ def _source(arg: object) -> Node | None:
         assert isinstance(source, Node)
         return source if isinstance(arg.meta.get("val"), (torch.SymFloat, torch.SymInt)) else None
     return None
-
-
-def _cast(graph: torch.fx.Graph, tensor: Node, dtype: torch.dtype) -> Node:
-    if tensor.meta["val"].dtype == dtype:
-        return tensor
-    cast = graph.call_function(_aten._to_copy.default, (tensor,), {"dtype": dtype})
-    with tensor.meta["val"].fake_mode:
-        cast.meta["val"] = tensor.meta["val"].to(dtype)
-    return cast
 
 
 def _check_precision(subgraph: Subgraph, program: ExportedProgram) -> None:

@@ -43,7 +43,7 @@ def test_a_structure_is_exported_once_and_bound_to_each_subgraphs_weights(builde
 
 
 def test_weights_that_could_be_folded_stay_weights(builder, make) -> None:
-    """The exporter folds a batch norm into the convolution before it, or a sum of two weights; then nothing fits twice."""
+    """The exporter would fold a batch norm into the convolution before it; then the model fits no other weights."""
     first, second = (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval() for _ in range(2))
     second[1].running_mean.fill_(3.0)
     built = chain(builder, make, {"a": first, "b": second}, shape=(1, 3, 6, 6))
@@ -127,7 +127,8 @@ from dycl.targets.base import Options
 from dycl.targets.onnxruntime.compile import compile_program
 torch.manual_seed(0)
 out = Path(sys.argv[1])
-modules = {{"net": nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()).eval(), "rnn": nn.GRU(4, 3)}}
+net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+modules = {{"net": net.eval(), "rnn": nn.GRU(4, 3)}}
 b = Builder("00_net")
 x, s = b.tensor("batch", 3, 8, "width"), b.scalar(float)
 y = b.op("torch.mul", b.op(CallModule("net"), x), s)

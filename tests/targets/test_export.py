@@ -201,6 +201,17 @@ def test_floor_division_and_remainder_are_exact(builder, make, dtype) -> None:
         np.testing.assert_allclose(got, want.numpy(), rtol=1e-7)
 
 
+def test_a_float_literal_is_not_rounded_in_float64(builder, make) -> None:
+    names = ["mul", "add", "true_divide", "lt", "pow", "fmod"]
+    b = builder()
+    x = b.tensor(3, dtype="float64")
+    built = make(b.done(*(b.op(f"torch.{name}", x, 0.1) for name in names)))
+    tensor = torch.tensor([0.1, 0.10000000149, 3], dtype=torch.float64)
+    for name, got in zip(names, built.run(tensor.numpy()), strict=True):
+        want = getattr(torch, name)(tensor, 0.1).numpy()
+        np.testing.assert_allclose(got, want, rtol=1e-15, atol=1e-16, err_msg=name)
+
+
 @pytest.mark.parametrize("k", [-2, 0, 1, 4, 9])
 def test_an_int_slices_as_in_python(builder, make, k) -> None:
     b = builder()
