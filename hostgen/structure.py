@@ -214,16 +214,20 @@ class _Builder:
 
     def _arm_size(self, block: BlockId, index: int) -> int:
         target = self._flow.successors[block][index]
-        return self._flow.size[target] if target in self._inline else 0
+        return self._flow.size[target] if self._is_inline(block, target) else 0
+
+    def _is_inline(self, block: BlockId, target: BlockId) -> bool:
+        """Whether the target's code stands at the edge; not so for an edge back to a loop header."""
+        return target in self._inline and self._flow.place[target] > self._flow.place[block]
 
     def _is_elif(self, block: BlockId, index: int) -> bool:
         """Whether this arm is a further test that needs no indentation."""
         target = self._flow.successors[block][index]
-        return index == 1 and target in self._inline and target in self._bare and target not in self._flow.loops
+        return index == 1 and self._is_inline(block, target) and target in self._bare and target not in self._flow.loops
 
     def _go(self, block: BlockId, index: int, target: BlockId) -> Call[Part]:
         """The code of an edge."""
-        if target not in self._inline:
+        if not self._is_inline(block, target):
             return [Goto(block, index, target)], Exits({target: 0})
         tree, exits = yield self.emit(target)
         enter: Tree = [] if block == ROOT else [Enter(block, index)]

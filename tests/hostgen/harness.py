@@ -14,7 +14,7 @@ import torch
 from dycl.hostgen.host import class_name, write_host
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.nodes import BlockId, Dispatch, Entry, Program, Return, Seq, SeqKind
+from dycl.ir.nodes import BlockId, Dispatch, Entry, InputLeaf, Param, ParamKind, Program, Return, Seq, SeqKind
 from dycl.ir.nodes import Block as IrBlock
 from dycl.ir.nodes import Ref as IrRef
 from dycl.ir.parser import parse_ir
@@ -36,7 +36,11 @@ def subgraph_program(program: Program, name: str) -> Program:
     subgraph = next(s for s in program.subgraphs if s.name == name)
     results = Seq(SeqKind.TUPLE, tuple(IrRef(value) for value in subgraph.results))
     block = IrBlock(id=BlockId(0), params=subgraph.params, ops=subgraph.ops, end=Return(value=results))
-    return Program(name="S", entries=(Entry(block=BlockId(0)),), blocks=(block,))
+    signature = tuple(
+        Param(name=f"p{i}", kind=ParamKind.POSITIONAL_ONLY, spec=InputLeaf(i, value.type))
+        for i, value in enumerate(subgraph.params)
+    )
+    return Program(name="S", signature=signature, entries=(Entry(block=BlockId(0)),), blocks=(block,))
 
 
 def fake_runtime(program: Program, environment: Environment) -> type:
