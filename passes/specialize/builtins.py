@@ -10,7 +10,6 @@ import functools
 import itertools
 import logging
 import math
-import time
 import types
 import warnings
 from collections.abc import Callable
@@ -387,7 +386,21 @@ def _finite(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
 # ---------------------------------------------------------------- what must not run at compile time
 
 _IMPURE_MODULES = frozenset({"time", "random", "secrets", "uuid", "posix", "os", "socket", "subprocess", "_random", "numpy.random", "numpy.random.mtrand", "shutil", "tempfile"})
-_IMPURE = frozenset({time.time, time.perf_counter, time.monotonic, time.process_time, open, input})
+_IMPURE = frozenset(
+    {
+        open,
+        input,
+        torch.manual_seed,
+        torch.seed,
+        torch.initial_seed,
+        torch.get_rng_state,
+        torch.set_rng_state,
+        torch.set_default_dtype,
+        torch.set_default_device,
+        torch.set_num_threads,
+        torch.random.fork_rng,
+    }
+)
 
 
 def check_pure(machine: Machine, function: Any) -> None:

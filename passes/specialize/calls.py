@@ -250,6 +250,8 @@ class Calls(Journal):
             self.dropped_effects.append(self.loc())
             return None
         args, kwargs = self._native_text(function, args, kwargs)
+        if self._is_torch(function, args):
+            args, kwargs = self.native_arguments((args, kwargs))
         self._check_mover(function, args, kwargs)
         snapshots = self.before_native(function, args, kwargs)
         try:
@@ -268,6 +270,14 @@ class Calls(Journal):
             raise
         self.after_native(snapshots)
         return result
+
+    def _is_torch(self, function: Any, args: tuple[Any, ...]) -> bool:
+        """Whether torch's own code gets the arguments: it takes its symbolic numbers, not the machine's scalars."""
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, torch.Tensor) or any(isinstance(arg, torch.Tensor) for arg in args):
+            return not isinstance(owner, (list, dict, set)) and function not in (isinstance, list, tuple)
+        module = getattr(function, "__module__", None)
+        return isinstance(module, str) and module.partition(".")[0] == "torch" or owner is torch._C._VariableFunctions or type(owner).__name__ == "module" and owner.__name__.startswith("torch")
 
     def _blame(self, function: types.FunctionType) -> bool:
         """Interpret this library function from now on; False if that cannot help."""

@@ -69,7 +69,8 @@ class Emission:
         self.consumed: list[Generator] = []
         self._symfloats: dict[ValueId, Any] = {}
         self._symbools: dict[ValueId, Any] = {}
-        self._float_vids: dict[sympy.Symbol, ValueId] = {}
+        self._float_vids: dict[sympy.Basic, ValueId] = {}
+        self._bool_vids: dict[sympy.Basic, ValueId] = {}
 
     def loc(self) -> SourceRange:
         """Where the program is; the machine knows."""
@@ -308,6 +309,8 @@ class Emission:
             return int(known) if known is not None else self.scalar_of_expr(expr)
         if isinstance(symbolic, torch.SymFloat) and expr.is_Symbol and expr in self._float_vids:
             return Scalar(ScalarKind.FLOAT, self._float_vids[expr])
+        if isinstance(symbolic, torch.SymBool) and expr in self._bool_vids:
+            return Scalar(ScalarKind.BOOL, self._bool_vids[expr])
         if isinstance(symbolic, torch.SymBool):
             known = self.decide_expr(expr)
             return bool(known) if known is not None else self.compute(expr)
@@ -342,8 +345,8 @@ class Emission:
         if value.vid not in table:
             table[value.vid] = make()
             self.env.pending_fresh_unbacked_symbols.clear()
-            if value.kind is ScalarKind.FLOAT:
-                self._float_vids[table[value.vid].node.expr] = value.vid
+            back = self._float_vids if value.kind is ScalarKind.FLOAT else self._bool_vids
+            back[table[value.vid].node.expr] = value.vid
         return table[value.vid]
 
     def native_arguments(self, arguments: Any) -> Any:
@@ -401,7 +404,7 @@ class Emission:
             return int(known)
         if value.origin and self.hints.pin(value.origin):
             raise Restart("a generalised number is needed at compile time")
-        low, high = self.state.facts.interval(value.expr) if value.expr is not None and value.expr.is_Symbol else (-int_oo, int_oo)
+        low, high = self.state.facts.bounds(value.expr) if value.expr is not None else (-int_oo, int_oo)
         if value.kind is ScalarKind.INT and high - low <= 64:
             for candidate in range(int(low), int(high)):
                 if self.truth(self.host("eq", value, candidate)):
@@ -425,6 +428,8 @@ class Emission:
         found, out = self.replayed(call)
         if found:
             return out
+        if call in self.state.facts.results:
+            return self.state.facts.results[call]
         expr = scalars.result_expr(name, args)
         if expr is not None and (known := self.decide_expr(expr)) is not None:
             return bool(known) if isinstance(known, sympy.logic.boolalg.BooleanAtom) else int(known)
@@ -437,7 +442,10 @@ class Emission:
             result.expr = expr
         elif kind is ScalarKind.INT:
             self._give_symbol(result)
+            if name == "int" and scalars.kind_of(args[0]) is ScalarKind.BOOL:
+                self.bound_symbol(result.expr, 0, 1)  # type: ignore[arg-type]
         result.origin = frozenset().union(*[arg.origin for arg in args if isinstance(arg, Scalar)])
+        self.state.facts.results[call] = result
         self.log(call, result)
         return result
 
@@ -473,10 +481,13 @@ class Emission:
         if known is not None:
             with unset_fake_temporarily(), torch._C.DisableTorchFunction():
                 return known.item() if index is None else known.reshape(-1)[index].item()
-        call = ("item", id(tensor), index)
+        content = self.current_vid(tensor) if isinstance(tensor, FakeTensor) else id(tensor)
+        call = ("item", content, index)
         found, out = self.replayed(call)
         if found:
             return out
+        if call in self.state.facts.results:
+            return self.state.facts.results[call]
         kind = _item_kind(tensor.dtype)
         if kind is None:
             raise UnsupportedError("DY203", self.loc(), f"a number of {tensor.dtype} in Python")
@@ -484,6 +495,7 @@ class Emission:
         scalar = self.host_op("item" if index is None else "item_at", args, kind)
         if kind is ScalarKind.INT:
             self._give_symbol(scalar)
+        self.state.facts.results[call] = scalar
         self.log(call, scalar)
         return scalar
 

@@ -7,6 +7,7 @@ nothing is ever learned in a process-wide environment.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import sympy
 from torch.utils._sympy.numbers import int_oo
@@ -25,10 +26,11 @@ class Facts:
     intervals: dict[sympy.Symbol, Interval] = field(default_factory=dict)
     bools: dict[ValueId, bool] = field(default_factory=dict)
     relations: dict[sympy.Basic, bool] = field(default_factory=dict)
+    results: dict[Any, Any] = field(default_factory=dict)  # host operations done since the last join: never done twice
 
     def copy(self) -> Facts:
         """An independent copy."""
-        return Facts(dict(self.intervals), dict(self.bools), dict(self.relations))
+        return Facts(dict(self.intervals), dict(self.bools), dict(self.relations), dict(self.results))
 
     def interval(self, symbol: sympy.Symbol) -> Interval:
         """The bounds of a symbol, both inclusive."""

@@ -22,7 +22,7 @@ from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import RuntimeList, Scalar
 from dycl.passes.specialize.walker import Slot, Walker
 
-MAX_VARIANTS = 12  # states of one skeleton that may differ in numbers before these are generalised
+MAX_VARIANTS = 8  # states of one skeleton that may differ in numbers before these are generalised
 MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
 MAX_BLOCKS = 20_000
 
@@ -66,8 +66,11 @@ class Joins(Emission):
 
     # ------------------------------------------------------------ canonical form
 
-    def canonical(self, state: State, point: Any, variants: int = MAX_VARIANTS) -> Canonical:
-        """The canonical form of a state, generalised as the hints say; may restart the compile with better hints."""
+    def canonical(self, state: State, point: Any, *, is_entry: bool = False) -> Canonical:
+        """The canonical form of a state, generalised as the hints say; may restart the compile with better hints.
+
+        `is_entry`: the state outlives the call, so its tensors are new ones, apart from the next call's inputs.
+        """
         walker = Walker(self, state)
         copy = walker.state()
         list_skeleton, list_row = self._list_skeleton(walker, point)
@@ -81,14 +84,15 @@ class Joins(Emission):
         chosen = self._general_slots(walker, skeleton)
         static_args: dict[ValueId, Operand] = {scalar.vid: Lit(walker.slots[i].value) for i, scalar in chosen.items()}
         respell = self._respell(walker)
-        retensor = self._retensor(walker, respell, point)
+        retensor = self._retensor(walker, respell, is_entry)
         if chosen or respell or retensor:
             walker = Walker(self, state, substitute=chosen, lists=lists, respell=respell, retensor=retensor)
             copy = walker.state()
         forgets = point in self.hints.forget_facts
-        key = (point, tuple(self._forgetful(walker.key)) if forgets else tuple(walker.key), () if forgets else walker.intervals(state.facts))
         operands, params = self._bindings(walker, respell, retensor, static_args, list_args)
         self._settle(copy, walker, state, respell, forgets, skeleton)
+        tokens = self._forgetful(walker.key) if forgets else walker.key
+        key = (point, tuple(tokens), () if forgets else walker.intervals(copy.facts))
         return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row)
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
@@ -184,16 +188,23 @@ class Joins(Emission):
                 fresh[scalar.expr] = self.new_int(scalar.origin)
         return fresh
 
-    def _retensor(self, walker: Walker, respell: dict[sympy.Basic, Scalar], point: Any) -> dict[ValueId, FakeTensor]:
-        """Fake tensors in the new symbols, for those whose sizes are respelled."""
+    def _retensor(self, walker: Walker, respell: dict[sympy.Basic, Scalar], is_entry: bool) -> dict[ValueId, FakeTensor]:
+        """Fake tensors in the new symbols, for those whose sizes are respelled; at an entry for all but the weights'."""
         fresh: dict[ValueId, FakeTensor] = {}
-        if not respell:
+        if not respell and not is_entry:
             return fresh
+        weights = {id(tensor) for tensor in self.stateful_fakes.values()}
+        storages: set[int] = set()
         for tensor in walker.tensors:
-            if any(isinstance(size, torch.SymInt) and size.node.expr in respell for size in tensor.shape):
+            storage = tensor.untyped_storage()._cdata
+            if is_entry and storage in storages:
+                raise UnsupportedError("DY301", self.loc(), "two tensors kept on the model share their memory", hint="keep a clone() of one of them")
+            storages.add(storage)
+            is_kept = is_entry and id(tensor) not in weights
+            if is_kept or any(isinstance(size, torch.SymInt) and size.node.expr in respell for size in tensor.shape):
                 shape = [self.respelled(size, respell) for size in tensor.shape]
                 with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
-                    new = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+                    new = torch.empty_strided(shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device) if not respell else torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
                 fresh[self.current_vid(tensor)] = new
                 self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
         return fresh
@@ -230,7 +241,7 @@ class Joins(Emission):
     ) -> None:
         """What the state of a new block knows: intervals of live symbols, aliases of live tensors, nothing else."""
         facts = copy.facts
-        facts.bools, facts.relations = {}, {}
+        facts.bools, facts.relations, facts.results = {}, {}, {}
         live = {scalar.expr for scalar in walker.scalars if scalar.expr is not None and scalar.expr.is_Symbol}
         intervals = {} if forgets else {s: i for s, i in source.facts.intervals.items() if s in live}
         if not forgets:

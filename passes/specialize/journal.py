@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import types
 from typing import Any
 
@@ -28,6 +29,7 @@ class Journal(Joins):
         super().__init__(*args)
         self.known_objects: dict[int, Any] = dict(self.weight_names.objects)
         self.applied: dict[Any, JournalEntry] = {}
+        self.input_objects: dict[int, Any] = {}
 
     def switch(self, journal: dict[Any, JournalEntry]) -> None:
         """Make the live objects look as this path left them."""
@@ -56,7 +58,7 @@ class Journal(Joins):
         descriptor = getattr(type(target), name, None)
         if isinstance(descriptor, property) or hasattr(type(descriptor), "__set__"):
             raise UnsupportedError("DY206", self.loc(), f"assignment to {name!r}, a property, of an object made before the run")
-        self._record(JournalEntry(target, "attr", name, value, original))
+        self._record(JournalEntry(target, "attr", name, value, original, self.slot_name(target, name)))
 
     def delete_attribute(self, target: Any, name: str) -> None:
         """del target.name."""
@@ -67,7 +69,7 @@ class Journal(Joins):
         original = _get(target, name)
         if original is UNSET:
             raise AttributeError(name)
-        self._record(JournalEntry(target, "attr", name, UNSET, original))
+        self._record(JournalEntry(target, "attr", name, UNSET, original, self.slot_name(target, name)))
 
     def _record(self, entry: JournalEntry) -> None:
         journal = self.state.journal
@@ -79,7 +81,19 @@ class Journal(Joins):
         self.state.journal = self.applied = journal
         self.state.is_dirty = True
 
+    def slot_name(self, target: Any, name: str) -> str:
+        """The path of a place from the model."""
+        path = self.weight_names.paths.get(id(target), "")
+        return f"{path}.{name}" if path and name else path or name
+
     def _check_mine(self, target: Any) -> None:
+        if id(target) in self.input_objects:
+            raise UnsupportedError(
+                "DY212",
+                self.loc(),
+                f"an input of the model, a {type(target).__name__}, is changed, which the caller would see",
+                hint="change a copy of it",
+            )
         if id(target) not in self.weight_names.objects:
             name = getattr(target, "__qualname__", None) or type(target).__qualname__
             raise UnsupportedError(
@@ -115,17 +129,31 @@ class Journal(Joins):
     def container_changed(self, container: Any, before: Any) -> None:
         """Journal the new content of a container that existed before the run."""
         self._check_mine(container)
-        self._record(JournalEntry(container, "content", "", _content(container), before))
+        self._record(JournalEntry(container, "content", "", _content(container), before, self.slot_name(container, "")))
 
     def mutating(self, function: Any) -> bool:
         """Whether a native method changes the container it belongs to."""
         return getattr(function, "__name__", "") in _MUTATORS
 
     def remember_old(self, value: Any) -> None:
-        """A global or builtin object that the run meets: it existed before."""
-        if isinstance(value, CONTAINERS) or hasattr(value, "__dict__"):
-            self.known_objects.setdefault(id(value), value)
-            self.keep.append(value)
+        """An object that the run meets outside of the model, and all that it holds: they existed before."""
+        work = [value]
+        while work:
+            found = work.pop()
+            if id(found) in self.known_objects or not _is_mutable(found):
+                if isinstance(found, tuple):
+                    work.extend(found)
+                continue
+            self.known_objects[id(found)] = found
+            work.extend(_held_by(found))
+
+    def remember_inputs(self, arguments: Any) -> None:
+        """The containers of the caller: a write to them would be visible outside."""
+        if isinstance(arguments, (list, dict, tuple)):
+            self.input_objects[id(arguments)] = arguments
+            self.known_objects[id(arguments)] = arguments
+            for item in arguments.values() if isinstance(arguments, dict) else arguments:
+                self.remember_inputs(item)
 
 
 def _get(target: Any, name: str) -> Any:
@@ -154,6 +182,29 @@ def _put(entry: JournalEntry, value: Any) -> None:
         delattr(target, name)
     else:
         object.__setattr__(target, name, value)
+
+
+def _is_mutable(value: Any) -> bool:
+    return isinstance(value, CONTAINERS) or (
+        hasattr(value, "__dict__") and not isinstance(value, (type, types.ModuleType))
+    )
+
+
+def _held_by(value: Any) -> list[Any]:
+    """The objects one step away."""
+    held: list[Any] = []
+    if isinstance(value, dict):
+        held += list(value.values())
+    elif isinstance(value, CONTAINERS):
+        held += list(value)
+    if isinstance(value, types.FunctionType):
+        held += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        for cell in value.__closure__ or ():
+            with contextlib.suppress(ValueError):  # a cell without content
+                held.append(cell.cell_contents)
+    if hasattr(value, "__dict__"):
+        held += list(vars(value).values())
+    return held
 
 
 def _content(container: Any) -> Any:

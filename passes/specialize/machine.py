@@ -297,6 +297,8 @@ class Machine(Calls):
             return tunable
         with self.recorder:
             value = getattr(target, name)
+        if isinstance(target, (type, types.ModuleType)) or any(vars(cls).get(name) is value for cls in type(target).__mro__):
+            self.remember_old(value)
         return self.wrapped(value)
 
     def _tunable(self, target: Any, name: str) -> Any:

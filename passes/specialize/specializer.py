@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
 from dycl.ir.environment import Environment
+from dycl.ir.graph import substitute_operand
 from dycl.ir.nodes import (
     InputLeaf,
     Lit,
@@ -28,6 +29,7 @@ from dycl.ir.nodes import (
     ScalarKind,
     Seq,
     SeqKind,
+    Weight,
 )
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.finish import Finisher
@@ -79,6 +81,8 @@ def specialize(
             program = run.program()
         except Restart:
             continue
+        finally:
+            run.machine.switch({})
         environment = Environment(dict(names.weights), dict(names.modules), run.classes)
         seconds = time.perf_counter() - start
         return Specialization(program, environment, seconds, attempt, run.machine.steps, tuple(run.machine.dropped_effects))
@@ -140,6 +144,8 @@ class _Attempt:
             raise UnsupportedError("DY213", UNKNOWN, "the same tensor is passed twice", hint="pass clones as examples")
         # by parameter order, which is the order in which the host receives them
         arguments = {name: map_leaves(fake, value) for name, value in bound.arguments.items()}
+        for value in arguments.values():
+            machine.remember_inputs(value)
         for name, value in arguments.items():
             for leaf in leaves(value):
                 if isinstance(leaf, FakeTensor):
@@ -201,9 +207,12 @@ class _Attempt:
         start.facts = machine.state.facts
         machine.state = start
         for key, entry in self.places.items():
-            start.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, entry.original, entry.original)
+            start.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, entry.original, entry.original, entry.slot)
         first = self._canonical_entry(start)
-        initial = first.args
+        weights = {
+            machine.current_vid(tensor): Weight(self.names.name(self.hints.stateful[key])) for key, tensor in machine.stateful_fakes.items()
+        }
+        initial = tuple(substitute_operand(arg, weights) for arg in first.args)
         self._enter(first)
         done = 0
         while done < len(machine.exits):
@@ -241,7 +250,7 @@ class _Attempt:
         kept = self._journal_of(state)
         machine.state = kept
         with torch.no_grad(), machine.fake:
-            form = machine.canonical(kept, _ENTRY)
+            form = machine.canonical(kept, _ENTRY, is_entry=True)
         if form.key not in self._entry_index:
             machine.note_variant(form, _ENTRY, 0 if not machine.rows[form.skeleton] else 1)
         return form
@@ -259,7 +268,7 @@ class _Attempt:
         for storage, roots in machine_inputs(machine, self._inputs).items():
             state.aliases[storage] = roots
         slots = tuple(
-            (self._slot_name(entry), self.outputs.operand(entry.value, "the model's state", UNKNOWN)) for entry in state.journal.values()
+            (entry.slot, self.outputs.operand(entry.value, "the model's state", UNKNOWN)) for entry in state.journal.values()
         )
         slots += tuple(
             (self.names.state_name(self.hints.stateful[key]) or "", Ref(machine.current_vid(tensor)))
@@ -288,12 +297,6 @@ class _Attempt:
             return None
         with machine.recorder:
             return machine.recorder.item(torch.sum(floats[0]))
-
-    def _slot_name(self, entry: JournalEntry) -> str:
-        path = self.names.paths.get(id(entry.target), "")
-        if entry.kind == "content":
-            return path
-        return f"{path}.{entry.name}" if path else entry.name
 
     def _close(self, leaving: Exit) -> None:
         """End a path: bind its value and its state to the entry where the next call starts."""

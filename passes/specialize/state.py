@@ -41,9 +41,10 @@ class Frame:
 class JournalEntry:
     """A write to something that existed before the run: what it is, what it holds now and what it held."""
 
-    __slots__ = ("kind", "name", "original", "target", "value")
+    __slots__ = ("kind", "name", "original", "slot", "target", "value")
 
-    def __init__(self, target: Any, kind: str, name: str, value: Any, original: Any) -> None:
+    def __init__(self, target: Any, kind: str, name: str, value: Any, original: Any, slot: str) -> None:
+        self.slot = slot  # its path from the model: the order of entries must not depend on addresses
         self.target = target
         self.kind = kind  # "attr": target.name; "content": the items of a container
         self.name = name

@@ -444,10 +444,9 @@ class Walker:
         source = self.source
         copy = State()
         copy.frames = [self.walk(frame) for frame in source.frames]
-        for key in sorted(source.journal):
-            entry = source.journal[key]
+        for key, entry in sorted(source.journal.items(), key=lambda item: (item[1].slot, item[1].kind)):
             self.key.append(("journal", key))
-            copy.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, self.walk(entry.value), entry.original)
+            copy.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, self.walk(entry.value), entry.original, entry.slot)
         copy.fuzz = self.walk(source.fuzz)
         copy.block, copy.replay = source.block, list(source.replay)
         copy.facts = source.facts.copy()
@@ -459,8 +458,10 @@ class Walker:
         """The canonical facts about the integer scalars met, by their class."""
         found = []
         for index, scalar in enumerate(self.scalars):
-            if scalar.kind is ScalarKind.INT and scalar.expr is not None and scalar.expr.is_Symbol:
-                interval = facts.interval(scalar.expr)
+            expr = scalar.expr
+            if scalar.kind is ScalarKind.INT and expr is not None:
+                symbol = self.respell[expr].expr if expr in self.respell else expr
+                interval = facts.interval(symbol)
                 if interval != EVERYTHING:
                     found.append((index, str(interval[0]), str(interval[1])))
         return tuple(found)
