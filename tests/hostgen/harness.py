@@ -1,4 +1,4 @@
-"""Generated hosts run here: the module from its text, its runtime one that runs the subgraphs by the executor's rules."""
+"""Generated hosts run here; their runtime runs the subgraphs by the rules of the executor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from dycl.hostgen.host import class_name, write_host
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.nodes import BlockId, Dispatch, Entry, InputLeaf, Param, ParamKind, Program, Return, Seq, SeqKind
 from dycl.ir.nodes import Block as IrBlock
+from dycl.ir.nodes import BlockId, Dispatch, Entry, InputLeaf, Param, ParamKind, Program, Return, Seq, SeqKind
 from dycl.ir.nodes import Ref as IrRef
 from dycl.ir.parser import parse_ir
 

@@ -1,4 +1,4 @@
-"""Random control-flow graphs: the host takes the executor's way through each, with the same results, errors and state."""
+"""Random graphs: the host goes the way of the executor, with the same results, errors and state."""
 
 from __future__ import annotations
 
@@ -6,8 +6,30 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
 from dycl.ir.graph import renumber
-from dycl.ir.nodes import Block, BlockId, Branch, Edge, Entry, HostOp, InputLeaf, Jump, Lit, Param, ParamKind, Program
-from dycl.ir.nodes import Raise, Ref, Return, ScalarKind, ScalarType, Seq, SeqKind, StateSlot, Value, ValueId
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Branch,
+    Edge,
+    Entry,
+    HostOp,
+    InputLeaf,
+    Jump,
+    Lit,
+    Param,
+    ParamKind,
+    Program,
+    Raise,
+    Ref,
+    Return,
+    ScalarKind,
+    ScalarType,
+    Seq,
+    SeqKind,
+    StateSlot,
+    Value,
+    ValueId,
+)
 from tests.hostgen.harness import compare
 
 INT, BOOL = ScalarType(ScalarKind.INT), ScalarType(ScalarKind.BOOL)
