@@ -158,7 +158,7 @@ def captured_parameters(f: FunctionBuilder, params: Parameters, loc: SourceRange
 
 def finish(f: FunctionBuilder, name: str, params: Parameters, line: int) -> Code:
     """The code with its tables."""
-    tables = build_tables(*f.resolved())
+    tables = build_tables(*f.resolved(), params.names)
     scope = f.function_scope
     return Code(
         name=name,

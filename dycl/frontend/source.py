@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import linecache
 import types
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -131,8 +132,10 @@ def _load_file(code: types.CodeType, namespace: dict[str, object]) -> _File:
 def _index(path: str, text: str, lines: list[str]) -> _File:
     """Every function and lambda of a file, by the first line its code object reports."""
     try:
-        tree = ast.parse(text, path)
-        compiled = compile(tree, path, "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # CPython gave them when the file was imported
+            tree = ast.parse(text, path)
+            compiled = compile(tree, path, "exec", dont_inherit=True)
     except SyntaxError as error:
         column = max(0, (error.offset or 1) - 1)
         end_line, end_column = error.end_lineno or 0, max(0, (error.end_offset or 1) - 1)

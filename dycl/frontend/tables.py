@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.frontend.code import ForIter, Instruction, Jump, JumpIf, Register
+from dycl.frontend.copies import find_copies
 from dycl.frontend.registers import may_raise, reads, successors, writes
 
 
@@ -19,9 +20,11 @@ class Tables:
     live: tuple[frozenset[Register], ...]
 
 
-def build_tables(code: Sequence[Instruction], handlers: Sequence[int | None]) -> Tables:
+def build_tables(code: Sequence[Instruction], handlers: Sequence[int | None], parameters: Sequence[Register]) -> Tables:
     """The finished tables of a function whose labels are resolved."""
     code, handlers = _simplify(code, handlers)
+    code, copies = find_copies(code, handlers, _joins(code, handlers), parameters)
+    code, handlers = _simplify(code, handlers, copies)
     return Tables(tuple(code), tuple(handlers), _joins(code, handlers), _liveness(code, handlers))
 
 
@@ -51,13 +54,14 @@ def _retarget(instruction: Instruction, place: dict[int, int]) -> Instruction:
 
 
 def _simplify(
-    code: Sequence[Instruction], handlers: Sequence[int | None]
+    code: Sequence[Instruction], handlers: Sequence[int | None], unneeded: Collection[int] = ()
 ) -> tuple[list[Instruction], list[int | None]]:
-    """Thread jumps, drop what cannot be reached and jumps to the next instruction; indices are renumbered."""
+    """Thread jumps, drop what is unneeded or not reached and jumps to the next instruction; indices are renumbered."""
     threaded = [_retarget(i, _Threads(code)) for i in code]
     while True:
         reached = _reachable(threaded, handlers)
-        kept = [i for i in sorted(reached) if not _is_empty(i, threaded[i], reached)]
+        kept = [i for i in sorted(reached) if i not in unneeded and not _is_empty(i, threaded[i], reached)]
+        unneeded = ()
         place = _places(kept, len(threaded))
         dropped = len(kept) < len(threaded)
         threaded_new = [_retarget(threaded[i], place) for i in kept]

@@ -739,6 +739,17 @@ def match_binds_late(r):
     return a
 
 
+def match_copies(r):
+    x = r(1)
+    match x:
+        case y:
+            x = r(2)
+    match x:
+        case z if r(y) and z == 2:
+            x = y
+    return x, y, z
+
+
 def match_errors(r):
     for attempt in range(3):
         try:

@@ -7,6 +7,7 @@ import linecache
 import random
 import re
 import types
+import warnings
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -336,7 +337,9 @@ def load(text: str) -> types.FunctionType | None:
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
     try:
-        exec(compile(text, name, "exec"), space)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # comparisons with literals and the like
+            exec(compile(text, name, "exec"), space)
     except SyntaxError:
         return None
     return space["program"]  # type: ignore[no-any-return]
@@ -346,7 +349,6 @@ def check_tables(code: Code) -> None:
     """What every `Code` promises about its tables."""
     count = len(code.instructions)
     assert len(code.handlers) == len(code.joins) == len(code.live) == count
-    assert code.live[0] <= set(code.parameters.names) | code.live[0]
     for index, instruction in enumerate(code.instructions):
         assert set(reads(instruction)) <= code.live[index]
         handler = code.handlers[index]
@@ -381,7 +383,7 @@ def _plain(text: str) -> str:
     return text.replace("object at", "")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_random_programs_agree_with_cpython(seed: int) -> None:
     compare(Writer(random.Random(seed)).write())
