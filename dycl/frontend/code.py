@@ -1,6 +1,7 @@
 """The front end's product: one function lowered to three-address instructions over named registers.
 
-A register is a local variable (its own name) or a temporary (`%` and a number). Control flow is explicit: `Jump`,
+A register is a local variable (its own name; `x%3` for the variable x of a comprehension, which is part of the function
+around it) or a temporary (`%` and a number). Control flow is explicit: `Jump`,
 `JumpIf`, `ForIter`, `Return`, `Raise` and the handler table are all there is; `break`, `with`, `finally`, short
 circuits, chained comparisons and comprehensions are gone. Every instruction is atomic and may be executed again from
 the start: its operands stay in their registers until it has succeeded.
@@ -18,7 +19,10 @@ Register = str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Const:
-    """dst = a literal (number, text, bytes, None, Ellipsis, tuple of literals) or one of our own helper functions."""
+    """dst = a literal (number, text, bytes, None, Ellipsis, tuple of literals) or a function that lowered code needs.
+
+    The functions are those of `dycl.frontend.checks`, `len` (patterns) and the class `AssertionError` (assert).
+    """
 
     dst: Register
     value: object
@@ -366,7 +370,10 @@ class Yield:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raise:
-    """Raise exc (class or instance), from cause if given; exc None: the exception being handled again."""
+    """Raise exc (class or instance), from cause if given; exc None: the exception being handled again.
+
+    That is this frame's, or where it handles none the nearest caller's that does; RuntimeError where none does.
+    """
 
     exc: Register | None
     cause: Register | None
