@@ -86,9 +86,10 @@ class Runtime:
         lock = threading.Lock()
 
         def call(*inputs: Value) -> Value:
-            with lock:
-                if not built:
-                    built.append(self._build(entry))
+            if not built:
+                with lock:
+                    if not built:
+                        built.append(self._build(entry))
             return built[0](*inputs)
 
         return call

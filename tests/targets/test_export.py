@@ -260,6 +260,17 @@ def test_refuses_bfloat16_by_name(builder, make) -> None:
     assert "bfloat16" in refused(make, b.done(b.op("torch.relu", b.tensor(2, dtype="bfloat16")))).message
 
 
+def test_complex_numbers_stay_inside(builder, make) -> None:
+    b = builder()
+    spectrum = b.op("torch.fft.rfft", b.tensor(2, 8), out=[TensorType("complex64", (2, 5))])
+    built = make(b.done(b.op("torch.abs", spectrum)))
+    x = torch.randn(2, 8)
+    close(built.run(x.numpy()), torch.fft.rfft(x).abs())
+    b = builder()
+    spectrum = b.op("torch.fft.rfft", b.tensor(2, 8), out=[TensorType("complex64", (2, 5))])
+    assert "complex64" in refused(make, b.done(spectrum)).message
+
+
 def test_refuses_bfloat16_weights(builder, make) -> None:
     b = builder()
     y = b.op("torch.add", b.tensor(2), Weight("w"))
