@@ -5,6 +5,7 @@ The only module that imports all parts.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import tempfile
@@ -18,7 +19,7 @@ from torch import nn
 
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
 from dycl.describe import describe_program
-from dycl.diagnostics import UNKNOWN, UsageError
+from dycl.diagnostics import UNKNOWN, InternalError, UsageError
 from dycl.emit import EMIT_KINDS, write_torch
 from dycl.explain import find_branches
 from dycl.hostgen.host import class_name, write_host
@@ -236,7 +237,12 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
 def _write_host(program: Program) -> str:
     hashes = [source.sha256 for source in program.sources]
     joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    return write_host(program, source_hash=joined, version=importlib.metadata.version("dycl"))
+    text = write_host(program, source_hash=joined, version=importlib.metadata.version("dycl"))
+    try:
+        ast.parse(text)
+    except SyntaxError as error:
+        raise InternalError(f"host: the generated module does not parse: line {error.lineno}: {error.text}") from error
+    return text
 
 
 def _support_source() -> str:
