@@ -89,6 +89,7 @@ class Variable:
 Scope = dict[str, Variable]
 
 START = BlockId(0)
+DEEPEST = 9  # the depth at which nothing is nested
 INPUTS = 0  # the storages of the inputs, which are never written
 LOST = -1  # storages that came around a loop: what else names them is not known
 
@@ -117,7 +118,8 @@ class Generator:
             "y": Variable(y.id, TENSOR, frozenset({INPUTS})),
             "memory": Variable(memory.id, TENSOR, frozenset({self.fresh()})),
         }
-        scope = self.body(scope, depth=0)
+        straight = self.random.random() < 0.3  # one long block: what partition has to order
+        scope = self.body(scope, depth=DEEPEST if straight else 0)
         self.finish(self.leave(scope))
         leaves = (InputLeaf(0, TENSOR), InputLeaf(1, TENSOR))
         params = tuple(
@@ -191,7 +193,7 @@ class Generator:
     # ------------------------------------------------------------ statements
 
     def body(self, scope: Scope, depth: int) -> Scope:
-        for _ in range(self.random.randint(2, 9)):
+        for _ in range(self.budget if depth == DEEPEST else self.random.randint(2, 9)):
             if self.budget <= 0:
                 break
             self.budget -= 1
@@ -273,7 +275,7 @@ class Generator:
         return scope
 
     def compute(self, scope: Scope, depth: int) -> Scope:
-        kind = self.random.randrange(5)
+        kind = self.random.randrange(6)
         number, whole, truth = self.pick(scope, FLOAT), self.pick(scope, INT), self.pick(scope, BOOL)
         if kind == 0 or number is None:
             name = self.pick(scope, TENSOR)
@@ -289,6 +291,8 @@ class Generator:
         elif kind == 3:
             operands: tuple[Operand, ...] = (Ref(scope[whole].id) if whole else Lit(2), Lit(self.random.randint(0, 2)))
             result, of = self.host_op(self.random.choice(("add", "mul", "sub")), operands, INT), INT
+        elif kind == 4:
+            result, of = self.host_op("int", (Ref(scope[number].id),), INT), INT
         else:
             result, of = self.host_op("mul", (Ref(scope[number].id), Lit(0.25)), FLOAT), FLOAT
         scope[self.target_name(scope, of)] = Variable(result.id, of)
@@ -301,7 +305,7 @@ class Generator:
             divisor = self.host_op("sub", (Lit(self.random.randint(0, 2)), Lit(1)), INT).id
         else:
             divisor = scope[whole].id
-        result = self.host_op("floordiv", (Lit(7), Ref(divisor)), INT)
+        result = self.host_op(self.random.choice(("floordiv", "mod")), (Lit(7), Ref(divisor)), INT)
         scope[self.target_name(scope, INT)] = Variable(result.id, INT)
         return scope
 
