@@ -211,7 +211,8 @@ def _simplify(model: onnx_ir.Model) -> None:
         ir_passes.RemoveUnusedNodesPass(),
         ir_passes.RemoveUnusedOpsetsPass(),
     )
-    passes(model)
+    with _quiet():
+        passes(model)
 
 
 def _check_effects(subgraph: Subgraph, model: onnx_ir.Model) -> None:
