@@ -23,7 +23,7 @@ from dycl.hostgen.shape import (
     Work,
 )
 from dycl.hostgen.writer import PythonWriter
-from dycl.ir.graph import ROOT
+from dycl.ir.graph import ROOT, op_uses
 from dycl.ir.nodes import (
     BlockId,
     Branch,
@@ -221,13 +221,19 @@ class MethodText:
     def _host_statement(self, op: HostOp) -> str:
         result = op.result.id
         name = self.expressions.names[result]
-        if result not in self.used and not may_raise(op, self.expressions.types):
+        if result not in self.used and not self._text_may_raise(op):
             return ""
         if op.function == "list_append" and isinstance(op.args[0], Ref):
             old = op.args[0].id
             if old in self.owned and self.expressions.names[old] == name:
                 return f"{name}.append({self.expressions.text(op.args[1])})"
         return f"{name} = {self.expressions.operation(op)}"
+
+    def _text_may_raise(self, op: HostOp) -> bool:
+        """Whether the operation can raise, or one that is written inside it."""
+        inlining = self.expressions.inlining
+        inside = (inlining.operations[value] for value in inlining.evaluated(op_uses(op)))
+        return any(may_raise(part, self.expressions.types) for part in (op, *inside))
 
     def _dispatch(self, op: Dispatch) -> str:
         call = f"self.{self.subgraphs[op.subgraph]}({self.expressions.arguments(op.args)})"

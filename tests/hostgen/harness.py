@@ -142,7 +142,11 @@ def compare(program: Program, calls: list[tuple[Any, ...]], environment: Environ
             error = problem
         given = [to_numpy(arg) for arg in args]
         if error is None:
-            assert_same(expected, host(*given))
+            try:
+                found = host(*given)
+            except Exception as problem:
+                raise AssertionError(f"the host raises {problem!r}, in\n{host_text(program)}") from problem
+            assert_same(expected, found)
         else:
             try:
                 host(*given)

@@ -62,15 +62,13 @@ def exits(count: int, *, joined: bool) -> Program:
         f"b{2 * count if not joined else count}(%{end} x: float32[1], %{end + 1} exit: int):\n"
         f"  %{end + 2} x: float32[1] = dispatch s0(%{end})\n  return (%{end + 2}, %{end + 1})"
     )
-    text = "\n".join(blocks).replace(
-        f"b{2 * count}(", f"b{count if joined else 2 * count}("
-    )
+    text = "\n".join(blocks).replace(f"b{2 * count}(", f"b{count if joined else 2 * count}(")
     return parse(X + "entry b0\n" + STEP + text + "\n")
 
 
 DECODER = """\
-param x: positional_or_keyword = input 0: float32[1]
 tunable limit: int = 4
+param x: positional_or_keyword = input 0: float32[1]
 entry b0
 subgraph s0 '00_step'(%0: float32[1]):
   %1: float32[1] = call torch.add(%0, $w)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
+from dycl.hostgen.flow import find_flow
 from dycl.ir.graph import renumber
 from dycl.ir.nodes import (
     Block,
@@ -30,7 +31,7 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
 )
-from tests.hostgen.harness import compare
+from tests.hostgen.harness import compare, host_text, make_host, parse
 
 INT, BOOL = ScalarType(ScalarKind.INT), ScalarType(ScalarKind.BOOL)
 NAMES = ("x", "n", "count", "if", "len", "", "h")
@@ -159,3 +160,84 @@ def close(blocks: list[Block], graph: Graph, entries: int) -> Program:
 @given(programs(), st.lists(st.integers(-9, 9), min_size=4, max_size=4))
 def test_random_graphs(program: Program, seeds: list[int]) -> None:
     compare(program, [(FUEL, seed) for seed in seeds])
+
+
+def test_the_random_graphs_are_of_all_kinds() -> None:
+    kinds: set[tuple[bool, bool, bool]] = set()
+
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(programs())
+    def look(program: Program) -> None:
+        flow = find_flow(program)
+        kinds.add((flow.reducible, bool(flow.loops), "goto" in host_text(program)))
+
+    look()
+    assert {(True, True, False), (True, True, True), (False, False, True)} <= kinds
+
+
+def test_a_list_that_is_an_input_is_not_appended_to() -> None:
+    program = parse("""\
+param x: positional_or_keyword = input 0: list[int]
+entry b0
+b0(%0 x: list[int]):
+  %1 x: list[int] = host list_append(%0, 1)
+  %2 x: list[int] = host list_append(%1, 2)
+  %3: int = host list_len(%1)
+  %4 y: list[int] = host list_append(%2, 3)
+  return (%4, %3)
+""")
+    given_list = [0]
+    assert make_host(program)(given_list) == ([0, 1, 2, 3], 2)
+    assert given_list == [0]
+
+
+def test_what_may_raise_stays_before_the_decision_and_in_order() -> None:
+    program = parse("""\
+param x: positional_or_keyword = input 0: int
+param y: positional_or_keyword = input 1: int
+entry b0
+b0(%0: int, %1: int):
+  %2: float = host truediv(1, %0)
+  %3: float = host math.sqrt(%1)
+  %4: bool = host lt(%3, %2)
+  %5: int = host floordiv(5, %1)
+  branch %4 ? b1 : b2
+b1:
+  return %5
+b2:
+  return ((%0, (%1,)), -1)
+""")
+    compare(program, [(0, -1), (1, -1), (0, 1), (2, 1), (1, 0), (9, 9)])
+
+
+def test_operators_keep_their_tree() -> None:
+    program = parse("""\
+param a: positional_or_keyword = input 0: float
+param b: positional_or_keyword = input 1: float
+entry b0
+b0(%0 a: float, %1 b: float):
+  %2: float = host add(%0, %1)
+  %3: float = host add(%1, %2)
+  %4: float = host neg(%3)
+  %5: float = host pow(%4, 2)
+  %6: bool = host lt(%0, %1)
+  %7: bool = host eq(%6, True)
+  %8: bool = host not_(%7)
+  %9: float = host sub(%5, -1.5)
+  return (%9, %8)
+""")
+    text = host_text(program)
+    assert "return (-(b + (a + b))) ** 2 - -1.5, not (a < b) == True" in text
+    compare(program, [(0.1, 0.2), (1e16, 1.0), (2.0, -3.0)])
+
+
+def test_an_unused_result_keeps_the_error_inside_it() -> None:
+    program = parse("""\
+param x: positional_or_keyword = input 0: int
+entry b0
+b0(%0: int):
+  %1: int = host floordiv(1, %0)
+  %2: int = host add(%1, 1)
+  return %0
+""")
+    compare(program, [(1,), (0,)])
