@@ -377,7 +377,7 @@ def compare(text: str) -> bool:
 
 def _plain(text: str) -> str:
     """Without addresses; CPython 3.11 has comprehensions as functions, so an unbound name in one is a free variable."""
-    text = re.sub(r"cannot access (local|free) variable ('\w+')[\w ]*", r"unbound \2", text)
+    text = re.sub(r"cannot access (local|free) variable \\*'(\w+)\\*'[\w ]*", r"unbound \2", text)
     text = text.replace("UnboundLocalError", "NameError")
     text = re.sub(r"\w+(\.<locals>\.\w+|\.<lambda>)*(\.<locals>\.)?<?\w*>? at 0x[0-9a-f]+", "", text)
     return text.replace("object at", "")
