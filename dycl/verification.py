@@ -256,7 +256,7 @@ def _force_edges(
     exercised: set[EdgeName],
     comparison: Comparison,
 ) -> tuple[set[EdgeName], list[Unforced], list[Tie]]:
-    visited = _find_visits(calls, samples)
+    visited = _find_visits(subject, calls, samples)
     forced: set[EdgeName] = set()
     unreached: list[Unforced] = []
     ties: list[Tie] = []
@@ -273,12 +273,16 @@ def _force_edges(
     return forced, [found for found in unreached if found.edge not in forced], ties
 
 
-def _find_visits(calls: Sequence[_Call], samples: Sequence[Sample]) -> dict[int, Visit]:
-    """For each branch that was come to, the shortest sequence of calls that comes there."""
+def _find_visits(subject: Subject, calls: Sequence[_Call], samples: Sequence[Sample]) -> dict[int, Visit]:
+    """For each branch that was come to, the shortest sequence of calls that comes there.
+
+    Without state a call does not depend on those before it: it is a sequence by itself.
+    """
+    has_state = len(subject.program.entries) > 1 or bool(subject.program.initial)
     found: dict[int, Visit] = {}
     for call in sorted(calls, key=lambda call: len(call.before)):
         for site, _ in call.outcome.decisions:
-            found.setdefault(site, Visit((*call.before, call.sample), tuple(samples)))
+            found.setdefault(site, Visit((*(call.before if has_state else ()), call.sample), tuple(samples)))
     return found
 
 
