@@ -268,12 +268,28 @@ def _iter(machine: Machine, *args: Any, native: Any) -> Any:
 
 @model(enumerate)
 def _enumerate(machine: Machine, iterable: Any, start: Any = 0, *, native: Any) -> Any:
-    return Interpret(pymodels.enumerate_, (machine.plain_iterator(iterable), start))
+    source = machine.plain_iterator(iterable)
+    if (items := _immutable(source)) is not None and isinstance(start, int):
+        return SequenceIterator(tuple(enumerate(items, start)))
+    return Interpret(pymodels.enumerate_, (source, start))
+
+
+def _immutable(source: Any) -> tuple[Any, ...] | None:
+    """The items of an iterable that nobody can change or advance meanwhile: taken at once, without a generator."""
+    if isinstance(source, tuple):
+        return source
+    if isinstance(source, SequenceIterator) and source.is_private and isinstance(source.items, tuple):
+        return source.items
+    return None
 
 
 @model(zip)
 def _zip(machine: Machine, *iterables: Any, native: Any, strict: bool = False) -> Any:
-    return Interpret(pymodels.zip_, (tuple(machine.plain_iterator(item) for item in iterables), strict))
+    sources = tuple(machine.plain_iterator(item) for item in iterables)
+    rows = [_immutable(source) for source in sources]
+    if rows and all(row is not None and len(row) == len(rows[0] or ()) for row in rows):
+        return SequenceIterator(tuple(zip(*rows, strict=True)))  # type: ignore[arg-type]
+    return Interpret(pymodels.zip_, (sources, strict))
 
 
 @model(map)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import os
 import types
 from typing import Any
@@ -42,6 +43,7 @@ from dycl.passes.specialize.values import (
 TORCH = os.path.dirname(torch.__file__) + os.sep
 STDLIB = os.path.dirname(os.__file__) + os.sep
 MODELS_FILE = pymodels.__file__
+OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no source of the model's
 MAX_DEPTH = 300
 
 # Parts of the standard library that are interpreted from the start: their Python calls back into the model.
@@ -52,6 +54,7 @@ _MOVERS: frozenset[Any] = frozenset(
     {list, tuple, dict, set, frozenset, sum, any, all, min, max, sorted, isinstance, issubclass, callable, id, object, slice, next, zip, bool, divmod, abs, round, pow, hasattr, getattr, type, str, repr, super}
 )
 
+_SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
 _NO_VALUE = object()
 
 
@@ -78,6 +81,8 @@ class Calls(Journal):
         file = code.co_filename
         if code in self.guilty or file == MODELS_FILE:
             return True
+        if file.startswith(OWN):
+            return False
         if file.startswith("<"):
             return False
         if file.startswith(TORCH):
@@ -239,6 +244,7 @@ class Calls(Journal):
             return
         if len(self.state.frames) >= MAX_DEPTH:
             raise UnsupportedError("DY208", self.loc(), f"more than {MAX_DEPTH} calls within one another", hint="recursion whose depth depends on the input is not supported yet")
+        frame.forks = self.state.forks
         self.state.frames.append(frame)
 
     # ------------------------------------------------------------ native calls
@@ -274,6 +280,8 @@ class Calls(Journal):
     def _is_torch(self, function: Any, args: tuple[Any, ...]) -> bool:
         """Whether torch's own code gets the arguments: it takes its symbolic numbers, not the machine's scalars."""
         owner = getattr(function, "__self__", None)
+        if function in _SUBSCRIPTS:
+            return isinstance(args[0], torch.Tensor)
         if isinstance(owner, torch.Tensor) or any(isinstance(arg, torch.Tensor) for arg in args):
             return not isinstance(owner, (list, dict, set)) and function not in (isinstance, list, tuple)
         module = getattr(function, "__module__", None)
@@ -366,7 +374,10 @@ class Calls(Journal):
         """Something iterable that a fork can copy: native views and iterators become the machine's own."""
         if isinstance(value, (list, tuple, range, RuntimeList, RuntimeRange, Generator, torch.Tensor)) or self.is_steppable(getattr(type(value), "__iter__", None)):
             return value
-        return self.iterator(value)
+        found = self.iterator(value)
+        if isinstance(found, SequenceIterator) and found is not value and found.watched is None:
+            found.is_private = True
+        return found
 
     # ------------------------------------------------------------ small services
 

@@ -18,10 +18,9 @@ Skeleton = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One numeric position of the states that share a skeleton."""
+    """Where a generalised value comes from."""
 
-    skeleton: int
-    index: int
+    place: Any  # the function and variable it is in: pinned there, it is pinned at every join
 
 
 @dataclass(slots=True)
@@ -30,28 +29,15 @@ class Hints:
 
     general: dict[Skeleton, set[int]] = field(default_factory=dict)
     general_lists: dict[Skeleton, dict[int, Any]] = field(default_factory=dict)
-    pinned: dict[Skeleton, set[int]] = field(default_factory=dict)
+    pinned: set[Any] = field(default_factory=set)  # places
     points: set[Any] = field(default_factory=set)  # program points that have a generalised state
-    bounds: dict[tuple[Skeleton, int], tuple[sympy.Basic, sympy.Basic]] = field(default_factory=dict)
+    bounds: dict[Any, tuple[sympy.Basic, sympy.Basic]] = field(default_factory=dict)  # by place
     forget_facts: set[Any] = field(default_factory=set)  # points whose states are kept without intervals
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
     unfolded: set[int] = field(default_factory=set)
-    numbers: dict[Skeleton, int] = field(default_factory=dict)
-
-    def number(self, skeleton: Skeleton) -> int:
-        """A short name for a skeleton."""
-        return self.numbers.setdefault(skeleton, len(self.numbers))
-
-    def skeleton_of(self, number: int) -> Skeleton:
-        """The skeleton of that name."""
-        return next(skeleton for skeleton, n in self.numbers.items() if n == number)
 
     def pin(self, origin: frozenset[Position]) -> bool:
         """Keep these positions static from now on; False if they already are."""
-        news = False
-        for position in origin:
-            pinned = self.pinned.setdefault(self.skeleton_of(position.skeleton), set())
-            if position.index not in pinned:
-                pinned.add(position.index)
-                news = True
-        return news
+        news = {position.place for position in origin} - self.pinned
+        self.pinned |= news
+        return bool(news)

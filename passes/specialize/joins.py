@@ -39,6 +39,8 @@ class Canonical:
     row: tuple[Any, ...]
     list_skeleton: Skeleton
     list_row: tuple[Any, ...]
+    places: tuple[Any, ...]
+    list_places: tuple[Any, ...]
 
 
 class Joins(Emission):
@@ -74,6 +76,7 @@ class Joins(Emission):
         walker = Walker(self, state)
         copy = walker.state()
         list_skeleton, list_row = self._list_skeleton(walker, point)
+        list_places = tuple(slot.place for slot in walker.list_slots)
         lists = self._general_lists(walker, list_skeleton)
         list_args: dict[int, Operand] = {}
         if lists:
@@ -93,7 +96,8 @@ class Joins(Emission):
         self._settle(copy, walker, state, respell, forgets, skeleton)
         tokens = self._forgetful(walker.key) if forgets else walker.key
         key = (point, tuple(tokens), () if forgets else walker.intervals(copy.facts))
-        return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row)
+        places = tuple(slot.place for slot in walker.slots)
+        return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row, places, list_places)
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
         return [(*token[:4], None) if isinstance(token, tuple) and token and token[0] == "T" else token for token in key]
@@ -123,19 +127,19 @@ class Joins(Emission):
     # ------------------------------------------------------------ generalisation
 
     def _general_slots(self, walker: Walker, skeleton: Skeleton) -> dict[int, Scalar]:
-        wanted = self.hints.general.get(skeleton, set()) - self.hints.pinned.get(skeleton, set())
-        number = self.hints.number(skeleton) if wanted else 0
         chosen = {}
-        for index in sorted(wanted):
+        for index in sorted(self.hints.general.get(skeleton, set())):
             slot = walker.slots[index]
-            self._check_bounds(slot, skeleton, index)
+            if slot.place in self.hints.pinned:
+                continue
+            self._check_bounds(slot)
             if not isinstance(slot.value, Scalar):
-                chosen[index] = self.new_scalar(slot.kind, frozenset({Position(number, index)}))
+                chosen[index] = self.new_scalar(slot.kind, frozenset({Position(slot.place)}))
         return chosen
 
-    def _check_bounds(self, slot: Slot, skeleton: Skeleton, index: int) -> None:
+    def _check_bounds(self, slot: Slot) -> None:
         """The bounds assumed of a generalised int must hold for every state that arrives."""
-        low, high = self.hints.bounds.get((skeleton, index), (-int_oo, int_oo))
+        low, high = self.hints.bounds.get(slot.place, (-int_oo, int_oo))
         if isinstance(slot.value, Scalar):
             if slot.kind is not ScalarKind.INT:
                 return
@@ -143,7 +147,7 @@ class Joins(Emission):
         else:
             found = (sympy.Integer(int(slot.value)), sympy.Integer(int(slot.value))) if slot.kind is ScalarKind.INT else (low, high)
         if found[0] < low or found[1] > high:
-            self.hints.bounds[skeleton, index] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
+            self.hints.bounds[slot.place] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
             raise Restart("the bounds of a generalised number are wider")
 
     def bounds_of(self, expr: sympy.Basic | None) -> tuple[Any, Any]:
@@ -156,13 +160,12 @@ class Joins(Emission):
 
     def _general_lists(self, walker: Walker, skeleton: Skeleton) -> dict[int, RuntimeList]:
         wanted = self.hints.general_lists.get(skeleton, {})
-        number = self.hints.number(skeleton) if wanted else 0
         chosen = {}
         for index, element in sorted(wanted.items()):
             slot = walker.list_slots[index]
-            if not isinstance(slot.value, RuntimeList):
+            if not isinstance(slot.value, RuntimeList) and slot.place not in self.hints.pinned:
                 vid = self.values.new(ListType(element))
-                chosen[index] = RuntimeList(element, vid, frozenset({Position(number, index)}))
+                chosen[index] = RuntimeList(element, vid, frozenset({Position(slot.place)}))
         return chosen
 
     def _list_operand(self, state: State, walker: Walker, index: int) -> Operand:
@@ -252,7 +255,7 @@ class Joins(Emission):
                 intervals[symbol] = (sympy.sympify(low), sympy.sympify(high))
         wanted = self.hints.general.get(skeleton, set())
         for index in wanted:
-            bounds = self.hints.bounds.get((skeleton, index))
+            bounds = self.hints.bounds.get(walker.slots[index].place)
             value = walker.slots[index].value
             if bounds is not None and index in walker.substitute:
                 intervals[walker.substitute[index].expr] = bounds
@@ -278,7 +281,7 @@ class Joins(Emission):
             live = frame.code.live[frame.ip]
             frame.regs = {name: value for name, value in frame.regs.items() if name in live}
         point = tuple((id(frame.code), frame.ip) for frame in state.frames)
-        if not state.forked and point not in self.hints.points:
+        if not state.forks and point not in self.hints.points:
             return False
         form = self.canonical(state, point)
         known = self.table.get(form.key)
@@ -316,12 +319,12 @@ class Joins(Emission):
         rows = self.rows[form.skeleton]
         rows.append(form.row)
         if len(rows) > variants:
-            pinned = self.hints.pinned.get(form.skeleton, set())
+            pinned = {i for i, place in enumerate(form.places) if place in self.hints.pinned}
             general = self.hints.general.setdefault(form.skeleton, set())
             differing = {i for i in range(len(form.row)) if len({(type(r[i]), r[i]) for r in rows}) > 1} - pinned - general
             if differing:
                 for index in differing:
-                    self.hints.bounds[form.skeleton, index] = _trend([row[index] for row in rows])
+                    self.hints.bounds.setdefault(form.places[index], _trend([row[index] for row in rows]))
                 general |= differing
                 self.hints.points.add(point)
                 raise Restart("numbers are generalised")
@@ -340,7 +343,8 @@ class Joins(Emission):
         for index in range(len(form.list_row)):
             cells = [row[index] for row in rows if row[index] is not None]
             elements = {cell[0] for cell in cells} - {...}
-            if len({cell[1] for cell in cells}) > 1 and len(elements) == 1 and index not in general:
+            is_new = index not in general and form.list_places[index] not in self.hints.pinned
+            if len({cell[1] for cell in cells}) > 1 and len(elements) == 1 and is_new:
                 found[index] = next(iter(elements))
         if found:
             general.update(found)

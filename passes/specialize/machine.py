@@ -170,7 +170,8 @@ class Machine(Calls):
         other.block, then = self.new_block(), self.new_block()
         state.block.end = Branch(cond=cond_vid, if_true=Edge(then.id), if_false=Edge(other.block.id), loc=self.loc())  # type: ignore[arg-type]
         for side, outcome in ((state, True), (other, False)):
-            side.forked = side.is_dirty = True
+            side.forks += 1
+            side.is_dirty = True
             side.facts = side.facts.copy()
             side.facts.bools[cond_vid] = outcome
             if cond.expr is not None:
@@ -200,7 +201,7 @@ class Machine(Calls):
             state.frames = []
             return
         state.frames.pop()
-        state.may_join = True
+        state.may_join = state.forks != frame.forks
         caller = state.frames[-1]
         generator = frame.owner
         if generator is None:
@@ -227,7 +228,7 @@ class Machine(Calls):
             generator.buffer.append(value)
             return
         self.state.frames.pop()
-        self.state.may_join = True
+        self.state.may_join = self.state.forks != frame.forks
         self.put(self.state.frames[-1], frame.result, value)
 
     def resume_generator(self, generator: Generator, dst: str) -> None:
@@ -236,8 +237,8 @@ class Machine(Calls):
             raise StopIteration
         generator.is_started = True
         generator.frame.result = dst
+        generator.frame.forks = self.state.forks
         self.state.frames.append(generator.frame)
-        self.state.may_join = True
 
     def _drain(self, generator: Generator) -> None:
         """Run a generator to its end; native code then takes all its elements at once."""

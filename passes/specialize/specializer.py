@@ -217,6 +217,7 @@ class _Attempt:
         done = 0
         while done < len(machine.exits):
             exits, done = machine.exits[done:], len(machine.exits)
+            self._note_places([leaving.state for leaving in exits])
             for leaving in exits:
                 self._close(leaving)
         if all(isinstance(leaving.block.end, Raise) for leaving in machine.exits):
@@ -303,7 +304,6 @@ class _Attempt:
         machine = self.machine
         state = leaving.state
         machine.state = state
-        self._note_places(state)
         state.block = leaving.block
         form = self._canonical_entry(state)
         machine.state = state
@@ -322,9 +322,9 @@ class _Attempt:
 
             leaving.block.end = dataclasses.replace(leaving.block.end, resume=index)
 
-    def _note_places(self, state: State) -> None:
+    def _note_places(self, states: list[State]) -> None:
         """Attributes that some path writes are state from the start."""
-        news = {key: entry for key, entry in state.journal.items() if key not in self.places}
+        news = {key: entry for state in states for key, entry in state.journal.items() if key not in self.places}
         if news:
             self.places.update(news)
             raise Restart("the model writes an attribute")

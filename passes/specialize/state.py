@@ -13,7 +13,7 @@ from dycl.passes.specialize.facts import Facts
 class Frame:
     """One activation of a lowered function."""
 
-    __slots__ = ("cells", "code", "current", "exc", "globals", "ip", "owner", "pending", "regs", "result")
+    __slots__ = ("cells", "code", "current", "exc", "forks", "globals", "ip", "owner", "pending", "regs", "result")
 
     def __init__(self, code: Code, global_names: dict[str, Any]) -> None:
         self.code = code
@@ -25,6 +25,7 @@ class Frame:
         self.exc: BaseException | None = None  # the exception being handled
         self.pending: BaseException | None = None  # the exception on its way to the handler at `ip`
         self.result: Any = None  # what the caller does with the result: see `Machine.leave`
+        self.forks = 0  # the path's forks when the frame was entered: more at its end make the return a join
         self.owner: Any = None  # the generator this frame belongs to
 
     @property
@@ -60,7 +61,7 @@ class JournalEntry:
 class State:
     """A path on its way."""
 
-    __slots__ = ("aliases", "block", "current", "facts", "forked", "frames", "fuzz", "is_dirty", "journal", "may_join", "replay")
+    __slots__ = ("aliases", "block", "current", "facts", "forks", "frames", "fuzz", "is_dirty", "journal", "may_join", "replay")
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
@@ -70,7 +71,7 @@ class State:
         self.journal: dict[tuple[int, str, str], JournalEntry] = {}
         self.current: dict[ValueId, ValueId] = {}  # first name of a mutated tensor -> name of its present content
         self.aliases: dict[int, tuple[ValueId, ...]] = {}  # storage -> first names of the tensors that view it
-        self.forked = False
+        self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join
         self.may_join = False
         self.fuzz: Any = None  # the run-time number that needless forks ask about (fuzz mode)

@@ -213,9 +213,10 @@ class RangeIterator:
 class SequenceIterator:
     """The machine's iterator over a list (live, as CPython's) or a tuple (an immutable snapshot of something)."""
 
-    __slots__ = ("index", "items", "watched", "watched_size")
+    __slots__ = ("index", "is_private", "items", "watched", "watched_size")
 
-    def __init__(self, items: list[Any] | tuple[Any, ...], watched: Any = None) -> None:
+    def __init__(self, items: list[Any] | tuple[Any, ...], watched: Any = None, *, is_private: bool = False) -> None:
+        self.is_private = is_private  # made for one consumer: nobody else can advance it
         self.items = items
         self.index = 0
         self.watched = watched  # the dict or set that must not change its size meanwhile

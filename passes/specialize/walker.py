@@ -77,9 +77,10 @@ _KIND_OF: dict[type, ScalarKind] = {int: ScalarKind.INT, float: ScalarKind.FLOAT
 class Slot:
     """A numeric position that may be generalised: where in the key it stands and what it holds."""
 
-    __slots__ = ("items", "kind", "token", "value")
+    __slots__ = ("items", "kind", "place", "token", "value")
 
-    def __init__(self, token: int, kind: ScalarKind, value: Any, items: Any = ()) -> None:
+    def __init__(self, token: int, kind: ScalarKind, value: Any, place: Any, items: Any = ()) -> None:
+        self.place = place
         self.items = items
         self.token = token
         self.kind = kind
@@ -119,6 +120,7 @@ class Walker:
         self._scalar_index: dict[Any, int] = {}
         self._memo: dict[int, tuple[int, Any]] = {}
         self._keep: list[Any] = []
+        self.place: Any = None  # the function and variable being walked
 
     # ------------------------------------------------------------ leaves
 
@@ -157,7 +159,7 @@ class Walker:
         token: Any = (kind, repr(value))
         if general:
             index = len(self.slots)
-            self.slots.append(Slot(len(self.key), kind, value))
+            self.slots.append(Slot(len(self.key), kind, value, self.place))
             if index in self.substitute:
                 value = self.substitute[index]
                 token = ("s", kind, self._scalar_class(value))
@@ -166,13 +168,13 @@ class Walker:
 
     def _runtime_number(self, value: Scalar, general: bool) -> Any:
         if general:
-            self.slots.append(Slot(len(self.key), value.kind, value))
+            self.slots.append(Slot(len(self.key), value.kind, value, self.place))
         replacement = self.respell.get(value.expr, value) if value.expr is not None else value
         self.key.append(("s", value.kind, self._scalar_class(value)))
         return replacement
 
     def _runtime_list(self, value: RuntimeList) -> Any:
-        self.list_slots.append(Slot(len(self.key), ScalarKind.INT, value))
+        self.list_slots.append(Slot(len(self.key), ScalarKind.INT, value, self.place))
         self.key.append(("L", value.element, len(self.lists)))
         self.lists.append(value)
         return RuntimeList(value.element, value.vid, value.origin)
@@ -255,7 +257,7 @@ class Walker:
         elements = self.machine.list_element(value)
         if elements is not None and general:
             index = len(self.list_slots)
-            self.list_slots.append(Slot(len(self.key), ScalarKind.INT, (elements, len(value)), value))
+            self.list_slots.append(Slot(len(self.key), ScalarKind.INT, (elements, len(value)), self.place, value))
             if index in self.list_substitute:
                 replacement = self.list_substitute[index]
                 self.key.append(("L", replacement.element, len(self.lists)))
@@ -427,12 +429,16 @@ class Walker:
         live = value.code.live[value.ip]
         self.key.append(("frame", id(value.code), value.ip, value.result if isinstance(value.result, str) else None))
         copy = self._remember(value, Frame(value.code, value.globals))
-        copy.ip, copy.current = value.ip, value.current
+        copy.ip, copy.current, copy.forks = value.ip, value.current, value.forks
         for name in sorted(value.regs):
             if name in live:
                 self.key.append(name)
+                self.place = (id(value.code), name)
                 copy.regs[name] = self.walk(value.regs[name])
-        copy.cells = {name: self.walk(value.cells[name]) for name in sorted(value.cells)}
+        for name in sorted(value.cells):
+            self.place = (id(value.code), name)
+            copy.cells[name] = self.walk(value.cells[name])
+        self.place = None
         copy.exc = self.walk(value.exc)
         copy.pending = self.walk(value.pending)
         copy.result = self.walk(value.result)
@@ -446,12 +452,13 @@ class Walker:
         copy.frames = [self.walk(frame) for frame in source.frames]
         for key, entry in sorted(source.journal.items(), key=lambda item: (item[1].slot, item[1].kind)):
             self.key.append(("journal", key))
+            self.place = key
             copy.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, self.walk(entry.value), entry.original, entry.slot)
         copy.fuzz = self.walk(source.fuzz)
         copy.block, copy.replay = source.block, list(source.replay)
         copy.facts = source.facts.copy()
         copy.current, copy.aliases = dict(source.current), dict(source.aliases)
-        copy.forked, copy.is_dirty, copy.may_join = source.forked, source.is_dirty, source.may_join
+        copy.forks, copy.is_dirty, copy.may_join = source.forks, source.is_dirty, source.may_join
         return copy
 
     def intervals(self, facts: Facts) -> tuple[Any, ...]:
