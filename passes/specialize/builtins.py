@@ -257,7 +257,9 @@ def _range(machine: Machine, *args: Any, native: Any) -> Any:
     numbers = [_number(machine, arg) for arg in args]
     if not any(isinstance(number, Scalar) for number in numbers):
         return range(*numbers)
-    start, stop, step = (0, numbers[0], 1) if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else 1)
+    start, stop, step = (
+        (0, numbers[0], 1) if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else 1)
+    )
     return RuntimeRange(start, stop, step)
 
 
@@ -304,7 +306,9 @@ def _filter(machine: Machine, function: Any, iterable: Any, *, native: Any) -> A
 
 @model(reversed)
 def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
-    if isinstance(items, (RuntimeList, RuntimeRange, torch.Tensor)) or machine.is_steppable(getattr(type(items), "__reversed__", None)):
+    if isinstance(items, (RuntimeList, RuntimeRange, torch.Tensor)) or machine.is_steppable(
+        getattr(type(items), "__reversed__", None)
+    ):
         raise UnsupportedError("DY203", machine.loc(), f"reversed() of a {class_of(items).__name__} known at run time")
     return SequenceIterator(tuple(reversed(items)))
 
@@ -364,7 +368,9 @@ def _repeat(machine: Machine, item: Any, *times: Any, native: Any) -> Any:
 
 @model(itertools.islice)
 def _islice(machine: Machine, iterable: Any, *bounds: Any, native: Any) -> Any:
-    start, stop, step = (0, bounds[0], 1) if len(bounds) == 1 else (bounds[0] or 0, bounds[1], bounds[2] if len(bounds) > 2 else 1)
+    start, stop, step = (
+        (0, bounds[0], 1) if len(bounds) == 1 else (bounds[0] or 0, bounds[1], bounds[2] if len(bounds) > 2 else 1)
+    )
     return Interpret(pymodels.islice, (iterable, start, stop, step or 1))
 
 
@@ -401,7 +407,23 @@ def _finite(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
 
 # ---------------------------------------------------------------- what must not run at compile time
 
-_IMPURE_MODULES = frozenset({"time", "random", "secrets", "uuid", "posix", "os", "socket", "subprocess", "_random", "numpy.random", "numpy.random.mtrand", "shutil", "tempfile"})
+_IMPURE_MODULES = frozenset(
+    {
+        "time",
+        "random",
+        "secrets",
+        "uuid",
+        "posix",
+        "os",
+        "socket",
+        "subprocess",
+        "_random",
+        "numpy.random",
+        "numpy.random.mtrand",
+        "shutil",
+        "tempfile",
+    }
+)
 _IMPURE = frozenset(
     {
         open,
@@ -421,7 +443,9 @@ _IMPURE = frozenset(
 
 def check_pure(machine: Machine, function: Any) -> None:
     """Refuse a native function whose answer now says nothing about its answer at run time."""
-    module = getattr(function, "__module__", None) or getattr(type(getattr(function, "__self__", None)), "__module__", "")
+    module = getattr(function, "__module__", None) or getattr(
+        type(getattr(function, "__self__", None)), "__module__", ""
+    )
     name = getattr(function, "__name__", "")
     owner = getattr(function, "__self__", None)
     is_clock = isinstance(owner, type) and name in ("now", "today", "utcnow", "fromtimestamp")
@@ -429,7 +453,12 @@ def check_pure(machine: Machine, function: Any) -> None:
         listed = function in _IMPURE
     except TypeError:
         listed = False
-    if listed or is_clock or (module in _IMPURE_MODULES and name not in ("fspath",)) or type(owner).__module__ in ("_random", "random", "numpy.random.mtrand", "numpy.random"):
+    if (
+        listed
+        or is_clock
+        or (module in _IMPURE_MODULES and name not in ("fspath",))
+        or type(owner).__module__ in ("_random", "random", "numpy.random.mtrand", "numpy.random")
+    ):
         raise UnsupportedError(
             "DY210",
             machine.loc(),
@@ -441,5 +470,6 @@ def check_pure(machine: Machine, function: Any) -> None:
 def is_logging(function: Any) -> bool:
     """Whether a call only writes a log."""
     return isinstance(getattr(function, "__self__", None), (logging.Logger, logging.LoggerAdapter)) or (
-        getattr(function, "__module__", "") == "logging" and getattr(function, "__name__", "") in ("debug", "info", "warning", "error", "critical", "exception", "log")
+        getattr(function, "__module__", "") == "logging"
+        and getattr(function, "__name__", "") in ("debug", "info", "warning", "error", "critical", "exception", "log")
     )

@@ -47,11 +47,44 @@ OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no s
 MAX_DEPTH = 300
 
 # Parts of the standard library that are interpreted from the start: their Python calls back into the model.
-_STEPPED_LIBRARY = tuple(STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep))
+_STEPPED_LIBRARY = tuple(
+    STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)
+)
 
 # Native functions that may be handed run-time values: they move them about, compare them or ask for their truth.
 _MOVERS: frozenset[Any] = frozenset(
-    {list, tuple, dict, set, frozenset, sum, any, all, min, max, sorted, isinstance, issubclass, callable, id, object, slice, next, zip, bool, divmod, abs, round, pow, hasattr, getattr, type, str, repr, super}
+    {
+        list,
+        tuple,
+        dict,
+        set,
+        frozenset,
+        sum,
+        any,
+        all,
+        min,
+        max,
+        sorted,
+        isinstance,
+        issubclass,
+        callable,
+        id,
+        object,
+        slice,
+        next,
+        zip,
+        bool,
+        divmod,
+        abs,
+        round,
+        pow,
+        hasattr,
+        getattr,
+        type,
+        str,
+        repr,
+        super,
+    }
 )
 
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
@@ -110,7 +143,16 @@ class Calls(Journal):
         """Call; the result goes to the register, now or when the frame that was entered returns."""
         function, args, kwargs = self._peel(function, args, kwargs)
         if type(function) is Closure:
-            self.enter_code(function.code, function.globals, function.cells, function.defaults, function.keyword_defaults, args, kwargs, dst)
+            self.enter_code(
+                function.code,
+                function.globals,
+                function.cells,
+                function.defaults,
+                function.keyword_defaults,
+                args,
+                kwargs,
+                dst,
+            )
             return
         if isinstance(function, torch.nn.Module):
             self._call_module(frame, dst, function, args, kwargs)
@@ -132,7 +174,9 @@ class Calls(Journal):
             return
         self.put(frame, dst, self.native(function, args, kwargs))
 
-    def _peel(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def _peel(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """The function behind partials, bound methods, caches and gradient-mode decorators."""
         while True:
             if type(function) is functools.partial:
@@ -149,7 +193,12 @@ class Calls(Journal):
             found = MODELS.get(function)
         except TypeError:
             return NotImplemented
-        if found is None and isinstance(function, types.BuiltinFunctionType) and type(function.__self__) is list and function.__name__ == "sort":
+        if (
+            found is None
+            and isinstance(function, types.BuiltinFunctionType)
+            and type(function.__self__) is list
+            and function.__name__ == "sort"
+        ):
             found, function, args = MODELS[list.sort], list.sort, (function.__self__, *args)
         if found is None:
             return NotImplemented
@@ -168,7 +217,9 @@ class Calls(Journal):
 
     # ------------------------------------------------------------ modules
 
-    def _call_module(self, frame: Frame, dst: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _call_module(
+        self, frame: Frame, dst: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         own_call = type(module).__call__
         if own_call is not torch.nn.Module.__call__ and self.is_steppable(own_call):
             self.enter(own_call, (module, *args), kwargs, dst)
@@ -201,7 +252,9 @@ class Calls(Journal):
     def _forget_operations(self) -> None:
         """Take back what the current instruction has recorded: it will be run in another way."""
         if any(effect for _, _, effect in (*self.state.replay, *self.fresh_log)):
-            raise UnsupportedError("DY201", self.loc(), "a library function writes into a tensor before it decides something")
+            raise UnsupportedError(
+                "DY201", self.loc(), "a library function writes into a tensor before it decides something"
+            )
         del self.state.block.ops[self.operations_before :]
         self.state.replay, self.fresh_log, self.position = [], [], 0
 
@@ -217,7 +270,16 @@ class Calls(Journal):
         for cell in cells.values():
             self.known_objects.setdefault(id(cell), cell)
             self.keep.append(cell)
-        self.enter_code(code, function.__globals__, cells, function.__defaults__ or (), function.__kwdefaults__ or {}, args, kwargs, dst)
+        self.enter_code(
+            code,
+            function.__globals__,
+            cells,
+            function.__defaults__ or (),
+            function.__kwdefaults__ or {},
+            args,
+            kwargs,
+            dst,
+        )
 
     def enter_code(
         self,
@@ -243,7 +305,12 @@ class Calls(Journal):
             self.put(self.state.frames[-1], dst, generator)
             return
         if len(self.state.frames) >= MAX_DEPTH:
-            raise UnsupportedError("DY208", self.loc(), f"more than {MAX_DEPTH} calls within one another", hint="recursion whose depth depends on the input is not supported yet")
+            raise UnsupportedError(
+                "DY208",
+                self.loc(),
+                f"more than {MAX_DEPTH} calls within one another",
+                hint="recursion whose depth depends on the input is not supported yet",
+            )
         frame.forks = self.state.forks
         self.state.frames.append(frame)
 
@@ -269,7 +336,11 @@ class Calls(Journal):
                 self._forget_operations()
                 raise StepIn from signal
             if isinstance(signal, Unknown):
-                raise UnsupportedError("DY203", self.loc(), f"{getattr(function, '__name__', function)} decides something that only the run knows ({signal})") from None
+                raise UnsupportedError(
+                    "DY203",
+                    self.loc(),
+                    f"{getattr(function, '__name__', function)} decides something that only the run knows ({signal})",
+                ) from None
             raise
         except Signal:
             self.undo_native(snapshots)
@@ -285,7 +356,13 @@ class Calls(Journal):
         if isinstance(owner, torch.Tensor) or any(isinstance(arg, torch.Tensor) for arg in args):
             return not isinstance(owner, (list, dict, set)) and function not in (isinstance, list, tuple)
         module = getattr(function, "__module__", None)
-        return isinstance(module, str) and module.partition(".")[0] == "torch" or owner is torch._C._VariableFunctions or type(owner).__name__ == "module" and owner.__name__.startswith("torch")
+        return (
+            (isinstance(module, str)
+            and module.partition(".")[0] == "torch")
+            or owner is torch._C._VariableFunctions
+            or (type(owner).__name__ == "module"
+            and owner.__name__.startswith("torch"))
+        )
 
     def _blame(self, function: types.FunctionType) -> bool:
         """Interpret this library function from now on; False if that cannot help."""
@@ -311,13 +388,21 @@ class Calls(Journal):
         """Native code may be handed run-time values only if it is known what it does with them."""
         owner = getattr(function, "__self__", None)
         module = getattr(function, "__module__", None) or type(owner).__module__
-        if isinstance(owner, torch.Tensor) or (isinstance(module, str) and module.partition(".")[0] in ("torch", "dycl", "_operator", "operator")):
+        if isinstance(owner, torch.Tensor) or (
+            isinstance(module, str) and module.partition(".")[0] in ("torch", "dycl", "_operator", "operator")
+        ):
             return
-        if isinstance(owner, type(torch._C)) or owner is torch._C or getattr(function, "__objclass__", None) is torch._C.TensorBase:
+        if (
+            isinstance(owner, type(torch._C))
+            or owner is torch._C
+            or getattr(function, "__objclass__", None) is torch._C.TensorBase
+        ):
             return
         if isinstance(owner, (list, dict, set, tuple, frozenset)) or type(owner).__module__ == "collections":
             return
-        if isinstance(function, type) and (issubclass(function, BaseException) or hasattr(function, "_fields") or self._keeps_fields(function)):
+        if isinstance(function, type) and (
+            issubclass(function, BaseException) or hasattr(function, "_fields") or self._keeps_fields(function)
+        ):
             return
         try:
             if function in _MOVERS:
@@ -326,7 +411,11 @@ class Calls(Journal):
             pass
         if isinstance(function, types.FunctionType) and function.__code__.co_filename.startswith("<"):
             return
-        if type(owner) is type or inspect.ismethoddescriptor(function) or isinstance(function, types.MethodWrapperType | types.WrapperDescriptorType):
+        if (
+            type(owner) is type
+            or inspect.ismethoddescriptor(function)
+            or isinstance(function, types.MethodWrapperType | types.WrapperDescriptorType)
+        ):
             return
         if not has_runtime((args, kwargs)) and not isinstance(owner, (Scalar, RuntimeList)):
             return
@@ -343,7 +432,11 @@ class Calls(Journal):
 
     def _keeps_fields(self, cls: type) -> bool:
         """A class whose native constructor only stores its arguments."""
-        return hasattr(cls, "__dataclass_fields__") or cls.__init__ is object.__init__ or cls.__module__.partition(".")[0] in ("collections", "types")
+        return (
+            hasattr(cls, "__dataclass_fields__")
+            or cls.__init__ is object.__init__
+            or cls.__module__.partition(".")[0] in ("collections", "types")
+        )
 
     # ------------------------------------------------------------ iteration
 
@@ -372,7 +465,9 @@ class Calls(Journal):
 
     def plain_iterator(self, value: Any) -> Any:
         """Something iterable that a fork can copy: native views and iterators become the machine's own."""
-        if isinstance(value, (list, tuple, range, RuntimeList, RuntimeRange, Generator, torch.Tensor)) or self.is_steppable(getattr(type(value), "__iter__", None)):
+        if isinstance(
+            value, (list, tuple, range, RuntimeList, RuntimeRange, Generator, torch.Tensor)
+        ) or self.is_steppable(getattr(type(value), "__iter__", None)):
             return value
         found = self.iterator(value)
         if isinstance(found, SequenceIterator) and found is not value and found.watched is None:
@@ -415,7 +510,9 @@ class Calls(Journal):
         if isinstance(value, Text) and not spec and conversion in ("", "s"):
             return value
         if is_runtime(value) or has_runtime(value):
-            raise UnsupportedError("DY203", self.loc(), f"the text of a {type(value).__name__} that holds run-time values")
+            raise UnsupportedError(
+                "DY203", self.loc(), f"the text of a {type(value).__name__} that holds run-time values"
+            )
         return format({"": lambda v: v, "s": str, "r": repr, "a": ascii}[conversion](value), spec)
 
     def truth_of(self, value: Any) -> bool:
@@ -476,7 +573,11 @@ class Calls(Journal):
 
             if isinstance(value, (Scalar, bool, int, float)) and kind_of(value) is items.element.kind:
                 return value
-        raise UnsupportedError("DY204", self.loc(), f"a {type(value).__name__} in a list of run-time length that holds {_element_text(items.element)}")
+        raise UnsupportedError(
+            "DY204",
+            self.loc(),
+            f"a {type(value).__name__} in a list of run-time length that holds {_element_text(items.element)}",
+        )
 
     def emit_list(self, name: str, args: tuple[Any, ...], vid: Any) -> None:
         """Emit a host operation that makes a list."""
@@ -496,10 +597,14 @@ class Calls(Journal):
                 real_args, real_kwargs = map_leaves(_zeros, (args, kwargs))
                 try:
                     function(*real_args, **real_kwargs)
-                except Exception as real:  # noqa: BLE001  (whatever the kernel raises is the answer)
+                except Exception as real:
                     if type(real) is type(error) or isinstance(real, type(error)):
                         return type(real)(*real.args)
-        return UnsupportedError("DY209", self.loc(), f"torch cannot tell the shape of this operation without data: {type(error).__name__}: {_first_line(error)}")
+        return UnsupportedError(
+            "DY209",
+            self.loc(),
+            f"torch cannot tell the shape of this operation without data: {type(error).__name__}: {_first_line(error)}",
+        )
 
 
 class _StepIn(Signal):
@@ -539,11 +644,19 @@ def _hooks(module: torch.nn.Module) -> tuple[list[Any], list[Any]]:
     always = [(hook, False) for hook in machinery._global_forward_hooks.values()]
     before = [(hook, False) for hook in machinery._global_forward_pre_hooks.values()]
     own = [(hook, key in module._forward_hooks_with_kwargs) for key, hook in module._forward_hooks.items()]
-    own_before = [(hook, key in module._forward_pre_hooks_with_kwargs) for key, hook in module._forward_pre_hooks.items()]
+    own_before = [
+        (hook, key in module._forward_pre_hooks_with_kwargs) for key, hook in module._forward_pre_hooks.items()
+    ]
     return always + own, before + own_before
 
 
-def bind(code: Code, defaults: tuple[Any, ...], keyword_defaults: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def bind(
+    code: Code,
+    defaults: tuple[Any, ...],
+    keyword_defaults: dict[str, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> dict[str, Any]:
     """Arguments to parameters, with Python's own errors."""
     parameters = code.parameters
     positional = parameters.positional_only + parameters.positional
@@ -551,7 +664,9 @@ def bind(code: Code, defaults: tuple[Any, ...], keyword_defaults: dict[str, Any]
     bound = dict(zip(positional, args, strict=False))
     rest = dict(kwargs)
     if len(args) > len(positional) and parameters.var_positional is None:
-        raise TypeError(f"{name}() takes {len(positional)} positional argument{'s' * (len(positional) != 1)} but {len(args)} were given")
+        raise TypeError(
+            f"{name}() takes {len(positional)} positional argument{'s' * (len(positional) != 1)} but {len(args)} were given"
+        )
     if parameters.var_positional is not None:
         bound[parameters.var_positional] = tuple(args[len(positional) :])
     for parameter in (*parameters.positional, *parameters.keyword_only):
@@ -574,7 +689,9 @@ def bind(code: Code, defaults: tuple[Any, ...], keyword_defaults: dict[str, Any]
             else:
                 missing.append(parameter)
     if missing:
-        raise TypeError(f"{name}() missing {len(missing)} required argument{'s' * (len(missing) != 1)}: {', '.join(map(repr, missing))}")
+        raise TypeError(
+            f"{name}() missing {len(missing)} required argument{'s' * (len(missing) != 1)}: {', '.join(map(repr, missing))}"
+        )
     if parameters.var_keyword is not None:
         bound[parameters.var_keyword] = rest
     elif rest:

@@ -112,7 +112,9 @@ class Emission:
         """The name of the tensor's present content on this path."""
         root = getattr(tensor, "_dycl_root", None)
         if root is None:
-            raise InternalError(f"specialize: a tensor of unknown origin at {self.loc()}: {type(tensor).__name__}{tuple(tensor.shape)}")
+            raise InternalError(
+                f"specialize: a tensor of unknown origin at {self.loc()}: {type(tensor).__name__}{tuple(tensor.shape)}"
+            )
         return (state or self.state).current.get(root, root)
 
     def tensor_type(self, tensor: torch.Tensor) -> TensorType:
@@ -165,7 +167,11 @@ class Emission:
         """The value of a small constant tensor."""
         if isinstance(tensor, FakeTensor):
             return self.known.get(self.current_vid(tensor))
-        if isinstance(tensor, torch.nn.Parameter) or tensor.numel() > _SMALL_CONSTANT or id(tensor) in self.hints.stateful:
+        if (
+            isinstance(tensor, torch.nn.Parameter)
+            or tensor.numel() > _SMALL_CONSTANT
+            or id(tensor) in self.hints.stateful
+        ):
             return None
         return tensor
 
@@ -197,7 +203,13 @@ class Emission:
         if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):
             return Lit(value.item())
         if isinstance(value, (torch.Size, tuple, list)):
-            kind = SeqKind.SIZE if isinstance(value, torch.Size) else SeqKind.LIST if isinstance(value, list) else SeqKind.TUPLE
+            kind = (
+                SeqKind.SIZE
+                if isinstance(value, torch.Size)
+                else SeqKind.LIST
+                if isinstance(value, list)
+                else SeqKind.TUPLE
+            )
             return Seq(kind, tuple(self.operand(item) for item in value))
         if isinstance(value, slice):
             return SliceOf(self.operand(value.start), self.operand(value.stop), self.operand(value.step))
@@ -221,8 +233,10 @@ class Emission:
         """A text with run-time parts, put together by the host."""
         total: Any = ""
         for part in text.parts:
-            total = self.host("add", total, part if isinstance(part, str) else self._formatted(part)) if total != "" else (
-                part if isinstance(part, str) else self._formatted(part)
+            total = (
+                self.host("add", total, part if isinstance(part, str) else self._formatted(part))
+                if total != ""
+                else (part if isinstance(part, str) else self._formatted(part))
             )
         return Ref(total.vid) if isinstance(total, Scalar) else Lit(total)
 
@@ -260,14 +274,18 @@ class Emission:
                     self.bind_size(expr, leaf, dim)
         for leaf in results:
             for size in leaf.shape:
-                if isinstance(size, torch.SymInt) and not all(s in self.values.symbols for s in size.node.expr.free_symbols):
+                if isinstance(size, torch.SymInt) and not all(
+                    s in self.values.symbols for s in size.node.expr.free_symbols
+                ):
                     raise UnsupportedError("DY201", self.loc(), "the size of a result cannot be told from the result")
 
     def bind_size(self, symbol: sympy.Symbol, tensor: torch.Tensor, dim: int) -> None:
         """symbol = tensor.shape[dim]."""
         vid = self.values.new(ScalarType(ScalarKind.INT), "size")
         self.values.symbols[symbol] = vid
-        self.emit(HostOp(function="size", args=(self.operand(tensor), Lit(dim)), result=self.value(vid), loc=self.loc()))
+        self.emit(
+            HostOp(function="size", args=(self.operand(tensor), Lit(dim)), result=self.value(vid), loc=self.loc())
+        )
         self.state.facts.intervals.setdefault(symbol, (sympy.Integer(0), int_oo))
 
     def new_int(self, origin: Origin = NOWHERE) -> Scalar:
@@ -328,7 +346,9 @@ class Emission:
         """A scalar as torch's symbolic number."""
         if not isinstance(value, Scalar):
             if isinstance(value, RuntimeList):
-                raise UnsupportedError("DY203", self.loc(), "a list of run-time length is handed to an operation of torch")
+                raise UnsupportedError(
+                    "DY203", self.loc(), "a list of run-time length is handed to an operation of torch"
+                )
             return value
         if value.kind is ScalarKind.INT:
             if value.expr is None:
@@ -421,10 +441,16 @@ class Emission:
 
     def host(self, name: str, *args: Any) -> Any:
         """The result of a host function: computed now if everything is static, else an operation of the program."""
-        args = tuple(self.scalar_of(arg) if isinstance(arg, (torch.SymInt, torch.SymBool, torch.SymFloat)) else arg for arg in args)
+        args = tuple(
+            self.scalar_of(arg) if isinstance(arg, (torch.SymInt, torch.SymBool, torch.SymFloat)) else arg
+            for arg in args
+        )
         if not any(isinstance(arg, Scalar) for arg in args):
             return HOST_FUNCTIONS[name].call(*args)
-        call = (name, tuple(("s", arg.vid, str(arg.expr)) if isinstance(arg, Scalar) else (type(arg), repr(arg)) for arg in args))
+        call = (
+            name,
+            tuple(("s", arg.vid, str(arg.expr)) if isinstance(arg, Scalar) else (type(arg), repr(arg)) for arg in args),
+        )
         found, out = self.replayed(call)
         if found:
             return out
@@ -457,7 +483,12 @@ class Emission:
 
     def _check_division(self, name: str, args: tuple[Any, ...]) -> None:
         """A division that a handler of the model would catch when it fails has to be a decision."""
-        if name in ("truediv", "floordiv", "mod") and self.may_catch() and isinstance(args[1], Scalar) and not self.truth(self.host("ne", args[1], 0)):
+        if (
+            name in ("truediv", "floordiv", "mod")
+            and self.may_catch()
+            and isinstance(args[1], Scalar)
+            and not self.truth(self.host("ne", args[1], 0))
+        ):
             raise ZeroDivisionError({"truediv": "division by zero"}.get(name, "integer division or modulo by zero"))
 
     def may_catch(self) -> bool:
@@ -502,7 +533,9 @@ class Emission:
     def tolist(self, tensor: torch.Tensor) -> Any:
         """Nested lists of the elements."""
         if any(not isinstance(size, int) for size in tensor.shape):
-            raise UnsupportedError("DY204", self.loc(), "a list of run-time length", hint="tolist() of a tensor whose size depends on data")
+            raise UnsupportedError(
+                "DY204", self.loc(), "a list of run-time length", hint="tolist() of a tensor whose size depends on data"
+            )
         if tensor.dim() == 0:
             return self.element(tensor, None)
         flat = [self.element(tensor, index) for index in range(tensor.numel())]
@@ -540,11 +573,18 @@ class Emission:
 
     def random_operation(self, name: str) -> UnsupportedError:
         """A random kernel would be frozen or differ from run to run."""
-        return UnsupportedError("DY202", self.loc(), f"random operation {name}", hint="call eval() on the model, or take the sampled numbers as an input")
+        return UnsupportedError(
+            "DY202",
+            self.loc(),
+            f"random operation {name}",
+            hint="call eval() on the model, or take the sampled numbers as an input",
+        )
 
     def fake_failure(self, error: Exception, target: str) -> UnsupportedError:
         """Torch cannot tell shapes without data here."""
-        return UnsupportedError("DY201", self.loc(), f"{target} has no shape rule without data ({type(error).__name__})")
+        return UnsupportedError(
+            "DY201", self.loc(), f"{target} has no shape rule without data ({type(error).__name__})"
+        )
 
     def refuse_equal(self, left: torch.Tensor, right: torch.Tensor) -> Any:
         """`torch.equal` of tensors whose sizes are compared at run time."""
@@ -553,7 +593,9 @@ class Emission:
     def native_call_refused(self, function: Any) -> UnsupportedError:
         """Native code wants to call back into the model."""
         name = getattr(function, "__qualname__", "a function")
-        return UnsupportedError("DY203", self.loc(), f"native code calls {name}, a function made by the model, with run-time values")
+        return UnsupportedError(
+            "DY203", self.loc(), f"native code calls {name}, a function made by the model, with run-time values"
+        )
 
     def inferred_dtype(self, data: Any) -> torch.dtype:
         """The dtype `torch.tensor(data)` would have."""
@@ -563,7 +605,9 @@ class Emission:
             for leaf in found[1:]:
                 dtype = torch.promote_types(dtype, leaf.dtype)
             return dtype
-        kinds = {scalars.kind_of(leaf) if not isinstance(leaf, torch.Tensor) else _item_kind(leaf.dtype) for leaf in found}
+        kinds = {
+            scalars.kind_of(leaf) if not isinstance(leaf, torch.Tensor) else _item_kind(leaf.dtype) for leaf in found
+        }
         if ScalarKind.FLOAT in kinds:
             return torch.get_default_dtype()
         return torch.bool if kinds == {ScalarKind.BOOL} else torch.int64

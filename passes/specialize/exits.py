@@ -40,7 +40,11 @@ class OutputBuilder:
 
     def operand(self, value: Any, what: str, loc: SourceRange) -> Operand:
         """The operand for a value that leaves the program."""
-        if isinstance(value, (torch.Tensor, Scalar, RuntimeList, Text, torch.SymInt)) or value is None or value is Ellipsis:
+        if (
+            isinstance(value, (torch.Tensor, Scalar, RuntimeList, Text, torch.SymInt))
+            or value is None
+            or value is Ellipsis
+        ):
             return self._machine.operand(value)
         if type(value) in (bool, int, float, str):
             return Lit(value)
@@ -87,5 +91,9 @@ class OutputBuilder:
 
     def error(self, error: BaseException, loc: SourceRange) -> tuple[str, tuple[Operand, ...]]:
         """An exception that leaves the program: its class and arguments."""
-        args = error.args if not isinstance(error, KeyError) or not isinstance(error.args[0] if error.args else None, Scalar) else error.args
+        args = (
+            error.args
+            if not isinstance(error, KeyError) or not isinstance(error.args[0] if error.args else None, Scalar)
+            else error.args
+        )
         return self.class_name(type(error)), tuple(self.operand(arg, "an exception", loc) for arg in args)

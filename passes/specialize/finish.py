@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from dycl.ir.graph import renumber
+from dycl.ir.graph import renumber, substitute_operand
 from dycl.ir.nodes import (
     Block,
     BlockId,
@@ -29,7 +29,6 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
 )
-from dycl.ir.graph import substitute_operand
 from dycl.passes.specialize.residual import RawBlock, RawEntry, Values
 
 Renaming = dict[ValueId, ValueId]
@@ -97,7 +96,10 @@ class Finisher:
                     kwargs = tuple((key, self._operand(arg, names)) for key, arg in op.kwargs)
                     old = [names.get(value, value) for value, _ in op.mutates]
                     results = tuple(self._fresh(value.id, names) for value in op.results)
-                    mutates = tuple((before, self._fresh(after.id, names)) for before, (_, after) in zip(old, op.mutates, strict=True))
+                    mutates = tuple(
+                        (before, self._fresh(after.id, names))
+                        for before, (_, after) in zip(old, op.mutates, strict=True)
+                    )
                     ops.append(dataclasses.replace(op, args=args, kwargs=kwargs, results=results, mutates=mutates))
                 case HostOp():
                     args = tuple(self._operand(arg, names) for arg in op.args)
@@ -128,7 +130,11 @@ class Finisher:
         return Value(new, self._values.types[raw], self._values.names.get(raw, ""))
 
     def _operand(self, operand: Operand, names: Renaming) -> Operand:
-        return substitute_operand(operand, {old: Ref(new) for old, new in names.items()}) if _has_refs(operand) else operand
+        return (
+            substitute_operand(operand, {old: Ref(new) for old, new in names.items()})
+            if _has_refs(operand)
+            else operand
+        )
 
 
 def _has_refs(operand: Operand) -> bool:
@@ -143,12 +149,16 @@ def _renumbered(block: Block, dense: dict[BlockId, BlockId]) -> Block:
         case Jump(edge=edge):
             end = dataclasses.replace(end, edge=Edge(dense[edge.target], edge.args))
         case Branch(if_true=yes, if_false=no):
-            end = dataclasses.replace(end, if_true=Edge(dense[yes.target], yes.args), if_false=Edge(dense[no.target], no.args))
+            end = dataclasses.replace(
+                end, if_true=Edge(dense[yes.target], yes.args), if_false=Edge(dense[no.target], no.args)
+            )
     return dataclasses.replace(block, id=dense[block.id], end=end)
 
 
 def _sources(program: Program) -> tuple[SourceFile, ...]:
-    files = {op.loc.file for block in program.blocks for op in block.ops} | {block.end.loc.file for block in program.blocks}
+    files = {op.loc.file for block in program.blocks for op in block.ops} | {
+        block.end.loc.file for block in program.blocks
+    }
     return tuple(
         SourceFile(file, hashlib.sha256(Path(file).read_bytes()).hexdigest())
         for file in sorted(files)

@@ -43,7 +43,9 @@ def read(frame: Frame, register: str) -> Any:
     try:
         return frame.regs[register]
     except KeyError:
-        raise UnboundLocalError(f"cannot access local variable '{register}' where it is not associated with a value") from None
+        raise UnboundLocalError(
+            f"cannot access local variable '{register}' where it is not associated with a value"
+        ) from None
 
 
 def const(machine: Machine, frame: Frame, ins: ir.Const) -> None:
@@ -68,14 +70,21 @@ def load_global(machine: Machine, frame: Frame, ins: ir.LoadGlobal) -> None:
 
 
 def store_global(machine: Machine, frame: Frame, ins: ir.StoreGlobal) -> None:
-    raise UnsupportedError("DY206", machine.loc(), f"a write to the global {ins.name!r}", hint="keep what changes at run time in attributes of the model")
+    raise UnsupportedError(
+        "DY206",
+        machine.loc(),
+        f"a write to the global {ins.name!r}",
+        hint="keep what changes at run time in attributes of the model",
+    )
 
 
 def load_cell(machine: Machine, frame: Frame, ins: ir.LoadCell) -> None:
     try:
         value = frame.cells[ins.name].cell_contents
     except ValueError:
-        raise NameError(f"cannot access free variable '{ins.name}' where it is not associated with a value in enclosing scope") from None
+        raise NameError(
+            f"cannot access free variable '{ins.name}' where it is not associated with a value in enclosing scope"
+        ) from None
     if id(frame.cells[ins.name]) in machine.known_objects:
         machine.remember_old(value)
     machine.put(frame, ins.dst, value)
@@ -84,7 +93,9 @@ def load_cell(machine: Machine, frame: Frame, ins: ir.LoadCell) -> None:
 def store_cell(machine: Machine, frame: Frame, ins: ir.StoreCell) -> None:
     cell = frame.cells[ins.name]
     if id(cell) in machine.known_objects:
-        raise UnsupportedError("DY206", machine.loc(), f"a write to {ins.name!r}, a variable of a function that made the model")
+        raise UnsupportedError(
+            "DY206", machine.loc(), f"a write to {ins.name!r}, a variable of a function that made the model"
+        )
     cell.cell_contents = read(frame, ins.src)
     machine.name_value(cell.cell_contents, ins.name)
 
@@ -111,7 +122,9 @@ def load_special(machine: Machine, frame: Frame, ins: ir.LoadSpecial) -> None:
         frame.regs[ins.dst] = types.MethodType(pymodels.nothing, target)
         return
     if isinstance(target, torch.autocast) and target._enabled:
-        raise UnsupportedError("DY203", machine.loc(), "autocast", hint="convert the model to the wanted precision instead")
+        raise UnsupportedError(
+            "DY203", machine.loc(), "autocast", hint="convert the model to the wanted precision instead"
+        )
     if type(target).__module__.startswith("torch.autograd.profiler"):
         frame.regs[ins.dst] = types.MethodType(pymodels.nothing, target)
         return
@@ -193,7 +206,9 @@ def _choose(machine: Machine, target: Any, index: Scalar) -> Any:
     for candidate in (*range(size), *range(-1, -size - 1, -1)):
         if machine.truth(machine.host("eq", index, candidate)):
             return candidate
-    raise IndexError(f"{'list' if isinstance(target, list) else 'index'} {'index ' if isinstance(target, list) else ''}out of range")
+    raise IndexError(
+        f"{'list' if isinstance(target, list) else 'index'} {'index ' if isinstance(target, list) else ''}out of range"
+    )
 
 
 def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
@@ -266,7 +281,12 @@ def _is_same(left: Any, right: Any) -> bool:
 
 
 def _is_text_concatenation(op: str, left: Any, right: Any) -> bool:
-    return op in ("add", "iadd") and isinstance(left, str) and isinstance(right, str) and (isinstance(left, Text) or isinstance(right, Text))
+    return (
+        op in ("add", "iadd")
+        and isinstance(left, str)
+        and isinstance(right, str)
+        and (isinstance(left, Text) or isinstance(right, Text))
+    )
 
 
 def _steppable_operator(machine: Machine, op: str, left: Any, right: Any) -> Any:
@@ -285,7 +305,9 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
         own = pymodels.list_contains
     if own is not None and machine.is_steppable(own):
         if ins.op == "not_in":
-            raise UnsupportedError("DY204", machine.loc(), "`not in` a container with its own __contains__", hint="write `not (x in y)`")
+            raise UnsupportedError(
+                "DY204", machine.loc(), "`not in` a container with its own __contains__", hint="write `not (x in y)`"
+            )
         machine.enter(own, (container, element), {}, ins.dst)
         return
     if isinstance(element, Text):

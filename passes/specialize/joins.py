@@ -12,7 +12,20 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Edge, Jump, ListType, Lit, Operand, Ref, ScalarKind, ScalarType, Seq, SeqKind, TensorType, ValueId
+from dycl.ir.nodes import (
+    Edge,
+    Jump,
+    ListType,
+    Lit,
+    Operand,
+    Ref,
+    ScalarKind,
+    ScalarType,
+    Seq,
+    SeqKind,
+    TensorType,
+    ValueId,
+)
 from dycl.passes.specialize.emission import Emission
 from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.residual import RawBlock
@@ -100,7 +113,9 @@ class Joins(Emission):
         return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row, places, list_places)
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
-        return [(*token[:4], None) if isinstance(token, tuple) and token and token[0] == "T" else token for token in key]
+        return [
+            (*token[:4], None) if isinstance(token, tuple) and token and token[0] == "T" else token for token in key
+        ]
 
     def _skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
         tokens = list(walker.key)
@@ -145,7 +160,11 @@ class Joins(Emission):
                 return
             found = self.bounds_of(slot.value.expr)
         else:
-            found = (sympy.Integer(int(slot.value)), sympy.Integer(int(slot.value))) if slot.kind is ScalarKind.INT else (low, high)
+            found = (
+                (sympy.Integer(int(slot.value)), sympy.Integer(int(slot.value)))
+                if slot.kind is ScalarKind.INT
+                else (low, high)
+            )
         if found[0] < low or found[1] > high:
             self.hints.bounds[slot.place] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
             raise Restart("the bounds of a generalised number are wider")
@@ -191,7 +210,9 @@ class Joins(Emission):
                 fresh[scalar.expr] = self.new_int(scalar.origin)
         return fresh
 
-    def _retensor(self, walker: Walker, respell: dict[sympy.Basic, Scalar], is_entry: bool) -> dict[ValueId, FakeTensor]:
+    def _retensor(
+        self, walker: Walker, respell: dict[sympy.Basic, Scalar], is_entry: bool
+    ) -> dict[ValueId, FakeTensor]:
         """Fake tensors in the new symbols, for those whose sizes are respelled; at an entry for all but the weights'."""
         fresh: dict[ValueId, FakeTensor] = {}
         if not respell and not is_entry:
@@ -201,13 +222,22 @@ class Joins(Emission):
         for tensor in walker.tensors:
             storage = tensor.untyped_storage()._cdata
             if is_entry and storage in storages:
-                raise UnsupportedError("DY301", self.loc(), "two tensors kept on the model share their memory", hint="keep a clone() of one of them")
+                raise UnsupportedError(
+                    "DY301",
+                    self.loc(),
+                    "two tensors kept on the model share their memory",
+                    hint="keep a clone() of one of them",
+                )
             storages.add(storage)
             is_kept = is_entry and id(tensor) not in weights
             if is_kept or any(isinstance(size, torch.SymInt) and size.node.expr in respell for size in tensor.shape):
                 shape = [self.respelled(size, respell) for size in tensor.shape]
                 with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
-                    new = torch.empty_strided(shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device) if not respell else torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+                    new = (
+                        torch.empty_strided(shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+                        if not respell
+                        else torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+                    )
                 fresh[self.current_vid(tensor)] = new
                 self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
         return fresh
@@ -240,7 +270,13 @@ class Joins(Emission):
         return tuple(args), tuple(params)
 
     def _settle(
-        self, copy: State, walker: Walker, source: State, respell: dict[sympy.Basic, Scalar], forgets: bool, skeleton: Skeleton
+        self,
+        copy: State,
+        walker: Walker,
+        source: State,
+        respell: dict[sympy.Basic, Scalar],
+        forgets: bool,
+        skeleton: Skeleton,
     ) -> None:
         """What the state of a new block knows: intervals of live symbols, aliases of live tensors, nothing else."""
         facts = copy.facts
@@ -265,7 +301,9 @@ class Joins(Emission):
         facts.intervals = intervals
         vids = {self.current_vid(tensor): tensor for tensor in walker.tensors}
         roots = {tensor._dycl_root for tensor in walker.tensors} | {t._dycl_root for t in walker.retensor.values()}  # type: ignore[attr-defined]
-        copy.aliases = {s: live_roots for s, rs in source.aliases.items() if (live_roots := tuple(r for r in rs if r in roots))}
+        copy.aliases = {
+            s: live_roots for s, rs in source.aliases.items() if (live_roots := tuple(r for r in rs if r in roots))
+        }
         for tensor in walker.retensor.values():
             copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)
         if forgets:
@@ -321,7 +359,9 @@ class Joins(Emission):
         if len(rows) > variants:
             pinned = {i for i, place in enumerate(form.places) if place in self.hints.pinned}
             general = self.hints.general.setdefault(form.skeleton, set())
-            differing = {i for i in range(len(form.row)) if len({(type(r[i]), r[i]) for r in rows}) > 1} - pinned - general
+            differing = (
+                {i for i in range(len(form.row)) if len({(type(r[i]), r[i]) for r in rows}) > 1} - pinned - general
+            )
             if differing:
                 for index in differing:
                     self.hints.bounds.setdefault(form.places[index], _trend([row[index] for row in rows]))

@@ -17,8 +17,7 @@ from dycl.passes.specialize.values import UNSET
 
 CONTAINERS = (list, dict, set, collections.deque)
 _MUTATORS = frozenset(
-    "append extend insert pop remove clear sort reverse update setdefault popitem add discard appendleft extendleft popleft rotate"
-    " __setitem__ __delitem__ move_to_end difference_update intersection_update symmetric_difference_update __ior__ __iadd__".split()
+    ["append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "update", "setdefault", "popitem", "add", "discard", "appendleft", "extendleft", "popleft", "rotate", "__setitem__", "__delitem__", "move_to_end", "difference_update", "intersection_update", "symmetric_difference_update", "__ior__", "__iadd__"]
 )
 
 
@@ -42,7 +41,9 @@ class Journal(Joins):
 
     def is_old(self, target: Any) -> bool:
         """Whether an object existed before the run, so that a write to it has to be journalled."""
-        return id(target) in self.known_objects or isinstance(target, (torch.nn.Module, type, types.ModuleType, types.FunctionType))
+        return id(target) in self.known_objects or isinstance(
+            target, (torch.nn.Module, type, types.ModuleType, types.FunctionType)
+        )
 
     def store_attribute(self, target: Any, name: str, value: Any) -> None:
         """target.name = value."""
@@ -54,10 +55,14 @@ class Journal(Joins):
             raise UnsupportedError("DY211", self.loc(), f"assignment to .{name} of a tensor of the model")
         original = _get(target, name)
         if isinstance(original, (torch.nn.Parameter, torch.nn.Module)) or isinstance(value, (torch.nn.Module,)):
-            raise UnsupportedError("DY206", self.loc(), f"the parameter or module {name!r} of the model is replaced at run time")
+            raise UnsupportedError(
+                "DY206", self.loc(), f"the parameter or module {name!r} of the model is replaced at run time"
+            )
         descriptor = getattr(type(target), name, None)
         if isinstance(descriptor, property) or hasattr(type(descriptor), "__set__"):
-            raise UnsupportedError("DY206", self.loc(), f"assignment to {name!r}, a property, of an object made before the run")
+            raise UnsupportedError(
+                "DY206", self.loc(), f"assignment to {name!r}, a property, of an object made before the run"
+            )
         self._record(JournalEntry(target, "attr", name, value, original, self.slot_name(target, name)))
 
     def delete_attribute(self, target: Any, name: str) -> None:

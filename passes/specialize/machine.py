@@ -62,7 +62,12 @@ class Machine(Calls):
         frames = self.state.frames
         for frame in reversed(frames):
             file = frame.code.file
-            if not file.startswith((TORCH, STDLIB)) and file != MODELS_FILE or "site-packages" in file and not file.startswith(TORCH):
+            if (
+                (not file.startswith((TORCH, STDLIB))
+                and file != MODELS_FILE)
+                or ("site-packages" in file
+                and not file.startswith(TORCH))
+            ):
                 return frame.loc
         return frames[-1].loc if frames else UNKNOWN
 
@@ -147,12 +152,14 @@ class Machine(Calls):
             self._drain(drain.generator)
             return True
         except Unknown as unknown:
-            raise UnsupportedError("DY201", self.loc(), f"torch decides something inside that only the run knows ({unknown})") from None
+            raise UnsupportedError(
+                "DY201", self.loc(), f"torch decides something inside that only the run knows ({unknown})"
+            ) from None
         except Signal:
             raise
         except (UnsupportedError, InternalError, MemoryError, RecursionError):
             raise
-        except Exception as error:  # noqa: BLE001  (any exception of the model is control flow of the model)
+        except Exception as error:
             state.replay = []
             return self._unwind(state, error)
         state.replay = []
@@ -277,7 +284,9 @@ class Machine(Calls):
 
     def may_catch(self) -> bool:
         """Whether an exception raised here would be seen by the model: by a handler, or by what state is kept."""
-        return bool(self.state.journal) or any(frame.code.handlers[frame.current] is not None for frame in self.state.frames)
+        return bool(self.state.journal) or any(
+            frame.code.handlers[frame.current] is not None for frame in self.state.frames
+        )
 
     # ------------------------------------------------------------ attributes
 
@@ -298,7 +307,9 @@ class Machine(Calls):
             return tunable
         with self.recorder:
             value = getattr(target, name)
-        if isinstance(target, (type, types.ModuleType)) or any(vars(cls).get(name) is value for cls in type(target).__mro__):
+        if isinstance(target, (type, types.ModuleType)) or any(
+            vars(cls).get(name) is value for cls in type(target).__mro__
+        ):
             self.remember_old(value)
         return self.wrapped(value)
 
@@ -311,7 +322,12 @@ class Machine(Calls):
             return None
         value = vars(target)[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise UnsupportedError("DY204", self.loc(), f"the tunable {full!r} is a {type(value).__name__}", hint="only int and float attributes can be tunable")
+            raise UnsupportedError(
+                "DY204",
+                self.loc(),
+                f"the tunable {full!r} is a {type(value).__name__}",
+                hint="only int and float attributes can be tunable",
+            )
         kind = ScalarKind.INT if isinstance(value, int) else ScalarKind.FLOAT
         self.tunables.setdefault(full, Tunable(full, kind, value, self.loc()))
         call = ("tunable", full)
@@ -323,4 +339,3 @@ class Machine(Calls):
             self._give_symbol(scalar)
         self.log(call, scalar)
         return scalar
-

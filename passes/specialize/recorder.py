@@ -91,7 +91,20 @@ _METADATA = frozenset(
 _METADATA -= {"__reversed__"}
 _NOT_METADATA_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
 _METADATA_WRITERS = frozenset(
-    {"resize_", "resize_as_", "set_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_", "detach_", "rename_"}
+    {
+        "resize_",
+        "resize_as_",
+        "set_",
+        "squeeze_",
+        "unsqueeze_",
+        "t_",
+        "transpose_",
+        "swapaxes_",
+        "swapdims_",
+        "as_strided_",
+        "detach_",
+        "rename_",
+    }
 )
 
 
@@ -128,7 +141,9 @@ def _is_inert_random(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         return values.get("train") is False or values.get("p") == 0
     if "dropout_p" in values or "scaled_dot_product" in func._schema.name:
         return not values.get("dropout_p", 0.0)
-    return func._schema.name in ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu") and not values.get("train", False)
+    return func._schema.name in ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu") and not values.get(
+        "train", False
+    )
 
 
 class Recorder(TorchFunctionMode):
@@ -223,7 +238,12 @@ class Recorder(TorchFunctionMode):
                 machine.known[vid] = known[index]
         machine.emit(
             TensorOp(
-                target=target, args=operands, kwargs=keywords, results=tuple(results), mutates=mutates, loc=machine.loc()
+                target=target,
+                args=operands,
+                kwargs=keywords,
+                results=tuple(results),
+                mutates=mutates,
+                loc=machine.loc(),
             )
         )
         machine.bind_symbols(born, leaves, out)
@@ -250,14 +270,16 @@ class Recorder(TorchFunctionMode):
             pairs += machine.rename_content(roots)
         return tuple(pairs)
 
-    def _known_results(
-        self, func: Any, args: Any, kwargs: Any, watch: Watch, out: Any
-    ) -> list[torch.Tensor] | None:
+    def _known_results(self, func: Any, args: Any, kwargs: Any, watch: Watch, out: Any) -> list[torch.Tensor] | None:
         """The values of the results, where all operands are small constants."""
         machine = self.machine
         leaves = pytree.tree_leaves((args, kwargs))
         outs = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        if watch.written or not outs or sum(leaf.numel() if all(isinstance(d, int) for d in leaf.shape) else SMALL + 1 for leaf in outs) > SMALL:
+        if (
+            watch.written
+            or not outs
+            or sum(leaf.numel() if all(isinstance(d, int) for d in leaf.shape) else SMALL + 1 for leaf in outs) > SMALL
+        ):
             return None
         real: dict[int, torch.Tensor] = {}
         for leaf in leaves:
@@ -384,7 +406,11 @@ def _identity(arguments: Any) -> tuple[Any, ...]:
         elif isinstance(leaf, torch.Tensor):
             out.append(("t", id(leaf)))
         else:
-            out.append(repr(leaf) if isinstance(leaf, (int, float, str, bool, type(None), torch.dtype)) else type(leaf).__name__)
+            out.append(
+                repr(leaf)
+                if isinstance(leaf, (int, float, str, bool, type(None), torch.dtype))
+                else type(leaf).__name__
+            )
     return tuple(out)
 
 

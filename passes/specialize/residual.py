@@ -12,7 +12,7 @@ from typing import Any
 import sympy
 
 from dycl.diagnostics import UNKNOWN, SourceRange
-from dycl.ir.nodes import HostOp, Operand, Terminator, TensorOp, ValueId, ValueType
+from dycl.ir.nodes import HostOp, Operand, TensorOp, Terminator, ValueId, ValueType
 
 
 @dataclass(slots=True)

@@ -75,7 +75,7 @@ def result_expr(name: str, args: tuple[Any, ...]) -> sympy.Basic | None:
             return a * b
         case "neg", [a]:
             return -a
-        case ("pos" | "int"), [a]:
+        case (("pos" | "int"), [a]):
             return a
         case "floordiv", [a, b] if b.is_Integer and b > 0:
             return FloorDiv(a, b)

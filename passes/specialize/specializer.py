@@ -85,7 +85,9 @@ def specialize(
             run.machine.switch({})
         environment = Environment(dict(names.weights), dict(names.modules), run.classes)
         seconds = time.perf_counter() - start
-        return Specialization(program, environment, seconds, attempt, run.machine.steps, tuple(run.machine.dropped_effects))
+        return Specialization(
+            program, environment, seconds, attempt, run.machine.steps, tuple(run.machine.dropped_effects)
+        )
     raise InternalError(f"specialize: no fixpoint after {MAX_ATTEMPTS} attempts")
 
 
@@ -161,12 +163,16 @@ class _Attempt:
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 items = arguments.get(name, ())
                 params += [
-                    Param(name=f"{name}_{i}", kind=ParamKind.POSITIONAL_ONLY, spec=self._spec(item, counter)) for i, item in enumerate(items)
+                    Param(name=f"{name}_{i}", kind=ParamKind.POSITIONAL_ONLY, spec=self._spec(item, counter))
+                    for i, item in enumerate(items)
                 ]
                 continue
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 extra = arguments.get(name, {})
-                params += [Param(name=key, kind=ParamKind.KEYWORD_ONLY, spec=self._spec(item, counter)) for key, item in extra.items()]
+                params += [
+                    Param(name=key, kind=ParamKind.KEYWORD_ONLY, spec=self._spec(item, counter))
+                    for key, item in extra.items()
+                ]
                 continue
             kind = {
                 inspect.Parameter.POSITIONAL_ONLY: ParamKind.POSITIONAL_ONLY,
@@ -175,7 +181,9 @@ class _Attempt:
             is_given = name in arguments
             value = arguments[name] if is_given else parameter.default
             spec = self._spec(value, counter) if is_given or _is_literal(value) else Lit(None)
-            optional = parameter.default is not inspect.Parameter.empty and (not is_given or _same_literal(value, parameter.default))
+            optional = parameter.default is not inspect.Parameter.empty and (
+                not is_given or _same_literal(value, parameter.default)
+            )
             params.append(Param(name=name, kind=kind, spec=spec, optional=optional))
         return tuple(params)
 
@@ -193,7 +201,10 @@ class _Attempt:
         if type(value) is dict:
             return Mapping(tuple((Lit(key), self._spec(item, counter)) for key, item in value.items()))
         raise UnsupportedError(
-            "DY213", UNKNOWN, f"an input is a {type(value).__module__}.{type(value).__qualname__}", hint="pass tensors, numbers, text, lists, tuples or dicts"
+            "DY213",
+            UNKNOWN,
+            f"an input is a {type(value).__module__}.{type(value).__qualname__}",
+            hint="pass tensors, numbers, text, lists, tuples or dicts",
         )
 
     # ------------------------------------------------------------ entries and exits
@@ -207,10 +218,13 @@ class _Attempt:
         start.facts = machine.state.facts
         machine.state = start
         for key, entry in self.places.items():
-            start.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, entry.original, entry.original, entry.slot)
+            start.journal[key] = JournalEntry(
+                entry.target, entry.kind, entry.name, entry.original, entry.original, entry.slot
+            )
         first = self._canonical_entry(start)
         weights = {
-            machine.current_vid(tensor): Weight(self.names.name(self.hints.stateful[key])) for key, tensor in machine.stateful_fakes.items()
+            machine.current_vid(tensor): Weight(self.names.name(self.hints.stateful[key]))
+            for key, tensor in machine.stateful_fakes.items()
         }
         initial = tuple(substitute_operand(arg, weights) for arg in first.args)
         self._enter(first)
@@ -223,7 +237,10 @@ class _Attempt:
         if all(isinstance(leaving.block.end, Raise) for leaving in machine.exits):
             first_error = machine.exits[0]
             raise UnsupportedError(
-                "DY214", first_error.loc, f"the model always raises {type(first_error.error).__name__}: {first_error.error}", hint="check the example inputs"
+                "DY214",
+                first_error.loc,
+                f"the model always raises {type(first_error.error).__name__}: {first_error.error}",
+                hint="check the example inputs",
             )
         finisher = Finisher(machine.blocks, machine.values)
         tunables = tuple(machine.tunables[name] for name in sorted(machine.tunables))
@@ -269,7 +286,8 @@ class _Attempt:
         for storage, roots in machine_inputs(machine, self._inputs).items():
             state.aliases[storage] = roots
         slots = tuple(
-            (entry.slot, self.outputs.operand(entry.value, "the model's state", UNKNOWN)) for entry in state.journal.values()
+            (entry.slot, self.outputs.operand(entry.value, "the model's state", UNKNOWN))
+            for entry in state.journal.values()
         )
         slots += tuple(
             (self.names.state_name(self.hints.stateful[key]) or "", Ref(machine.current_vid(tensor)))
@@ -286,7 +304,11 @@ class _Attempt:
         with torch.no_grad(), machine.fake:
             state.fuzz = self._fuzz_number() if self.fuzz is not None else None
             function = function.__func__ if inspect.ismethod(function) else function
-            args = self.call_args if not inspect.ismethod(getattr(self.model, self.method)) else (self.model, *self.call_args)
+            args = (
+                self.call_args
+                if not inspect.ismethod(getattr(self.model, self.method))
+                else (self.model, *self.call_args)
+            )
             machine.begin(state, function, args, self.call_kwargs)
         machine.run_all([state])
 

@@ -61,7 +61,19 @@ class JournalEntry:
 class State:
     """A path on its way."""
 
-    __slots__ = ("aliases", "block", "current", "facts", "forks", "frames", "fuzz", "is_dirty", "journal", "may_join", "replay")
+    __slots__ = (
+        "aliases",
+        "block",
+        "current",
+        "facts",
+        "forks",
+        "frames",
+        "fuzz",
+        "is_dirty",
+        "journal",
+        "may_join",
+        "replay",
+    )
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

@@ -34,5 +34,9 @@ def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
         return value if all(mapped[key] is item for key, item in value.items()) else mapped
     if isinstance(value, slice):
         parts = [map_leaves(function, part) for part in (value.start, value.stop, value.step)]
-        return slice(*parts) if any(new is not old for new, old in zip(parts, (value.start, value.stop, value.step), strict=True)) else value
+        return (
+            slice(*parts)
+            if any(new is not old for new, old in zip(parts, (value.start, value.stop, value.step), strict=True))
+            else value
+        )
     return function(value)

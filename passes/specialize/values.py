@@ -48,7 +48,9 @@ class Scalar:
 
     __slots__ = ("expr", "kind", "origin", "vid")
 
-    def __init__(self, kind: ScalarKind, vid: ValueId, expr: sympy.Basic | None = None, origin: Origin = NOWHERE) -> None:
+    def __init__(
+        self, kind: ScalarKind, vid: ValueId, expr: sympy.Basic | None = None, origin: Origin = NOWHERE
+    ) -> None:
         self.kind = kind
         self.vid = vid
         self.expr = expr
@@ -136,13 +138,7 @@ for _method, _name in (
     ("trunc", "math.trunc"),
 ):
     setattr(Scalar, f"__{_method}__", _unary(_name))
-setattr(
-    Scalar,
-    "__round__",
-    lambda self, digits=None: (
-        Active.get().host("round", self) if digits is None else Active.get().host("round_to", self, digits)
-    ),
-)
+Scalar.__round__ = lambda self, digits=None: Active.get().host("round", self) if digits is None else Active.get().host("round_to", self, digits)
 
 
 class TextPart:
@@ -164,9 +160,7 @@ class Text(str):
     @classmethod
     def of(cls, *parts: str | TextPart) -> Text:
         """The concatenation of the parts, flattened."""
-        flat = tuple(
-            itertools.chain.from_iterable(part.parts if isinstance(part, Text) else (part,) for part in parts)
-        )
+        flat = tuple(itertools.chain.from_iterable(part.parts if isinstance(part, Text) else (part,) for part in parts))
         text = cls("".join(part if isinstance(part, str) else f"<{part.value.kind.value}>" for part in flat))
         text.parts = flat
         return text

@@ -185,8 +185,15 @@ class Walker:
         """A copy of the value; its canonical form goes to the key. `general`: numbers in it may be generalised."""
         kind = type(value)
         if kind is Text:
-            self.key.append(("text", tuple(part if isinstance(part, str) else (part.conversion, part.spec) for part in value.parts)))
-            return Text.of(*[part if isinstance(part, str) else TextPart(self.walk(part.value), part.conversion, part.spec) for part in value.parts])
+            self.key.append(
+                ("text", tuple(part if isinstance(part, str) else (part.conversion, part.spec) for part in value.parts))
+            )
+            return Text.of(
+                *[
+                    part if isinstance(part, str) else TextPart(self.walk(part.value), part.conversion, part.spec)
+                    for part in value.parts
+                ]
+            )
         if kind in _KIND_OF:
             return self._number(value, general)
         if isinstance(value, _LITERALS) and not isinstance(value, enum.Enum):
@@ -286,7 +293,9 @@ class Walker:
     def _dict(self, value: dict[Any, Any], general: bool) -> Any:
         kind = type(value)
         self.key.append((kind, len(value)))
-        copy: Any = collections.defaultdict(value.default_factory) if isinstance(value, collections.defaultdict) else kind()
+        copy: Any = (
+            collections.defaultdict(value.default_factory) if isinstance(value, collections.defaultdict) else kind()
+        )
         self._remember(value, copy)
         for key, item in list(value.items()):
             copy[self.walk(key, False)] = self.walk(item, general)
@@ -383,12 +392,17 @@ class Walker:
 
     def _dict_subclass(self, value: Any) -> Any:
         kind = type(value)
-        if kind.__reduce_ex__ is not object.__reduce_ex__ and kind.__module__.partition(".")[0] in ("builtins", "collections"):
+        if kind.__reduce_ex__ is not object.__reduce_ex__ and kind.__module__.partition(".")[0] in (
+            "builtins",
+            "collections",
+        ):
             raise self._uncopyable(value)
         self.key.append((kind, len(value), tuple(vars(value)) if hasattr(value, "__dict__") else ()))
         copy = self._remember(value, kind.__new__(kind))
         store = collections.OrderedDict.__setitem__ if isinstance(value, collections.OrderedDict) else dict.__setitem__
-        items = list(collections.OrderedDict.items(value) if isinstance(value, collections.OrderedDict) else dict.items(value))
+        items = list(
+            collections.OrderedDict.items(value) if isinstance(value, collections.OrderedDict) else dict.items(value)
+        )
         for key, item in items:
             store(copy, self.walk(key, False), self.walk(item))
         for name, item in list(getattr(value, "__dict__", {}).items()):
@@ -398,7 +412,11 @@ class Walker:
     def _instance(self, value: Any) -> Any:
         kind = type(value)
         names = [slot for cls in kind.__mro__ for slot in _slots(cls)]
-        if kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__module__ == "builtins" or not (hasattr(value, "__dict__") or names):
+        if (
+            kind.__reduce_ex__ is not object.__reduce_ex__
+            or kind.__module__ == "builtins"
+            or not (hasattr(value, "__dict__") or names)
+        ):
             raise self._uncopyable(value)
         try:
             copy = object.__new__(kind)
@@ -453,7 +471,9 @@ class Walker:
         for key, entry in sorted(source.journal.items(), key=lambda item: (item[1].slot, item[1].kind)):
             self.key.append(("journal", key))
             self.place = key
-            copy.journal[key] = JournalEntry(entry.target, entry.kind, entry.name, self.walk(entry.value), entry.original, entry.slot)
+            copy.journal[key] = JournalEntry(
+                entry.target, entry.kind, entry.name, self.walk(entry.value), entry.original, entry.slot
+            )
         copy.fuzz = self.walk(source.fuzz)
         copy.block, copy.replay = source.block, list(source.replay)
         copy.facts = source.facts.copy()

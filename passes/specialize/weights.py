@@ -37,7 +37,21 @@ class WeightNames:
                 self._reachable.add(id(value))
                 self.objects[id(value)] = value
                 continue
-            if id(value) in self.objects or isinstance(value, (str, bytes, int, float, complex, type(None), type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
+            if id(value) in self.objects or isinstance(
+                value,
+                (
+                    str,
+                    bytes,
+                    int,
+                    float,
+                    complex,
+                    type(None),
+                    type,
+                    types.ModuleType,
+                    types.FunctionType,
+                    types.BuiltinFunctionType,
+                ),
+            ):
                 continue
             self.objects[id(value)] = value
             self.paths[id(value)] = path
