@@ -26,12 +26,12 @@ from dycl.ir.nodes import (
     TensorType,
     ValueId,
 )
-from dycl.passes.specialize.emission import Emission
 from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import State
+from dycl.passes.specialize.symbols import Symbols
 from dycl.passes.specialize.values import RuntimeList, Scalar
 from dycl.passes.specialize.walker import Slot, Walker
 
@@ -56,7 +56,7 @@ class Canonical:
     list_places: tuple[Any, ...]
 
 
-class Joins(Emission):
+class Joins(Symbols):
     """The part of the machine that recognises states."""
 
     def __init__(self, *args: Any) -> None:
@@ -347,10 +347,6 @@ class Joins(Emission):
         state.frames, state.journal, state.facts = copy.frames, copy.journal, copy.facts
         state.current, state.aliases, state.fuzz = copy.current, copy.aliases, copy.fuzz
         self.switch(state.journal)
-
-    def switch(self, journal: Any) -> None:
-        """Make live objects look as on this path; the journal part of the machine does it."""
-        raise NotImplementedError
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
         """Count a new state of its skeleton; too many, and what differs between them is generalised from the start."""

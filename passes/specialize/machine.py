@@ -20,10 +20,11 @@ from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
 from dycl.passes.specialize import instructions
 from dycl.passes.specialize.builtins import class_of
-from dycl.passes.specialize.calls import MODELS_FILE, STDLIB, TORCH, Calls, _StepIn
+from dycl.passes.specialize.calls import Calls
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
+from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
 from dycl.passes.specialize.signals import Drain, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
 from dycl.passes.specialize.values import Active, Generator, RuntimeList, Scalar
@@ -47,11 +48,9 @@ class Machine(Calls):
         super().__init__(hints, weight_names)
         self.model = model
         self.exits: list[Exit] = []
-        self.dropped_effects: list[SourceRange] = []
         self.tunables: dict[str, Tunable] = {}
         self._tunable_names = frozenset(tunables)
         self._random = random.Random(fuzz) if fuzz is not None else None
-        self.operations_before = 0
         self.steps = 0
         self.forks = 0
 
@@ -62,11 +61,8 @@ class Machine(Calls):
         frames = self.state.frames
         for frame in reversed(frames):
             file = frame.code.file
-            if (
-                (not file.startswith((TORCH, STDLIB))
-                and file != MODELS_FILE)
-                or ("site-packages" in file
-                and not file.startswith(TORCH))
+            if (not file.startswith((TORCH, STDLIB)) and file != MODELS_FILE) or (
+                "site-packages" in file and not file.startswith(TORCH)
             ):
                 return frame.loc
         return frames[-1].loc if frames else UNKNOWN
@@ -143,7 +139,7 @@ class Machine(Calls):
             state.replay = state.replay[: self.position] + self.fresh_log
             self._fork(state, question.cond, work)
             return True
-        except _StepIn:
+        except StepIn:
             frame.ip = frame.current
             return True
         except Drain as drain:

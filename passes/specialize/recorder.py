@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dycl.diagnostics import UnsupportedError
+from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
 from dycl.passes.specialize.signals import Signal, Unknown
@@ -223,8 +223,13 @@ class Recorder(TorchFunctionMode):
         watch = Watch()
         with machine.defining_symbols() as born:
             machine.fake.cache_enabled = not machine.has_symbols(native_args, native_kwargs)
-            with watch:
-                out = func(*native_args, **native_kwargs)
+            try:
+                with watch:
+                    out = func(*native_args, **native_kwargs)
+            except (*FAKE_FAILURES, DyclError):
+                raise
+            except Exception as error:
+                raise machine.genuine(error, func, native_args, native_kwargs) from None
         if watch.random:
             raise machine.random_operation(watch.random)
         leaves = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]

@@ -1,0 +1,323 @@
+"""Native code: what may be handed run-time values, what it does to containers, and which exceptions are the model's."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import os
+import types
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+
+from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
+from dycl.passes.specialize import pymodels
+from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
+from dycl.passes.specialize.journal import Journal
+from dycl.passes.specialize.recorder import Recorder
+from dycl.passes.specialize.signals import Question, Signal, Unknown
+from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.trees import leaves, map_leaves
+from dycl.passes.specialize.values import (
+    Closure,
+    Generator,
+    RuntimeList,
+    RuntimeRange,
+    Scalar,
+    Text,
+    TextPart,
+)
+
+_SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
+
+_MOVERS: frozenset[Any] = frozenset(
+    {
+        list,
+        tuple,
+        dict,
+        set,
+        frozenset,
+        sum,
+        any,
+        all,
+        min,
+        max,
+        sorted,
+        isinstance,
+        issubclass,
+        callable,
+        id,
+        object,
+        slice,
+        next,
+        zip,
+        bool,
+        divmod,
+        abs,
+        round,
+        pow,
+        hasattr,
+        getattr,
+        type,
+        str,
+        repr,
+        super,
+    }
+)
+
+TORCH = os.path.dirname(torch.__file__) + os.sep
+
+STDLIB = os.path.dirname(os.__file__) + os.sep
+
+MODELS_FILE = pymodels.__file__
+
+OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no source of the model's
+
+_STEPPED_LIBRARY = tuple(
+    STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)
+)
+
+
+class Natives(Journal):
+    """The part of the machine that runs native code."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.recorder = Recorder(self)  # type: ignore[arg-type]
+        self.guilty: set[types.CodeType] = set()  # library code caught deciding something
+        self.dropped_effects: list[SourceRange] = []  # where the model prints or logs
+        self.operations_before = 0  # the block's length when the current instruction began
+
+    def native(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of native code, whose calls of torch are recorded."""
+        check_pure(self, function)  # type: ignore[arg-type]
+        if is_logging(function):
+            self.dropped_effects.append(self.loc())
+            return None
+        args, kwargs = self._native_text(function, args, kwargs)
+        if self._is_torch(function, args):
+            args, kwargs = self.native_arguments((args, kwargs))
+        self._check_mover(function, args, kwargs)
+        snapshots = self.before_native(function, args, kwargs)
+        try:
+            with self.recorder:
+                result = function(*args, **kwargs)
+        except (Question, Unknown) as signal:
+            self.undo_native(snapshots)
+            if isinstance(function, types.FunctionType) and self._blame(function):
+                self._forget_operations()
+                raise StepIn("step in") from signal
+            if isinstance(signal, Unknown):
+                raise UnsupportedError(
+                    "DY203",
+                    self.loc(),
+                    f"{getattr(function, '__name__', function)} decides something that only the run knows ({signal})",
+                ) from None
+            raise
+        except Signal:
+            self.undo_native(snapshots)
+            raise
+        self.after_native(snapshots)
+        return result
+
+    def _is_torch(self, function: Any, args: tuple[Any, ...]) -> bool:
+        """Whether torch's own code gets the arguments: it takes its symbolic numbers, not the machine's scalars."""
+        owner = getattr(function, "__self__", None)
+        if function in _SUBSCRIPTS:
+            return isinstance(args[0], torch.Tensor)
+        if isinstance(owner, torch.Tensor) or any(isinstance(arg, torch.Tensor) for arg in args):
+            return not isinstance(owner, (list, dict, set)) and function not in (isinstance, list, tuple)
+        module = getattr(function, "__module__", None)
+        return (
+            (isinstance(module, str) and module.partition(".")[0] == "torch")
+            or owner is torch._C._VariableFunctions
+            or (type(owner).__name__ == "module" and owner.__name__.startswith("torch"))
+        )
+
+    def _blame(self, function: types.FunctionType) -> bool:
+        """Interpret this library function from now on; False if that cannot help."""
+        code = function.__code__
+        if code in self.guilty or code.co_filename.startswith("<"):
+            return False
+        self.guilty.add(code)
+        return True
+
+    def _native_text(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Native code reads characters: run-time text becomes text, one branch for each value of its numbers."""
+        keeps = isinstance(function, type) and issubclass(function, BaseException)
+        if keeps or not any(isinstance(leaf, Text) for leaf in leaves((args, kwargs))):
+            owner = getattr(function, "__self__", None)
+            if isinstance(owner, Text):
+                raise UnsupportedError("DY204", self.loc(), f"str.{function.__name__} of a text with run-time numbers")
+            return args, kwargs
+        if isinstance(getattr(function, "__self__", None), (list, dict, set)):
+            return args, kwargs
+        return map_leaves(self.plain, args), map_leaves(self.plain, kwargs)
+
+    def _check_mover(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Native code may be handed run-time values only if it is known what it does with them."""
+        owner = getattr(function, "__self__", None)
+        module = getattr(function, "__module__", None) or type(owner).__module__
+        if isinstance(owner, torch.Tensor) or (
+            isinstance(module, str) and module.partition(".")[0] in ("torch", "dycl", "_operator", "operator")
+        ):
+            return
+        if (
+            isinstance(owner, type(torch._C))
+            or owner is torch._C
+            or getattr(function, "__objclass__", None) is torch._C.TensorBase
+        ):
+            return
+        if isinstance(owner, (list, dict, set, tuple, frozenset)) or type(owner).__module__ == "collections":
+            return
+        if isinstance(function, type) and (
+            issubclass(function, BaseException) or hasattr(function, "_fields") or self._keeps_fields(function)
+        ):
+            return
+        try:
+            if function in _MOVERS:
+                return
+        except TypeError:
+            pass
+        if isinstance(function, types.FunctionType) and function.__code__.co_filename.startswith("<"):
+            return
+        if (
+            type(owner) is type
+            or inspect.ismethoddescriptor(function)
+            or isinstance(function, types.MethodWrapperType | types.WrapperDescriptorType)
+        ):
+            return
+        if not has_runtime((args, kwargs)) and not isinstance(owner, (Scalar, RuntimeList)):
+            return
+        if isinstance(function, types.FunctionType) and self._blame(function):
+            raise StepIn("step in")
+        if module == "collections" or isinstance(owner, Scalar):
+            return
+        raise UnsupportedError(
+            "DY203",
+            self.loc(),
+            f"{module}.{getattr(function, '__qualname__', function)} is handed run-time values",
+            hint="use the function of torch or of Python's own that does the same",
+        )
+
+    def _keeps_fields(self, cls: type) -> bool:
+        """A class whose native constructor only stores its arguments."""
+        return (
+            hasattr(cls, "__dataclass_fields__")
+            or cls.__init__ is object.__init__
+            or cls.__module__.partition(".")[0] in ("collections", "types")
+        )
+
+    def _forget_operations(self) -> None:
+        """Take back what the current instruction has recorded: it will be run in another way."""
+        if any(effect for _, _, effect in (*self.state.replay, *self.fresh_log)):
+            raise UnsupportedError(
+                "DY201", self.loc(), "a library function writes into a tensor before it decides something"
+            )
+        del self.state.block.ops[self.operations_before :]
+        self.state.replay, self.fresh_log, self.position = [], [], 0
+
+    def put(self, frame: Frame, dst: Any, value: Any) -> None:
+        """Write a result to a register, in the machine's terms."""
+        frame.regs[dst] = self.wrapped(value)
+
+    def wrapped(self, value: Any) -> Any:
+        """Torch's symbolic numbers as scalars, stateful weights as the tensors that stand for them."""
+        if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            return self.scalar_of(value)
+        if self.stateful_fakes and id(value) in self.stateful_fakes:
+            return self.stateful_fakes[id(value)]
+        return value
+
+    def plain(self, value: Any) -> Any:
+        """A text whose run-time numbers are made concrete."""
+        if not isinstance(value, Text):
+            return value
+        return "".join(part if isinstance(part, str) else self._concrete_part(part) for part in value.parts)
+
+    def _concrete_part(self, part: TextPart) -> str:
+        value = self.concrete(part.value)
+        converted = {"": lambda v: v, "s": str, "r": repr, "a": ascii}[part.conversion](value)
+        return format(converted, part.spec)
+
+    def formatted(self, value: Any, conversion: str, spec: str) -> Any:
+        """One field of a text."""
+        if isinstance(value, torch.Tensor):
+            if value.dim() or conversion in ("r", "a"):
+                raise UnsupportedError("DY203", self.loc(), "the text of a tensor", hint="format its item() instead")
+            value = self.recorder.item(value)
+        if isinstance(value, Scalar):
+            return Text.of(TextPart(value, conversion, spec))
+        if isinstance(value, Text) and not spec and conversion in ("", "s"):
+            return value
+        if is_runtime(value) or has_runtime(value):
+            raise UnsupportedError(
+                "DY203", self.loc(), f"the text of a {type(value).__name__} that holds run-time values"
+            )
+        return format({"": lambda v: v, "s": str, "r": repr, "a": ascii}[conversion](value), spec)
+
+    def truth_of(self, value: Any) -> bool:
+        """`bool(value)`."""
+        if isinstance(value, Scalar):
+            return self.truth(value)
+        if isinstance(value, RuntimeList):
+            return self.truth(self.host("ne", self.list_length(value), 0))
+        if isinstance(value, RuntimeRange):
+            return self.truth(value.start < value.stop) if value.step > 0 else self.truth(value.start > value.stop)
+        if isinstance(value, (Generator, Closure)):
+            return True
+        with self.recorder:
+            return bool(value)
+
+    def genuine(self, error: Exception, function: Any, args: Any, kwargs: Any) -> BaseException:
+        """The exception eager would raise: torch's meta functions fail differently, so the kernel is asked with zeros."""
+        if isinstance(error, DyclError):
+            return error
+        if not self.has_symbols(args, kwargs):
+            with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+                real_args, real_kwargs = map_leaves(_zeros, (args, kwargs))
+                try:
+                    function(*real_args, **real_kwargs)
+                except Exception as real:
+                    if type(real) is type(error) or isinstance(real, type(error)):
+                        return type(real)(*real.args)
+        return UnsupportedError(
+            "DY209",
+            self.loc(),
+            f"torch cannot tell the shape of this operation without data: {type(error).__name__}: {_first_line(error)}",
+        )
+
+    def is_steppable(self, function: Any) -> bool:
+        """Whether calls of this function are interpreted."""
+        if type(function) is not types.FunctionType:
+            return False
+        code = function.__code__
+        if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+            raise UnsupportedError("DY102", self.loc(), f"{function.__qualname__} is asynchronous")
+        file = code.co_filename
+        if code in self.guilty or file == MODELS_FILE:
+            return True
+        if file.startswith(OWN):
+            return False
+        if file.startswith("<"):
+            return False
+        if file.startswith(TORCH):
+            return False
+        if file.startswith(STDLIB) and "site-packages" not in file:
+            return file.startswith(_STEPPED_LIBRARY)
+        return True
+
+
+class StepIn(Signal):
+    """The instruction is to be run again: its callee will be interpreted now."""
+
+
+def _zeros(leaf: Any) -> Any:
+    if isinstance(leaf, FakeTensor):
+        return torch.zeros(tuple(leaf.shape), dtype=leaf.dtype)
+    return leaf
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]

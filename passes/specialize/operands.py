@@ -1,0 +1,188 @@
+"""Arguments of calls as operands of the program, and the tensors behind them: names, contents, known values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from dycl.diagnostics import InternalError, UnsupportedError
+from dycl.ir.nodes import (
+    Lit,
+    Mapping,
+    Operand,
+    Ref,
+    Seq,
+    SeqKind,
+    SliceOf,
+    TensorType,
+    TorchLit,
+    Value,
+    ValueId,
+    Weight,
+)
+from dycl.ir.resolve import torch_text
+from dycl.passes.specialize.emission import Emission
+from dycl.passes.specialize.signals import Restart
+from dycl.passes.specialize.state import State
+from dycl.passes.specialize.trees import map_leaves
+from dycl.passes.specialize.values import RuntimeList, Scalar, Text, TextPart
+
+_SMALL_CONSTANT = 1024
+
+
+class Operands(Emission):
+    """The part of the machine that names tensors and writes operands."""
+
+    def value(self, vid: ValueId) -> Value:
+        """The definition of a value."""
+        return Value(vid, self.values.types[vid])
+
+    def current_vid(self, tensor: Any, state: State | None = None) -> ValueId:
+        """The name of the tensor's present content on this path."""
+        root = getattr(tensor, "_dycl_root", None)
+        if root is None:
+            raise InternalError(
+                f"specialize: a tensor of unknown origin at {self.loc()}: {type(tensor).__name__}{tuple(tensor.shape)}"
+            )
+        return (state or self.state).current.get(root, root)
+
+    def tensor_type(self, tensor: torch.Tensor) -> TensorType:
+        """Its type in the program."""
+        dims = tuple(
+            str(size.node.expr) if isinstance(size, torch.SymInt) and not size.node.expr.is_Integer else int(size)
+            for size in tensor.shape
+        )
+        return TensorType(str(tensor.dtype).removeprefix("torch."), dims)
+
+    def adopt(self, tensor: torch.Tensor, name: str = "") -> ValueId:
+        """Give a fresh fake tensor its name in the program."""
+        vid = self.values.new(self.tensor_type(tensor), name)
+        tensor._dycl_root = vid  # type: ignore[attr-defined]
+        self.keep.append(tensor)
+        storage = tensor.untyped_storage()._cdata
+        self.state.aliases[storage] = (*self.state.aliases.get(storage, ()), vid)
+        return vid
+
+    def define_result(self, leaf: torch.Tensor) -> ValueId:
+        """The name of a result; an argument handed back keeps its own name beside it."""
+        if not isinstance(leaf, FakeTensor) or hasattr(leaf, "_dycl_root"):
+            return self.values.new(self.tensor_type(leaf))
+        leaf.constant = None  # torch's own constants know nothing of paths; `known` does
+        return self.adopt(leaf)
+
+    def rename_content(self, roots: tuple[ValueId, ...]) -> list[tuple[ValueId, Value]]:
+        """New names for the content of tensors whose memory was written."""
+        pairs = []
+        for root in roots:
+            old = self.state.current.get(root, root)
+            new = self.values.new(self.values.types[old], self.values.names.get(old, ""))
+            self.state.current[root] = new
+            pairs.append((old, self.value(new)))
+        return pairs
+
+    def weight_written(self, tensor: torch.Tensor) -> None:
+        """A weight turns out to be state: specialise again with it as a value."""
+        if self.weight_names.state_name(tensor) is None:
+            raise UnsupportedError("DY206", self.loc(), "a tensor outside of the model is written")
+        self.hints.stateful[id(tensor)] = tensor
+        raise Restart("a weight is written")
+
+    def weight_storage_written(self, storage: int) -> None:
+        """A view of a weight was written."""
+        if storage in self.weight_storages:
+            self.weight_written(self.weight_storages[storage])
+
+    def known_value(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The value of a small constant tensor."""
+        if isinstance(tensor, FakeTensor):
+            return self.known.get(self.current_vid(tensor))
+        if (
+            isinstance(tensor, torch.nn.Parameter)
+            or tensor.numel() > _SMALL_CONSTANT
+            or id(tensor) in self.hints.stateful
+        ):
+            return None
+        return tensor
+
+    def substituted(self, value: Any) -> Any:
+        """Arguments with each stateful weight replaced by the tensor that stands for its content."""
+        if not self.stateful_fakes:
+            return value
+        return map_leaves(lambda leaf: self.stateful_fakes.get(id(leaf), leaf), value)
+
+    def operand(self, value: Any) -> Operand:
+        """A call's argument as it stands in the program."""
+        if isinstance(value, FakeTensor):
+            return Ref(self.current_vid(value))
+        if isinstance(value, torch.Tensor):
+            return self._weight(value)
+        if isinstance(value, Text):
+            return self.text_operand(value)
+        if isinstance(value, Scalar):
+            return Ref(self.vid_of(value))
+        if isinstance(value, RuntimeList):
+            return Ref(value.vid)
+        if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat)):
+            found = self.scalar_of(value)
+            return Ref(self.vid_of(found)) if isinstance(found, Scalar) else Lit(found)
+        if value is None or value is Ellipsis or type(value) in (bool, int, float, str):
+            return Lit(value)
+        if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):
+            return Lit(value.item())
+        if isinstance(value, (torch.Size, tuple, list)):
+            kind = (
+                SeqKind.SIZE
+                if isinstance(value, torch.Size)
+                else SeqKind.LIST
+                if isinstance(value, list)
+                else SeqKind.TUPLE
+            )
+            return Seq(kind, tuple(self.operand(item) for item in value))
+        if isinstance(value, slice):
+            return SliceOf(self.operand(value.start), self.operand(value.stop), self.operand(value.step))
+        if isinstance(value, dict):
+            return Mapping(tuple((Lit(key), self.operand(item)) for key, item in value.items()))
+        text = torch_text(value)
+        if text is not None:
+            return TorchLit(text)
+        if isinstance(value, torch.Generator):
+            raise self.random_operation("with an explicit generator")
+        raise UnsupportedError("DY203", self.loc(), f"a {type(value).__name__} is handed to an operation of torch")
+
+    def _weight(self, tensor: torch.Tensor) -> Operand:
+        if id(tensor) in self.stateful_fakes:
+            return Ref(self.current_vid(self.stateful_fakes[id(tensor)]))
+        storage = self.fake.from_tensor(tensor, static_shapes=True).untyped_storage()._cdata
+        self.weight_storages[storage] = tensor
+        return Weight(self.weight_names.name(tensor))
+
+    def text_operand(self, text: Text) -> Operand:
+        """A text with run-time parts, put together by the host."""
+        total: Any = ""
+        for part in text.parts:
+            total = (
+                self.host("add", total, part if isinstance(part, str) else self._formatted(part))
+                if total != ""
+                else (part if isinstance(part, str) else self._formatted(part))
+            )
+        return Ref(total.vid) if isinstance(total, Scalar) else Lit(total)
+
+    def _formatted(self, part: TextPart) -> Any:
+        value: Any = part.value
+        if part.conversion in ("r", "a"):
+            value = self.host("repr", value)
+        elif part.conversion == "s":
+            value = self.host("str", value)
+        return self.host("format", value, part.spec) if part.spec or not part.conversion else value
+
+    def random_operation(self, name: str) -> UnsupportedError:
+        """A random kernel would be frozen or differ from run to run."""
+        return UnsupportedError(
+            "DY202",
+            self.loc(),
+            f"random operation {name}",
+            hint="call eval() on the model, or take the sampled numbers as an input",
+        )
