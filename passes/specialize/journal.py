@@ -17,7 +17,33 @@ from dycl.passes.specialize.values import UNSET
 
 CONTAINERS = (list, dict, set, collections.deque)
 _MUTATORS = frozenset(
-    ["append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "update", "setdefault", "popitem", "add", "discard", "appendleft", "extendleft", "popleft", "rotate", "__setitem__", "__delitem__", "move_to_end", "difference_update", "intersection_update", "symmetric_difference_update", "__ior__", "__iadd__"]
+    [
+        "append",
+        "extend",
+        "insert",
+        "pop",
+        "remove",
+        "clear",
+        "sort",
+        "reverse",
+        "update",
+        "setdefault",
+        "popitem",
+        "add",
+        "discard",
+        "appendleft",
+        "extendleft",
+        "popleft",
+        "rotate",
+        "__setitem__",
+        "__delitem__",
+        "move_to_end",
+        "difference_update",
+        "intersection_update",
+        "symmetric_difference_update",
+        "__ior__",
+        "__iadd__",
+    ]
 )
 
 

@@ -138,7 +138,9 @@ for _method, _name in (
     ("trunc", "math.trunc"),
 ):
     setattr(Scalar, f"__{_method}__", _unary(_name))
-Scalar.__round__ = lambda self, digits=None: Active.get().host("round", self) if digits is None else Active.get().host("round_to", self, digits)
+Scalar.__round__ = lambda self, digits=None: (
+    Active.get().host("round", self) if digits is None else Active.get().host("round_to", self, digits)
+)
 
 
 class TextPart:
