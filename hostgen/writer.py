@@ -114,7 +114,10 @@ def _split_items(text: str) -> list[str]:
 
 
 def _split_assignment(text: str) -> tuple[str, str, str]:
+    """Target, sign and value of a plain assignment; an annotated target may stand in no bracket of its own."""
     for index, char, depth in _scan(text):
+        if char == ":" and depth == 0:
+            break
         if char == "=" and depth == 0 and text[index - 1 : index + 2] == " = ":
             return text[: index - 1], "=", text[index + 2 :]
     return text, "", ""

@@ -60,6 +60,8 @@ from dycl.ir.nodes import (
 from dycl.passes.naming import renumber_name
 from dycl.passes.structure import Key, Slot, module_key, module_slots, weight_type
 
+Weights = dict[str, torch.Tensor]
+
 
 def run(program: Program, environment: Environment) -> Program:
     """The program with each subgraph once, and the structures numbered in order of first appearance."""
@@ -89,13 +91,30 @@ def structure_key(subgraph: Subgraph, environment: Environment) -> Key:
     return _Describer(environment, _weight_names(environment), {}).describe(subgraph).key
 
 
-def weight_slots(subgraph: Subgraph, environment: Environment) -> tuple[str, ...]:
-    """The weights of a subgraph, each once, by their names in the environment, in order of first use.
+def weight_slots(subgraph: Subgraph, environment: Environment, weights: Weights | None = None) -> tuple[str, ...]:
+    """The weights of a subgraph, each once, by their names in `named_weights`, in order of first use.
 
-    Subgraphs of equal structure have as many, and the i-th of one stands where the i-th of the other does. A weight the
-    environment does not name has its path in the model.
+    Subgraphs of equal structure have as many, and the i-th of one stands where the i-th of the other does. `weights`:
+    those of the environment, where the caller has them already.
     """
-    return _Describer(environment, _weight_names(environment), {}).describe(subgraph).weights
+    return _Describer(environment, _weight_names(environment, weights), {}).describe(subgraph).weights
+
+
+def named_weights(environment: Environment) -> Weights:
+    """Every weight that a subgraph can use, once: those the environment names, then those of its modules by path."""
+    weights: Weights = {}
+    seen: set[int] = set()
+    slots = [Slot(name, tensor) for name, tensor in environment.weights.items()]
+    for path, module in environment.modules.items():
+        slots += module_slots(path, module)
+    for slot in slots:
+        if id(slot.tensor) in seen:
+            continue
+        if slot.name in weights:
+            raise InternalError(f"the environment names another tensor {slot.name!r} than the module has")
+        seen.add(id(slot.tensor))
+        weights[slot.name] = slot.tensor
+    return weights
 
 
 def _redirect(block: Block, now: dict[SubgraphId, SubgraphId]) -> Block:
@@ -103,12 +122,9 @@ def _redirect(block: Block, now: dict[SubgraphId, SubgraphId]) -> Block:
     return replace(block, ops=ops)
 
 
-def _weight_names(environment: Environment) -> dict[int, str]:
+def _weight_names(environment: Environment, weights: Weights | None = None) -> dict[int, str]:
     """The name of each tensor object of the environment."""
-    names: dict[int, str] = {}
-    for name, tensor in environment.weights.items():
-        names.setdefault(id(tensor), name)
-    return names
+    return {id(tensor): name for name, tensor in (weights or named_weights(environment)).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +193,7 @@ class _Describer:
             yield self._weight(slot)
 
     def _weight(self, slot: Slot) -> int:
-        name = self._names.get(id(slot.tensor))
-        if name is None and slot.name in self._environment.weights:
-            raise InternalError(f"the environment names another tensor {slot.name!r} than the module has")
-        return self._weights.setdefault(name or slot.name, len(self._weights))
+        return self._weights.setdefault(self._names[id(slot.tensor)], len(self._weights))
 
     def _operand(self, operand: Operand) -> Key:
         match operand:

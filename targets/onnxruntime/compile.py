@@ -10,7 +10,7 @@ import torch
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Operand, Program, Raise, Return, ScalarType, Subgraph, TensorOp, TensorType, edges
-from dycl.passes.deduplicate import weight_slots
+from dycl.passes.deduplicate import named_weights, weight_slots
 from dycl.targets.base import Compiled, CompiledSubgraph, Options, Port
 from dycl.targets.onnxruntime.check import check, open_session
 from dycl.targets.onnxruntime.export import Exported, bind_weights, check_types, check_weights, export
@@ -61,20 +61,21 @@ class _Binder:
         self._structures: dict[int, _Bound] = {}
         self._by_id: dict[int, str] = {}
         self._by_memory: dict[tuple[object, ...], str] = {}
-        for name, tensor in environment.weights.items():
+        self._named = named_weights(environment)
+        for name, tensor in self._named.items():
             self._by_id.setdefault(id(tensor), name)
             self._by_memory.setdefault(_memory(tensor), name)
 
     def bind(self, subgraph: Subgraph) -> _Bound:
         """The subgraph with a model and the weights that it takes; these are stored."""
         check_types(subgraph)
-        slots = weight_slots(subgraph, self._environment)
+        slots = weight_slots(subgraph, self._environment, self._named)
         known = self._structures.get(subgraph.structure)
         if known is not None:
             rename = dict(zip(known.slots, slots, strict=True))
             initializers = tuple((name, rename[weight]) for name, weight in known.initializers)
             for _, weight in initializers:
-                self.weights.add(weight, self._environment.weights[weight])
+                self.weights.add(weight, self._named[weight])
             return _Bound(subgraph, known.exported, initializers, slots)
         bound = self._export(subgraph, slots)
         if subgraph.structure >= 0 and self._is_shareable(bound):

@@ -101,6 +101,14 @@ def test_tied_weights_have_one_name() -> None:
     assert structure_key(subgraph("b"), env) == structure_key(subgraph("c"), env)
 
 
+def test_tied_weights_that_only_modules_name_have_one_name() -> None:
+    a, b, c = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+    b.weight = a.weight
+    env = Environment(modules={"a": a, "b": b, "c": c})
+    assert weight_slots(subgraph("a", "b"), env) == ("a.weight", "a.bias", "b.bias")
+    assert structure_key(subgraph("a", "b"), env) != structure_key(subgraph("a", "c"), env)
+
+
 def test_a_module_used_twice_is_not_two_modules() -> None:
     env = environment(a=nn.Linear(4, 4), b=nn.Linear(4, 4))
     assert structure_key(subgraph("a", "a"), env) != structure_key(subgraph("a", "b"), env)

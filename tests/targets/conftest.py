@@ -156,8 +156,9 @@ def make(tmp_path: Path) -> Callable[..., Built]:
         modules: dict[str, torch.nn.Module] | None = None,
         value: Operand = NOTHING,
         options: Options = DEFAULT,
+        named: bool = True,
     ) -> Built:
-        environment = environment_of(weights, modules)
+        environment = environment_of(weights, modules) if named else Environment(weights or {}, modules or {})
         compiled = compile_program(program_of(*subgraphs, value=value), environment, tmp_path, options)
         (tmp_path / "manifest.json").write_text(json.dumps(compiled.manifest()))
         return Built(tmp_path, compiled, load_runtime(tmp_path).Runtime(tmp_path, threads=1))

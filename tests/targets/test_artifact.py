@@ -22,20 +22,33 @@ from dycl.targets.base import find_target
 ROOT = Path(__file__).parents[2]
 
 
-def chain(builder, make, modules: dict[str, nn.Module], shape=(2, 8)):
+def chain(builder, make, modules: dict[str, nn.Module], shape=(2, 8), named=True):
     """One subgraph a module, all of one structure."""
     subgraphs = []
     for index, path in enumerate(modules):
         b = builder(f"{index:02}_{path}")
         x = b.tensor(*shape)
         subgraphs.append(b.done(b.op("torch.relu", b.op(CallModule(path), x)), structure=0))
-    return make(*subgraphs, modules=modules)
+    return make(*subgraphs, modules=modules, named=named)
 
 
 def test_a_structure_is_exported_once_and_bound_to_each_subgraphs_weights(builder, make) -> None:
     modules = {f"layer{i}": nn.Linear(8, 8) for i in range(3)}
     built = chain(builder, make, modules)
     assert built.compiled.structures_exported == 1
+    x = torch.randn(2, 8)
+    for index, (path, module) in enumerate(modules.items()):
+        got = built.run(x.numpy(), name=f"{index:02}_{path}")
+        np.testing.assert_allclose(got, torch.relu(module(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_only_the_modules_name_are_bound_and_keep_their_paths(builder, make) -> None:
+    """A program names the weights that its operations take; those inside of modules are known by the modules alone."""
+    modules = {f"layer{i}": nn.Linear(8, 8) for i in range(3)}
+    built = chain(builder, make, modules, named=False)
+    assert built.compiled.structures_exported == 1
+    names = {weight.name for weight in built.compiled.weights}
+    assert names == {f"layer{i}.{part}" for i in range(3) for part in ("weight", "bias")}
     x = torch.randn(2, 8)
     for index, (path, module) in enumerate(modules.items()):
         got = built.run(x.numpy(), name=f"{index:02}_{path}")
