@@ -21,9 +21,8 @@ def bind(
     bound = dict(zip(positional, args, strict=False))
     rest = dict(kwargs)
     if len(args) > len(positional) and parameters.var_positional is None:
-        raise TypeError(
-            f"{name}() takes {len(positional)} positional argument{'s' * (len(positional) != 1)} but {len(args)} were given"
-        )
+        plural = "s" * (len(positional) != 1)
+        raise TypeError(f"{name}() takes {len(positional)} positional argument{plural} but {len(args)} were given")
     if parameters.var_positional is not None:
         bound[parameters.var_positional] = tuple(args[len(positional) :])
     for parameter in (*parameters.positional, *parameters.keyword_only):
@@ -46,9 +45,8 @@ def bind(
             else:
                 missing.append(parameter)
     if missing:
-        raise TypeError(
-            f"{name}() missing {len(missing)} required argument{'s' * (len(missing) != 1)}: {', '.join(map(repr, missing))}"
-        )
+        plural = "s" * (len(missing) != 1)
+        raise TypeError(f"{name}() missing {len(missing)} required argument{plural}: {', '.join(map(repr, missing))}")
     if parameters.var_keyword is not None:
         bound[parameters.var_keyword] = rest
     elif rest:

@@ -290,7 +290,7 @@ def _zip(machine: Machine, *iterables: Any, native: Any, strict: bool = False) -
     sources = tuple(machine.plain_iterator(item) for item in iterables)
     rows = [_immutable(source) for source in sources]
     if rows and all(row is not None and len(row) == len(rows[0] or ()) for row in rows):
-        return SequenceIterator(tuple(zip(*rows, strict=True)))  # type: ignore[arg-type]
+        return SequenceIterator(tuple(zip(*rows, strict=True)))
     return Interpret(pymodels.zip_, (sources, strict))
 
 
@@ -340,9 +340,9 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
         items = args[0] if len(args) == 1 else args
         default = (kwargs["default"],) if "default" in kwargs else ()
         return Interpret(pymodels.extremum, (items, key, default, native is max))
-    if len(args) == 2 and key is None and any(isinstance(arg, Scalar) for arg in args):
-        if all(isinstance(arg, (Scalar, int, float)) for arg in args) and scalars.result_kind("max", args) is not None:
-            return machine.host(native.__name__, *args)
+    numbers = len(args) == 2 and key is None and all(isinstance(arg, (Scalar, int, float)) for arg in args)
+    if numbers and scalars.result_kind("max", args) is not None:
+        return machine.host(native.__name__, *args)
     return NotImplemented
 
 

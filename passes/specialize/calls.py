@@ -2,7 +2,7 @@
 
 Python that is not torch's or the standard library's is always interpreted: it is cheap, and only so do writes go to the
 journal and forks find a program point. A module tree that is torch's own is one operation. Torch's and the standard
-library's Python runs natively until it is caught deciding something that only the run knows; then it is interpreted too.
+library's Python runs natively until it is caught deciding something that only the run knows; then it is interpreted.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Calls(Iteration):
     # ------------------------------------------------------------ policy
 
     def is_leaf(self, module: torch.nn.Module) -> bool:
-        """Whether a module and all that is in it is torch's own, without hooks: then its call is one operation."""
+        """Whether a module and all that is in it is torch's own, without hooks: then its call is one operation.
+
+        A module that holds state is none: it would see what they were before the run.
+        """
         found = self._torch_only.get(id(module))
         if found is None:
             found = self._torch_only[id(module)] = all(
@@ -59,9 +62,13 @@ class Calls(Iteration):
                 and "forward" not in vars(part)
                 and not part._forward_hooks
                 and not part._forward_pre_hooks
+                and not any(
+                    id(tensor) in self.hints.stateful for tensor in (*part.parameters(False), *part.buffers(False))
+                )
                 for part in module.modules()
             )
-        return found and not any(id(part) in self.guilty_modules for part in module.modules())
+        written = {target for target, _, _ in self.state.journal}
+        return found and not any(id(part) in self.guilty_modules or id(part) in written for part in module.modules())
 
     # ------------------------------------------------------------ the call
 
@@ -94,7 +101,7 @@ class Calls(Iteration):
         if isinstance(function, type) and self._is_constructed(function):
             self.enter(pymodels.construct, (function, args, kwargs), {}, dst)
             return
-        method = getattr(type(function), "__call__", None)
+        method = next((vars(cls)["__call__"] for cls in type(function).__mro__ if "__call__" in vars(cls)), None)
         if type(function) is not types.FunctionType and self.is_steppable(method):
             self.enter(method, (function, *args), kwargs, dst)
             return
@@ -139,7 +146,9 @@ class Calls(Iteration):
         """Whether making an instance runs Python of the model's."""
         if type(cls).__call__ is not type.__call__:
             return False
-        return self.is_steppable(cls.__init__) or self.is_steppable(getattr(cls.__new__, "__func__", cls.__new__))
+        return self.is_steppable(getattr(cls, "__init__", None)) or self.is_steppable(
+            getattr(cls.__new__, "__func__", cls.__new__)
+        )
 
     # ------------------------------------------------------------ modules
 
@@ -177,7 +186,7 @@ class Calls(Iteration):
 
     # ------------------------------------------------------------ stepping in
 
-    def enter(self, function: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any], dst: Any) -> None:
+    def enter(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dst: Any) -> None:
         """Push a frame for a Python function."""
         code = self.codes.get(function.__code__)
         if code is None:

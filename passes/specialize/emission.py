@@ -18,7 +18,7 @@ from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.residual import Values
 from dycl.passes.specialize.shapes import PathShapeEnv
 from dycl.passes.specialize.state import State
-from dycl.passes.specialize.values import Generator, Scalar
+from dycl.passes.specialize.values import Generator, RuntimeList, Scalar
 from dycl.passes.specialize.weights import WeightNames
 
 
@@ -72,6 +72,10 @@ class Emission:
         """A range of a symbol, whatever the path (`Symbols`)."""
         raise NotImplementedError
 
+    def list_length(self, items: RuntimeList) -> Scalar:
+        """len() of a run-time list (`Iteration`)."""
+        raise NotImplementedError
+
     def may_catch(self) -> bool:
         """Whether an exception raised here would be seen by the model (`Machine`)."""
         raise NotImplementedError
@@ -87,7 +91,7 @@ class Emission:
         log = self.state.replay
         if self.position >= len(log):
             return False, None
-        recorded, out, has_effect = log[self.position]
+        recorded, out, _ = log[self.position]
         if recorded != call:
             # More facts took another way through native code: what was recorded for the old way is dead work.
             if any(effect for _, _, effect in log[self.position :]):

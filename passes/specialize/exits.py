@@ -76,7 +76,7 @@ class OutputBuilder:
             raise UnsupportedError(
                 "DY213",
                 loc,
-                f"{what} holds a {cls.__module__}.{cls.__qualname__}, which has no meaning in a deployment without its class",
+                f"{what} holds a {cls.__module__}.{cls.__qualname__}, which a deployment without its class cannot have",
                 hint="return tensors, numbers, text, lists, tuples, dicts, named tuples or dataclasses",
             )
         name = self.class_name(cls)
@@ -91,9 +91,4 @@ class OutputBuilder:
 
     def error(self, error: BaseException, loc: SourceRange) -> tuple[str, tuple[Operand, ...]]:
         """An exception that leaves the program: its class and arguments."""
-        args = (
-            error.args
-            if not isinstance(error, KeyError) or not isinstance(error.args[0] if error.args else None, Scalar)
-            else error.args
-        )
-        return self.class_name(type(error)), tuple(self.operand(arg, "an exception", loc) for arg in args)
+        return self.class_name(type(error)), tuple(self.operand(arg, "an exception", loc) for arg in error.args)

@@ -53,10 +53,9 @@ class Finisher:
         tunables: tuple[Tunable, ...],
     ) -> Program:
         """The program."""
-        work: list[tuple[int, Renaming]] = []
-        for block in self._blocks.values():
-            if block.params is not None:
-                work.append((block.id, {}))
+        work: list[tuple[int, Renaming]] = [
+            (block.id, {}) for block in self._blocks.values() if block.params is not None
+        ]
         while work:
             block_id, names = work.pop()
             work.extend(self._block(self._blocks[block_id], names))
@@ -88,7 +87,7 @@ class Finisher:
             params = tuple(self._fresh(param, names) for param in raw.params)
         else:
             names = dict(names)
-        ops = []
+        ops: list[TensorOp | HostOp] = []
         for op in raw.ops:
             match op:
                 case TensorOp():

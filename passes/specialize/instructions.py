@@ -139,12 +139,12 @@ def store_attribute(machine: Machine, frame: Frame, ins: ir.StoreAttr) -> None:
     machine.name_value(value, ins.name)
     setter = getattr(type(target), ins.name, None)
     if isinstance(setter, property) and machine.is_steppable(setter.fset):
-        machine.enter(setter.fset, (target, value), {}, "%discarded")  # type: ignore[arg-type]
+        machine.enter(setter.fset, (target, value), {}, "%discarded")
         return
     if isinstance(target, FakeTensor):
         machine.native(setattr, (target, ins.name, value), {})
         return
-    custom = type(target).__setattr__
+    custom: Any = type(target).__setattr__
     if custom is not torch.nn.Module.__setattr__ and machine.is_steppable(custom):
         machine.enter(custom, (target, ins.name, value), {}, "%discarded")
         return
@@ -162,7 +162,7 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     target, index = read(frame, ins.obj), read(frame, ins.index)
     own = getattr(type(target), "__getitem__", None)
     if machine.is_steppable(own):
-        machine.enter(own, (target, index), {}, ins.dst)  # type: ignore[arg-type]
+        machine.enter(own, (target, index), {}, ins.dst)
         return
     if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
         with machine.recorder:
@@ -198,7 +198,7 @@ def _choose(machine: Machine, target: Any, index: Scalar) -> Any:
         raise KeyError(index)
     if index.kind is ScalarKind.BOOL:
         return int(machine.truth(index))
-    if not isinstance(target, _LIST_TYPES + (range, str, torch.Size)):
+    if not isinstance(target, (*_LIST_TYPES, range, str, torch.Size)):
         raise UnsupportedError("DY204", machine.loc(), f"a {type(target).__name__} indexed by a run-time number")
     if index.origin and machine.hints.pin(index.origin):
         raise machine.restart("a generalised number indexes a list")
@@ -215,7 +215,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
     target, index, value = read(frame, ins.obj), read(frame, ins.index), read(frame, ins.src)
     own = getattr(type(target), "__setitem__", None)
     if machine.is_steppable(own):
-        machine.enter(own, (target, index, value), {}, "%discarded")  # type: ignore[arg-type]
+        machine.enter(own, (target, index, value), {}, "%discarded")
         return
     if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
         with machine.recorder:
@@ -480,7 +480,7 @@ def for_iter(machine: Machine, frame: Frame, ins: ir.ForIter) -> None:
         return
     own = getattr(type(iterator), "__next__", None)
     if machine.is_steppable(own):
-        machine.enter(own, (iterator,), {}, ins.dst)  # type: ignore[arg-type]
+        machine.enter(own, (iterator,), {}, ins.dst)
         return
     try:
         with machine.recorder:

@@ -65,10 +65,10 @@ class Iteration(Natives):
         call = ("list_len", items.vid)
         found, out = self.replayed(call)
         if found:
-            return out
+            return out  # type: ignore[no-any-return]
         length = self.host_op("list_len", (self.operand(items),), ScalarKind.INT)
         self._give_symbol(length)
-        self.bound_symbol(length.expr, 0, None)  # type: ignore[arg-type]
+        self.bound_symbol(length.expr, 0, None)
         self.log(call, length)
         return length
 
@@ -98,9 +98,10 @@ class Iteration(Natives):
 
     def list_value(self, items: RuntimeList, value: Any) -> Any:
         """A value that such a list can hold."""
-        if isinstance(items.element, ScalarType):
-            if isinstance(value, (Scalar, bool, int, float)) and kind_of(value) is items.element.kind:
-                return value
+        element = items.element
+        is_number = isinstance(value, (Scalar, bool, int, float))
+        if is_number and isinstance(element, ScalarType) and kind_of(value) is element.kind:
+            return value
         raise UnsupportedError(
             "DY204",
             self.loc(),

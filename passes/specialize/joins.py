@@ -1,4 +1,4 @@
-"""Join points: a state seen before is a jump to the block made then; states that only differ in numbers are generalised."""
+"""Join points: a state seen before is a jump to its block; states that differ in numbers alone are generalised."""
 
 from __future__ import annotations
 
@@ -213,8 +213,8 @@ class Joins(Symbols):
     def _retensor(
         self, walker: Walker, respell: dict[sympy.Basic, Scalar], is_entry: bool
     ) -> dict[ValueId, FakeTensor]:
-        """Fake tensors in the new symbols, for those whose sizes are respelled; at an entry for all but the weights'."""
-        fresh: dict[ValueId, FakeTensor] = {}
+        """Fake tensors for those whose sizes are respelled; at an entry for all but the stateful weights'."""
+        fresh: dict[ValueId, Any] = {}
         if not respell and not is_entry:
             return fresh
         weights = {id(tensor) for tensor in self.stateful_fakes.values()}
@@ -305,7 +305,7 @@ class Joins(Symbols):
             s: live_roots for s, rs in source.aliases.items() if (live_roots := tuple(r for r in rs if r in roots))
         }
         for tensor in walker.retensor.values():
-            copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)
+            copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)  # type: ignore[attr-defined]
         if forgets:
             for vid, tensor in vids.items():
                 if vid in self.known:

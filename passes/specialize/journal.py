@@ -11,40 +11,10 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.joins import Joins
-from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import JournalEntry
 from dycl.passes.specialize.values import UNSET
 
 CONTAINERS = (list, dict, set, collections.deque)
-_MUTATORS = frozenset(
-    [
-        "append",
-        "extend",
-        "insert",
-        "pop",
-        "remove",
-        "clear",
-        "sort",
-        "reverse",
-        "update",
-        "setdefault",
-        "popitem",
-        "add",
-        "discard",
-        "appendleft",
-        "extendleft",
-        "popleft",
-        "rotate",
-        "__setitem__",
-        "__delitem__",
-        "move_to_end",
-        "difference_update",
-        "intersection_update",
-        "symmetric_difference_update",
-        "__ior__",
-        "__iadd__",
-    ]
-)
 
 
 class Journal(Joins):
@@ -138,12 +108,11 @@ class Journal(Joins):
 
     def before_native(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
         """Snapshots of the containers that a native call could change."""
-        found = []
-        owner = getattr(function, "__self__", None)
-        for value in (owner, *args, *kwargs.values()):
-            if type(value) in CONTAINERS or (isinstance(value, CONTAINERS) and id(value) in self.known_objects):
-                found.append((value, _content(value)))
-        return found
+        return [
+            (value, _content(value))
+            for value in (getattr(function, "__self__", None), *args, *kwargs.values())
+            if type(value) in CONTAINERS or (isinstance(value, CONTAINERS) and id(value) in self.known_objects)
+        ]
 
     def after_native(self, snapshots: list[tuple[Any, Any]]) -> None:
         """Journal the changes to old containers."""
@@ -161,10 +130,6 @@ class Journal(Joins):
         """Journal the new content of a container that existed before the run."""
         self._check_mine(container)
         self._record(JournalEntry(container, "content", "", _content(container), before, self.slot_name(container, "")))
-
-    def mutating(self, function: Any) -> bool:
-        """Whether a native method changes the container it belongs to."""
-        return getattr(function, "__name__", "") in _MUTATORS
 
     def remember_old(self, value: Any) -> None:
         """An object that the run meets outside of the model, and all that it holds: they existed before."""
@@ -254,6 +219,3 @@ def _fill(container: Any, content: Any) -> None:
         container.update(content)
     else:
         container.extend(content)
-
-
-__all__ = ["CONTAINERS", "Journal", "Restart"]

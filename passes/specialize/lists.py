@@ -39,4 +39,4 @@ def _copy(machine: Machine, items: RuntimeList, *, native: Any) -> Any:
 MODELS[append] = _append
 MODELS[extend] = _extend
 MODELS[copy] = _copy
-LIST_METHODS = {"append": append, "extend": extend, "copy": copy}
+LIST_METHODS: dict[str, Any] = {"append": append, "extend": extend, "copy": copy}

@@ -6,6 +6,7 @@ import inspect
 import operator
 import os
 import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from dycl.passes.specialize.values import (
     TextPart,
 )
 
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"": lambda value: value, "s": str, "r": repr, "a": ascii}
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
 
 _MOVERS: frozenset[Any] = frozenset(
@@ -132,7 +134,7 @@ class Natives(Journal):
         return (
             (isinstance(module, str) and module.partition(".")[0] == "torch")
             or owner is torch._C._VariableFunctions
-            or (type(owner).__name__ == "module" and owner.__name__.startswith("torch"))
+            or (isinstance(owner, types.ModuleType) and owner.__name__.startswith("torch"))
         )
 
     def _blame(self, function: types.FunctionType) -> bool:
@@ -205,7 +207,7 @@ class Natives(Journal):
         """A class whose native constructor only stores its arguments."""
         return (
             hasattr(cls, "__dataclass_fields__")
-            or cls.__init__ is object.__init__
+            or getattr(cls, "__init__", None) is object.__init__
             or cls.__module__.partition(".")[0] in ("collections", "types")
         )
 
@@ -238,8 +240,7 @@ class Natives(Journal):
 
     def _concrete_part(self, part: TextPart) -> str:
         value = self.concrete(part.value)
-        converted = {"": lambda v: v, "s": str, "r": repr, "a": ascii}[part.conversion](value)
-        return format(converted, part.spec)
+        return format(_CONVERSIONS[part.conversion](value), part.spec)
 
     def formatted(self, value: Any, conversion: str, spec: str) -> Any:
         """One field of a text."""
@@ -255,7 +256,7 @@ class Natives(Journal):
             raise UnsupportedError(
                 "DY203", self.loc(), f"the text of a {type(value).__name__} that holds run-time values"
             )
-        return format({"": lambda v: v, "s": str, "r": repr, "a": ascii}[conversion](value), spec)
+        return format(_CONVERSIONS[conversion](value), spec)
 
     def truth_of(self, value: Any) -> bool:
         """`bool(value)`."""
@@ -271,7 +272,7 @@ class Natives(Journal):
             return bool(value)
 
     def genuine(self, error: Exception, function: Any, args: Any, kwargs: Any) -> BaseException:
-        """The exception eager would raise: torch's meta functions fail differently, so the kernel is asked with zeros."""
+        """The exception eager would raise: meta functions fail in their own way, so the kernel is asked with zeros."""
         if isinstance(error, DyclError):
             return error
         if not self.has_symbols(args, kwargs):

@@ -112,7 +112,7 @@ class Numbers(Operands):
         elif kind is ScalarKind.INT:
             self._give_symbol(result)
             if name == "int" and scalars.kind_of(args[0]) is ScalarKind.BOOL:
-                self.bound_symbol(result.expr, 0, 1)  # type: ignore[arg-type]
+                self.bound_symbol(result.expr, 0, 1)
         result.origin = frozenset().union(*[arg.origin for arg in args if isinstance(arg, Scalar)])
         self.state.facts.results[call] = result
         self.log(call, result)
@@ -212,7 +212,7 @@ class Numbers(Operands):
         """The dtype `torch.tensor(data)` would have."""
         found = list(leaves(data))
         if found and all(isinstance(leaf, torch.Tensor) for leaf in found):
-            dtype = found[0].dtype
+            dtype: torch.dtype = found[0].dtype
             for leaf in found[1:]:
                 dtype = torch.promote_types(dtype, leaf.dtype)
             return dtype

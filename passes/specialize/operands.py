@@ -47,7 +47,8 @@ class Operands(Emission):
             raise InternalError(
                 f"specialize: a tensor of unknown origin at {self.loc()}: {type(tensor).__name__}{tuple(tensor.shape)}"
             )
-        return (state or self.state).current.get(root, root)
+        first: ValueId = root
+        return (state or self.state).current.get(first, first)
 
     def tensor_type(self, tensor: torch.Tensor) -> TensorType:
         """Its type in the program."""

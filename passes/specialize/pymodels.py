@@ -120,7 +120,7 @@ def list_items(items: Any) -> Any:
 
 def list_contains(items: Any, element: Any) -> Any:
     """`element in items` for a list of run-time length."""
-    for item in items:
+    for item in items:  # noqa: SIM110  (any() would be a generator more to interpret)
         if item == element:
             return True
     return False

@@ -108,11 +108,11 @@ _METADATA_WRITERS = frozenset(
 )
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """What one recorded call does below Python: storages it writes and random kernels it runs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.written: dict[int, torch.Tensor] = {}
         self.random: str = ""
 
@@ -201,17 +201,18 @@ class Recorder(TorchFunctionMode):
             return
         if name == "detach_":
             return
+        written = f"assignment to .{_getter_name(func)}" if name == "__set__" else name
         raise UnsupportedError(
             "DY211",
             self.machine.loc(),
-            f"the metadata of a tensor is changed in place ({name if name != '__set__' else 'assignment to .' + _getter_name(func)})",
+            f"the metadata of a tensor is changed in place ({written})",
             hint="use the form that returns a new tensor, for example squeeze() for squeeze_()",
         )
 
     # ------------------------------------------------------------ recording
 
     def record(self, target: Target, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a call on fake tensors and add it to the block as one operation; an interrupted instruction's is replayed."""
+        """Run a call on fake tensors and add it to the block as one operation, or replay it."""
         machine = self.machine
         args, kwargs = machine.substituted((args, kwargs))
         found, out = machine.replayed((target, _identity(args), _identity(kwargs)))

@@ -63,7 +63,7 @@ def _expr(value: object) -> sympy.Basic | None:
 
 def result_expr(name: str, args: tuple[Any, ...]) -> sympy.Basic | None:
     """The result as an exact expression over integer symbols, where that is worth following."""
-    exprs = [_expr(arg) for arg in args]
+    exprs: list[Any] = [_expr(arg) for arg in args]
     if any(expr is None for expr in exprs):
         return None
     match name, exprs:

@@ -72,13 +72,17 @@ class PathShapeEnv(ShapeEnv):
             return sympy.sympify(bool(fallback_value))
         return self._machine.ask_expr(orig_expr)
 
-    def guard_or_defer_runtime_assert(self, orig_expr: Any, msg: str, fx_node: Any = None) -> bool:
-        """Whether the asserted condition holds; both answers are explored, so that a failing check raises as in torch."""
+    def guard_or_defer_runtime_assert(  # type: ignore[override]  # torch wraps its own in a cache
+        self, orig_expr: Any, msg: str, fx_node: Any = None
+    ) -> bool:
+        """Whether the asserted condition holds; both answers are explored: a failing check raises as in torch."""
         return bool(self.evaluate_expr(orig_expr))
 
     def _set_replacement(self, a: sympy.Symbol, tgt: sympy.Expr, msg: str) -> None:
         """Nothing: an equality learned on one path must not reach another."""
 
-    def constrain_symbol_range(self, s: sympy.Symbol, compiler_min: int, compiler_max: int) -> None:
+    def constrain_symbol_range(  # type: ignore[override]  # torch wraps its own in a cache
+        self, s: sympy.Symbol, compiler_min: int, compiler_max: int
+    ) -> None:
         """A range that torch guarantees for a symbol it has just made (sizes are not negative)."""
         self._machine.bound_symbol(s, compiler_min, compiler_max)

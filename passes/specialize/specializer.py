@@ -174,10 +174,11 @@ class _Attempt:
                     for key, item in extra.items()
                 ]
                 continue
-            kind = {
+            kinds: dict[Any, ParamKind] = {
                 inspect.Parameter.POSITIONAL_ONLY: ParamKind.POSITIONAL_ONLY,
                 inspect.Parameter.KEYWORD_ONLY: ParamKind.KEYWORD_ONLY,
-            }.get(parameter.kind, ParamKind.POSITIONAL_OR_KEYWORD)
+            }
+            kind = kinds.get(parameter.kind, ParamKind.POSITIONAL_OR_KEYWORD)
             is_given = name in arguments
             value = arguments[name] if is_given else parameter.default
             spec = self._spec(value, counter) if is_given or _is_literal(value) else Lit(None)
@@ -259,8 +260,6 @@ class _Attempt:
         kept = State()
         kept.journal = dict(state.journal)
         kept.facts, kept.current, kept.aliases, kept.block = state.facts, state.current, state.aliases, state.block
-        # what stands for a stateful weight outlives the call as well
-        kept.fuzz = [self.machine.stateful_fakes[key] for key in self.machine.stateful_fakes]
         return kept
 
     def _canonical_entry(self, state: State) -> Canonical:

@@ -44,7 +44,7 @@ class Active:
 
 
 class Scalar:
-    """A run-time number of the host: `vid` names it in the program, `expr` relates integers and comparisons to symbols."""
+    """A run-time number of the host: `vid` names it in the program, `expr` relates it to integer symbols."""
 
     __slots__ = ("expr", "kind", "origin", "vid")
 
@@ -81,6 +81,10 @@ class Scalar:
 
     def __hash__(self) -> int:
         return hash(Active.get().concrete(self))
+
+    def __round__(self, digits: Any = None) -> Any:
+        machine = Active.get()
+        return machine.host("round", self) if digits is None else machine.host("round_to", self, digits)
 
     def item(self) -> Scalar:
         """Itself: what a numpy scalar or 0-d array would answer."""
@@ -138,9 +142,6 @@ for _method, _name in (
     ("trunc", "math.trunc"),
 ):
     setattr(Scalar, f"__{_method}__", _unary(_name))
-Scalar.__round__ = lambda self, digits=None: (
-    Active.get().host("round", self) if digits is None else Active.get().host("round_to", self, digits)
-)
 
 
 class TextPart:

@@ -25,7 +25,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.nodes import ScalarKind, ValueId
 from dycl.passes.specialize.facts import EVERYTHING, Facts
 from dycl.passes.specialize.state import Frame, JournalEntry, State
 from dycl.passes.specialize.values import (
@@ -101,7 +101,7 @@ class Walker:
         substitute: dict[int, Scalar] | None = None,
         lists: dict[int, RuntimeList] | None = None,
         respell: dict[sympy.Basic, Scalar] | None = None,
-        retensor: dict[int, Any] | None = None,
+        retensor: dict[ValueId, FakeTensor] | None = None,
     ) -> None:
         self.machine = machine
         self.source = state
@@ -218,8 +218,7 @@ class Walker:
 
     def _is_atom(self, value: Any) -> bool:
         return (
-            isinstance(value, torch.Tensor)
-            or isinstance(value, _ATOMS)
+            isinstance(value, (torch.Tensor, *_ATOMS))
             or id(value) in self.machine.known_objects
             or type(value).__module__ in ("typing", "inspect")
         )
@@ -391,14 +390,14 @@ class Walker:
         return copy
 
     def _dict_subclass(self, value: Any) -> Any:
-        kind = type(value)
+        kind: Any = type(value)
         if kind.__reduce_ex__ is not object.__reduce_ex__ and kind.__module__.partition(".")[0] in (
             "builtins",
             "collections",
         ):
             raise self._uncopyable(value)
         self.key.append((kind, len(value), tuple(vars(value)) if hasattr(value, "__dict__") else ()))
-        copy = self._remember(value, kind.__new__(kind))
+        copy: Any = self._remember(value, kind.__new__(kind))
         store = collections.OrderedDict.__setitem__ if isinstance(value, collections.OrderedDict) else dict.__setitem__
         items = list(
             collections.OrderedDict.items(value) if isinstance(value, collections.OrderedDict) else dict.items(value)
@@ -410,7 +409,7 @@ class Walker:
         return copy
 
     def _instance(self, value: Any) -> Any:
-        kind = type(value)
+        kind: Any = type(value)
         names = [slot for cls in kind.__mro__ for slot in _slots(cls)]
         if (
             kind.__reduce_ex__ is not object.__reduce_ex__
@@ -438,7 +437,7 @@ class Walker:
             "DY205",
             self.machine.loc(),
             f"a {type(value).__module__}.{type(value).__qualname__} object would be shared by both sides of a branch",
-            hint="make it before the branch from immutable data, or keep its content in a list, a dict or an object of a Python class",
+            hint="keep its content in a list, a dict or an object of a Python class",
         )
 
     # ------------------------------------------------------------ frames and states
@@ -474,6 +473,8 @@ class Walker:
             copy.journal[key] = JournalEntry(
                 entry.target, entry.kind, entry.name, self.walk(entry.value), entry.original, entry.slot
             )
+        for tensor in self.machine.stateful_fakes.values():  # written weights outlive the call, whoever holds them
+            self.walk(tensor)
         copy.fuzz = self.walk(source.fuzz)
         copy.block, copy.replay = source.block, list(source.replay)
         copy.facts = source.facts.copy()
