@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -84,11 +84,25 @@ class Operands(Emission):
             pairs.append((old, self.value(new)))
         return pairs
 
-    def weight_written(self, tensor: torch.Tensor) -> None:
+    def weight_written(self, tensor: torch.Tensor) -> NoReturn:
         """A weight turns out to be state: specialise again with it as a value."""
-        if self.weight_names.state_name(tensor) is None:
-            raise UnsupportedError("DY206", self.loc(), "a tensor outside of the model is written")
-        self.hints.stateful[id(tensor)] = tensor
+        owners = self.weight_names.sharing(tensor)
+        if not owners:
+            raise UnsupportedError(
+                "DY206",
+                self.loc(),
+                "a tensor outside of the model is written",
+                hint="keep what changes at run time in a buffer of the model, or write into a clone()",
+            )
+        if len(owners) > 1 or owners[0].untyped_storage().nbytes() != owners[0].nbytes:
+            names = [self.weight_names.state_name(owner) or "" for owner in owners]
+            raise UnsupportedError(
+                "DY301",
+                self.loc(),
+                f"a tensor of the model that shares its memory with others is written: {', '.join(names)}",
+                hint="keep a clone() of one of them",
+            )
+        self.hints.stateful[id(owners[0])] = owners[0]
         raise Restart("a weight is written")
 
     def weight_storage_written(self, storage: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch._subclasses.fake_tensor import (
@@ -109,10 +109,14 @@ _METADATA_WRITERS = frozenset(
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """What one recorded call does below Python: storages it writes and random kernels it runs."""
+    """What one recorded call does below Python: storages it writes and random kernels it runs.
 
-    def __init__(self) -> None:
+    A write to a real tensor is told to `weight_written`, which does not return: the weight itself is never touched.
+    """
+
+    def __init__(self, weight_written: Callable[[torch.Tensor], NoReturn]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._weight_written = weight_written
         self.written: dict[int, torch.Tensor] = {}
         self.random: str = ""
 
@@ -124,8 +128,10 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for argument, value in _schema_values(func._schema, args, kwargs):
                 if argument.alias_info is not None and argument.alias_info.is_write:
                     for tensor in pytree.tree_leaves(value):
-                        if isinstance(tensor, torch.Tensor):
+                        if isinstance(tensor, FakeTensor):
                             self.written[tensor.untyped_storage()._cdata] = tensor
+                        elif isinstance(tensor, torch.Tensor):
+                            self._weight_written(tensor)
         return func(*args, **kwargs)
 
 
@@ -221,7 +227,7 @@ class Recorder(TorchFunctionMode):
         operands = tuple(machine.operand(arg) for arg in args)
         keywords = tuple((name, machine.operand(arg)) for name, arg in kwargs.items())
         native_args, native_kwargs = machine.native_arguments((args, kwargs))
-        watch = Watch()
+        watch = Watch(machine.weight_written)
         with machine.defining_symbols() as born:
             machine.fake.cache_enabled = not machine.has_symbols(native_args, native_kwargs)
             try:
@@ -235,7 +241,7 @@ class Recorder(TorchFunctionMode):
             raise machine.random_operation(watch.random)
         leaves = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         known = self._known_results(func, args, kwargs, watch, out)
-        mutates = self._mutations(watch, leaves)
+        mutates = self._mutations(watch)
         results = []
         for index, leaf in enumerate(leaves):
             vid = machine.define_result(leaf)
@@ -256,13 +262,10 @@ class Recorder(TorchFunctionMode):
         machine.log((target, _identity(args), _identity(kwargs)), out, bool(mutates))
         return out
 
-    def _mutations(self, watch: Watch, leaves: list[torch.Tensor]) -> tuple[tuple[ValueId, Value], ...]:
+    def _mutations(self, watch: Watch) -> tuple[tuple[ValueId, Value], ...]:
         machine = self.machine
         pairs: list[tuple[ValueId, Value]] = []
-        fresh = {leaf.untyped_storage()._cdata for leaf in leaves}
-        for storage, tensor in watch.written.items():
-            if not isinstance(tensor, FakeTensor):
-                machine.weight_written(tensor)
+        for storage in watch.written:
             roots = machine.state.aliases.get(storage, ())
             if storage in machine.input_storages:
                 raise UnsupportedError(
@@ -271,8 +274,7 @@ class Recorder(TorchFunctionMode):
                     "an input of the model is written in place, which the caller would see",
                     hint="write into a clone() of the input",
                 )
-            if not roots and storage not in fresh:
-                machine.weight_storage_written(storage)
+            machine.weight_storage_written(storage)
             pairs += machine.rename_content(roots)
         return tuple(pairs)
 

@@ -106,8 +106,7 @@ class _Attempt:
         names: WeightNames,
         places: dict[Any, JournalEntry],
     ) -> None:
-        names.weights.clear()
-        names.modules.clear()
+        names.forget_used()
         self.machine = Machine(model, hints, names, tunable, fuzz)
         self.model, self.method, self.fuzz = model, method, fuzz
         self.hints, self.names, self.places = hints, names, places

@@ -443,7 +443,7 @@ class Walker:
     # ------------------------------------------------------------ frames and states
 
     def _frame(self, value: Frame, general: bool) -> Any:
-        live = value.code.live[value.ip]
+        live = value.live
         self.key.append(("frame", id(value.code), value.ip, value.result if isinstance(value.result, str) else None))
         copy = self._remember(value, Frame(value.code, value.globals))
         copy.ip, copy.current, copy.forks = value.ip, value.current, value.forks

@@ -15,7 +15,7 @@ class WeightNames:
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
         self._names: dict[int, str] = {}
-        self._reachable: set[int] = set()
+        self._tensors: dict[int, torch.Tensor] = {}  # those reachable from the model, by id
         self.weights: dict[str, torch.Tensor] = {}
         self.modules: dict[str, torch.nn.Module] = {}
         self.objects: dict[int, Any] = {}  # everything reachable from the model, by id
@@ -25,7 +25,7 @@ class WeightNames:
             self._module_names.setdefault(id(module), name)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             self._names.setdefault(id(tensor), name)
-            self._reachable.add(id(tensor))
+            self._tensors[id(tensor)] = tensor
         self._reach(model)
 
     def _reach(self, model: torch.nn.Module) -> None:
@@ -34,7 +34,7 @@ class WeightNames:
             path, value = work.pop()
             if isinstance(value, torch.Tensor):
                 self._names.setdefault(id(value), path)
-                self._reachable.add(id(value))
+                self._tensors[id(value)] = value
                 self.objects[id(value)] = value
                 continue
             if id(value) in self.objects or isinstance(
@@ -57,6 +57,12 @@ class WeightNames:
             self.paths[id(value)] = path
             work.extend(reversed([(_join(path, name), part) for name, part in _parts(value)]))
 
+    def forget_used(self) -> None:
+        """Before another attempt: no weight or module is in use, and numbers for what hangs nowhere start again."""
+        self._names = {key: name for key, name in self._names.items() if key in self._tensors}
+        self.weights.clear()
+        self.modules.clear()
+
     def name(self, tensor: torch.Tensor) -> str:
         """The name of a tensor, registered as used."""
         name = self._names.get(id(tensor))
@@ -67,7 +73,12 @@ class WeightNames:
 
     def state_name(self, tensor: torch.Tensor) -> str | None:
         """The name of a tensor that belongs to the model, else None."""
-        return self._names.get(id(tensor)) if id(tensor) in self._reachable else None
+        return self._names.get(id(tensor)) if id(tensor) in self._tensors else None
+
+    def sharing(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """The tensors of the model that lie in the memory of this one, itself among them."""
+        memory = tensor.untyped_storage()._cdata
+        return [held for held in self._tensors.values() if held.untyped_storage()._cdata == memory]
 
     def module(self, module: torch.nn.Module) -> str:
         """The name of a module, registered as used."""
