@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# One seed for all: the suite finds the same today and tomorrow, on every machine. What is new is for `--fuzz` to find.
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50, print_blob=True)
+settings.register_profile("fuzz", deadline=None, max_examples=200, print_blob=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--update-golden` rewrites the expected part of golden files; read the diff before committing it."""
-    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+    """`--update-golden` rewrites the expected part of golden files; `--fuzz N` repeats what is randomised."""
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden; read the diff")
+    parser.addoption(
+        "--fuzz", type=int, default=0, metavar="N", help="N rounds of each randomised test, each with other examples"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how hypothesis works before the test modules read the settings."""
+    settings.load_profile("fuzz" if config.getoption("--fuzz") else "suite")
 
 
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be rewritten."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture
+def fuzz_seed(request: pytest.FixtureRequest) -> int:
+    """The seed of a randomised test that does without hypothesis: 0, and under `--fuzz` the number of the round."""
+    return int(getattr(request, "param", 0))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Under `--fuzz`, one item a round of each randomised test."""
+    rounds = metafunc.config.getoption("--fuzz")
+    random = getattr(metafunc.function, "is_hypothesis_test", False) or "fuzz_seed" in metafunc.fixturenames
+    if rounds and random:
+        if "fuzz_seed" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("fuzz_seed")
+        metafunc.parametrize("fuzz_seed", range(rounds), indirect=True, ids=lambda number: f"round{number}")

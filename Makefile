@@ -1,0 +1,93 @@
+# Every target works in a fresh clone with nothing but Python 3.11, pip and make: it first makes .venv.
+#
+#   make demo   compile a network and run it without torch        make lint    ruff
+#   make test   the test suite (N processes: JOBS=2)               make types   mypy, strict
+#   make dev    the environment alone                              make golden  rewrite tests/golden
+#
+# PYTHON=...      another interpreter, 3.11 or newer (constraints.txt pins what 3.11 gets).
+# PIP_FLAGS=...   more options for pip, for instance an index whose torch brings no CUDA.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+PIP_FLAGS ?=
+JOBS ?= 2
+N ?= 20
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LINKS := dycl/passes dycl/hostgen dycl/targets
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -c constraints.txt
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := dev
+.PHONY: dev demo test test-slow lint format types golden fuzz zoo-train bench constraints clean
+.DELETE_ON_ERROR:
+
+dev: $(READY)
+
+# A stamp, not the folder: an environment whose making was interrupted is made again.
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+$(READY): $(VENV)/.made pyproject.toml constraints.txt | $(LINKS)
+	@echo 'installing into $(VENV): a minute or two'
+	$(INSTALL) setuptools
+	$(INSTALL) --no-build-isolation -e '.[test,dev,zoo]'
+	touch $@
+
+# mypy does not follow the mapping of pyproject.toml, so the folders stand inside dycl/ too.
+$(LINKS): dycl/%:
+	ln -sfn ../$* $@
+
+demo: $(READY)
+	$(BIN)/dycl compile models_zoo/shallow_deep.py -o build/shallow_deep
+	$(BIN)/python -m models_zoo.demo build/shallow_deep
+
+test: $(READY)
+	$(PYTEST) -n $(JOBS) -m 'not slow' $(ARGS)
+
+test-slow: $(READY)
+	$(PYTEST) -n $(JOBS) -m slow $(ARGS)
+
+# N rounds of the randomised tests, each round with other random programs.
+fuzz: $(READY)
+	$(PYTEST) -n $(JOBS) -m 'hypothesis or fuzz' --fuzz $(N) $(ARGS)
+
+golden: $(READY)
+	$(PYTEST) --update-golden -k golden $(ARGS)
+	git diff --stat -- tests/golden
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(READY) | $(LINKS)
+	$(BIN)/mypy dycl
+
+zoo-train: $(READY)
+	$(BIN)/python -m models_zoo.train $(ARGS)
+
+bench: $(READY)
+	$(BIN)/python bench/compile_time.py $(ARGS)
+
+# From the newest releases that pyproject.toml admits; torch's local label (+cpu) is not part of the pin.
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet $(PIP_FLAGS) setuptools torch==2.13.0
+	build/constraints/bin/python -m pip install --quiet $(PIP_FLAGS) --no-build-isolation -e '.[test,dev,zoo]' torch==2.13.0
+	{ sed -n '/^#/p' constraints.txt; \
+	  build/constraints/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//'; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
+
+clean:
+	rm -rf $(VENV) build dist dycl.egg-info $(LINKS) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
