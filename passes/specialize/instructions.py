@@ -17,16 +17,15 @@ from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret
+from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.values import (
     UNSET,
     Closure,
     Generator,
-    RangeIterator,
     RuntimeList,
     Scalar,
-    SequenceIterator,
     Text,
 )
 
@@ -171,7 +170,7 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         machine.put(frame, ins.dst, machine.list_get(target, index))
         return
     if isinstance(target, torch.Tensor):
-        machine.put(frame, ins.dst, _tensor_item(machine, target, index))
+        machine.put(frame, ins.dst, tensor_item(machine, target, index))
         return
     if isinstance(index, Scalar):
         machine.put(frame, ins.dst, target[_choose(machine, target, index)])
@@ -179,14 +178,6 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     if isinstance(index, Text):
         index = machine.plain(index)
     machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
-
-
-def _tensor_item(machine: Machine, target: Any, index: Any) -> Any:
-    if isinstance(index, Scalar) and index.kind is ScalarKind.INT:
-        return machine.native(torch.select, (target, 0, index), {})
-    if isinstance(index, (Generator, SequenceIterator, RangeIterator, RuntimeList)):
-        raise UnsupportedError("DY204", machine.loc(), "a tensor indexed by something of run-time length")
-    return machine.native(operator.getitem, (target, index), {})
 
 
 def _choose(machine: Machine, target: Any, index: Scalar) -> Any:
@@ -222,6 +213,9 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
             index = machine.recorder.item(index)
     if isinstance(target, RuntimeList):
         raise UnsupportedError("DY204", machine.loc(), "assignment to an element of a list of run-time length")
+    if isinstance(target, torch.Tensor):
+        store_tensor_item(machine, target, index, value)
+        return
     if isinstance(index, Scalar) and not isinstance(target, torch.Tensor):
         index = _choose(machine, target, index)
     if isinstance(index, Text):
@@ -513,9 +507,10 @@ def yield_(machine: Machine, frame: Frame, ins: ir.Yield) -> None:
 
 def raise_(machine: Machine, frame: Frame, ins: ir.Raise) -> None:
     if ins.exc is None:
-        if frame.exc is None:
+        handled = next((outer.exc for outer in reversed(machine.state.frames) if outer.exc is not None), None)
+        if handled is None:
             raise RuntimeError("No active exception to reraise")
-        raise frame.exc
+        raise handled
     exc = read(frame, ins.exc)
     error = exc() if isinstance(exc, type) else exc
     if not isinstance(error, BaseException):
