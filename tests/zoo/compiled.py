@@ -1,0 +1,169 @@
+"""What holds for every row of the zoo once it is compiled; `test_<row>.py` says what is particular to it.
+
+Each row is compiled once, by the command, in the fixture of its class.
+"""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dycl import pipeline
+from dycl.cli import app
+from dycl.comparison import Comparison
+from dycl.eagerlog import EagerLog
+from dycl.ir.executor import Executor
+from dycl.ir.nodes import Branch
+from dycl.loading import LoadedModel, load_model
+from dycl.trials import find_attribute
+
+ZOO = Path(__file__).parents[2] / "models_zoo"
+CALLS = 200
+SEQUENCE = 20
+
+
+@dataclass(frozen=True)
+class Call:
+    """What came of one call: by eager what it read from tensors, by a host its decisions."""
+
+    value: Any
+    decided: tuple[Any, ...]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A compiled row, with 200 calls of it by eager and by the host alone in its process."""
+
+    loaded: LoadedModel
+    built: pipeline.Built
+    directory: Path
+    inputs: list[tuple[torch.Tensor, ...]]
+    eager: list[Call]
+    host: list[Call]
+    again: list[Call]  # the first calls once more, after `reset`
+    foreign: set[str]  # modules that have no business in the host's process
+
+
+def compile_row(name: str, directory: Path) -> tuple[LoadedModel, pipeline.Built]:
+    """`dycl compile models_zoo/NAME.py -o DIRECTORY`, and what it built."""
+    kept: list[pipeline.Built] = []
+    compile_model = pipeline.compile_model
+
+    def keep(*args: Any, **kwargs: Any) -> pipeline.Built:
+        kept.append(compile_model(*args, **kwargs))
+        return kept[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "compile_model", keep)
+        result = CliRunner().invoke(app, ["compile", str(ZOO / f"{name}.py"), "-o", str(directory)])
+    assert result.exit_code == 0, result.output
+    return load_model(str(ZOO / f"{name}.py")), kept[0]
+
+
+def run_eager(loaded: LoadedModel, inputs: list[tuple[torch.Tensor, ...]], slots: list[str]) -> list[Call]:
+    """The source itself, all calls on one model."""
+    calls = []
+    for args in inputs:
+        with torch.no_grad(), EagerLog() as log:
+            value = loaded.model(*args)
+        state = {name: find_attribute(loaded.model, name) for name in slots}
+        calls.append(Call(value, tuple(read.value for read in log.reads), state))
+    return calls
+
+
+def run_host(directory: Path, inputs: list[tuple[torch.Tensor, ...]], scratch: Path) -> dict[str, Any]:
+    """The same calls on the artifact, in a process of its own without torch."""
+    named = {f"{call}.{index}": x.numpy() for call, args in enumerate(inputs) for index, x in enumerate(args)}
+    np.savez(scratch / "inputs.npz", **named)
+    script = Path(__file__).with_name("host_alone.py")
+    command = [sys.executable, str(script), str(directory), str(scratch / "inputs.npz"), str(scratch / "results")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
+    assert run.returncode == 0, run.stderr
+    found: dict[str, Any] = pickle.loads((scratch / "results").read_bytes())
+    return found
+
+
+def agree(expected: Any, actual: Any) -> list[str]:
+    """The differences between two results."""
+    comparison = Comparison()
+    comparison.compare(expected, actual, "the result")
+    return comparison.differences
+
+
+class CompiledRow:
+    """The tests of a row; a subclass names it."""
+
+    name: ClassVar[str]
+    paths: ClassVar[int]  # how many distinct ones 200 inputs take at least
+    state: ClassVar[tuple[str, ...]] = ()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def row(cls, tmp_path_factory: pytest.TempPathFactory) -> Row:
+        scratch = tmp_path_factory.mktemp(cls.name)
+        loaded, built = compile_row(cls.name, scratch / cls.name)
+        assert loaded.sample_inputs is not None
+        inputs: list[Any] = [loaded.sample_inputs(seed) for seed in range(CALLS)]
+        slots = sorted({slot.name for entry in built.checked.program.entries for slot in entry.slots})
+        eager = run_eager(loaded, inputs, slots)
+        found = run_host(scratch / cls.name, inputs, scratch)
+        host, again = ([Call(v, tuple(d), s) for v, d, s in found[key]] for key in ("calls", "again"))
+        return Row(loaded, built, scratch / cls.name, inputs, eager, host, again, found["foreign"])
+
+    def test_the_host_needs_numpy_and_onnxruntime_only(self, row: Row) -> None:
+        assert row.foreign == set()
+        assert len(row.host) == CALLS
+
+    def test_outputs_agree_with_eager(self, row: Row) -> None:
+        for call, (expected, actual) in enumerate(zip(row.eager, row.host, strict=True)):
+            assert agree(expected.value, actual.value) == [], call
+
+    def test_decisions_agree_with_the_reference(self, row: Row) -> None:
+        """The executor decides on torch's numbers, and reads from its tensors what the source reads."""
+        executor = Executor(row.built.checked.program, row.built.checked.environment)
+        for call, args in enumerate(row.inputs):
+            with torch.no_grad():
+                executor.call(*args)
+            assert tuple(executor.decisions) == row.host[call].decided, call
+
+    def test_paths_are_those_of_eager(self, row: Row) -> None:
+        """Calls that the source decides alike take one path of the host, calls that it decides otherwise another."""
+        pairs = {(self.eager_path(row, call), actual.decided) for call, actual in zip(row.eager, row.host, strict=True)}
+        assert len(pairs) == len({path for path, _ in pairs}) == len({decided for _, decided in pairs})
+        assert len(pairs) >= self.paths
+
+    def eager_path(self, row: Row, call: Call) -> object:
+        """What the source decided in a call."""
+        return call.decided
+
+    def test_every_edge_is_exercised(self, row: Row) -> None:
+        report = row.built.report.verification
+        assert report is not None
+        program = row.built.checked.program
+        sites = {int(block.id) for block in program.blocks if isinstance(block.end, Branch)}
+        assert report.unreached == ()
+        assert {*report.exercised, *report.forced} == {(site, side) for site in sites for side in (True, False)}
+        assert report.ties == ()
+
+    def test_state_is_carried_from_call_to_call(self, row: Row) -> None:
+        assert set(row.host[0].state) == set(self.state)
+        for expected, actual in zip(row.eager[:SEQUENCE], row.host[:SEQUENCE], strict=True):
+            assert agree(expected.state, actual.state) == []
+        if self.state:
+            assert agree(row.host[0].state, row.host[SEQUENCE - 1].state) != []
+
+    def test_a_reset_host_starts_over(self, row: Row) -> None:
+        for first, second in zip(row.host, row.again, strict=False):
+            assert second.decided == first.decided
+            assert agree(first.value, second.value) == []
+            assert agree(first.state, second.state) == []

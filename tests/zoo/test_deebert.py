@@ -1,0 +1,8 @@
+"""DeeBert compiled."""
+
+from tests.zoo.compiled import CompiledRow
+
+
+class TestDeeBert(CompiledRow):
+    name = "deebert"
+    paths = 5

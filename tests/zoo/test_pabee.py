@@ -1,0 +1,9 @@
+"""PABEE compiled: its counters live on the model, over all calls."""
+
+from tests.zoo.compiled import CompiledRow
+
+
+class TestPabee(CompiledRow):
+    name = "pabee"
+    paths = 5
+    state = ("inference_instances_num", "inference_layers_num")

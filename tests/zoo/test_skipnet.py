@@ -1,0 +1,48 @@
+"""SkipNet compiled: 38 layers and 2^17 paths from subgraphs, structures and a host that grow with the layers."""
+
+import sys
+
+import pytest
+
+from dycl.loading import load_model
+from dycl.pipeline import Checked, Settings, check_model
+from tests.zoo.compiled import ZOO, CompiledRow, Row
+
+
+class TestSkipNet(CompiledRow):
+    name = "skipnet"
+    paths = 50
+
+    def test_each_structure_is_exported_once(self, row: Row) -> None:
+        report = row.built.report
+        assert report.structures_exported == report.program.structures <= 12
+
+    def test_weights_are_stored_once(self, row: Row) -> None:
+        state = row.loaded.model.state_dict().values()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in state)
+        assert (row.directory / "weights.bin").stat().st_size <= 1.02 * size
+
+    def test_the_host_is_short(self, row: Row) -> None:
+        assert len((row.directory / "host.py").read_text().splitlines()) < 1500
+
+
+@pytest.fixture(scope="module")
+def by_depth() -> dict[int, Checked]:
+    loaded = load_model(str(ZOO / "skipnet.py"))
+    build = sys.modules[type(loaded.model).__module__].build
+    found = {}
+    for gates, depth in ((12, 28), (27, 58), (54, 112)):
+        model = build(depth=depth)
+        assert len(model.gates) == gates
+        found[gates] = check_model(model, loaded.args, loaded.kwargs, Settings())
+    return found
+
+
+@pytest.mark.parametrize("what", ["blocks", "sites", "subgraphs"])
+def test_the_program_grows_with_the_layers(by_depth: dict[int, Checked], what: str) -> None:
+    small, middle, large = (getattr(by_depth[gates].report, what) for gates in (12, 27, 54))
+    assert (large - middle) / (54 - 27) == (middle - small) / (27 - 12) > 0
+
+
+def test_structures_do_not_grow(by_depth: dict[int, Checked]) -> None:
+    assert {checked.report.structures for checked in by_depth.values()} == {12}
