@@ -1,0 +1,146 @@
+"""How compile time grows with the number of decisions: SkipNet with 12 to 108 gated blocks, stage by stage.
+
+    python -m bench.compile_time [--repeat N] [--json FILE] [--write-docs]
+
+Each compile is a process of its own. Times are wall-clock medians; on a machine that does other work too, the
+processor's seconds are the better measure of growth.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.report import ROOT, describe_machine, markdown_table, median_and_spread, write_section
+
+DEPTHS = {12: 28, 27: 58, 54: 112, 108: 220}  # layers of SkipNet by gated blocks
+# The stages that have a column; all passes are one.
+STAGES = ("specialize", "passes", "host", "target", "verify", "publish")
+
+Measurement = dict[str, Any]
+
+
+def compile_once(gates: int) -> Measurement:
+    """One compile in this process: seconds by stage, and what came out."""
+    from dycl.loading import load_model
+    from dycl.pipeline import Settings, compile_model
+
+    loaded = load_model(str(ROOT / "models_zoo" / "skipnet.py"))
+    model = sys.modules[type(loaded.model).__module__].build(depth=DEPTHS[gates])
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "skipnet"
+        wall, cpu = time.perf_counter(), time.process_time()
+        built = compile_model(model, loaded.args, loaded.kwargs, Settings(), output=place, sampler=loaded.sample_inputs)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        lines = len((place / "host.py").read_text(encoding="utf-8").splitlines())
+        weights = (place / "weights.bin").stat().st_size
+    report = built.report
+    return {
+        "gates": gates,
+        "seconds": _group(report.seconds),
+        "wall": wall,
+        "cpu": cpu,
+        "blocks": report.program.blocks,
+        "subgraphs": report.program.subgraphs,
+        "structures": report.structures_exported,
+        "bytes": report.size,
+        "weight_bytes": weights,
+        "state_dict_bytes": sum(t.numel() * t.element_size() for t in model.state_dict().values()),
+        "host_lines": lines,
+    }
+
+
+def _group(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by column: all passes together, packaging with publishing."""
+    grouped = dict.fromkeys(STAGES, 0.0)
+    for stage, spent in seconds.items():
+        column = "publish" if stage == "package" else stage if stage in STAGES else "passes"
+        grouped[column] += spent
+    return grouped
+
+
+def measure(gates: Sequence[int], repeat: int, console: Console) -> dict[int, list[Measurement]]:
+    """All compiles, the sizes in turn, each in a fresh process."""
+    found: dict[int, list[Measurement]] = {count: [] for count in gates}
+    for _ in range(repeat):
+        for count in gates:
+            command = [sys.executable, "-m", "bench.compile_time", "--only", str(count)]
+            run = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+            found[count].append(json.loads(run.stdout.splitlines()[-1]))
+            console.print(f"{count} gates: {found[count][-1]['wall']:.1f} s", style="dim")
+    return found
+
+
+HEAD = ("gated blocks", *STAGES, "total, s", "processor, s", "structures", "subgraphs", "artifact, MiB", "host lines")
+
+
+def rows(found: Mapping[int, Sequence[Measurement]]) -> list[list[str]]:
+    """The table: a line a size."""
+    lines = []
+    for gates, runs in found.items():
+        stages = [f"{statistics.median(run['seconds'][stage] for run in runs):.2f}" for stage in STAGES]
+        totals = [median_and_spread([run[key] for run in runs]) for key in ("wall", "cpu")]
+        last = runs[-1]
+        sizes = [
+            str(last["structures"]),
+            str(last["subgraphs"]),
+            f"{last['bytes'] / 2**20:.2f}",
+            str(last["host_lines"]),
+        ]
+        lines.append([str(gates), *stages, *totals, *sizes])
+    return lines
+
+
+def growth(found: Mapping[int, Sequence[Measurement]]) -> str:
+    """How total times compare with the number of gates, in words."""
+    small, large = min(found), max(found)
+    ratios = [
+        statistics.median(run[key] for run in found[large]) / statistics.median(run[key] for run in found[small])
+        for key in ("wall", "cpu")
+    ]
+    return (
+        f"{large / small:.0f} times the gates take {ratios[0]:.1f} times the wall-clock time and {ratios[1]:.1f} times "
+        f"the processor time."
+    )
+
+
+def main(
+    repeat: Annotated[int, typer.Option(min=1, help="Compiles of each size.")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all measurements.")] = None,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/performance.md.")] = False,
+    only: Annotated[int | None, typer.Option(help="Compile one size here and print JSON.")] = None,
+) -> None:
+    """Measure compile time against the number of decisions."""
+    if only is not None:
+        typer.echo(json.dumps(compile_once(only)))
+        return
+    console = Console()
+    found = measure(tuple(DEPTHS), repeat, console)
+    table = Table(*HEAD, title="Compiling SkipNet")
+    for row in rows(found):
+        table.add_row(*row)
+    console.print(table)
+    console.print(growth(found))
+    if json_file is not None:
+        json_file.write_text(json.dumps({"machine": describe_machine(), "runs": found}, indent=1), encoding="utf-8")
+    if write_docs:
+        note = f"Medians of {repeat} compiles, each a process of its own; in brackets the least and the largest."
+        text = "\n\n".join(
+            ["## Compile time", f"{describe_machine()}. {note}", markdown_table(HEAD, rows(found)), growth(found)]
+        )
+        write_section("compile_time", text)
+
+
+if __name__ == "__main__":
+    typer.run(main)
