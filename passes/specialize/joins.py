@@ -53,6 +53,7 @@ class Canonical:
     list_skeleton: Skeleton
     list_row: tuple[Any, ...]
     places: tuple[Any, ...]
+    known: tuple[tuple[Any, str | None], ...]
     list_places: tuple[Any, ...]
 
 
@@ -64,6 +65,7 @@ class Joins(Symbols):
         self.blocks: list[RawBlock] = []
         self.table: dict[tuple[Any, ...], RawBlock] = {}
         self.rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
+        self.known_rows: dict[Skeleton, list[tuple[tuple[Any, str | None], ...]]] = collections.defaultdict(list)
         self.list_rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
 
     def new_block(self) -> RawBlock:
@@ -110,7 +112,7 @@ class Joins(Symbols):
         tokens = self._forgetful(walker.key) if forgets else walker.key
         key = (point, tuple(tokens), () if forgets else walker.intervals(copy.facts))
         places = tuple(slot.place for slot in walker.slots)
-        return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row, places, list_places)
+        return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row, places, tuple(walker.known_slots), list_places)
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
         return [
@@ -120,14 +122,16 @@ class Joins(Symbols):
     def _skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
         tokens = list(walker.key)
         for slot in walker.slots:
-            tokens[slot.token] = ("#", slot.kind)
+            if slot.place not in self.hints.pinned:  # what has to stay static tells skeletons apart
+                tokens[slot.token] = ("#", slot.kind)
         row = tuple(None if isinstance(slot.value, Scalar) else slot.value for slot in walker.slots)
         return (point, tuple(self._forgetful(tokens))), row
 
     def _list_skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
         tokens: list[Any] = list(walker.key)
         for slot in walker.slots:
-            tokens[slot.token] = ("#", slot.kind)
+            if slot.place not in self.hints.pinned:
+                tokens[slot.token] = ("#", slot.kind)
         row: list[Any] = []
         for slot in reversed(walker.list_slots):
             if isinstance(slot.value, RuntimeList):
@@ -306,17 +310,16 @@ class Joins(Symbols):
         }
         for tensor in walker.retensor.values():
             copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)  # type: ignore[attr-defined]
-        if forgets:
-            for vid, tensor in vids.items():
-                if vid in self.known:
-                    copy.current[tensor._dycl_root] = self.values.new(self.values.types[vid])  # type: ignore[attr-defined]
+        for vid, tensor in vids.items():
+            if vid in walker.forgotten or (forgets and vid in self.known):
+                copy.current[tensor._dycl_root] = self.values.new(self.values.types[vid])  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------ joining
 
     def join(self, state: State) -> bool:
         """At a join point: True if the path ends here by a jump to a block made before."""
         for frame in state.frames:
-            live = frame.code.live[frame.ip]
+            live = frame.live(is_waiting=frame is not state.frames[-1])
             frame.regs = {name: value for name, value in frame.regs.items() if name in live}
         point = tuple((id(frame.code), frame.ip) for frame in state.frames)
         if not state.forks and point not in self.hints.points:
@@ -337,8 +340,6 @@ class Joins(Symbols):
 
     def param_names(self, form: Canonical, point: Any) -> tuple[ValueId, ...]:
         """The block's parameters; where known values are forgotten, under names of which nothing is known."""
-        if point not in self.hints.forget_facts:
-            return form.params
         renamed = {old: new for root, new in form.state.current.items() for old in [self.state.current.get(root, root)]}
         return tuple(renamed.get(vid, vid) for vid in form.params)
 
@@ -350,6 +351,9 @@ class Joins(Symbols):
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
         """Count a new state of its skeleton; too many, and what differs between them is generalised from the start."""
+        self.known_rows[form.list_skeleton].append(form.known)
+        if point in self.hints.points and self._forget_differing(form):
+            raise Restart("known values of tensors are forgotten in a loop")
         rows = self.rows[form.skeleton]
         rows.append(form.row)
         if len(rows) > variants:
@@ -362,6 +366,7 @@ class Joins(Symbols):
                 for index in differing:
                     self.hints.bounds.setdefault(form.places[index], _trend([row[index] for row in rows]))
                 general |= differing
+                self._forget_differing(form)
                 self.hints.points.add(point)
                 raise Restart("numbers are generalised")
         if len(rows) > MAX_FORGETFUL and point not in self.hints.forget_facts:
@@ -384,8 +389,20 @@ class Joins(Symbols):
                 found[index] = next(iter(elements))
         if found:
             general.update(found)
+            self._forget_differing(form)
             self.hints.points.add(point)
             raise Restart("lists are generalised")
+        if self._forget_differing(form):
+            raise Restart("known values of tensors are forgotten")
+
+    def _forget_differing(self, form: Canonical) -> bool:
+        """Forget the known values of tensors that differ between the variants; True if that is new."""
+        rows = self.known_rows[form.list_skeleton]
+        places = {
+            form.known[index][0] for index in range(len(form.known)) if len({row[index][1] for row in rows}) > 1
+        } - self.hints.forget_known
+        self.hints.forget_known |= places
+        return bool(places)
 
 
 def _trend(values: list[Any]) -> tuple[Any, Any]:

@@ -27,6 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind, ValueId
 from dycl.passes.specialize.facts import EVERYTHING, Facts
+from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import Frame, JournalEntry, State
 from dycl.passes.specialize.values import (
     UNSET,
@@ -55,21 +56,17 @@ _ATOMS: tuple[type, ...] = (
     staticmethod,
     classmethod,
     torch.nn.Module,
-    torch.dtype,
-    torch.device,
     torch.layout,
     torch.memory_format,
     torch.Generator,
     enum.Enum,
     re.Pattern,
-    pathlib.PurePath,
     datetime.date,
     datetime.timedelta,
-    decimal.Decimal,
-    fractions.Fraction,
     np.dtype,
     type(UNSET),
 )
+_VALUES: tuple[type, ...] = (torch.dtype, torch.device, decimal.Decimal, fractions.Fraction, pathlib.PurePath)
 _LITERALS: tuple[type, ...] = (str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), np.generic)
 _KIND_OF: dict[type, ScalarKind] = {int: ScalarKind.INT, float: ScalarKind.FLOAT, bool: ScalarKind.BOOL}
 
@@ -115,6 +112,8 @@ class Walker:
         self.lists: list[RuntimeList] = []
         self.slots: list[Slot] = []
         self.list_slots: list[Slot] = []
+        self.known_slots: list[tuple[Any, str | None]] = []  # of each tensor: the place and what is known of its value
+        self.forgotten: dict[ValueId, FakeTensor] = {}  # tensors whose known values the hints drop
         self._tensor_index: dict[Any, int] = {}
         self._storage_index: dict[int, int] = {}
         self._scalar_index: dict[Any, int] = {}
@@ -151,6 +150,10 @@ class Walker:
         storage = self._storage_index.setdefault(tensor.untyped_storage()._cdata, index)
         shape = tuple(self._dimension(size) for size in tensor.shape)
         known = self.machine.known.get(vid)
+        if known is not None and self.place in self.machine.hints.forget_known:
+            self.forgotten[vid] = tensor
+            known = None
+        self.known_slots.append((self.place, None if known is None else repr(known.tolist())))
         self.key.append(("T", tensor.dtype, shape, storage, None if known is None else repr(known.tolist())))
         return self.retensor.get(vid, tensor)
 
@@ -205,9 +208,12 @@ class Walker:
             return self._tensor(value)
         if kind in (torch.SymInt, torch.SymFloat, torch.SymBool):
             return self._runtime_number(self.machine.scalar_of(value), general)
+        if isinstance(value, _VALUES):
+            self.key.append((kind, str(value)))
+            return value
         if self._is_atom(value):
             self.key.append(("id", id(value)))
-            self._keep.append(value)
+            self.machine.keep_alive(value)
             return value
         if id(value) in self._memo:
             number, copy = self._memo[id(value)]
@@ -221,6 +227,7 @@ class Walker:
             isinstance(value, (torch.Tensor, *_ATOMS))
             or id(value) in self.machine.known_objects
             or type(value).__module__ in ("typing", "inspect")
+            or type(value) is object
         )
 
     def _remember(self, value: Any, copy: Any) -> Any:
@@ -359,12 +366,18 @@ class Walker:
 
     def _sequence_iterator(self, value: SequenceIterator, general: bool) -> Any:
         items, index = value.items, value.index
+        if isinstance(items, RuntimeList):
+            raise UnsupportedError("DY204", self.machine.loc(), "an iterator over a list of run-time length")
         # Elements already consumed are dead if nobody else sees the list: then the key is what remains.
         if value.watched is None and (isinstance(items, tuple) or sys.getrefcount(items) <= 3):
             items, index = items[index:], 0
         self.key.append(("iterator", index, value.watched_size))
         copy = self._remember(value, SequenceIterator(()))
         copy.items = self.walk(items)
+        if isinstance(copy.items, RuntimeList):
+            if not self.machine.hints.pin(copy.items.origin):
+                raise UnsupportedError("DY204", self.machine.loc(), "an iterator over a list of run-time length")
+            raise Restart("a list is generalised while it is iterated over")
         copy.index = index
         copy.watched = self.walk(value.watched)
         copy.watched_size = value.watched_size
@@ -443,7 +456,7 @@ class Walker:
     # ------------------------------------------------------------ frames and states
 
     def _frame(self, value: Frame, general: bool) -> Any:
-        live = value.live
+        live = value.live(is_waiting=any(frame is value for frame in self.source.frames[:-1]))
         self.key.append(("frame", id(value.code), value.ip, value.result if isinstance(value.result, str) else None))
         copy = self._remember(value, Frame(value.code, value.globals))
         copy.ip, copy.current, copy.forks = value.ip, value.current, value.forks
@@ -475,7 +488,7 @@ class Walker:
             )
         for tensor in self.machine.stateful_fakes.values():  # written weights outlive the call, whoever holds them
             self.walk(tensor)
-        copy.fuzz = self.walk(source.fuzz)
+        copy.fuzz, copy.needless = self.walk(source.fuzz), source.needless
         copy.block, copy.replay = source.block, list(source.replay)
         copy.facts = source.facts.copy()
         copy.current, copy.aliases = dict(source.current), dict(source.aliases)
