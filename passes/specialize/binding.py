@@ -1,10 +1,12 @@
-"""Arguments to parameters."""
+"""Arguments to parameters: CPython itself binds them, to a stub with the same parameters."""
 
 from __future__ import annotations
 
+import functools
+import types
 from typing import Any
 
-from dycl.frontend.code import Code
+from dycl.frontend.code import Code, Parameters
 
 
 def bind(
@@ -15,40 +17,30 @@ def bind(
     kwargs: dict[str, Any],
 ) -> dict[str, Any]:
     """Arguments to parameters, with Python's own errors."""
-    parameters = code.parameters
-    positional = parameters.positional_only + parameters.positional
-    name = code.qualname
-    bound = dict(zip(positional, args, strict=False))
-    rest = dict(kwargs)
-    if len(args) > len(positional) and parameters.var_positional is None:
-        plural = "s" * (len(positional) != 1)
-        raise TypeError(f"{name}() takes {len(positional)} positional argument{plural} but {len(args)} were given")
+    stub = _stub(code.parameters)
+    function = types.FunctionType(stub.__code__, {"__builtins__": {}}, code.name, defaults)
+    function.__kwdefaults__ = keyword_defaults
+    function.__qualname__ = code.qualname
+    return dict(zip(code.parameters.names, function(*args, **kwargs), strict=True))
+
+
+@functools.cache
+def _stub(parameters: Parameters) -> types.FunctionType:
+    """A function of these parameters that returns their values; who calls it gives it its defaults."""
+    head = [*map(_spelled, parameters.positional_only), *(["/"] if parameters.positional_only else [])]
+    head += map(_spelled, parameters.positional)
     if parameters.var_positional is not None:
-        bound[parameters.var_positional] = tuple(args[len(positional) :])
-    for parameter in (*parameters.positional, *parameters.keyword_only):
-        if parameter in rest:
-            if parameter in bound:
-                raise TypeError(f"{name}() got multiple values for argument '{parameter}'")
-            bound[parameter] = rest.pop(parameter)
-    first_default = len(positional) - len(defaults)
-    missing = []
-    for index, parameter in enumerate(positional):
-        if parameter not in bound:
-            if index >= first_default:
-                bound[parameter] = defaults[index - first_default]
-            else:
-                missing.append(parameter)
-    for parameter in parameters.keyword_only:
-        if parameter not in bound:
-            if parameter in keyword_defaults:
-                bound[parameter] = keyword_defaults[parameter]
-            else:
-                missing.append(parameter)
-    if missing:
-        plural = "s" * (len(missing) != 1)
-        raise TypeError(f"{name}() missing {len(missing)} required argument{plural}: {', '.join(map(repr, missing))}")
+        head.append(f"*{parameters.var_positional}")
+    elif parameters.keyword_only:
+        head.append("*")
+    head += parameters.keyword_only
     if parameters.var_keyword is not None:
-        bound[parameters.var_keyword] = rest
-    elif rest:
-        raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(rest))}'")
-    return bound
+        head.append(f"**{parameters.var_keyword}")
+    values = "".join(f"{_spelled(name)}, " for name in parameters.names)
+    made: types.FunctionType = eval(f"lambda {', '.join(head)}: ({values})", {"__builtins__": {}})
+    return made
+
+
+def _spelled(name: str) -> str:
+    """A generator expression's only parameter is called `.0`, which no source can write."""
+    return name.replace(".", "_")

@@ -127,7 +127,10 @@ def _math(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
 @model(abs, round, divmod, pow)
 def _arithmetic(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
     if native is divmod and any(isinstance(arg, Scalar) for arg in args):
-        return (args[0] // args[1], args[0] % args[1])
+        if scalars.result_kind("mod", args) is ScalarKind.FLOAT and not machine.truth(machine.host("ne", args[1], 0)):
+            return divmod(1.0, 0.0)  # which says what is wrong
+        quotient = args[0] // args[1]
+        return (quotient, args[0] % args[1])
     return NotImplemented
 
 

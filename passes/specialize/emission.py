@@ -33,6 +33,7 @@ class Emission:
         self.values = Values()
         self.state: State = State()
         self.known: dict[ValueId, torch.Tensor] = {}
+        self._kept: dict[int, Any] = {}
         self.keep: list[Any] = []  # whatever is keyed by id must stay alive
         self.position = 0  # in the replay log of the current instruction
         self.fresh_log: list[Any] = []
@@ -104,6 +105,10 @@ class Emission:
     def log(self, call: Any, out: Any, has_effect: bool = False) -> None:
         """Remember the result of a call for the case that the instruction is interrupted."""
         self.fresh_log.append((call, out, has_effect))
+
+    def keep_alive(self, value: Any) -> None:
+        """Never let the address of an object that a key names by it be given to another."""
+        self._kept[id(value)] = value
 
     def emit(self, op: TensorOp | HostOp) -> None:
         """Add an operation to the block."""

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import pymodels, scalars
 from dycl.passes.specialize.builtins import Interpret
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
@@ -27,6 +27,7 @@ from dycl.passes.specialize.values import (
     RuntimeList,
     Scalar,
     Text,
+    TextPart,
 )
 
 if TYPE_CHECKING:
@@ -186,7 +187,11 @@ def _choose(machine: Machine, target: Any, index: Scalar) -> Any:
         for key in target:
             if isinstance(key, (bool, int, float)) and machine.truth(machine.host("eq", index, key)):
                 return key
+        if hasattr(type(target), "__missing__"):
+            return machine.concrete(index)
         raise KeyError(index)
+    if index.kind is ScalarKind.FLOAT:
+        return 0.5  # no sequence takes a float: its own error says so
     if index.kind is ScalarKind.BOOL:
         return int(machine.truth(index))
     if not isinstance(target, (*_LIST_TYPES, range, str, torch.Size)):
@@ -197,9 +202,9 @@ def _choose(machine: Machine, target: Any, index: Scalar) -> Any:
     for candidate in (*range(size), *range(-1, -size - 1, -1)):
         if machine.truth(machine.host("eq", index, candidate)):
             return candidate
-    raise IndexError(
-        f"{'list' if isinstance(target, list) else 'index'} {'index ' if isinstance(target, list) else ''}out of range"
-    )
+    if isinstance(target, torch.nn.Module):
+        raise IndexError(Text.of("index ", TextPart(index, "", ""), " is out of range"))
+    return size
 
 
 def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
@@ -217,7 +222,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
         store_tensor_item(machine, target, index, value)
         return
     if isinstance(index, Scalar) and not isinstance(target, torch.Tensor):
-        index = _choose(machine, target, index)
+        index = machine.concrete(index) if isinstance(target, dict) else _choose(machine, target, index)
     if isinstance(index, Text):
         index = machine.plain(index)
     machine.native(operator.setitem, (target, index, value), {})
@@ -248,7 +253,7 @@ def unary(machine: Machine, frame: Frame, ins: ir.Unary) -> None:
 def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
     left, right = read(frame, ins.left), read(frame, ins.right)
     if ins.op in ("is_", "is_not"):
-        same = _is_same(left, right)
+        same = _is_same(machine, left, right)
         frame.regs[ins.dst] = same if ins.op == "is_" else not same
         return
     if ins.op in ("in", "not_in"):
@@ -268,10 +273,19 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
     machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (left, right), {}))
 
 
-def _is_same(left: Any, right: Any) -> bool:
-    if isinstance(left, Scalar) and isinstance(right, Scalar):
-        return left.vid == right.vid
-    return left is right
+def _is_same(machine: Machine, left: Any, right: Any) -> bool:
+    if not isinstance(left, Scalar) and not isinstance(right, Scalar):
+        return left is right
+    kinds = {scalars.kind_of(left), scalars.kind_of(right)} if _is_number(left) and _is_number(right) else set()
+    if kinds == {ScalarKind.BOOL}:  # there are two bools only
+        return machine.truth(machine.host("eq", left, right))
+    if left is right or len(kinds) != 1:
+        return left is right
+    raise UnsupportedError("DY204", machine.loc(), "the identity of a run-time number", hint="compare with ==")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (Scalar, bool, int, float))
 
 
 def _is_text_concatenation(op: str, left: Any, right: Any) -> bool:
@@ -321,11 +335,18 @@ def _unpacked(machine: Machine, frame: Frame, items: tuple[ir.Item, ...]) -> lis
         value = read(frame, item.src)
         if item.star:
             if isinstance(value, RuntimeList):
-                raise UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
+                raise _unpacked_list(machine, value)
             values.extend(machine.native(list, (value,), {}))
         else:
             values.append(value)
     return values
+
+
+def _unpacked_list(machine: Machine, items: RuntimeList) -> BaseException:
+    """Why the items of a list cannot be told apart: it was generalised, which is taken back, or never was known."""
+    if machine.hints.pin(items.origin):
+        return machine.restart("a generalised list is unpacked")
+    return UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
 
 
 def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
@@ -419,7 +440,7 @@ def call(machine: Machine, frame: Frame, ins: ir.Call) -> None:
             kwargs.update(machine.native(dict, (value,), {}))
         elif item.star == "*":
             if isinstance(value, RuntimeList):
-                raise UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
+                raise _unpacked_list(machine, value)
             args.extend(machine.native(list, (value,), {}))
         else:
             args.append(value)
@@ -437,7 +458,7 @@ def zero_super(machine: Machine, frame: Frame, ins: ir.ZeroSuper) -> None:
 def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
     source = read(frame, ins.src)
     if isinstance(source, RuntimeList):
-        raise UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
+        raise _unpacked_list(machine, source)
     values = machine.native(list, (source,), {})
     wanted = len(ins.dsts)
     if ins.star < 0:

@@ -31,6 +31,11 @@ from dycl.passes.specialize.values import Active, Generator, RuntimeList, Scalar
 from dycl.passes.specialize.walker import Walker
 from dycl.passes.specialize.weights import WeightNames
 
+# Fuzz mode: how often an instruction is preceded by a needless fork, and how many there are at most.
+NEEDLESS_RATE = 0.02
+MAX_NEEDLESS_ON_PATH = 3
+MAX_NEEDLESS = 20
+
 
 class Machine(Calls):
     """One attempt at specialising one method of one model."""
@@ -51,6 +56,7 @@ class Machine(Calls):
         self.tunables: dict[str, Tunable] = {}
         self._tunable_names = frozenset(tunables)
         self._random = random.Random(fuzz) if fuzz is not None else None
+        self._needless = 0
         self.steps = 0
         self.forks = 0
 
@@ -118,7 +124,7 @@ class Machine(Calls):
                     return
                 frame = state.frames[-1]
             state.may_join = False
-            if self._random is not None and not state.replay and self._random.random() < 0.02:
+            if self._random is not None and not state.replay and self._random.random() < NEEDLESS_RATE:
                 self._needless_fork(state, work)
             if not self._step(state, frame, work):
                 return
@@ -185,9 +191,11 @@ class Machine(Calls):
 
     def _needless_fork(self, state: State, work: list[State]) -> None:
         """Fuzz mode: a legal decision that nothing depends on. It must never change a result."""
-        if state.fuzz is None:
+        if state.fuzz is None or state.needless >= MAX_NEEDLESS_ON_PATH or self._needless >= MAX_NEEDLESS:
             return
         assert self._random is not None
+        self._needless += 1
+        state.needless += 1
         self.position, self.fresh_log = 0, []
         frame = state.frames[-1]
         frame.current = frame.ip

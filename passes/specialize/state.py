@@ -33,6 +33,12 @@ class Frame:
         """The instruction being executed."""
         return self.code.instructions[self.current]
 
+    def live(self, *, is_waiting: bool) -> frozenset[str]:
+        """The registers that may still be read; a frame that waits for a call may go on at that call's handler."""
+        handler = self.code.handlers[self.current] if is_waiting else None
+        live = self.code.live[self.ip]
+        return live if handler is None else live | self.code.live[handler]
+
     @property
     def loc(self) -> SourceRange:
         """Where the frame is."""
@@ -72,6 +78,7 @@ class State:
         "is_dirty",
         "journal",
         "may_join",
+        "needless",
         "replay",
     )
 
@@ -86,4 +93,5 @@ class State:
         self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join
         self.may_join = False
+        self.needless = 0  # how many of its forks were needless (fuzz mode)
         self.fuzz: Any = None  # the run-time number that needless forks ask about (fuzz mode)

@@ -1,0 +1,103 @@
+"""Runs a model and the program made from it side by side: the same results, exceptions and state, call after call."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from dycl.ir.executor import Executor
+from dycl.ir.verifier import verify
+from dycl.passes.specialize.specializer import Specialization, specialize
+from tests.specialize.programs import Case
+
+SEEDS = range(30)
+
+
+def build(case: Case) -> nn.Module:
+    """The model of a case, with the same weights each time."""
+    torch.manual_seed(0)
+    return case.build().eval()
+
+
+def compile_case(case: Case, fuzz: int | None = None) -> tuple[nn.Module, Specialization]:
+    """The model and its program, made from one example; the model is left as it was."""
+    model = build(case)
+    made = specialize(model, case.inputs(0), fuzz=fuzz)
+    verify(made.program, after="specialize")
+    fresh = build(case)
+    assert difference(_state(fresh), _state(model)) is None, "specialize changed the model"
+    return model, made
+
+
+def find_mismatch(case: Case, fuzz: int | None = None) -> str | None:
+    """What differs between the model and its program over a sequence of calls; None if nothing does."""
+    model, made = compile_case(case, fuzz)
+    eager, executor = copy.deepcopy(model), Executor(made.program, made.environment)
+    for seed in SEEDS:
+        wanted, got = _outcome(eager, case.inputs(seed)), _outcome(executor.call, case.inputs(seed))
+        if (found := difference(wanted, got)) is not None:
+            return f"seed {seed}: {found}\n  eager:   {wanted}\n  program: {got}"
+        for name, value in executor.state.items():
+            if (found := difference(_attribute(eager, name), value)) is not None:
+                return f"seed {seed}: state {name}: {found}"
+    return None
+
+
+def _outcome(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    try:
+        with torch.no_grad():
+            return "returns", function(*copy.deepcopy(args))
+    except Exception as error:  # whatever the model raises is its answer
+        return "raises", type(error), error.args
+
+
+def _attribute(model: nn.Module, path: str) -> Any:
+    value: Any = model
+    for name in path.split("."):
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
+    return value
+
+
+def _state(model: nn.Module) -> dict[str, Any]:
+    state: dict[str, Any] = dict(model.state_dict())
+    for path, module in model.named_modules():
+        state |= {f"{path}.{n}": v for n, v in vars(module).items() if not n.startswith("_") and _is_plain(v)}
+    return state
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple, dict)):
+        return all(_is_plain(item) for item in (value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, (bool, int, float, str, torch.Tensor))
+
+
+def difference(wanted: Any, got: Any) -> str | None:
+    """Where two values differ, in type or content; None if they are the same."""
+    if isinstance(wanted, torch.Size) and type(got) is tuple:
+        wanted = tuple(wanted)
+    if type(wanted) is not type(got):
+        return f"{type(wanted).__name__} is wanted, {type(got).__name__} is there"
+    if isinstance(wanted, torch.Tensor):
+        same = wanted.dtype == got.dtype and wanted.shape == got.shape
+        same = same and torch.allclose(wanted, got, rtol=1e-6, atol=1e-7, equal_nan=True)
+        return None if same else "tensors differ"
+    if isinstance(wanted, float):
+        same = wanted == got and math.copysign(1, wanted) == math.copysign(1, got) or wanted != wanted and got != got
+        return None if same else f"{wanted!r} is wanted, {got!r} is there"
+    if dataclasses.is_dataclass(wanted) and not isinstance(wanted, type):
+        return difference(vars(wanted), vars(got))
+    if isinstance(wanted, dict):
+        if list(wanted) != list(got):
+            return f"the keys {list(wanted)} are wanted, {list(got)} are there"
+        return difference(list(wanted.values()), list(got.values()))
+    if isinstance(wanted, (list, tuple)):
+        if len(wanted) != len(got):
+            return f"{len(wanted)} items are wanted, {len(got)} are there"
+        found = (difference(a, b) for a, b in zip(wanted, got, strict=True))
+        return next((one for one in found if one is not None), None)
+    return None if wanted == got else f"{wanted!r} is wanted, {got!r} is there"
