@@ -1,0 +1,82 @@
+"""The facts of a path: what comparisons teach about integers, and what they decide."""
+
+from __future__ import annotations
+
+import pytest
+import sympy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dycl.passes.specialize.facts import Facts
+
+K = sympy.Symbol("k", integer=True)
+N = sympy.Symbol("n", integer=True)
+RELATIONS = {
+    "==": (sympy.Eq, lambda a, b: a == b),
+    "!=": (sympy.Ne, lambda a, b: a != b),
+    "<": (sympy.Lt, lambda a, b: a < b),
+    "<=": (sympy.Le, lambda a, b: a <= b),
+    ">": (sympy.Gt, lambda a, b: a > b),
+    ">=": (sympy.Ge, lambda a, b: a >= b),
+}
+
+
+def test_nothing_is_known_at_first():
+    assert Facts().decide(sympy.Lt(K, 3)) is None
+
+
+def test_an_equality_decides_everything_about_the_symbol():
+    facts = Facts()
+    facts.learn(sympy.Eq(K, 2), True)
+    assert facts.decide(K + 1) == 3
+    assert facts.decide(sympy.Ge(K, 3)) == sympy.false
+
+
+def test_refusals_at_the_border_narrow_the_interval():
+    facts = Facts()
+    facts.learn(sympy.Ge(K, 0), True)
+    facts.learn(sympy.Eq(K, 0), False)
+    assert facts.decide(sympy.Ge(K, 1)) == sympy.true
+
+
+def test_copies_are_independent():
+    facts = Facts()
+    other = facts.copy()
+    other.learn(sympy.Eq(K, 1), True)
+    assert facts.decide(sympy.Eq(K, 1)) is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(RELATIONS)), st.integers(-4, 4), st.sampled_from([1, -1]), st.integers(-2, 2)),
+        max_size=5,
+    ),
+    st.tuples(st.sampled_from(sorted(RELATIONS)), st.integers(-4, 4), st.sampled_from([1, -1]), st.integers(-2, 2)),
+    st.integers(-6, 6),
+)
+def test_a_decision_holds_for_every_number_that_fits_the_facts(learned, asked, value):
+    """Soundness: learn what is true of a number; whatever is decided then must be true of it as well."""
+    facts = Facts()
+    for name, constant, sign, shift in learned:
+        relation, holds = RELATIONS[name]
+        condition = relation(sign * K + shift, constant)
+        if condition in (sympy.true, sympy.false):
+            continue
+        facts.learn(condition, holds(sign * value + shift, constant))
+    name, constant, sign, shift = asked
+    relation, holds = RELATIONS[name]
+    decided = facts.decide(relation(sign * K + shift, constant))
+    if decided is not None:
+        assert bool(decided) == holds(sign * value + shift, constant)
+
+
+@pytest.mark.parametrize("expr", [K + N, 2 * K - N, K * N])
+def test_bounds_contain_the_values(expr):
+    facts = Facts()
+    for symbol, low, high in ((K, 1, 3), (N, -2, 2)):
+        facts.learn(sympy.Ge(symbol, low), True)
+        facts.learn(sympy.Le(symbol, high), True)
+    low, high = facts.bounds(expr)
+    values = [expr.subs({K: k, N: n}) for k in range(1, 4) for n in range(-2, 3)]
+    assert low <= min(values)
+    assert max(values) <= high

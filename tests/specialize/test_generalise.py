@@ -1,0 +1,132 @@
+"""Loops close: numbers and lists that differ from round to round become run-time values, and the blocks are executed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from dycl.ir.executor import Executor
+from dycl.ir.verifier import verify
+from dycl.passes.specialize.specializer import specialize
+
+
+class Decoder(nn.Module):
+    """Greedy decoding of up to `steps` words: a counter, a growing list, a recurrent state."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+        self.embed = nn.Embedding(8, 4)
+        self.cell = nn.GRUCell(4, 4)
+        self.out = nn.Linear(4, 8)
+
+    def forward(self, h):
+        word = torch.zeros(1, dtype=torch.long)
+        words = []
+        for step in range(self.steps):
+            h = self.cell(self.embed(word), h)
+            word = self.out(h).argmax(dim=1)
+            if word.item() == 7 and step > 2:
+                break
+            words.append(word.item())
+        return words, step
+
+
+class TwoCounters(nn.Module):
+    """Two counters of which one goes down."""
+
+    def forward(self, x):
+        up, down = 0, 100
+        while x.abs().sum() > 0.01:
+            x = x * 0.8
+            up += 2
+            down -= 1
+            if down < 60:
+                break
+        return x, up, down, up * down
+
+
+class Nested(nn.Module):
+    """A dynamic loop inside a dynamic loop, with sums of run-time numbers."""
+
+    def forward(self, x):
+        total, rounds = 0.0, 0
+        while x.max() > 0.2:
+            y = x
+            while y.sum() > 0.5:
+                y = y * 0.6
+                total += y.sum().item()
+                rounds += 1
+            x = x * 0.7
+        return total, rounds
+
+
+class LayersAreStatic(nn.Module):
+    """More layers than variants are allowed: the index is needed, so it is pinned and the loop is unrolled."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4) for _ in range(14)])
+
+    def forward(self, x):
+        for i in range(len(self.layers)):
+            x = torch.tanh(self.layers[i](x)) * 1.5
+            if x.sum() > 1.5:
+                return x, i
+        return x, -1
+
+
+class TensorCounter(nn.Module):
+    """A counter that is a tensor of known value at first."""
+
+    def forward(self, x):
+        count = torch.tensor(0)
+        while x.sum() > 0.1 and count < 30:
+            x = x * 0.8
+            count += 1
+        return x, count
+
+
+def run(model, make):
+    """Specialise on one input, compare on many; the program and the blocks that ran."""
+    made = specialize(model, (make(0),))
+    verify(made.program, after="specialize")
+    executor = Executor(made.program, made.environment)
+    eager = copy.deepcopy(model)
+    visited = set()
+    for seed in range(25):
+        x = make(seed)
+        with torch.no_grad():
+            expected = eager(x)
+        torch.testing.assert_close(executor.call(x), expected, rtol=1e-4, atol=1e-5)
+        visited |= {block for block, _ in executor.decisions}
+    return made.program, visited
+
+
+def vector(seed):
+    return torch.rand(1, 4, generator=torch.Generator().manual_seed(seed)) * (seed % 5)
+
+
+@pytest.mark.parametrize("build", [TwoCounters, Nested, LayersAreStatic, TensorCounter])
+def test_every_generalised_block_is_executed(build):
+    torch.manual_seed(3)
+    program, visited = run(build(), vector)
+    deciding = {block.id for block in program.blocks if type(block.end).__name__ == "Branch"}
+    assert len(visited) >= 0.6 * len(deciding)
+
+
+def test_the_size_of_a_decoding_loop_does_not_depend_on_its_length():
+    torch.manual_seed(0)
+    sizes = []
+    for steps in (20, 100):
+        program, _ = run(Decoder(steps), vector)
+        sizes.append(len(program.blocks))
+    assert sizes[0] == sizes[1] <= 16
+
+
+def test_counters_dissolve_into_few_blocks():
+    program, _ = run(TwoCounters(), vector)
+    assert len(program.blocks) <= 8
