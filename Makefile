@@ -75,7 +75,7 @@ zoo-train: $(READY)
 	$(BIN)/python -m models_zoo.train $(ARGS)
 
 bench: $(READY)
-	$(BIN)/python bench/compile_time.py $(ARGS)
+	$(BIN)/python -m bench.compile_time $(ARGS)
 
 # From the newest releases that pyproject.toml admits; torch's local label (+cpu) is not part of the pin.
 constraints:

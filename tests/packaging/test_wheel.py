@@ -47,7 +47,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(command, check=True, capture_output=True)
-    # A folder named in a .pth file is only put on the path: the .pth files in it, that of an editable dycl too, are not read.
+    # A folder that a .pth file names is put on the path, no more: the .pth file of an editable dycl in it is not read.
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder
