@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,10 @@ def test_what_the_requirements_need_is_pinned_too(project: dict[str, Any], pins:
             continue
         seen.add(name)
         assert name in pins
-        needs = [Requirement(text) for text in requires(name) or ()]
+        try:
+            needs = [Requirement(text) for text in requires(name) or ()]
+        except PackageNotFoundError:
+            continue  # an environment without the extra "dev"; that of `make dev` has all of them
         todo += [canonicalize_name(need.name) for need in needs if need.marker is None or need.marker.evaluate()]
     assert "dycl" not in pins
 
