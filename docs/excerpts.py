@@ -31,7 +31,8 @@ from dycl.passes.specialize.specializer import specialize
 DOCS = Path(__file__).parent
 EXAMPLE = DOCS / "examples" / "settle.py"
 _MARK = re.compile(
-    r'(<!-- excerpt (?P<stage>\S+)(?: from "(?P<first>[^"]*)")?(?: to "(?P<last>[^"]*)")? -->\n```\w*\n)(?P<body>.*?)(```\n)',
+    r'(<!-- excerpt (?P<stage>\S+)(?: from "(?P<first>[^"]*)")?(?: to "(?P<last>[^"]*)")? -->\n```\w*\n)'
+    r"(?P<body>.*?)(```\n)",
     re.DOTALL,
 )
 

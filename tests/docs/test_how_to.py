@@ -35,7 +35,7 @@ entry b0
 def block_after(text: str, heading: str) -> str:
     """The indented block under a heading of a docstring."""
     lines = text.partition(heading)[2].lstrip("\n").splitlines()
-    kept = [line for line in lines[: next(i for i, line in enumerate(lines + ["x"]) if line and line[0] != " ")]]
+    kept = [line for line in lines[: next(i for i, line in enumerate([*lines, "x"]) if line and line[0] != " ")]]
     return inspect.cleandoc("\n".join(kept)) + "\n"
 
 
