@@ -96,7 +96,8 @@ def _consumed(item: Any) -> int:
 
 
 def _after_ellipsis(items: list[Any]) -> int:
-    return sum(_consumed(item) for item in items[items.index(Ellipsis) + 1 :])
+    place = next(place for place, item in enumerate(items) if item is Ellipsis)
+    return sum(_consumed(item) for item in items[place + 1 :])
 
 
 def _in_range(machine: Machine, index: Scalar, size: Any, place: int) -> Any:

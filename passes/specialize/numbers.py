@@ -33,9 +33,13 @@ class Numbers(Operands):
         """The value of an expression on this path, or None."""
         return self.state.facts.decide(expr)
 
+    def is_unborn(self, expr: sympy.Basic) -> bool:
+        """Whether an expression is about a symbol that the operation being recorded is still making."""
+        return any(symbol not in self.values.symbols for symbol in expr.free_symbols)
+
     def ask_expr(self, expr: sympy.Basic) -> Any:
         """The value of an expression that torch wants to know: an answer from the facts, or a fork."""
-        if any(symbol not in self.values.symbols for symbol in expr.free_symbols):
+        if self.is_unborn(expr):
             raise Unknown(f"torch asks {expr}")
         if isinstance(expr, sympy.logic.boolalg.Boolean) and not expr.is_Symbol:
             answer = self.compute(expr)

@@ -291,7 +291,7 @@ class Recorder(TorchFunctionMode):
             return None
         real: dict[int, torch.Tensor] = {}
         for leaf in leaves:
-            if isinstance(leaf, (Scalar, RuntimeList, torch.SymInt)):
+            if isinstance(leaf, (Scalar, RuntimeList, torch.SymInt, torch.SymFloat, torch.SymBool)):
                 return None
             if isinstance(leaf, torch.Tensor):
                 value = machine.known_value(leaf)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import types
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -33,16 +35,35 @@ _LAYOUT_FUNCTIONS = frozenset(
 )
 
 
+# What stands between a constructor's C++ (which asks how much memory an empty tensor takes) and the question.
+_PASSING_FILES = (__file__, "symbolic_shapes.py", "sym_node.py", "_ops.py")
+_ALLOCATORS = frozenset({"constructors", "_get_output_tensor_from_cache_entry"})
+
+
 def _asks_about_layout() -> bool:
-    """Whether the question comes from a layout computation of torch."""
-    frame = sys._getframe(2)
+    """Whether the question comes from a layout computation of torch, or from C++ that allocates a new tensor."""
+    is_direct = True
+    for code in _callers():
+        if code.co_name in _LAYOUT_FUNCTIONS or (is_direct and code.co_name in _ALLOCATORS):
+            return True
+        is_direct = is_direct and code.co_filename.endswith(_PASSING_FILES)
+    return False
+
+
+def _asks_to_broadcast() -> bool:
+    """Whether broadcasting asks: what it assumes when told no, it asserts afterwards."""
+    asking = next((code for code in _callers() if not code.co_filename.endswith(_PASSING_FILES)), None)
+    return asking is not None and asking.co_name == "_broadcast_shapes"
+
+
+def _callers() -> Iterator[types.CodeType]:
+    """The code below the question, innermost first."""
+    frame: types.FrameType | None = sys._getframe(1)
     for _ in range(40):
         if frame is None:
-            return False
-        if frame.f_code.co_name in _LAYOUT_FUNCTIONS:
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
+            return
+        yield frame.f_code
+        frame = frame.f_back
 
 
 class PathShapeEnv(ShapeEnv):
@@ -70,6 +91,8 @@ class PathShapeEnv(ShapeEnv):
             return known
         if (size_oblivious or fallback_value is not None) and _asks_about_layout():
             return sympy.sympify(bool(fallback_value))
+        if fallback_value is False and self._machine.is_unborn(orig_expr) and _asks_to_broadcast():
+            return sympy.false
         return self._machine.ask_expr(orig_expr)
 
     def guard_or_defer_runtime_assert(  # type: ignore[override]  # torch wraps its own in a cache
