@@ -128,6 +128,8 @@ class Expressions:
             return f"{op.function}({self.arguments(op.args)})", ATOM
         if op.function in ONE_ELEMENT - {"item"} and self._is_array(op.args[0]):
             return f"{op.function}({self.text(op.args[0], ATOM)}.item())", ATOM
+        if op.function == "list_append" and isinstance(op.args[0], Seq):
+            return self._operand(Seq(SeqKind.LIST, (*op.args[0].items, op.args[1])))
         if function.precedence == ATOM:
             first = ATOM if function.text.startswith(("{0}", "[*{0}")) else 0
             parts = [self.text(arg, 0 if index else first) for index, arg in enumerate(op.args)]

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from dycl.diagnostics import InternalError
 from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
-from dycl.hostgen.expressions import Expressions, literal, quoted
+from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import find_inlining
+from dycl.hostgen.leaves import copy_leaves
 from dycl.hostgen.liveness import find_overlaps, find_owned_lists
 from dycl.hostgen.names import OWN, choose_names, identifier, unique
 from dycl.hostgen.signature import method_parameters, parameter, return_annotation, states, summary
 from dycl.hostgen.statements import (
     MethodText,
-    annotation,
     is_stateful,
     location_comment,
     source_text,
@@ -37,10 +37,11 @@ from dycl.ir.nodes import (
     Program,
     RecordKind,
     Ref,
+    SeqKind,
     Subgraph,
     TensorOp,
-    Value,
     ValueId,
+    ValueType,
     Weight,
 )
 
@@ -63,7 +64,7 @@ _SUPPORT_NAMES = frozenset(
         "SliceOf",
         "Slot",
     }
-    | {"TorchConstant", "UNSET"}
+    | {"ToArray", "ToArrays", "TorchConstant", "UNSET"}
 )
 
 
@@ -86,12 +87,13 @@ class _HostModule:
     """Everything that is chosen once for the module, and the order in which it is written."""
 
     def __init__(self, program: Program, source_hash: str, version: str) -> None:
-        self._program = program
+        self._source = program  # what the method takes and returns, in the program's own terms
+        self._program = program = copy_leaves(program)
         self._header = (source_hash, version)
         self._class = class_name(program)
         taken = {self._class, *OWN, *_SUPPORT_NAMES, "dataclass"}
         self._classes = name_classes(program, taken)
-        self._types = {v: place.value.type for v, place in definitions(program).items()}
+        self._types = _types(program)
         self._tunables = {tunable.name: identifier(tunable.name.replace(".", "_")) for tunable in program.tunables}
         self._subgraphs: dict[str, tuple[str, Subgraph]] = {}
         self._weights: dict[str, str] = {}
@@ -158,8 +160,6 @@ class _HostModule:
         out.blank()
         if "math" in words:
             out.line("import math")
-        if "Callable" in words:
-            out.line("from collections.abc import Callable")
         if RecordKind.DATACLASS in kinds:
             out.line("from dataclasses import dataclass")
         out.line("from pathlib import Path")
@@ -191,7 +191,7 @@ class _HostModule:
             self._write_tables(out)
 
     def _write_summary(self, out: PythonWriter) -> None:
-        text = summary(self._program, self._types).replace("\\", "/").replace('"', "'")
+        text = summary(self._source, _types(self._source)).replace("\\", "/").replace('"', "'")
         if len(text) > WIDTH - 12:
             text = f"{text[: WIDTH - 13]}…"
         out.line(f'"""{text}"""')
@@ -203,21 +203,16 @@ class _HostModule:
             else:
                 out.line("Runtime(Path(__file__).parent, threads=threads)")
             for attribute, (name, subgraph) in self._subgraphs.items():
-                found = f"self.{attribute}: Callable[..., {self._results(subgraph)}]"
-                out.line(f"{found} = runtime.subgraph({quoted(name)})")
+                kind = "ToArray" if len(subgraph.results) == 1 else "ToArrays"
+                out.line(f"self.{attribute}: {kind} = runtime.subgraph({quoted(name)})")
             for name, attribute in self._weights.items():
                 out.line(f"self.{attribute}: np.ndarray = runtime.weight({quoted(name)})")
             initial = [self._method.expressions.text(operand) for operand in self._program.initial]
-            out.line(f"super().__init__(({', '.join(initial)},))" if initial else "super().__init__()")
-
-    def _results(self, subgraph: Subgraph) -> str:
-        values = [*subgraph.params, *(value for op in subgraph.ops for value in _made(op))]
-        types = {value.id: value.type for value in values}
-        found = [annotation(types[value]) for value in subgraph.results]
-        return found[0] if len(found) == 1 else f"tuple[{', '.join(found) or '()'}]"
+            state = sequence(SeqKind.TUPLE, initial) if initial else ""
+            out.line(f"super().__init__({state})")
 
     def _write_method(self, out: PythonWriter) -> None:
-        returned = return_annotation(self._program, self._types, self._classes)
+        returned = return_annotation(self._source, _types(self._source), self._classes)
         with out.block(f"def {self._program.method}({method_parameters(self._program)}) -> {returned}:"):
             out.line(f'"""Run the model; see `{self._class}` for the types."""')
             if any(isinstance(block.end, Branch) for block in self._program.blocks):
@@ -247,8 +242,8 @@ class _HostModule:
         out.line(")")
 
 
-def _made(op: TensorOp) -> tuple[Value, ...]:
-    return op.results + tuple(new for _, new in op.mutates)
+def _types(program: Program) -> dict[ValueId, ValueType]:
+    return {value: place.value.type for value, place in definitions(program).items()}
 
 
 def _site(block: Block) -> str:

@@ -70,6 +70,29 @@ def build_structure(program: Program, bare: frozenset[BlockId]) -> Body:
     return resolve_jumps(_flat_tree(program, flow))
 
 
+def count_detours(body: Body) -> int:
+    """How often the text would leave the straight way: loops that run once, a variable that says where to go."""
+    return run(_count_detours(body))
+
+
+def _count_detours(body: Body) -> Call[int]:
+    total = 0
+    for item in body:
+        if isinstance(item, While):
+            inside: int = yield _count_detours(item.body)
+            total += inside + item.once
+        elif isinstance(item, If):
+            for arm in (item.then, item.orelse):
+                inside = yield _count_detours(arm)
+                total += inside
+        elif isinstance(item, IfGoto):
+            inside = yield _count_detours(item.then)
+            total += inside + item.needed
+        elif isinstance(item, SetGoto):
+            total += item.needed
+    return total
+
+
 def _measure(body: Body) -> Call[tuple[int, int]]:
     """How deep loops, and statements, are nested."""
     loops = depth = 0

@@ -11,6 +11,10 @@ from typing import Any, ClassVar, Union
 
 import numpy as np
 
+# A compiled subgraph: its result, or its results in order.
+ToArray = Callable[..., np.ndarray]
+ToArrays = Callable[..., "tuple[np.ndarray, ...]"]
+
 # ---------------------------------------------------------------- what a call must pass
 
 

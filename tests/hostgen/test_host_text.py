@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from dycl.hostgen.writer import PythonWriter
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from tests.hostgen.harness import compare, host_text, make_host, parse
@@ -223,3 +226,51 @@ def test_state_goes_out_and_back() -> None:
     assert host.state_dict() == {"count": 1}
     host.reset()
     assert host.state_dict() == {"count": 0}
+
+
+LOOP = """\
+param x: positional_or_keyword = input 0: float32[1]
+entry b0
+subgraph s0 '00_step'(%0: float32[1]):
+  %1: float32[1] = call torch.add(%0, $w)
+  results (%1)
+b0(%0 x: float32[1]):
+  %1 word: float = host item(%0)
+  %2: bool = host gt(%1, 1.5)
+  branch %2 ? b4([], []) : b1(%0, [])
+b1(%3 h: float32[1], %4 words: list[float]):
+  %5: int = host list_len(%4)
+  %6: bool = host lt(%5, 4)
+  branch %6 ? b2 : b4(%4, %4)
+b2:
+  %7 h: float32[1] = dispatch s0(%3)
+  %8 word: float = host item(%7)
+  %9: bool = host gt(%8, 1.0)
+  branch %9 ? b4(%4, %4) : b3
+b3:
+  %10 words: list[float] = host list_append(%4, %8)
+  jump b1(%7, %10)
+b4(%11 words: list[float], %12 again: list[float]):
+  return (%11, %12, %11)
+"""
+
+
+def test_a_short_end_stands_where_it_is_reached() -> None:
+    """No loop that runs once, no variable that says where to go; one object stays one object."""
+    program = parse(LOOP)
+    text = host_text(program)
+    assert "goto" not in text and "once" not in text
+    assert "while decide(1, len(words) < 4):" in text
+    compare(program, INPUTS, ENVIRONMENT)
+    first, second, third = make_host(program, ENVIRONMENT).forward(np.array([2.0], np.float32))
+    assert first == second == third == []
+    assert first is third
+    assert first is not second
+
+
+def test_a_long_attribute_is_split_behind_its_annotation() -> None:
+    out = PythonWriter()
+    with out.block("def f(self):"):
+        out.line(f"self._{'x' * 60}: Callable[..., tuple[{', '.join(['np.ndarray'] * 4)}]] = runtime.subgraph('a')")
+    ast.parse(out.text())
+    assert all(len(line) <= 120 for line in out.text().splitlines())

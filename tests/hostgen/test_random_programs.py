@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
 from dycl.hostgen.flow import find_flow
+from dycl.hostgen.leaves import MAX_OPERATIONS
 from dycl.ir.graph import renumber
 from dycl.ir.nodes import (
     Block,
@@ -106,7 +107,13 @@ class Graph:
     def _end(self, entries: int) -> Block:
         params = tuple(self.value(INT, name) for name in ("fuel", "x", "n"))
         result = Seq(SeqKind.TUPLE, tuple(Ref(p.id) for p in params))
-        return Block(id=BlockId(self._count), params=params, end=Return(value=result, state=(Ref(params[1].id),)))
+        ops: list[HostOp] = []  # short ends are written at every place that leads to them, long ones once
+        for _ in range(self._draw(st.sampled_from([0, MAX_OPERATIONS + 1]))):
+            last = ops[-1].result if ops else params[2]
+            ops.append(HostOp(function="neg", args=(Ref(last.id),), result=self.value(INT)))
+            result = Seq(SeqKind.TUPLE, (*result.items[:2], Ref(ops[-1].result.id)))
+        end = Return(value=result, state=(Ref(params[1].id),))
+        return Block(id=BlockId(self._count), params=params, ops=tuple(ops), end=end)
 
 
 @st.composite
@@ -165,7 +172,7 @@ def test_random_graphs(program: Program, seeds: list[int]) -> None:
 def test_the_random_graphs_are_of_all_kinds() -> None:
     kinds: set[tuple[bool, bool, bool]] = set()
 
-    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(programs())
     def look(program: Program) -> None:
         flow = find_flow(program)
