@@ -18,6 +18,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINKS := dycl/passes dycl/hostgen dycl/targets
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -c constraints.txt
+# A file stays with one process (loadfile below): what its tests share is compiled once.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := dev
@@ -47,14 +48,14 @@ demo: $(READY)
 	$(BIN)/python -m models_zoo.demo build/shallow_deep
 
 test: $(READY)
-	$(PYTEST) -n $(JOBS) -m 'not slow' $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
 
 test-slow: $(READY)
-	$(PYTEST) -n $(JOBS) -m slow $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 # N rounds of the randomised tests, each round with other random programs.
 fuzz: $(READY)
-	$(PYTEST) -n $(JOBS) -m 'hypothesis or fuzz' --fuzz $(N) $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m 'hypothesis or fuzz' --fuzz $(N) $(ARGS)
 
 golden: $(READY)
 	$(PYTEST) --update-golden -k golden $(ARGS)
