@@ -40,6 +40,7 @@ from dycl.passes.specialize.residual import RawEntry
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import JournalEntry, State
 from dycl.passes.specialize.trees import leaves, map_leaves
+from dycl.passes.specialize.values import UNSET
 from dycl.passes.specialize.weights import WeightNames
 
 MAX_ATTEMPTS = 200
@@ -283,13 +284,17 @@ class _Attempt:
         block.params = (*self._input_vids, *form.params)
         for storage, roots in machine_inputs(machine, self._inputs).items():
             state.aliases[storage] = roots
+        machine.switch(state.journal)  # a container shows what is in the containers that it holds
         slots = tuple(
             (entry.slot, self.outputs.operand(entry.value, "the model's state", UNKNOWN))
             for entry in state.journal.values()
+            if entry.value is not UNSET
         )
+        replaced = {entry.slot for entry in state.journal.values()}
         slots += tuple(
-            (self.names.state_name(self.hints.stateful[key]) or "", Ref(machine.current_vid(tensor)))
+            (name, Ref(machine.current_vid(tensor)))
             for key, tensor in machine.stateful_fakes.items()
+            if (name := self.names.state_name(self.hints.stateful[key]) or "") not in replaced
         )
         self.entries.append(RawEntry(block, tuple(self._input_vids), form.params, slots))
         self._start(state)
@@ -313,11 +318,11 @@ class _Attempt:
     def _fuzz_number(self) -> Any:
         """A run-time number that needless forks may ask about."""
         machine = self.machine
-        floats = [tensor for tensor in self._inputs if tensor.dtype.is_floating_point]
-        if not floats:
+        if not self._inputs:
             return None
         with machine.recorder:
-            return machine.recorder.item(torch.sum(floats[0]))
+            # between -1 and 1 whatever the inputs are, so that both sides of a needless fork are taken
+            return machine.host("math.sin", machine.recorder.item(torch.sum(self._inputs[0])))
 
     def _close(self, leaving: Exit) -> None:
         """End a path: bind its value and its state to the entry where the next call starts."""
