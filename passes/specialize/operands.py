@@ -170,8 +170,9 @@ class Operands(Emission):
     def _weight(self, tensor: torch.Tensor) -> Operand:
         if id(tensor) in self.stateful_fakes:
             return Ref(self.current_vid(self.stateful_fakes[id(tensor)]))
-        storage = self.fake.from_tensor(tensor, static_shapes=True).untyped_storage()._cdata
-        self.weight_storages[storage] = tensor
+        stand_in = self.fake.from_tensor(tensor, static_shapes=True)
+        self.keep.append(stand_in)  # torch remembers it weakly, and a storage made later must not have its address
+        self.weight_storages[stand_in.untyped_storage()._cdata] = tensor
         return Weight(self.weight_names.name(tensor))
 
     def text_operand(self, text: Text) -> Operand:

@@ -80,6 +80,8 @@ def difference(wanted: Any, got: Any) -> str | None:
     """Where two values differ, in type or content; None if they are the same."""
     if isinstance(wanted, torch.Size) and type(got) is tuple:
         wanted = tuple(wanted)
+    if isinstance(wanted, nn.Parameter):
+        wanted = wanted.data
     if type(wanted) is not type(got):
         return f"{type(wanted).__name__} is wanted, {type(got).__name__} is there"
     if isinstance(wanted, torch.Tensor):
