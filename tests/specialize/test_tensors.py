@@ -1,0 +1,98 @@
+"""Tensor semantics and state: the program, and for some the host made from it, agree with eager on unseen inputs."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import dycl
+from dycl.passes.specialize.specializer import specialize
+from tests.specialize import size_programs, state_programs, tensor_programs
+from tests.specialize.comparison import build, difference, find_mismatch
+from tests.specialize.tensor_programs import Case
+
+CASES = [*tensor_programs.CASES, *state_programs.CASES, *size_programs.CASES]
+END_TO_END = [case for case in CASES if case.is_end_to_end]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_program_agrees_with_eager(case: Case) -> None:
+    """Specialised on input 0 only; thirty calls in a row, state compared after each."""
+    assert find_mismatch(case) is None
+
+
+@pytest.mark.parametrize("case", END_TO_END, ids=lambda case: case.name)
+def test_host_agrees_with_eager(case: Case) -> None:
+    """Through passes, ONNX Runtime and the generated host."""
+    model = build(case)
+    eager = copy.deepcopy(model)
+    host = dycl.compile(model, case.inputs(0), samples=4, sample_inputs=case.inputs)
+    for seed in range(12):
+        inputs = case.inputs(seed)
+        with torch.no_grad():
+            wanted = eager(*copy.deepcopy(inputs))
+        assert difference(_rounded(wanted), _rounded(host(*inputs))) is None, f"seed {seed}"
+
+
+def _rounded(value: object) -> object:
+    """Tensors to three decimals: other kernels add in another order."""
+    if isinstance(value, torch.Tensor):
+        return (value.double() * 1000).round() / 1000 if value.is_floating_point() else value
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_rounded(item) for item in value)
+    return {key: _rounded(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def test_two_compiles_of_one_model_are_equal() -> None:
+    """Nothing of the first compile is left on the model or in the process."""
+    case = Case(tensor_programs.TwoCells)
+    model = build(case)
+    first = specialize(model, case.inputs(0))
+    second = specialize(model, case.inputs(0))
+    assert first.program == second.program
+
+
+def test_slots_come_in_the_order_of_their_names() -> None:
+    """The state of a host is listed the same way, whatever path wrote it first."""
+    model = build(Case(state_programs.WritesInOppositeOrders))
+    made = specialize(model, tensor_programs.rows(0))
+    orders = [[slot.name for slot in entry.slots] for entry in made.program.entries]
+    assert orders and all(order == orders[0] for order in orders)
+
+
+class Thresholds(torch.nn.Module):
+    """Attributes that decide: on the model and on a part of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threshold = 0.5
+        self.encoder = torch.nn.Module()
+        self.encoder.threshold = 0.25
+        self.rounds = 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(self.rounds):
+            x = x * 2
+        if x.sum() > self.threshold:
+            return x + 1
+        if x.max().item() > self.encoder.threshold:
+            return x - 1
+        return x
+
+
+def test_tunables_are_set_on_the_host() -> None:
+    """A tunable is read at run time, whatever it was when the model was compiled."""
+    model = Thresholds()
+    names = ("threshold", "encoder.threshold", "rounds")
+    host = dycl.compile(model, tensor_programs.rows(0), tunable=names, samples=4, sample_inputs=tensor_programs.rows)
+    for threshold, inner, rounds in ((0.5, 0.25, 2), (-20.0, 0.25, 0), (50.0, 0.1, 5), (50.0, 1e9, 1)):
+        host.host.threshold, host.host.rounds = threshold, rounds
+        host.host.encoder_threshold = inner
+        model.threshold, model.encoder.threshold, model.rounds = threshold, inner, rounds
+        for seed in range(8):
+            (x,) = tensor_programs.rows(seed)
+            assert difference(_rounded(model(x)), _rounded(host(x))) is None
