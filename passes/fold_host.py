@@ -176,6 +176,8 @@ class _Folder:
     # ------------------------------------------------------------ tensors
 
     def _is_identity(self, op: TensorOp) -> bool:
+        if not op.results:  # an assignment to a subscript: nothing comes out of it
+            return False
         if is_alias(op, self.environment, self.types):
             return isinstance(op.args[0], Ref) or op.results[0].id not in self.mutated
         return op.results[0].id in self.needless_copies
