@@ -119,6 +119,7 @@ def main(
     repeat: Annotated[int, typer.Option(min=1, help="Compiles of each size.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all measurements.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/performance.md.")] = False,
+    read: Annotated[Path | None, typer.Option(metavar="FILE", help="Show what --json wrote; measure nothing.")] = None,
     only: Annotated[int | None, typer.Option(help="Compile one size here and print JSON.")] = None,
 ) -> None:
     """Measure compile time against the number of decisions."""
@@ -126,19 +127,22 @@ def main(
         typer.echo(json.dumps(compile_once(only)))
         return
     console = Console()
-    found = measure(tuple(DEPTHS), repeat, console)
+    if read is not None:
+        stored = json.loads(read.read_text(encoding="utf-8"))
+        machine, found = stored["machine"], {int(gates): runs for gates, runs in stored["runs"].items()}
+    else:
+        machine, found = describe_machine(), measure(tuple(DEPTHS), repeat, console)
     table = Table(*HEAD, title="Compiling SkipNet")
     for row in rows(found):
         table.add_row(*row)
     console.print(table)
     console.print(growth(found))
     if json_file is not None:
-        json_file.write_text(json.dumps({"machine": describe_machine(), "runs": found}, indent=1), encoding="utf-8")
+        json_file.write_text(json.dumps({"machine": machine, "runs": found}, indent=1), encoding="utf-8")
     if write_docs:
-        note = f"Medians of {repeat} compiles, each a process of its own; in brackets the least and the largest."
-        text = "\n\n".join(
-            ["## Compile time", f"{describe_machine()}. {note}", markdown_table(HEAD, rows(found)), growth(found)]
-        )
+        count = len(found[min(found)])
+        note = f"Medians of {count} compiles, each a process of its own; in brackets the least and the largest."
+        text = "\n\n".join(["## Compile time", f"{machine}. {note}", markdown_table(HEAD, rows(found)), growth(found)])
         write_section("compile_time", text)
 
 

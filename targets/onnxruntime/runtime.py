@@ -5,10 +5,21 @@ ONNX Runtime packs the weights of matrix products into a private copy for each s
 64 MiB matrix, 257 MiB with packing, 1 MiB without; a product with 8 rows takes 4.1 ms packed, 7.9 ms not, with one row
 the same). So a session packs, unless more than `SHARED_BYTES_UNPACKED` of its weights are used by other sessions too.
 
-Threads. All sessions of a process run on one pool: sessions with pools of their own keep each other from the
-processor by spinning (measured on 2 busy cores, 17 sessions of two 64-channel convolutions: 37 ms a call, with one pool
-4.4, with pools that do not spin 5.8). Once there is such a pool, ONNX Runtime refuses sessions that ask for their own,
-which is its default; a process that opens others beside ours says `shared_pool=False`.
+Threads. With one thread a session has no pool at all. With more, each session has a pool of its own that waits without
+spinning; all sessions of the process share one pool only by explicit choice: `share_pool()` before the first model is
+loaded, or `shared_pool=True`. Once such a pool exists, ONNX Runtime refuses every session of the process with default
+options, those of other libraries too, so it is not for us to make it unasked in somebody's service. Measured, SkipNet,
+38 layers in 37 sessions, batch 1, median microseconds a call, two runs on 2 cores that had other work too:
+
+    channels  threads  own pools, no spinning  shared pool  own pools, spinning (ONNX Runtime's default)
+    8         1        600                     560 to 670   560
+    8         2        1040 to 1650            680 to 830   770 to 1050, one call in ten 50,000 and more
+    64        1        21,600 to 28,400        21,100 to 44,800  20,400 to 21,400
+    64        2        12,300 to 20,400        11,700 to 40,000  more than 180,000 (stopped)
+
+Pools that spin keep each other from the processor. The shared pool gains where subgraphs are tiny, but there one thread
+is faster still. Own pools make
+(threads - 1) threads a session: with many subgraphs on many cores choose `threads`, or the shared pool.
 """
 
 from __future__ import annotations
@@ -41,15 +52,14 @@ class Runtime:
         *,
         threads: int | None = None,
         lazy: bool = False,
-        shared_pool: bool = True,
+        shared_pool: bool = False,
         optimization: str = "all",
     ) -> None:
         """Open the artifact in `directory`.
 
-        `threads`: how many compute; the first runtime of a process decides (default: the processors this process may
-        use). `lazy`: build a session when its subgraph first runs. `shared_pool`: False gives each session threads of
-        its own, for a process in which other code opens ONNX Runtime sessions with default options. `optimization`:
-        "all", "extended", "basic" or "none".
+        `threads`: how many compute (default: the processors this process may use; a shared pool has as many as it was
+        made with). `lazy`: build a session when its subgraph first runs. `shared_pool`: run on the pool of the process
+        and make it if there is none; see above. `optimization`: "all", "extended", "basic" or "none".
         """
         self._directory = Path(directory).resolve()
         manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
@@ -57,7 +67,7 @@ class Runtime:
         self._weights: dict[str, dict[str, Any]] = manifest["weights"]
         self._threads = threads or _processors()
         self._lazy = lazy
-        self._shared_pool = shared_pool
+        self._shared_pool = shared_pool or _pool_made is True
         self._level = getattr(ort.GraphOptimizationLevel, _LEVELS[optimization])
         self._shared = _shared_weights(self._subgraphs)
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
@@ -136,6 +146,12 @@ _ORT_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
 )
+
+
+def share_pool(threads: int | None = None) -> None:
+    """Let all sessions of this process run on one pool; before the first is made, and see above what it means."""
+    if not _make_pool(threads or _processors()):
+        raise RuntimeError("ONNX Runtime has a thread pool already, or sessions that stand in the way of one")
 
 
 def _make_pool(threads: int) -> bool:

@@ -173,7 +173,7 @@ import numpy as np
 from runtime import Runtime
 import onnxruntime as ort
 for lazy in (False, True):
-    runtime = Runtime(sys.argv[1], threads=2, lazy=lazy)
+    runtime = Runtime(sys.argv[1], threads=2, lazy=lazy, shared_pool=True)
     y = runtime.subgraph("00_net")(np.ones((2, 3, 8, 5), np.float32), 0.5)
     out, state = runtime.subgraph("01_rnn")(np.ones((3, 2, 4), np.float32))
     assert y.shape == (2, 4 * 6 * 3) and out.shape == (3, 2, 3) and state.shape == (1, 2, 3)
@@ -200,7 +200,7 @@ def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path)
 
 
 def test_the_runtime_takes_part_where_others_have_sessions(tmp_path: Path, builder, make) -> None:
-    """ONNX Runtime refuses default sessions once there is a pool: `shared_pool=False` keeps them possible."""
+    """ONNX Runtime refuses default sessions once there is a pool of the process: we make none unasked."""
     built = chain(builder, make, {"a": nn.Linear(8, 8)})
     model = built.directory / "plain.onnx"
     graph = onnx.load(built.directory / "subgraphs/00_a.onnx", load_external_data=False)
@@ -211,9 +211,14 @@ def test_the_runtime_takes_part_where_others_have_sessions(tmp_path: Path, build
 import sys
 sys.path.insert(0, {str(built.directory)!r})
 import numpy as np, onnxruntime as ort
-from runtime import Runtime
+from runtime import Runtime, share_pool
 x = np.ones((2, 8), np.float32)
-y = Runtime({str(built.directory)!r}, shared_pool=False).subgraph("00_a")(x)
+y = Runtime({str(built.directory)!r}, threads=int(sys.argv[1])).subgraph("00_a")(x)
 assert np.allclose(ort.InferenceSession({str(model)!r}).run(None, {{"in0": x}})[0], y)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+    for threads in ("1", "2"):
+        subprocess.run([sys.executable, "-c", script, threads], check=True, cwd=tmp_path)
+    asked = script.replace("y = Runtime", "share_pool(2)\ny = Runtime")
+    refused = subprocess.run([sys.executable, "-c", asked, "2"], capture_output=True, text=True, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "global thread pool" in refused.stderr
