@@ -6,6 +6,7 @@ or NotImplemented where the native builtin is right.
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import logging
@@ -98,21 +99,23 @@ def _bool(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
         value = machine.recorder.item(value) if value.numel() == 1 else machine.recorder.truth(value)
     if isinstance(value, Scalar):
         return value if value.kind is ScalarKind.BOOL else machine.host("ne", value, 0)
-    return machine.truth_of(value)
+    own = machine.truth_method(value)
+    return Interpret(pymodels.truth, (own, value)) if own is not None else machine.truth_of(value)
 
 
 @model(str, repr)
 def _text(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
-    if len(args) != 1 or not isinstance(args[0], (Scalar, Text)):
+    if len(args) != 1 or kwargs:
         return NotImplemented
-    if isinstance(args[0], Text):
-        return args[0] if native is str else NotImplemented
-    return machine.formatted(args[0], "s" if native is str else "r", "")
+    conversion = "s" if native is str else "r"
+    own = machine.text_method(args[0], conversion, "")
+    return own if own is not None else machine.formatted(args[0], conversion, "")
 
 
 @model(format)
 def _format(machine: Machine, value: Any, spec: str = "", *, native: Any) -> Any:
-    return machine.formatted(value, "", spec) if isinstance(value, (Scalar, torch.Tensor)) else NotImplemented
+    own = machine.text_method(value, "", spec)
+    return own if own is not None else machine.formatted(value, "", machine.plain(spec))
 
 
 @model(*[getattr(math, name) for name in dir(math) if callable(getattr(math, name)) and not name.startswith("_")])
@@ -149,7 +152,7 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
         size = (value.stop - value.start + value.step - 1) // value.step
         return size if machine.truth(size > 0) else 0
     if isinstance(value, Text):
-        raise UnsupportedError("DY204", machine.loc(), "the length of a run-time text")
+        return len(machine.plain(value))
     length = getattr(type(value), "__len__", None)
     return Interpret(length, (value,)) if machine.is_steppable(length) else NotImplemented
 
@@ -192,6 +195,9 @@ def _callable(machine: Machine, value: Any, *, native: Any) -> Any:
 @model(getattr)
 def _getattr(machine: Machine, target: Any, name: Any, *default: Any, native: Any) -> Any:
     name = machine.plain(name)
+    own = machine.attribute_method(target, name)
+    if own is not None:
+        return Interpret(pymodels.attribute_or, (own, default[0])) if default else own
     try:
         return machine.load_attribute(target, name)
     except AttributeError:
@@ -203,8 +209,14 @@ def _getattr(machine: Machine, target: Any, name: Any, *default: Any, native: An
 @model(hasattr)
 def _hasattr(machine: Machine, target: Any, name: Any, *, native: Any) -> Any:
     name = machine.plain(name)
-    with machine.recorder:
-        return hasattr(target, name)
+    own = machine.attribute_method(target, name)
+    if own is not None:
+        return Interpret(pymodels.has_attribute, (own,))
+    try:
+        machine.load_attribute(target, name)
+    except AttributeError:
+        return False
+    return True
 
 
 @model(setattr)
@@ -231,7 +243,9 @@ def _locals(machine: Machine, *args: Any, native: Any) -> Any:
 
 @model(id)
 def _id(machine: Machine, value: Any, *, native: Any) -> Any:
-    raise UnsupportedError("DY210", machine.loc(), "id() of an object would be frozen at compile time")
+    raise UnsupportedError(
+        "DY210", machine.loc(), "id() of an object would be frozen at compile time", hint="compare with `is`"
+    )
 
 
 # ---------------------------------------------------------------- effects
@@ -313,6 +327,10 @@ def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
         getattr(type(items), "__reversed__", None)
     ):
         raise UnsupportedError("DY203", machine.loc(), f"reversed() of a {class_of(items).__name__} known at run time")
+    if type(items) is list:
+        return Interpret(pymodels.reversed_list, (items,))
+    if type(items) in (dict, collections.OrderedDict):
+        return SequenceIterator(tuple(reversed(items)), items)
     return SequenceIterator(tuple(reversed(items)))
 
 
@@ -347,6 +365,17 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
     if numbers and scalars.result_kind("max", args) is not None:
         return machine.host(native.__name__, *args)
     return NotImplemented
+
+
+@model(functools.update_wrapper)
+def _update_wrapper(machine: Machine, wrapper: Any, wrapped: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
+    if type(wrapper) is not Closure:
+        return NotImplemented
+    names = ("__module__", "__name__", "__qualname__")
+    wrapper.__dict__.update({name: getattr(wrapped, name) for name in names if hasattr(wrapped, name)})
+    wrapper.__dict__.update(vars(wrapped))
+    wrapper.__dict__["__wrapped__"] = wrapped
+    return wrapper
 
 
 @model(functools.reduce)
@@ -392,19 +421,80 @@ def _dropwhile(machine: Machine, predicate: Any, iterable: Any, *, native: Any) 
     return Interpret(pymodels.dropwhile, (predicate, iterable))
 
 
-@model(
-    itertools.chain,
-    itertools.chain.from_iterable,
-    itertools.product,
-    itertools.permutations,
-    itertools.combinations,
-    itertools.combinations_with_replacement,
-    itertools.zip_longest,
-    itertools.pairwise,
-    itertools.compress,
-)
+@model(any, all)
+def _quantifier(machine: Machine, iterable: Any, *, native: Any) -> Any:
+    if type(iterable) in (list, tuple, set, frozenset) and not any(machine.truth_method(item) for item in iterable):
+        return NotImplemented
+    if isinstance(iterable, (str, dict, torch.Tensor)):
+        return NotImplemented
+    return Interpret(pymodels.any_ if native is any else pymodels.all_, (iterable,))
+
+
+@model(next)
+def _next(machine: Machine, iterator: Any, *default: Any, native: Any) -> Any:
+    own = machine.own_method(iterator, "__next__")
+    if own is not None:
+        return Interpret(pymodels.next_own_or, (own, iterator, *default)) if default else Interpret(own, (iterator,))
+    if isinstance(iterator, Generator):
+        return Interpret(pymodels.next_or, (iterator, *default)) if default else Interpret(pymodels.next_, (iterator,))
+    return NotImplemented
+
+
+def _lazy(machine: Machine, function: Any, sources: tuple[Any, ...], *rest: Any) -> Any:
+    """A model of an iterator over sources that other code may change or advance meanwhile."""
+    return Interpret(function, (tuple(machine.plain_iterator(source) for source in sources), *rest))
+
+
+@model(itertools.chain)
+def _chain(machine: Machine, *iterables: Any, native: Any) -> Any:
+    if all(isinstance(item, (tuple, range)) for item in iterables):
+        return SequenceIterator(tuple(itertools.chain(*iterables)))
+    return _lazy(machine, pymodels.chain, iterables)
+
+
+@model(itertools.chain.from_iterable)
+def _chain_from(machine: Machine, iterables: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.chain, (machine.plain_iterator(iterables),))
+
+
+@model(itertools.pairwise)
+def _pairwise(machine: Machine, iterable: Any, *, native: Any) -> Any:
+    source = machine.plain_iterator(iterable)
+    if (items := _immutable(source)) is not None:
+        return SequenceIterator(tuple(itertools.pairwise(items)))
+    return Interpret(pymodels.pairwise, (source,))
+
+
+@model(itertools.compress)
+def _compress(machine: Machine, data: Any, selectors: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.compress, (machine.plain_iterator(data), machine.plain_iterator(selectors)))
+
+
+@model(itertools.starmap)
+def _starmap(machine: Machine, function: Any, iterable: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.starmap, (function, machine.plain_iterator(iterable)))
+
+
+@model(itertools.filterfalse)
+def _filterfalse(machine: Machine, function: Any, iterable: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.filterfalse, (function, machine.plain_iterator(iterable)))
+
+
+@model(itertools.zip_longest)
+def _zip_longest(machine: Machine, *iterables: Any, native: Any, fillvalue: Any = None) -> Any:
+    return _lazy(machine, pymodels.zip_longest, iterables, fillvalue)
+
+
+@model(itertools.tee, itertools.groupby)
+def _shared(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    raise UnsupportedError(
+        "DY205", machine.loc(), f"itertools.{native.__name__}", hint="make a list of the items and go through that"
+    )
+
+
+@model(itertools.product, itertools.permutations, itertools.combinations, itertools.combinations_with_replacement)
 def _finite(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
-    """Finite and pure: drained at once, for a native iterator cannot be copied when the state forks."""
+    """These take their sources in at once themselves: no native iterator is left to be copied when the state forks."""
     return SequenceIterator(tuple(machine.native(lambda *a, **k: tuple(native(*a, **k)), args, kwargs)))
 
 

@@ -7,6 +7,7 @@ library's Python runs natively until it is caught deciding something that only t
 
 from __future__ import annotations
 
+import collections
 import functools
 import types
 from typing import Any
@@ -18,11 +19,13 @@ from dycl.frontend.code import Code
 from dycl.frontend.lower import lower_function
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.binding import bind
-from dycl.passes.specialize.builtins import MODELS, Interpret
+from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
 from dycl.passes.specialize.iteration import Iteration
 from dycl.passes.specialize.natives import TORCH
+from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.signals import Unknown
 from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.texts import format_text
 from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
     Closure,
@@ -104,6 +107,14 @@ class Calls(Iteration):
         method = next((vars(cls)["__call__"] for cls in type(function).__mro__ if "__call__" in vars(cls)), None)
         if type(function) is not types.FunctionType and self.is_steppable(method):
             self.enter(method, (function, *args), kwargs, dst)
+            return
+        owner = getattr(function, "__self__", None)
+        if type(owner) is str and function.__name__ == "format" and has_runtime((args, kwargs)):
+            self.put(frame, dst, format_text(self, owner, args, kwargs))  # type: ignore[arg-type]
+            return
+        wanted = tuple(own_method(self, arg, "__iter__") is not None for arg in args)  # type: ignore[arg-type]
+        if any(wanted) and not kwargs and _is_consumer(function):
+            self.enter(pymodels.consume, (function, args, wanted), {}, dst)
             return
         self.put(frame, dst, self.native(function, args, kwargs))
 
@@ -259,6 +270,14 @@ def _is_gradient_wrapper(function: Any) -> bool:
         and function.__code__.co_filename.startswith(TORCH)
         and hasattr(function, "__wrapped__")
     )
+
+
+def _is_consumer(function: Any) -> bool:
+    """Whether a builtin takes all items of its arguments before it does anything else with them."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, (list, set, str, collections.deque)):
+        return getattr(function, "__name__", "") in ("extend", "update", "join", "extendleft")
+    return function in (list, tuple, set, frozenset, sum, sorted, collections.deque)
 
 
 def _hooks(module: torch.nn.Module) -> tuple[list[Any], list[Any]]:

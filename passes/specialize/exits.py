@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import torch
 from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.nodes import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKind
 from dycl.passes.specialize.residual import RawBlock
-from dycl.passes.specialize.values import RuntimeList, Scalar, Text
+from dycl.passes.specialize.values import PLACE_HOLDER, RuntimeList, Scalar, Text
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -46,6 +47,8 @@ class OutputBuilder:
             or value is Ellipsis
         ):
             return self._machine.operand(value)
+        if isinstance(value, str) and PLACE_HOLDER in value:
+            raise UnsupportedError("DY204", loc, f"{what} holds a text that native code made of a run-time number")
         if type(value) in (bool, int, float, str):
             return Lit(value)
         if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):
@@ -91,4 +94,41 @@ class OutputBuilder:
 
     def error(self, error: BaseException, loc: SourceRange) -> tuple[str, tuple[Operand, ...]]:
         """An exception that leaves the program: its class and arguments."""
+        self._check_rebuilt(error, loc)
         return self.class_name(type(error)), tuple(self.operand(arg, "an exception", loc) for arg in error.args)
+
+    def _check_rebuilt(self, error: BaseException, loc: SourceRange) -> None:
+        """Refuse an exception that its class, called with the exception's arguments, would not make again."""
+        cls = type(error)
+        if not isinstance(cls.__init__, types.FunctionType) and not isinstance(cls.__new__, types.FunctionType):
+            return
+        marks = [object() for _ in error.args]
+        try:
+            made = cls(*marks)
+        except Exception:  # whatever it raises, these arguments do not make one
+            made = None
+        wanted = {id(arg): mark for arg, mark in zip(error.args, marks, strict=True)}
+        if made is None or not _same_marks(made.args, marks) or vars(made).keys() != vars(error).keys():
+            raise self._not_rebuilt(cls, loc)
+        for name, value in vars(made).items():
+            held = vars(error)[name]
+            if value is not wanted.get(id(held)) and (type(value) is not type(held) or not _is_equal(value, held)):
+                raise self._not_rebuilt(cls, loc)
+
+    def _not_rebuilt(self, cls: type, loc: SourceRange) -> UnsupportedError:
+        return UnsupportedError(
+            "DY213",
+            loc,
+            f"a {cls.__qualname__} leaves the model, and its class makes no such exception of its args",
+            hint="hand all arguments of __init__ to super().__init__() as they are, and set nothing else",
+        )
+
+
+def _same_marks(args: tuple[Any, ...], marks: list[object]) -> bool:
+    return len(args) == len(marks) and all(arg is mark for arg, mark in zip(args, marks, strict=True))
+
+
+def _is_equal(left: Any, right: Any) -> bool:
+    if left is None or type(left) in (bool, int, float, str):
+        return bool(left == right)
+    return type(left) in (list, tuple, dict, set) and not left and not right

@@ -16,16 +16,20 @@ from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels, scalars
-from dycl.passes.specialize.builtins import Interpret
+from dycl.passes.specialize.builtins import Interpret, has_runtime
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
-from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.protocols import binary_operation, own_method, text_method, truth_method
+from dycl.passes.specialize.state import TRUTH, Frame
+from dycl.passes.specialize.texts import percent_text
 from dycl.passes.specialize.values import (
     UNSET,
     Closure,
     Generator,
+    RangeIterator,
     RuntimeList,
     Scalar,
+    SequenceIterator,
     Text,
     TextPart,
 )
@@ -109,9 +113,9 @@ def delete(machine: Machine, frame: Frame, ins: ir.Delete) -> None:
 
 def load_attribute(machine: Machine, frame: Frame, ins: ir.LoadAttr) -> None:
     target = read(frame, ins.obj)
-    getter = machine.property_getter(target, ins.name)
-    if getter is not None:
-        machine.enter(getter, (target,), {}, ins.dst)
+    own = machine.attribute_method(target, ins.name)
+    if own is not None:
+        machine.enter(own.function, own.args, {}, ins.dst)
         return
     machine.put(frame, ins.dst, machine.load_attribute(target, ins.name))
 
@@ -217,6 +221,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
         with machine.recorder:
             index = machine.recorder.item(index)
     if isinstance(target, RuntimeList):
+        machine.keep_static(target)
         raise UnsupportedError("DY204", machine.loc(), "assignment to an element of a list of run-time length")
     if isinstance(target, torch.Tensor):
         store_tensor_item(machine, target, index, value)
@@ -245,7 +250,13 @@ def unary(machine: Machine, frame: Frame, ins: ir.Unary) -> None:
             value = value if value.kind is ScalarKind.BOOL else machine.host("ne", value, 0)
             machine.put(frame, ins.dst, machine.host("not_", value))
             return
+        if (method := truth_method(machine, value)) is not None:
+            machine.enter(pymodels.untruth, (method, value), {}, ins.dst)
+            return
         machine.put(frame, ins.dst, not machine.truth_of(value))
+        return
+    if (method := own_method(machine, value, f"__{ins.op}__")) is not None:
+        machine.enter(method, (value,), {}, ins.dst)
         return
     machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (value,), {}))
 
@@ -262,9 +273,12 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
     if _is_text_concatenation(ins.op, left, right):
         frame.regs[ins.dst] = Text.of(left, right)
         return
-    method = _steppable_operator(machine, ins.op, left, right)
-    if method is not None:
-        machine.enter(method, (left, right), {}, ins.dst)
+    if ins.op in ("mod", "imod") and type(left) is str and has_runtime(right):
+        machine.put(frame, ins.dst, percent_text(machine, left, right))
+        return
+    own = binary_operation(machine, ins.op, left, right)
+    if own is not None:
+        machine.enter(own.function, own.args, {}, ins.dst)
         return
     if isinstance(left, RuntimeList) and ins.op == "iadd":
         machine.enter(pymodels.list_extend, (left, right), {}, "%discarded")
@@ -297,33 +311,32 @@ def _is_text_concatenation(op: str, left: Any, right: Any) -> bool:
     )
 
 
-def _steppable_operator(machine: Machine, op: str, left: Any, right: Any) -> Any:
-    """The model's own operator method that Python would call first, if it has to be interpreted."""
-    if isinstance(left, (torch.Tensor, Scalar, int, float, str, list, tuple, dict)):
-        return None
-    method = getattr(type(left), f"__{op.strip('_')}__", None)
-    if method is None and op.startswith("i") and op not in ("invert",):
-        method = getattr(type(left), f"__{op[1:].strip('_')}__", None)
-    return method if machine.is_steppable(method) else None
-
-
 def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, container: Any) -> None:
-    own = getattr(type(container), "__contains__", None)
-    if isinstance(container, RuntimeList):
-        own = pymodels.list_contains
-    if own is not None and machine.is_steppable(own):
-        if ins.op == "not_in":
-            raise UnsupportedError(
-                "DY204", machine.loc(), "`not in` a container with its own __contains__", hint="write `not (x in y)`"
-            )
-        machine.enter(own, (container, element), {}, ins.dst)
+    is_in = ins.op == "in"
+    own = own_method(machine, container, "__contains__")
+    if own is not None:
+        model = pymodels.contains if is_in else pymodels.contains_not
+        machine.enter(model, (own, container, element), {}, ins.dst)
+        return
+    is_iterated = not hasattr(type(container), "__contains__") and own_method(machine, container, "__iter__")
+    if is_iterated or isinstance(container, (RuntimeList, Generator, SequenceIterator, RangeIterator)):
+        model = pymodels.list_contains if is_in else pymodels.list_contains_not
+        machine.enter(model, (container, element), {}, ins.dst)
         return
     if isinstance(element, Text):
         element = machine.plain(element)
     if isinstance(element, Scalar) and isinstance(container, (set, frozenset, dict)):
         container = tuple(container)
+    if any(
+        own_method(machine, item, "__eq__")
+        for item in (element, *(container if type(container) in (list, tuple) else ()))
+    ):
+        machine.enter(
+            pymodels.list_contains if is_in else pymodels.list_contains_not, (container, element), {}, ins.dst
+        )
+        return
     found = machine.native(operator.contains, (container, element), {})
-    frame.regs[ins.dst] = found if ins.op == "in" else not found
+    frame.regs[ins.dst] = found if is_in else not found
 
 
 # ---------------------------------------------------------------- building
@@ -344,8 +357,7 @@ def _unpacked(machine: Machine, frame: Frame, items: tuple[ir.Item, ...]) -> lis
 
 def _unpacked_list(machine: Machine, items: RuntimeList) -> BaseException:
     """Why the items of a list cannot be told apart: it was generalised, which is taken back, or never was known."""
-    if machine.hints.pin(items.origin):
-        return machine.restart("a generalised list is unpacked")
+    machine.keep_static(items)
     return UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
 
 
@@ -357,7 +369,7 @@ def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
         frame.regs[ins.dst] = values
     else:
         with machine.recorder:
-            frame.regs[ins.dst] = set(values)
+            frame.regs[ins.dst] = {machine.hashable(value) for value in values}
 
 
 def build_dict(machine: Machine, frame: Frame, ins: ir.BuildDict) -> None:
@@ -366,7 +378,7 @@ def build_dict(machine: Machine, frame: Frame, ins: ir.BuildDict) -> None:
         if key is None:
             result.update(machine.native(dict, (read(frame, value),), {}))
         else:
-            result[machine.plain(read(frame, key))] = read(frame, value)
+            result[machine.hashable(read(frame, key))] = read(frame, value)
     frame.regs[ins.dst] = result
 
 
@@ -379,8 +391,12 @@ def build_slice(machine: Machine, frame: Frame, ins: ir.BuildSlice) -> None:
 
 def format_(machine: Machine, frame: Frame, ins: ir.Format) -> None:
     spec = machine.plain(read(frame, ins.spec)) if ins.spec is not None else ""
+    value = read(frame, ins.src)
+    if (own := text_method(machine, value, ins.conversion, spec)) is not None:
+        machine.enter(own.function, own.args, {}, ins.dst)
+        return
     with machine.recorder:
-        frame.regs[ins.dst] = machine.formatted(read(frame, ins.src), ins.conversion, spec)
+        frame.regs[ins.dst] = machine.formatted(value, ins.conversion, spec)
 
 
 def join_text(machine: Machine, frame: Frame, ins: ir.JoinText) -> None:
@@ -392,12 +408,12 @@ def join_text(machine: Machine, frame: Frame, ins: ir.JoinText) -> None:
 def append(machine: Machine, frame: Frame, ins: ir.Append) -> None:
     target, value = read(frame, ins.target), read(frame, ins.src)
     if ins.key is not None:
-        target[machine.plain(read(frame, ins.key))] = value
+        target[machine.hashable(read(frame, ins.key))] = value
     elif isinstance(target, RuntimeList):
         machine.list_append(target, value)
     elif isinstance(target, set):
         with machine.recorder:
-            target.add(value)
+            target.add(machine.hashable(value))
     else:
         target.append(value)
 
@@ -514,8 +530,16 @@ def jump(machine: Machine, frame: Frame, ins: ir.Jump) -> None:
 
 
 def jump_if(machine: Machine, frame: Frame, ins: ir.JumpIf) -> None:
-    if machine.truth_of(read(frame, ins.cond)) == ins.want:
+    value = read(frame, ins.cond)
+    if (method := truth_method(machine, value)) is not None:
+        if TRUTH not in frame.regs:
+            frame.ip = frame.current  # once the method has answered, this instruction runs again
+            machine.enter(pymodels.truth, (method, value), {}, TRUTH)
+            return
+        value = frame.regs[TRUTH]
+    if machine.truth_of(value) == ins.want:
         frame.ip = ins.target
+    frame.regs.pop(TRUTH, None)
 
 
 def return_(machine: Machine, frame: Frame, ins: ir.Return) -> None:

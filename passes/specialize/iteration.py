@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import gc
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from dycl.passes.specialize.values import (
     SequenceIterator,
     Text,
 )
+
+_VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 
 
 class Iteration(Natives):
@@ -46,8 +50,12 @@ class Iteration(Natives):
             return Interpret(own, (value,))
         if isinstance(value, Text):
             raise UnsupportedError("DY204", self.loc(), "iteration over a text with run-time numbers")
+        if kind in _VIEWS:
+            (table,) = gc.get_referents(value)  # the dict that the view looks at: it may change meanwhile
+            if type(table) in (dict, collections.defaultdict, collections.Counter):
+                return SequenceIterator(tuple(table), table, view=_VIEWS[kind])
         items = tuple(self.native(iter, (value,), {}))
-        return SequenceIterator(items, value if kind in (dict, set) else None)
+        return SequenceIterator(items, value if isinstance(value, (dict, set, collections.deque)) else None)
 
     def plain_iterator(self, value: Any) -> Any:
         """Something iterable that a fork can copy: native views and iterators become the machine's own."""

@@ -30,7 +30,7 @@ from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.signals import Restart
-from dycl.passes.specialize.state import State
+from dycl.passes.specialize.state import TRUTH, State
 from dycl.passes.specialize.symbols import Symbols
 from dycl.passes.specialize.values import RuntimeList, Scalar
 from dycl.passes.specialize.walker import Slot, Walker
@@ -320,7 +320,7 @@ class Joins(Symbols):
         """At a join point: True if the path ends here by a jump to a block made before."""
         for frame in state.frames:
             live = frame.live(is_waiting=frame is not state.frames[-1])
-            frame.regs = {name: value for name, value in frame.regs.items() if name in live}
+            frame.regs = {name: value for name, value in frame.regs.items() if name in live or name == TRUTH}
         point = tuple((id(frame.code), frame.ip) for frame in state.frames)
         if not state.forks and point not in self.hints.points:
             return False

@@ -18,8 +18,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
-from dycl.passes.specialize import instructions
-from dycl.passes.specialize.builtins import class_of
+from dycl.passes.specialize import instructions, protocols
+from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.hints import Hints
@@ -27,9 +27,19 @@ from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
 from dycl.passes.specialize.signals import Drain, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
-from dycl.passes.specialize.values import Active, Generator, RuntimeList, Scalar
+from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, Scalar
 from dycl.passes.specialize.walker import Walker
 from dycl.passes.specialize.weights import WeightNames
+
+# What the machine's stand-ins answer as the objects they stand for do.
+_KNOWN_ATTRIBUTES: dict[type, tuple[str, ...]] = {
+    int: ("real", "numerator", "conjugate", "imag", "denominator"),
+    bool: ("real", "numerator", "conjugate", "imag", "denominator"),
+    float: ("real", "conjugate", "imag", "is_integer"),
+    range: ("start", "stop", "step"),
+    types.FunctionType: ("__name__", "__qualname__", "__call__", "__dict__"),
+    types.GeneratorType: (),
+}
 
 # Fuzz mode: how often an instruction is preceded by a needless fork, and how many there are at most.
 NEEDLESS_RATE = 0.02
@@ -263,6 +273,7 @@ class Machine(Calls):
 
         error.__traceback__ = error.__context__ = None
         is_first = True
+        raised_at = self.loc()
         while state.frames:
             frame = state.frames[-1]
             if not is_first and isinstance(error, StopIteration) and isinstance(frame.instruction, ForIter):
@@ -275,7 +286,7 @@ class Machine(Calls):
                 state.may_join = True
                 return True
             if len(state.frames) == 1:
-                self.exits.append(Exit(state.block, state, None, error, self.loc()))
+                self.exits.append(Exit(state.block, state, None, error, raised_at))
                 state.frames = []
                 return False
             if frame.owner is not None:
@@ -296,8 +307,24 @@ class Machine(Calls):
 
     def property_getter(self, target: Any, name: str) -> Any:
         """The function behind a property that has to be interpreted."""
-        found = getattr(type(target), name, None)
-        return found.fget if isinstance(found, property) and self.is_steppable(found.fget) else None
+        own = self.attribute_method(target, name)
+        return own.function if own is not None and len(own.args) == 1 else None
+
+    def attribute_method(self, target: Any, name: str) -> Interpret | None:
+        """What computes an attribute in Python of the model's own: a property, a descriptor, `__getattr__`."""
+        return protocols.attribute_method(self, target, name)
+
+    def own_method(self, value: Any, *names: str) -> Any:
+        """The first of these special methods that the value's class has, if it is the model's own."""
+        return protocols.own_method(self, value, *names)
+
+    def truth_method(self, value: Any) -> Any:
+        """The model's own method that decides the truth of an object."""
+        return protocols.truth_method(self, value)
+
+    def text_method(self, value: Any, conversion: str, spec: str) -> Interpret | None:
+        """The model's own method that makes the text of an object."""
+        return protocols.text_method(self, value, conversion, spec)
 
     def load_attribute(self, target: Any, name: str) -> Any:
         """target.name."""
@@ -305,17 +332,29 @@ class Machine(Calls):
             return class_of(target)
         if isinstance(target, RuntimeList):
             if name not in LIST_METHODS:
+                self.keep_static(target)
                 raise UnsupportedError("DY203", self.loc(), f"list.{name} of a list of run-time length")
             return types.MethodType(LIST_METHODS[name], target)
+        if isinstance(target, STAND_INS):
+            return self._attribute_of_stand_in(target, name)
         if self._tunable_names and (tunable := self._tunable(target, name)) is not None:
             return tunable
-        with self.recorder:
+        with self.recorder, self.guarded((target,)):
             value = getattr(target, name)
         if isinstance(target, (type, types.ModuleType)) or any(
             vars(cls).get(name) is value for cls in type(target).__mro__
         ):
             self.remember_old(value)
         return self.wrapped(value)
+
+    def _attribute_of_stand_in(self, target: Any, name: str) -> Any:
+        """An attribute of what stands for a Python object: that object's, not the stand-in's."""
+        stands_for = class_of(target)
+        if name in _KNOWN_ATTRIBUTES.get(stands_for, ()) or (isinstance(target, Closure) and name in vars(target)):
+            return getattr(target, name)
+        if not hasattr(stands_for, name):
+            raise AttributeError(f"{stands_for.__name__!r} object has no attribute {name!r}")
+        raise UnsupportedError("DY203", self.loc(), f"{stands_for.__name__}.{name} of a run-time value")
 
     def _tunable(self, target: Any, name: str) -> Any:
         path = self.weight_names.paths.get(id(target))

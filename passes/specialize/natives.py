@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 import os
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -13,24 +14,34 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
+from dycl.ir.nodes import Ref, ScalarKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
 from dycl.passes.specialize.journal import Journal
 from dycl.passes.specialize.recorder import Recorder
-from dycl.passes.specialize.signals import Question, Signal, Unknown
+from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import (
+    KIND_TYPES,
+    PLACE_HOLDER,
     Closure,
     Generator,
+    RangeIterator,
     RuntimeList,
     RuntimeRange,
     Scalar,
+    SequenceIterator,
     Text,
     TextPart,
 )
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"": lambda value: value, "s": str, "r": repr, "a": ascii}
+_MODULE_SWITCHES = (torch.nn.Module.train, torch.nn.Module.eval)  # their writes belong in the journal
+_MODULE_CHANGES = frozenset(
+    "register_buffer register_parameter register_module add_module register_forward_hook register_forward_pre_hook"
+    " to float half double bfloat16 type cpu cuda to_empty apply requires_grad_ zero_grad load_state_dict".split()
+)
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
 
 _MOVERS: frozenset[Any] = frozenset(
@@ -68,6 +79,9 @@ _MOVERS: frozenset[Any] = frozenset(
     }
 )
 
+_NATIVE_PACKAGES = frozenset({"builtins", "torch", "numpy", "dycl", "collections", "types", "enum", "functools", "re"})
+_STAND_INS = (Scalar, RuntimeList, RuntimeRange, SequenceIterator, RangeIterator, Generator, Closure)
+
 TORCH = os.path.dirname(torch.__file__) + os.sep
 
 STDLIB = os.path.dirname(os.__file__) + os.sep
@@ -94,19 +108,30 @@ class Natives(Journal):
     def native(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of native code, whose calls of torch are recorded."""
         check_pure(self, function)  # type: ignore[arg-type]
+        if type(function) is types.FunctionType and function.__name__ in _MODULE_CHANGES:
+            self._check_module_method(function)
         if is_logging(function):
             self.dropped_effects.append(self.loc())
             return None
+        if isinstance(getattr(function, "__self__", None), Text):
+            function = getattr(self.plain(function.__self__), function.__name__)
         args, kwargs = self._native_text(function, args, kwargs)
         if self._is_torch(function, args):
             args, kwargs = self.native_arguments((args, kwargs))
         self._check_mover(function, args, kwargs)
+        for leaf in leaves((args, kwargs)):
+            if isinstance(leaf, RuntimeList):
+                self.keep_static(leaf)
         snapshots = self.before_native(function, args, kwargs)
+        positions = [(leaf, leaf.index) for leaf in leaves((args, kwargs)) if isinstance(leaf, SequenceIterator)]
         try:
-            with self.recorder:
+            with self.recorder, self.guarded((getattr(function, "__self__", None), args, kwargs)):
                 result = function(*args, **kwargs)
+        except (TypeError, AttributeError) as error:
+            self._check_genuine(error, function, args, kwargs)
+            raise
         except (Question, Unknown) as signal:
-            self.undo_native(snapshots)
+            self._undo(snapshots, positions)
             if isinstance(function, types.FunctionType) and self._blame(function):
                 self._forget_operations()
                 raise StepIn("step in") from signal
@@ -118,10 +143,94 @@ class Natives(Journal):
                 ) from None
             raise
         except Signal:
-            self.undo_native(snapshots)
+            self._undo(snapshots, positions)
             raise
+        for container, _ in snapshots:
+            self._settle_keys(container)
+        self._settle_keys(result)
         self.after_native(snapshots)
+        if type(result) is str and PLACE_HOLDER in result:
+            raise self.native_text_refused()
         return result
+
+    def _undo(self, snapshots: list[tuple[Any, Any]], positions: list[tuple[SequenceIterator, int]]) -> None:
+        """An interrupted native call leaves nothing behind: it will run again."""
+        self.undo_native(snapshots)
+        for iterator, index in positions:
+            iterator.index = index
+
+    def _settle_keys(self, container: Any) -> None:
+        """The run-time numbers among the keys of a dict or in a set as the numbers that they are on this path."""
+        if not isinstance(container, (dict, set)) or not any(type(key) in (Scalar, Text) for key in container):
+            return
+        if isinstance(container, dict):
+            items = [(self.hashable(key), item) for key, item in container.items()]
+            container.clear()
+            container.update(items)
+        else:
+            elements = [self.hashable(element) for element in container]
+            container.clear()
+            container.update(elements)
+
+    def keep_static(self, items: RuntimeList) -> None:
+        """Take back that a list was generalised, if that is why its items are not known."""
+        if self.hints.pin(items.origin):
+            raise Restart("the items of a generalised list are needed")
+
+    def hashable(self, value: Any) -> Any:
+        """A key of a dict or an element of a set: what decides its place has to be known on this path."""
+        if isinstance(value, Scalar):
+            return self.concrete(value)
+        if type(value) is tuple:
+            return map_leaves(self.hashable, value)
+        return self.plain(value)
+
+    def guarded(self, values: Any) -> Guard:
+        """Refuses native code that calls Python of the model's own: a fork inside would run it twice."""
+        return Guard(self._reentry if any(_is_foreign(leaf) for leaf in leaves(values)) else None)
+
+    def _reentry(self, code: types.CodeType) -> UnsupportedError:
+        return UnsupportedError(
+            "DY203",
+            self.loc(),
+            f"native code calls {code.co_qualname}, Python of the model's own",
+            hint="call it in Python, outside of the builtin",
+        )
+
+    def _check_genuine(self, error: Exception, function: Any, args: Any, kwargs: Any) -> None:
+        """An error about the type of a stand-in is not the model's: its own words are found, or the call is refused."""
+        owner = getattr(function, "__self__", None)
+        found = [leaf for leaf in leaves((owner, args, kwargs)) if isinstance(leaf, _STAND_INS)]
+        if not found or self._is_torch(function, args):
+            return
+        if all(isinstance(leaf, Scalar) for leaf in found) and getattr(function, "__module__", "") == "_operator":
+            try:
+                with self.recorder:
+                    function(*map_leaves(_representative, args))
+            except type(error) as real:
+                raise real from None
+        name = getattr(function, "__name__", function)
+        words = _first_line(error).replace(PLACE_HOLDER, "<")
+        raise UnsupportedError("DY203", self.loc(), f"{name} of run-time values ({words})") from None
+
+    def _check_module_method(self, function: types.FunctionType) -> None:
+        """Torch's own code would write on the live model, on this path and every other."""
+        if getattr(torch.nn.Module, function.__name__, None) is function and function.__name__ != "requires_grad_":
+            raise UnsupportedError(
+                "DY206",
+                self.loc(),
+                f"Module.{function.__name__} changes the model while it runs",
+                hint="call it before the model is compiled",
+            )
+
+    def native_text_refused(self) -> UnsupportedError:
+        """Native code reads the characters of a text whose numbers only the run knows."""
+        return UnsupportedError(
+            "DY204",
+            self.loc(),
+            "native code reads a text with run-time numbers in it",
+            hint="put the text together with f-strings",
+        )
 
     def _is_torch(self, function: Any, args: tuple[Any, ...]) -> bool:
         """Whether torch's own code gets the arguments: it takes its symbolic numbers, not the machine's scalars."""
@@ -140,7 +249,7 @@ class Natives(Journal):
     def _blame(self, function: types.FunctionType) -> bool:
         """Interpret this library function from now on; False if that cannot help."""
         code = function.__code__
-        if code in self.guilty or code.co_filename.startswith("<"):
+        if code in self.guilty or code.co_filename.startswith(("<", OWN)):
             return False
         self.guilty.add(code)
         return True
@@ -149,9 +258,6 @@ class Natives(Journal):
         """Native code reads characters: run-time text becomes text, one branch for each value of its numbers."""
         keeps = isinstance(function, type) and issubclass(function, BaseException)
         if keeps or not any(isinstance(leaf, Text) for leaf in leaves((args, kwargs))):
-            owner = getattr(function, "__self__", None)
-            if isinstance(owner, Text):
-                raise UnsupportedError("DY204", self.loc(), f"str.{function.__name__} of a text with run-time numbers")
             return args, kwargs
         if isinstance(getattr(function, "__self__", None), (list, dict, set)):
             return args, kwargs
@@ -252,11 +358,44 @@ class Natives(Journal):
             return Text.of(TextPart(value, conversion, spec))
         if isinstance(value, Text) and not spec and conversion in ("", "s"):
             return value
+        if isinstance(value, BaseException) and not spec:
+            return self._text_of_error(value, conversion)
+        if has_runtime(value) and not spec and type(value) in (list, tuple, dict):
+            return self._text_of_nest(value)
+        if isinstance(value, Text) and not spec:
+            whole = self.text_operand(value)
+            if isinstance(whole, Ref):
+                return Text.of(TextPart(Scalar(ScalarKind.STR, whole.id), conversion, ""))
         if is_runtime(value) or has_runtime(value):
             raise UnsupportedError(
                 "DY203", self.loc(), f"the text of a {type(value).__name__} that holds run-time values"
             )
-        return format(_CONVERSIONS[conversion](value), spec)
+        with self.guarded(value):
+            return format(_CONVERSIONS[conversion](value), spec)
+
+    def _text_of_error(self, error: BaseException, conversion: str) -> Any:
+        """The text of an exception whose arguments may be run-time values."""
+        method = type(error).__str__
+        if not has_runtime(error.args):
+            return format(_CONVERSIONS[conversion](error), "")
+        if conversion in ("r", "a") or method not in (BaseException.__str__, KeyError.__str__):
+            name = type(error).__name__
+            raise UnsupportedError("DY203", self.loc(), f"the text of a {name} that holds run-time values")
+        if len(error.args) > 1:
+            return self.formatted(error.args, "r", "")
+        return self.formatted(error.args[0], "r" if method is KeyError.__str__ else "s", "")
+
+    def _text_of_nest(self, value: Any) -> Text:
+        """The text of a list, tuple or dict of run-time values."""
+        if isinstance(value, dict):
+            pairs = value.items()
+            fields = [Text.of(self.formatted(key, "r", ""), ": ", self.formatted(item, "r", "")) for key, item in pairs]
+        else:
+            fields = [self.formatted(item, "r", "") for item in value]
+        separated = [part for field in fields for part in (", ", field)][1:]
+        comma = "," if type(value) is tuple and len(value) == 1 else ""
+        opening, closing = {list: "[]", tuple: "()", dict: "{}"}[type(value)]
+        return Text.of(opening, *separated, comma, closing)
 
     def truth_of(self, value: Any) -> bool:
         """`bool(value)`."""
@@ -268,7 +407,7 @@ class Natives(Journal):
             return self.truth(value.start < value.stop) if value.step > 0 else self.truth(value.start > value.stop)
         if isinstance(value, (Generator, Closure)):
             return True
-        with self.recorder:
+        with self.recorder, self.guarded((value,)):
             return bool(value)
 
     def genuine(self, error: Exception, function: Any, args: Any, kwargs: Any) -> BaseException:
@@ -297,7 +436,7 @@ class Natives(Journal):
         if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             raise UnsupportedError("DY102", self.loc(), f"{function.__qualname__} is asynchronous")
         file = code.co_filename
-        if code in self.guilty or file == MODELS_FILE:
+        if code in self.guilty or file == MODELS_FILE or function in _MODULE_SWITCHES:
             return True
         if file.startswith(OWN):
             return False
@@ -310,8 +449,45 @@ class Natives(Journal):
         return True
 
 
+class Guard:
+    """While it is entered, a call of the model's own Python by native code is an error; None: nothing can be called."""
+
+    def __init__(self, reentry: Callable[[types.CodeType], UnsupportedError] | None) -> None:
+        self._reentry = reentry
+        self._called: types.CodeType | None = None
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if self._reentry is not None:
+            self._before = sys.getprofile()
+            sys.setprofile(self._watch)
+
+    def __exit__(self, *error: object) -> None:
+        if self._reentry is not None:
+            sys.setprofile(self._before)
+            if self._called is not None:  # native code may have swallowed the error
+                raise self._reentry(self._called) from None
+
+    def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
+        file = frame.f_code.co_filename
+        is_library = file.startswith(("<", OWN, TORCH)) or (file.startswith(STDLIB) and "site-packages" not in file)
+        if event == "call" and self._called is None and self._reentry is not None and not is_library:
+            self._called = frame.f_code
+            raise self._reentry(frame.f_code)
+
+
 class StepIn(Signal):
     """The instruction is to be run again: its callee will be interpreted now."""
+
+
+def _is_foreign(leaf: Any) -> bool:
+    """Whether a class of the model's own could have special methods that native code calls."""
+    kind = type(leaf)
+    return kind.__module__.partition(".")[0] not in _NATIVE_PACKAGES or isinstance(leaf, types.FunctionType)
+
+
+def _representative(leaf: Any) -> Any:
+    return KIND_TYPES[leaf.kind](1) if isinstance(leaf, Scalar) else leaf
 
 
 def _zeros(leaf: Any) -> Any:

@@ -41,6 +41,173 @@ def nothing(*args: Any) -> Any:
     return None
 
 
+def operation(calls: Any, outcome: Any, words: Any) -> Any:
+    """An operator: the first method that knows what to do; then what identity says, or an error."""
+    for method, args in calls:
+        result = method(*args)
+        if result is not NotImplemented:
+            return result
+    if outcome is NotImplemented:
+        raise TypeError(words)
+    return outcome
+
+
+def not_equal(equal: Any, left: Any, right: Any) -> Any:
+    """`object.__ne__`: the contrary of the class's own `__eq__`."""
+    result = equal(left, right)
+    return result if result is NotImplemented else not result
+
+
+def truth(method: Any, value: Any) -> Any:
+    """`bool(value)` by its own `__bool__` or `__len__`."""
+    return bool(method(value))
+
+
+def untruth(method: Any, value: Any) -> Any:
+    """`not value` by its own `__bool__` or `__len__`."""
+    return not method(value)
+
+
+def contains(method: Any, container: Any, element: Any) -> Any:
+    """`element in container` by its own `__contains__`."""
+    return bool(method(container, element))
+
+
+def contains_not(method: Any, container: Any, element: Any) -> Any:
+    """`element not in container` by its own `__contains__`."""
+    return not method(container, element)
+
+
+def cached_attribute(function: Any, target: Any, name: Any) -> Any:
+    """`functools.cached_property`: computed once, kept on the object."""
+    value = function(target)
+    setattr(target, name, value)
+    return value
+
+
+def attribute_or(getter: Any, default: Any) -> Any:
+    """`getattr` with a default of what the model's own code computes; `getter` is its function and arguments."""
+    try:
+        return getter.function(*getter.args)
+    except AttributeError:
+        return default
+
+
+def has_attribute(getter: Any) -> Any:
+    """`hasattr` of what the model's own code computes."""
+    try:
+        getter.function(*getter.args)
+    except AttributeError:
+        return False
+    return True
+
+
+def consume(function: Any, args: Any, wanted: Any) -> Any:
+    """A builtin that goes through iterables of the model's own: they are gone through before."""
+    return function(*[[item for item in arg] if is_own else arg for arg, is_own in zip(args, wanted)])  # noqa: B905
+
+
+def any_(iterable: Any) -> Any:
+    """`any`: it stops at the first true item."""
+    for item in iterable:  # noqa: SIM110  (this is what any() means)
+        if item:
+            return True
+    return False
+
+
+def all_(iterable: Any) -> Any:
+    """`all`: it stops at the first false item."""
+    for item in iterable:  # noqa: SIM110
+        if not item:
+            return False
+    return True
+
+
+def next_(iterator: Any) -> Any:
+    """`next` of a generator."""
+    for item in iterator:
+        return item
+    raise StopIteration
+
+
+def next_or(iterator: Any, default: Any) -> Any:
+    """`next` of a generator, with a default."""
+    for item in iterator:
+        return item
+    return default
+
+
+def next_own_or(method: Any, iterator: Any, default: Any) -> Any:
+    """`next` of an iterator of the model's own, with a default."""
+    try:
+        return method(iterator)
+    except StopIteration:
+        return default
+
+
+def chain(iterables: Any) -> Any:
+    """`itertools.chain`."""
+    for iterable in iterables:
+        yield from iterable
+
+
+def pairwise(iterable: Any) -> Any:
+    """`itertools.pairwise`."""
+    started = False
+    before: Any = None
+    for item in iterable:
+        if started:
+            yield before, item
+        started, before = True, item
+
+
+def compress(data: Any, selectors: Any) -> Any:
+    """`itertools.compress`."""
+    for item, wanted in zip(data, selectors):  # noqa: B905  (the shorter one ends it)
+        if wanted:
+            yield item
+
+
+def starmap(function: Any, iterable: Any) -> Any:
+    """`itertools.starmap`."""
+    for args in iterable:
+        yield function(*args)
+
+
+def filterfalse(function: Any, iterable: Any) -> Any:
+    """`itertools.filterfalse`."""
+    for item in iterable:
+        if not (item if function is None else function(item)):
+            yield item
+
+
+def zip_longest(iterables: Any, fill: Any) -> Any:
+    """`itertools.zip_longest`."""
+    iterators: list[Any] = [iter(iterable) for iterable in iterables]
+    is_open = [True for _ in iterators]
+    while iterators:
+        items: list[Any] = []
+        for index, iterator in enumerate(iterators):
+            found = fill
+            if is_open[index]:
+                try:
+                    found = next(iterator)
+                except StopIteration:
+                    is_open[index] = False
+                    if True not in is_open:
+                        return
+            items.append(found)
+        yield tuple(items)
+
+
+def reversed_list(items: Any) -> Any:
+    """`reversed` of a list, which may change meanwhile."""
+    index = len(items) - 1
+    while 0 <= index < len(items):
+        yield items[index]
+        index -= 1
+
+
 def enumerate_(iterable: Any, start: Any) -> Any:
     """`enumerate`."""
     index = start
@@ -126,6 +293,14 @@ def list_contains(items: Any, element: Any) -> Any:
     return False
 
 
+def list_contains_not(items: Any, element: Any) -> Any:
+    """`element not in items` for an iterator or a list of run-time length."""
+    for item in items:  # noqa: SIM110
+        if item == element:
+            return False
+    return True
+
+
 def list_extend(items: Any, more: Any) -> Any:
     """`items.extend(more)`, item by item."""
     for item in more:
@@ -201,12 +376,17 @@ def count(start: Any, step: Any) -> Any:
 def islice(iterable: Any, start: Any, stop: Any, step: Any) -> Any:
     """`itertools.islice`."""
     wanted = start
-    for index, item in enumerate(iterable):
-        if stop is not None and index >= stop:
+    index = 0
+    iterator = iter(iterable)
+    while stop is None or index < stop:
+        try:
+            item = next(iterator)
+        except StopIteration:
             return
         if index == wanted:
             yield item
             wanted += step
+        index += 1
 
 
 def accumulate(iterable: Any, function: Any, initial: Any) -> Any:

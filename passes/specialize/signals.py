@@ -16,7 +16,7 @@ class Question(Signal):
     """The facts of this path do not decide `cond`: fork, and run the same instruction on both sides."""
 
     def __init__(self, cond: Scalar) -> None:
-        super().__init__(f"undecided {cond!r}")
+        super().__init__("undecided")
         self.cond = cond
 
 

@@ -9,6 +9,8 @@ from dycl.frontend.code import Code, Instruction
 from dycl.ir.nodes import ValueId
 from dycl.passes.specialize.facts import Facts
 
+TRUTH = "%truth"  # the register of an answer that a branch waits for
+
 
 class Frame:
     """One activation of a lowered function."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import types
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -57,13 +58,15 @@ class Scalar:
         self.origin = origin
 
     def __repr__(self) -> str:
+        if Active.machine is not None:
+            raise Active.machine.native_text_refused()
         return f"<run-time {self.kind.value} %{self.vid}>"
 
     def __str__(self) -> str:
-        return Text.of(TextPart(self, "", ""))
+        raise Active.get().native_text_refused()
 
     def __format__(self, spec: str) -> str:
-        return Text.of(TextPart(self, "", spec))
+        raise Active.get().native_text_refused()
 
     def __bool__(self) -> bool:
         return Active.get().truth(self)
@@ -86,13 +89,32 @@ class Scalar:
         machine = Active.get()
         return machine.host("round", self) if digits is None else machine.host("round_to", self, digits)
 
-    def item(self) -> Scalar:
-        """Itself: what a numpy scalar or 0-d array would answer."""
-        return self
+    def conjugate(self) -> Any:
+        """Itself, as of every real number."""
+        return self.real
+
+    @property
+    def real(self) -> Any:
+        """The number; of a bool, its integer."""
+        return Active.get().host("pos", self) if self.kind is ScalarKind.BOOL else self
+
+    numerator = real
+
+    @property
+    def imag(self) -> Any:
+        """Zero, of the number's type."""
+        return 0.0 if self.kind is ScalarKind.FLOAT else 0
+
+    @property
+    def denominator(self) -> int:
+        """One, of every integer."""
+        return 1
 
     def is_integer(self) -> Any:
-        """Whether the number is whole, as `float.is_integer`."""
-        return Active.get().host("eq", Active.get().host("math.floor", self), self)
+        """Whether the number is whole, as `float.is_integer`: not for infinities and nan."""
+        machine = Active.get()
+        is_finite = machine.truth(machine.host("math.isfinite", self))
+        return is_finite and machine.host("eq", machine.host("mod", self, 1.0), 0.0)
 
 
 def _binary(name: str) -> tuple[Any, Any]:
@@ -155,6 +177,9 @@ class TextPart:
         self.spec = spec
 
 
+PLACE_HOLDER = "\ue0dc<run-time "  # no text of a model's: where it comes out of native code, its digits were read
+
+
 class Text(str):
     """Text with run-time numbers in it. Only who reads its characters makes them concrete."""
 
@@ -164,9 +189,18 @@ class Text(str):
     def of(cls, *parts: str | TextPart) -> Text:
         """The concatenation of the parts, flattened."""
         flat = tuple(itertools.chain.from_iterable(part.parts if isinstance(part, Text) else (part,) for part in parts))
-        text = cls("".join(part if isinstance(part, str) else f"<{part.value.kind.value}>" for part in flat))
+        shown = (part if isinstance(part, str) else f"{PLACE_HOLDER}{part.value.kind.value}>" for part in flat)
+        text = cls("".join(shown))
         text.parts = flat
         return text
+
+    def __str__(self) -> str:
+        """Itself: `str(error)` hands on the text that the error was made with."""
+        return self
+
+    def __repr__(self) -> str:
+        """Refused: native code (the `repr` of what holds the text) would get its place holders."""
+        raise Active.get().native_text_refused()
 
 
 class RuntimeList:
@@ -210,9 +244,12 @@ class RangeIterator:
 class SequenceIterator:
     """The machine's iterator over a list (live, as CPython's) or a tuple (an immutable snapshot of something)."""
 
-    __slots__ = ("index", "is_private", "items", "watched", "watched_size")
+    __slots__ = ("index", "is_private", "items", "view", "watched", "watched_size")
 
-    def __init__(self, items: list[Any] | tuple[Any, ...], watched: Any = None, *, is_private: bool = False) -> None:
+    def __init__(
+        self, items: list[Any] | tuple[Any, ...], watched: Any = None, *, is_private: bool = False, view: str = "keys"
+    ) -> None:
+        self.view = view  # of the watched dict: its `items` are keys, whose values are looked up when they are reached
         self.is_private = is_private  # made for one consumer: nobody else can advance it
         self.items = items
         self.index = 0
@@ -224,12 +261,24 @@ class SequenceIterator:
 
     def __next__(self) -> Any:
         if self.watched is not None and len(self.watched) != self.watched_size:
-            raise RuntimeError(f"{type(self.watched).__name__} changed size during iteration")
+            raise RuntimeError(_changed(self.watched))
         if self.index >= len(self.items):
             raise StopIteration
         value = self.items[self.index]
+        if self.watched is not None and self.view != "keys":
+            found = self.watched[value]
+            value = found if self.view == "values" else (value, found)
         self.index += 1
         return value
+
+
+def _changed(container: Any) -> str:
+    """Python's words for a container that changes its size while it is iterated over."""
+    if isinstance(container, OrderedDict):
+        return "OrderedDict mutated during iteration"
+    if isinstance(container, deque):
+        return "deque mutated during iteration"
+    return f"{'dictionary' if isinstance(container, dict) else 'Set'} changed size during iteration"
 
 
 class RuntimeRange:
@@ -278,10 +327,15 @@ class Closure:
         self.keyword_defaults: dict[str, Any] = {}
         self.__dict__["__name__"] = code.name
         self.__dict__["__qualname__"] = code.qualname
+        self.__dict__["__module__"] = global_names.get("__name__")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused: native code cannot call it, for its body may have to fork."""
         raise Active.get().native_call_refused(self)
+
+
+# What stands for an ordinary Python object of another class.
+STAND_INS = (Scalar, RuntimeRange, Generator, Closure)
 
 
 class _Unset:

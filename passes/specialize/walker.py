@@ -28,7 +28,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind, ValueId
 from dycl.passes.specialize.facts import EVERYTHING, Facts
 from dycl.passes.specialize.signals import Restart
-from dycl.passes.specialize.state import Frame, JournalEntry, State
+from dycl.passes.specialize.state import TRUTH, Frame, JournalEntry, State
 from dycl.passes.specialize.values import (
     UNSET,
     Closure,
@@ -371,7 +371,7 @@ class Walker:
         # Elements already consumed are dead if nobody else sees the list: then the key is what remains.
         if value.watched is None and (isinstance(items, tuple) or sys.getrefcount(items) <= 3):
             items, index = items[index:], 0
-        self.key.append(("iterator", index, value.watched_size))
+        self.key.append(("iterator", index, value.watched_size, value.view))
         copy = self._remember(value, SequenceIterator(()))
         copy.items = self.walk(items)
         if isinstance(copy.items, RuntimeList):
@@ -380,7 +380,7 @@ class Walker:
             raise Restart("a list is generalised while it is iterated over")
         copy.index = index
         copy.watched = self.walk(value.watched)
-        copy.watched_size = value.watched_size
+        copy.watched_size, copy.view = value.watched_size, value.view
         return copy
 
     def _generator(self, value: Generator, general: bool) -> Any:
@@ -461,7 +461,7 @@ class Walker:
         copy = self._remember(value, Frame(value.code, value.globals))
         copy.ip, copy.current, copy.forks = value.ip, value.current, value.forks
         for name in sorted(value.regs):
-            if name in live:
+            if name in live or name == TRUTH:
                 self.key.append(name)
                 self.place = (id(value.code), name)
                 copy.regs[name] = self.walk(value.regs[name])

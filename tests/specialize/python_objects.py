@@ -499,7 +499,8 @@ class SlicesOfLists(nn.Module):
         if x[0, 1] > 0:
             items[1:1] = [9, 9]
             items.reverse()
-        items.sort(key=lambda v: -v if x[0, 2] > 0 else v)
+        sign = -1 if x[0, 2] > 0 else 1
+        items.sort(key=lambda v: sign * v)
         return items, items.index(5), items.count(9), items * 2, items[::-1], 8 in items
 
 
