@@ -128,7 +128,11 @@ class Journal(Joins):
 
     def container_changed(self, container: Any, before: Any) -> None:
         """Journal the new content of a container that existed before the run."""
-        self._check_mine(container)
+        try:
+            self._check_mine(container)
+        except UnsupportedError:
+            _fill(container, before)  # a compile that fails leaves nothing behind
+            raise
         self._record(JournalEntry(container, "content", "", _content(container), before, self.slot_name(container, "")))
 
     def remember_old(self, value: Any) -> None:

@@ -353,6 +353,15 @@ class Recorder(TorchFunctionMode):
             raise TypeError("iteration over a 0-d tensor")
         return iter(self.call(torch.Tensor.unbind, (tensor, 0), {}))
 
+    def array(self, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: what numpy computes is not in the program."""
+        raise UnsupportedError(
+            "DY203",
+            self.machine.loc(),
+            "a tensor becomes a numpy array",
+            hint="compute with torch, or take numbers out with item() or tolist()",
+        )
+
     def contains(self, tensor: torch.Tensor, element: Any) -> bool:
         """`element in tensor`."""
         return self.truth(self._sub(torch.any, self.call(torch.eq, (tensor, element), {})))
@@ -386,6 +395,8 @@ _CONVERSIONS: dict[str, Callable[..., Any]] = {
     "allclose": Recorder.allclose,
     "__iter__": Recorder.iterate,
     "__contains__": Recorder.contains,
+    "numpy": Recorder.array,
+    "__array__": Recorder.array,
     "__int__": lambda recorder, tensor: recorder.convert(tensor, int),
     "__index__": lambda recorder, tensor: recorder.convert(tensor, int),
     "__float__": lambda recorder, tensor: recorder.convert(tensor, float),

@@ -1,0 +1,276 @@
+"""What cannot be compiled soundly is refused at the user's own line, with a code and something to do about it.
+
+The refused line carries the comment `# refused`; `text` is what the caret points at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import linecache
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dycl.diagnostics import UnsupportedError, render
+from dycl.passes.specialize import joins
+from dycl.passes.specialize.specializer import specialize
+
+X = torch.arange(12.0).reshape(3, 4) - 5
+REGISTRY: dict[str, int] = {}
+
+
+class Made(nn.Module):
+    """A model around a plain function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.norm = nn.Linear(4, 4)
+        self.register_buffer("memory", torch.zeros(4))
+        self.noisy = nn.Dropout(0.5)
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(self, *args)  # refused
+
+
+def as_array(self, x):
+    return x.numpy().sum()  # refused
+
+
+def by_hand(self, x):
+    if x.sum() > 0:
+        return torch.randn(3, 4)  # refused
+    return x
+
+
+def sampled(self, x):
+    return torch.multinomial(x.softmax(1), 1)  # refused
+
+
+def dropped(self, x):
+    return self.noisy.train()(x)  # refused
+
+
+def hashed(self, x):
+    return {x.sum().item(): 1}  # refused
+
+
+def text_read(self, x):
+    return f"{x.sum().item():.2f}".encode()  # refused
+
+
+def shared(self, x):
+    held = memoryview(bytearray(4))
+    if x.sum() > 0:  # refused
+        return x
+    return x * len(held)
+
+
+def registers(self, x):
+    REGISTRY["calls"] = 1  # refused
+    return x
+
+
+def endless(self, x):
+    seen = 0
+
+    def again(y):
+        return again(y * 2) if y.sum() < 100 else y  # refused
+
+    return again(x), seen
+
+
+def always_fails(self, x):
+    raise ValueError("never fits")  # refused
+
+
+def timed(self, x):
+    start = time.perf_counter()  # refused
+    return x, start
+
+
+def rolled(self, x):
+    return x * random.random()  # refused
+
+
+def identified(self, x):
+    return id(x)  # refused
+
+
+def squeezed(self, x):
+    y = x[:1].clone()
+    y.squeeze_(0)  # refused
+    return y
+
+
+def writes_input(self, x):
+    x.add_(1)  # refused
+    return x
+
+
+def writes_view_of_input(self, x):
+    x[0].mul_(2)  # refused
+    return x
+
+
+def appends_to_input(self, items):
+    items.append(1)  # refused
+    return items[0]
+
+
+def returns_object(self, x):
+    return object()
+
+
+def moved(self, x):
+    self.norm.double()  # refused
+    return x
+
+
+def counted(self, x):
+    return torch.bincount(x.long().flatten().abs(), minlength=2).histc(3)  # refused
+
+
+def old_mask(self, x):
+    return x[(x > 0).to(torch.uint8)]  # refused
+
+
+def in_half(self, x):
+    with torch.autocast("cpu"):  # refused
+        return self.norm(x)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A function that is refused, with which code, and what the caret points at."""
+
+    function: Callable[..., Any]
+    code: str
+    text: str
+    inputs: tuple[Any, ...] = (X,)
+
+
+REFUSALS = [
+    Refusal(as_array, "DY203", "x.numpy()"),
+    Refusal(by_hand, "DY202", "torch.randn(3, 4)"),
+    Refusal(sampled, "DY202", "torch.multinomial("),
+    Refusal(dropped, "DY202", "self.noisy.train()(x)"),
+    Refusal(hashed, "DY204", "{x.sum().item(): 1}"),
+    Refusal(text_read, "DY204", 'f"{x.sum().item():.2f}".encode()'),
+    Refusal(shared, "DY205", "x.sum() > 0"),
+    Refusal(registers, "DY206", 'REGISTRY["calls"]'),
+    Refusal(endless, "DY208", "again(y * 2)"),
+    Refusal(always_fails, "DY214", "raise ValueError"),
+    Refusal(timed, "DY210", "time.perf_counter()"),
+    Refusal(rolled, "DY210", "random.random()"),
+    Refusal(identified, "DY210", "id(x)"),
+    Refusal(squeezed, "DY211", "y.squeeze_(0)"),
+    Refusal(writes_input, "DY212", "x.add_(1)"),
+    Refusal(writes_view_of_input, "DY212", "x[0].mul_(2)"),
+    Refusal(appends_to_input, "DY212", "items.append(1)", ([X],)),
+    Refusal(returns_object, "DY213", "return self.function"),
+    Refusal(moved, "DY206", "self.norm.double()"),
+    Refusal(counted, "DY201", "torch.bincount("),
+    Refusal(old_mask, "DY209", "x[(x > 0)"),
+    Refusal(in_half, "DY203", 'torch.autocast("cpu")'),
+]
+
+
+def refusal(model: nn.Module, inputs: tuple[Any, ...]) -> UnsupportedError:
+    """The refusal of a model."""
+    with pytest.raises(UnsupportedError) as caught:
+        specialize(model, inputs)
+    return caught.value
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: case.function.__name__)
+def test_refused_at_the_users_line(case: Refusal) -> None:
+    """Code, line, column and hint; and nothing is left on the model."""
+    model = Made(case.function).eval()
+    before = _snapshot(model)
+    error = refusal(model, copy.deepcopy(case.inputs))
+    line = linecache.getline(error.loc.file, error.loc.line)
+    assert error.code == case.code, render(error)
+    assert line.rstrip().endswith("# refused"), render(error)
+    assert line[error.loc.column :].startswith(case.text), render(error)
+    assert error.hint, render(error)
+    assert _snapshot(model) == before
+    assert not REGISTRY
+
+
+def _snapshot(model: nn.Module) -> dict[str, Any]:
+    plain = {f"{path}.{name}": value for path, part in model.named_modules() for name, value in vars(part).items()}
+    found = {name: repr(value) for name, value in plain.items() if not name.endswith((".function", "._modules"))}
+    return found | {name: value.tolist() for name, value in model.state_dict().items()}
+
+
+def test_a_program_that_does_not_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound on the number of blocks ends a compile that would not end."""
+    monkeypatch.setattr(joins, "MAX_BLOCKS", 8)
+
+    def many(self, x):
+        for column in range(4):
+            x = x + 1 if x[0, column] > 0 else x * self.memory
+            if x.sum() > column:
+                x = x.sin()
+        return x
+
+    error = refusal(Made(many), (X,))
+    assert error.code == "DY207" and error.hint
+
+
+def test_the_same_tensor_twice() -> None:
+    """Two inputs are never one."""
+    assert refusal(Made(lambda self, x, y: x + y), (X, X)).code == "DY213"
+
+
+def test_two_inputs_in_one_memory() -> None:
+    """A write to one would change the other."""
+    error = refusal(Made(lambda self, x, y: x + y), (X, X[0]))
+    assert error.code == "DY213" and error.hint
+
+
+def test_inputs_that_do_not_fit() -> None:
+    """The example is called as the model is."""
+    assert refusal(nn.Linear(4, 4), (X, X * 1)).code == "DY213"
+
+
+def test_state_that_shares_memory() -> None:
+    """Two buffers in one memory, one of which is written."""
+
+    class Shares(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("table", torch.zeros(3, 4))
+            self.register_buffer("row", self.table[0])
+
+        def forward(self, x):
+            self.table.add_(x)
+            return self.row * 1
+
+    error = refusal(Shares(), (X,))
+    assert error.code == "DY301" and error.hint
+
+
+def test_the_model_is_as_it_was_when_the_compile_fails_late() -> None:
+    """Attributes written before the refusal are put back."""
+
+    def late(self, x):
+        self.calls = 1
+        self.memory.add_(1)
+        if x.sum() > 0:
+            self.kept = [x]
+        return x.numpy()
+
+    model = Made(late)
+    before = _snapshot(model)
+    with contextlib.suppress(AttributeError):
+        refusal(model, (X,))
+    assert _snapshot(model) == before and not hasattr(model, "calls") and not hasattr(model, "kept")
