@@ -16,7 +16,7 @@ class OnnxRuntimeTarget:
 
     name = "onnxruntime"
     device = "cpu"
-    requirements = ("numpy>=1.26", "onnxruntime>=1.20")
+    requirements = ("numpy>=1.26", "onnxruntime>=1.24.1")
 
     def available(self) -> str | None:
         """None where the packages it compiles with are installed, else which are not."""
