@@ -65,6 +65,21 @@ CODES: dict[str, str] = {
 }
 
 
+# What to do where the refusal itself cannot say it more exactly.
+HINTS: dict[str, str] = {
+    "DY201": "use operations of torch whose result sizes follow from their arguments",
+    "DY203": "use the function of torch or of Python's own that does the same",
+    "DY204": "bound the number by a comparison first, or compute with it in tensors",
+    "DY205": "make the object after the branch, or keep its content in a list or a dict",
+    "DY206": "keep what changes at run time in attributes and buffers of the model",
+    "DY208": "write the recursion as a loop",
+    "DY209": "bring the tensors to the shapes and types that the operation documents",
+    "DY210": "pass what the call returns as an input",
+    "DY211": "use the form that returns a new tensor",
+    "DY213": "pass and return tensors, numbers, text, lists, tuples or dicts",
+}
+
+
 class DyclError(Exception):
     """Base of everything dycl raises on purpose: a code, a place, a message and what to do."""
 
@@ -74,7 +89,7 @@ class DyclError(Exception):
         self.code = code
         self.loc = loc
         self.message = message
-        self.hint = hint
+        self.hint = hint or HINTS.get(code, "")
 
     def __str__(self) -> str:
         return f"{self.loc}: {self.code}: {self.message}" + (f" ({self.hint})" if self.hint else "")

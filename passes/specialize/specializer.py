@@ -130,7 +130,7 @@ class _Attempt:
             with torch.no_grad():
                 tensor = machine.fake.from_tensor(leaf.detach(), static_shapes=True)
             if tensor.untyped_storage()._cdata in machine.input_storages:
-                raise UnsupportedError("DY213", UNKNOWN, "two inputs share their memory")
+                raise UnsupportedError("DY213", UNKNOWN, "two inputs share their memory", hint="pass clones as examples")
             machine.input_storages.add(tensor.untyped_storage()._cdata)
             self._input_vids.append(machine.adopt(tensor))
             self._inputs.append(tensor)

@@ -134,8 +134,8 @@ def moved(self, x):
     return x
 
 
-def counted(self, x):
-    return torch.bincount(x.long().flatten().abs(), minlength=2).histc(3)  # refused
+def compared(self, x):
+    return torch.equal(x, x.double())  # refused
 
 
 def old_mask(self, x):
@@ -177,7 +177,7 @@ REFUSALS = [
     Refusal(appends_to_input, "DY212", "items.append(1)", ([X],)),
     Refusal(returns_object, "DY213", "return self.function"),
     Refusal(moved, "DY206", "self.norm.double()"),
-    Refusal(counted, "DY201", "torch.bincount("),
+    Refusal(compared, "DY201", "torch.equal("),
     Refusal(old_mask, "DY209", "x[(x > 0)"),
     Refusal(in_half, "DY203", 'torch.autocast("cpu")'),
 ]
