@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
 from dycl.ir.environment import Environment
-from dycl.ir.graph import substitute_operand
+from dycl.ir.graph import operand_parts, substitute_operand
 from dycl.ir.nodes import (
     InputLeaf,
     Lit,
@@ -130,7 +130,9 @@ class _Attempt:
             with torch.no_grad():
                 tensor = machine.fake.from_tensor(leaf.detach(), static_shapes=True)
             if tensor.untyped_storage()._cdata in machine.input_storages:
-                raise UnsupportedError("DY213", UNKNOWN, "two inputs share their memory", hint="pass clones as examples")
+                raise UnsupportedError(
+                    "DY213", UNKNOWN, "two inputs share their memory", hint="pass clones as examples"
+                )
             machine.input_storages.add(tensor.untyped_storage()._cdata)
             self._input_vids.append(machine.adopt(tensor))
             self._inputs.append(tensor)
@@ -296,6 +298,8 @@ class _Attempt:
             for key, tensor in machine.stateful_fakes.items()
             if (name := self.names.state_name(self.hints.stateful[key]) or "") not in replaced
         )
+        # what still is the model's own tensor is no value of the state: a deployment reads it where it always was
+        slots = tuple(slot for slot in slots if not any(isinstance(part, Weight) for part in operand_parts(slot[1])))
         self.entries.append(RawEntry(block, tuple(self._input_vids), form.params, slots))
         self._start(state)
         return index

@@ -297,7 +297,6 @@ CASES = [
     Case(GrowingCat),
     Case(StackOfList),
     Case(Routed),
-    Case(MaskedRows),
     Case(HaltingLoop),
     Case(SortedValues),
     Case(Comparisons),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import dycl
+from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.specializer import specialize
 from tests.specialize import size_programs, state_programs, tensor_programs
 from tests.specialize.comparison import build, difference, find_mismatch
@@ -47,6 +48,21 @@ def _rounded(value: object) -> object:
     return {key: _rounded(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
+@pytest.mark.parametrize("model", [tensor_programs.AliasesAcrossJoin, tensor_programs.WriteOneSideThenJoin])
+def test_aliases_across_subgraphs_are_refused(model: type[torch.nn.Module]) -> None:
+    """A view made before a decision and a write after it: right in the program, refused by the partition."""
+    with pytest.raises(UnsupportedError) as caught:
+        dycl.compile(model(), tensor_programs.rows(0))
+    assert caught.value.code == "DY301" and caught.value.loc.line and caught.value.hint
+
+
+def test_rows_selected_by_a_mask_are_refused() -> None:
+    """Broadcasting of an index whose size is being born: not supported yet, and never wrong."""
+    with pytest.raises(UnsupportedError) as caught:
+        specialize(size_programs.MaskedRows(), tensor_programs.rows(0))
+    assert caught.value.code == "DY203" and caught.value.loc.line and caught.value.hint
+
+
 def test_two_compiles_of_one_model_are_equal() -> None:
     """Nothing of the first compile is left on the model or in the process."""
     case = Case(tensor_programs.TwoCells)
@@ -61,7 +77,8 @@ def test_slots_come_in_the_order_of_their_names() -> None:
     model = build(Case(state_programs.WritesInOppositeOrders))
     made = specialize(model, tensor_programs.rows(0))
     orders = [[slot.name for slot in entry.slots] for entry in made.program.entries]
-    assert orders and all(order == orders[0] for order in orders)
+    longest = max(orders, key=len)
+    assert len(longest) == 3 and all(order == [name for name in longest if name in order] for order in orders)
 
 
 class Thresholds(torch.nn.Module):
