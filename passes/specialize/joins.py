@@ -37,6 +37,8 @@ from dycl.passes.specialize.walker import Slot, Walker
 
 MAX_VARIANTS = 8  # states of one skeleton that may differ in numbers before these are generalised
 MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
+MAX_FUTILE = 48  # blocks at a point that was generalised before that is given up: what grows there is no number
+MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 MAX_BLOCKS = 20_000
 
 
@@ -65,18 +67,14 @@ class Joins(Symbols):
         self.blocks: list[RawBlock] = []
         self.table: dict[tuple[Any, ...], RawBlock] = {}
         self.rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
+        self.at_point: dict[Any, int] = collections.defaultdict(int)
         self.known_rows: dict[Skeleton, list[tuple[tuple[Any, str | None], ...]]] = collections.defaultdict(list)
         self.list_rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
 
     def new_block(self) -> RawBlock:
         """A new, empty block."""
         if len(self.blocks) >= MAX_BLOCKS:
-            raise UnsupportedError(
-                "DY207",
-                self.loc(),
-                f"the program does not close: more than {MAX_BLOCKS} blocks",
-                hint="some Python value that decides what runs differs in every round of a loop",
-            )
+            raise self.unbounded(f"more than {MAX_BLOCKS} blocks")
         block = RawBlock(len(self.blocks), loc=self.loc())
         self.blocks.append(block)
         return block
@@ -351,6 +349,7 @@ class Joins(Symbols):
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
         """Count a new state of its skeleton; too many, and what differs between them is generalised from the start."""
+        self._check_growth(form, point)
         self.known_rows[form.list_skeleton].append(form.known)
         if point in self.hints.points and self._forget_differing(form):
             raise Restart("known values of tensors are forgotten in a loop")
@@ -373,6 +372,27 @@ class Joins(Symbols):
             self.hints.forget_facts.add(point)
             raise Restart("facts are forgotten")
         self._note_lists(form, point, variants)
+
+    def _check_growth(self, form: Canonical, point: Any) -> None:
+        """A loop that does not close although its numbers are generalised is unrolled; one that then grows is refused."""
+        self.at_point[point] += 1
+        if self.at_point[point] > MAX_AT_POINT:
+            raise self.unbounded(f"more than {MAX_AT_POINT} states at one place")
+        if point in self.hints.points and self.at_point[point] > MAX_FUTILE:
+            general = self.hints.general.get(form.skeleton, set())
+            places = {form.places[index] for index in general} - self.hints.pinned
+            if places:
+                self.hints.pinned |= places
+                raise Restart("a loop over generalised numbers does not close")
+
+    def unbounded(self, what: str) -> UnsupportedError:
+        """The refusal of a program that has no end."""
+        return UnsupportedError(
+            "DY207",
+            self.loc(),
+            f"the program does not close: {what}",
+            hint="some Python value that decides what runs, or a list of tensors, differs in every round of a loop",
+        )
 
     def _note_lists(self, form: Canonical, point: Any, variants: int) -> None:
         rows = self.list_rows[form.list_skeleton]
