@@ -38,9 +38,11 @@ from dycl.passes.specialize.values import (
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"": lambda value: value, "s": str, "r": repr, "a": ascii}
 _MODULE_SWITCHES = (torch.nn.Module.train, torch.nn.Module.eval)  # their writes belong in the journal
-_MODULE_CHANGES = frozenset(
-    "register_buffer register_parameter register_module add_module register_forward_hook register_forward_pre_hook"
-    " to float half double bfloat16 type cpu cuda to_empty apply requires_grad_ zero_grad load_state_dict".split()
+_MODULE_CHANGES_TEXT = """
+    register_buffer register_parameter register_module add_module register_forward_hook register_forward_pre_hook
+    to float half double bfloat16 type cpu cuda to_empty apply zero_grad load_state_dict
+"""
+_MODULE_CHANGES = frozenset(_MODULE_CHANGES_TEXT.split())
 )
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
 
@@ -215,7 +217,7 @@ class Natives(Journal):
 
     def _check_module_method(self, function: types.FunctionType) -> None:
         """Torch's own code would write on the live model, on this path and every other."""
-        if getattr(torch.nn.Module, function.__name__, None) is function and function.__name__ != "requires_grad_":
+        if getattr(torch.nn.Module, function.__name__, None) is function:
             raise UnsupportedError(
                 "DY206",
                 self.loc(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tests.specialize.tensor_programs import Case, pair, rows, whole
 
@@ -255,8 +255,8 @@ class Arithmetic(nn.Module):
     def forward(self, x):
         rows, columns = x.shape
         y = self.dropout(x.reshape(rows * columns // 2, -1))
-        y = F.dropout(y, 0.3, training=self.training)
-        y = F.pad(y, (0, columns - y.size(1)))
+        y = functional.dropout(y, 0.3, training=self.training)
+        y = functional.pad(y, (0, columns - y.size(1)))
         if y.numel() > 10 and y.sum() > 0:
             return y.view(-1, y.shape[-1] // 2)
         return y.permute(1, 0).contiguous().flatten(), x.dim(), len(x), x.stride()
@@ -272,7 +272,7 @@ class ZeroIterations(nn.Module):
         for i in range(n):
             total = total + x[i % 3] * i
         for i in range(int(x.min()), 0):
-            picked.append(i)
+            picked.append(i * 2)
         return total, picked, x[:n].sum(), x.float().sum(0)[n]
 
 

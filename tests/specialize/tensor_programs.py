@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 def rows(seed: int) -> tuple[Any, ...]:
@@ -95,7 +95,7 @@ class InplaceModules(nn.Module):
         z = self.act(y)
         if before.sum() > 1:
             z = self.stack(z)
-            F.leaky_relu_(before, 0.1)
+            functional.leaky_relu_(before, 0.1)
         return before, z
 
 
@@ -407,7 +407,7 @@ class TiedWeights(nn.Module):
         self.scale = nn.Parameter(torch.tensor(1.5))
 
     def forward(self, x):
-        y = F.linear(x, self.embed.weight.t()) * self.scale
+        y = functional.linear(x, self.embed.weight.t()) * self.scale
         if self.scale.item() > 1 and y.sum() > 0:
             y = self.head(y)
         return y + self.embed(torch.arange(3))
