@@ -43,7 +43,6 @@ _MODULE_CHANGES_TEXT = """
     to float half double bfloat16 type cpu cuda to_empty apply zero_grad load_state_dict
 """
 _MODULE_CHANGES = frozenset(_MODULE_CHANGES_TEXT.split())
-)
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
 
 _MOVERS: frozenset[Any] = frozenset(
@@ -330,7 +329,9 @@ class Natives(Journal):
 
     def put(self, frame: Frame, dst: Any, value: Any) -> None:
         """Write a result to a register, in the machine's terms."""
-        frame.regs[dst] = self.wrapped(value)
+        value = frame.regs[dst] = self.wrapped(value)
+        if isinstance(dst, str):
+            self.name_value(value, dst)
 
     def wrapped(self, value: Any) -> Any:
         """Torch's symbolic numbers as scalars, stateful weights as the tensors that stand for them."""
