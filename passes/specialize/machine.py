@@ -24,7 +24,7 @@ from dycl.passes.specialize.calls import Calls
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
-from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
+from dycl.passes.specialize.natives import MODELS_FILE, OWN, STDLIB, TORCH, StepIn
 from dycl.passes.specialize.signals import Drain, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
 from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, Scalar
@@ -40,6 +40,17 @@ _KNOWN_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     types.FunctionType: ("__name__", "__qualname__", "__call__", "__dict__"),
     types.GeneratorType: (),
 }
+
+def _is_our_bug(error: Exception) -> bool:
+    """Whether an exception comes from a mistake in the machine's code; it must never be taken for the model's."""
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, (Machine, Frame, State, Walker))
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    is_ours = innermost is not None and innermost.tb_frame.f_code.co_filename.startswith(OWN)
+    return is_ours and (isinstance(error, AssertionError) or (isinstance(error, NameError) and error.name is not None))
+
 
 # Fuzz mode: how often an instruction is preceded by a needless fork, and how many there are at most.
 NEEDLESS_RATE = 0.02
@@ -172,6 +183,8 @@ class Machine(Calls):
         except (UnsupportedError, InternalError, MemoryError, RecursionError):
             raise
         except Exception as error:
+            if _is_our_bug(error):
+                raise InternalError(f"specialize: {type(error).__name__}: {error} at {self.loc()}") from error
             state.replay = []
             return self._unwind(state, error)
         state.replay = []
