@@ -48,7 +48,8 @@ def _is_our_bug(error: Exception) -> bool:
     innermost = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
-    is_ours = innermost is not None and innermost.tb_frame.f_code.co_filename.startswith(OWN)
+    code = innermost.tb_frame.f_code if innermost is not None else None
+    is_ours = code is not None and code.co_filename.startswith(OWN) and code.co_name not in ("raise_", "reraise")
     return is_ours and (isinstance(error, AssertionError) or (isinstance(error, NameError) and error.name is not None))
 
 
