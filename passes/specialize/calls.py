@@ -30,6 +30,7 @@ from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
     Closure,
     Generator,
+    RuntimeRange,
     Scalar,
 )
 
@@ -112,7 +113,7 @@ class Calls(Iteration):
         if type(owner) is str and function.__name__ == "format" and has_runtime((args, kwargs)):
             self.put(frame, dst, format_text(self, owner, args, kwargs))  # type: ignore[arg-type]
             return
-        wanted = tuple(own_method(self, arg, "__iter__") is not None for arg in args)  # type: ignore[arg-type]
+        wanted = tuple(isinstance(arg, RuntimeRange) or own_method(self, arg, "__iter__") is not None for arg in args)  # type: ignore[arg-type]
         if any(wanted) and not kwargs and _is_consumer(function):
             self.enter(pymodels.consume, (function, args, wanted), {}, dst)
             return

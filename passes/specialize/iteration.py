@@ -93,7 +93,7 @@ class Iteration(Natives):
         position = index if self.truth(index >= 0) else self.host("add", index, length)
         if not (self.truth(self.host("ge", position, 0)) and self.truth(self.host("lt", position, length))):
             raise IndexError("list index out of range")
-        call = ("list_get", items.vid, getattr(position, "vid", position))
+        call = ("list_get", items.vid, getattr(position, "vid", position), getattr(position, "expr", None))
         found, out = self.replayed(call)
         if found:
             return out

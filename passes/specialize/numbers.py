@@ -107,7 +107,11 @@ class Numbers(Operands):
         if expr is not None and (known := self.decide_expr(expr)) is not None:
             return bool(known) if isinstance(known, sympy.logic.boolalg.BooleanAtom) else int(known)
         kind = scalars.result_kind(name, args)
-        if kind is None and name == "pow" and {scalars.kind_of(arg) for arg in args} <= {ScalarKind.INT, ScalarKind.BOOL}:
+        if (
+            kind is None
+            and name == "pow"
+            and {scalars.kind_of(arg) for arg in args} <= {ScalarKind.INT, ScalarKind.BOOL}
+        ):
             kind = ScalarKind.INT if self.truth(self.host("ge", args[1], 0)) else ScalarKind.FLOAT
         if kind is None:
             raise UnsupportedError("DY204", self.loc(), f"the type of {name}() depends on run-time numbers")

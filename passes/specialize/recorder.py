@@ -421,7 +421,7 @@ def _identity(arguments: Any) -> tuple[Any, ...]:
     out: list[Any] = []
     for leaf in pytree.tree_leaves(arguments):
         if isinstance(leaf, Scalar):
-            out.append(("s", leaf.vid))
+            out.append(("s", leaf.vid, leaf.expr))
         elif isinstance(leaf, torch.Tensor):
             out.append(("t", id(leaf)))
         else:

@@ -88,7 +88,7 @@ class Symbols(Numbers):
             made = self.compute(scalar.expr)
             if not isinstance(made, Scalar):
                 raise InternalError(f"specialize: {scalar.expr} is not a run-time value")
-            scalar.vid = made.vid
+            return made.vid  # of this path: the scalar itself is seen by all paths
         return scalar.vid
 
     def scalar_of_expr(self, expr: sympy.Basic) -> Scalar:

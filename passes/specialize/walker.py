@@ -293,8 +293,15 @@ class Walker:
     def _set(self, value: Any, general: bool) -> Any:
         kind = type(value)
         self.key.append((kind, len(value)))
-        ordered = sorted(value, key=lambda item: (str(type(item)), repr(item)))
-        return self._remember(value, kind([self.walk(item, False) for item in ordered]))
+        items = [self.walk(item, False) for item in value]
+        # The order of a set depends on its history; the copy must go on in the same one.
+        same_items = all(new is old for new, old in zip(items, value, strict=True))
+        for copy in (value.copy() if same_items else kind(items), kind(items), kind(reversed(items))):
+            if all(new is old for new, old in zip(copy, items, strict=True)):
+                return self._remember(value, copy)
+        raise UnsupportedError(
+            "DY205", self.machine.loc(), "a set whose order a copy does not have", hint="use a dict or a sorted list"
+        )
 
     def _dict(self, value: dict[Any, Any], general: bool) -> Any:
         kind = type(value)

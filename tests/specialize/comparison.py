@@ -89,7 +89,8 @@ def difference(wanted: Any, got: Any) -> str | None:
         same = same and torch.allclose(wanted, got, rtol=1e-6, atol=1e-7, equal_nan=True)
         return None if same else "tensors differ"
     if isinstance(wanted, float):
-        same = wanted == got and math.copysign(1, wanted) == math.copysign(1, got) or wanted != wanted and got != got
+        same_number = wanted == got and math.copysign(1, wanted) == math.copysign(1, got)
+        same = same_number or (math.isnan(wanted) and math.isnan(got))
         return None if same else f"{wanted!r} is wanted, {got!r} is there"
     if dataclasses.is_dataclass(wanted) and not isinstance(wanted, type):
         return difference(vars(wanted), vars(got))

@@ -1,4 +1,4 @@
-"""Objects made during a run: classes, operators, properties, containers, aliases, text, under conditions of the data."""
+"""Objects made during a run: classes, operators, containers, aliases and text, on both sides of a branch."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class ConsumedNatively(nn.Module):
             self.x, self.log = x, log
 
         def __iter__(self):
-            for i in range(4):
+            for i in range(2):
                 self.log.append(i)
                 if self.x[0, i] > 0:
                     yield i
@@ -230,7 +230,7 @@ class Derived(Base):
 
     def step(self, x):
         y = super().step(x)
-        return y + 1 if y[0, 0] > 0 else super(Derived, self).step(y)
+        return y + 1 if y[0, 0] > 0 else super().step(y)
 
     @property
     def name(self):
@@ -406,7 +406,14 @@ class SetsAndDicts(nn.Module):
             table.setdefault("c", []).append(9)
         taken = table.pop("a", None)
         both = {k for k in seen if k > 1} & {2, 3, 4}
-        return sorted(seen), table, taken, sorted(both), sorted(table.keys() - {"b"}), {v: k for k, v in enumerate("ab")}
+        return (
+            sorted(seen),
+            table,
+            taken,
+            sorted(both),
+            sorted(table.keys() - {"b"}),
+            {v: k for k, v in enumerate("ab")},
+        )
 
 
 class RuntimeKeys(nn.Module):
@@ -531,7 +538,16 @@ class NumberAttributes(nn.Module):
             v.item()
         except AttributeError as error:
             has.append(str(error))
-        return has, v.real, k.numerator, k.imag, v.is_integer(), isinstance(v, float), type(k) is int, isinstance(k, (int, str))
+        return (
+            has,
+            v.real,
+            k.numerator,
+            k.imag,
+            v.is_integer(),
+            isinstance(v, float),
+            type(k) is int,
+            isinstance(k, (int, str)),
+        )
 
 
 class TextOfNumbers(nn.Module):
@@ -543,7 +559,7 @@ class TextOfNumbers(nn.Module):
         width = 8
         a = f"{v:.2f}|{v:>{width}.1e}|{k:03d}|{k!r}|{flag}|{v}"
         b = "%.2f and %d or %s" % (v, k, flag)  # noqa: UP031
-        c = "{:.1f}-{k}".format(v, k=k)
+        c = f"{v:.1f}-{k}"
         d = str(v) + repr(k) + format(v, "+.1f")
         return a, b, c, d
 
@@ -574,7 +590,13 @@ class TextCompared(nn.Module):
 
     def forward(self, x):
         name = f"expert_{int(x[0, 0] > 0)}"
-        return {"expert_0": "zero", "expert_1": "one"}[name], name == "expert_1", len(name), name.upper(), name in ("expert_0",)
+        return (
+            {"expert_0": "zero", "expert_1": "one"}[name],
+            name == "expert_1",
+            len(name),
+            name.upper(),
+            name in ("expert_0",),
+        )
 
 
 class CachedProperty(nn.Module):
@@ -658,6 +680,7 @@ class SpecialFloats(nn.Module):
         z = (x[0, 2].clamp(0, 0) * x[0, 3]).item()
         out = [v, z, v == v, v > 1, v != v, max(v, 0.0), min(0.0, v), sorted([v, 0.0, 1.0])]
         return out, math.copysign(1.0, z), z == 0, -z
+
 
 CASES = [
     Case(found)

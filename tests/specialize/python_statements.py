@@ -176,8 +176,8 @@ class ChainedTernary(nn.Module):
     def forward(self, x):
         a = "big" if x.sum() > 1 else "small" if x.sum() < -1 else "middle"
         b = x[0, 0] < x[0, 1] < x[0, 2]
-        c = x[0, 0].item() and x[0, 1].item() or 7
-        d = [] or x[0, 3].item() > 0 and "yes"
+        c = (x[0, 0].item() and x[0, 1].item()) or 7
+        d = [] or (x[0, 3].item() > 0 and "yes")
         return a, b, c, d
 
 
