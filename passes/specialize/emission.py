@@ -77,6 +77,10 @@ class Emission:
         """len() of a run-time list (`Iteration`)."""
         raise NotImplementedError
 
+    def name_value(self, value: Any, register: str) -> None:
+        """Remember which source variable holds a value (`Machine`)."""
+        raise NotImplementedError
+
     def may_catch(self) -> bool:
         """Whether an exception raised here would be seen by the model (`Machine`)."""
         raise NotImplementedError

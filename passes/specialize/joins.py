@@ -38,6 +38,7 @@ from dycl.passes.specialize.walker import Slot, Walker
 MAX_VARIANTS = 8  # states of one skeleton that may differ in numbers before these are generalised
 MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
 MAX_FUTILE = 48  # blocks at a point that was generalised before that is given up: what grows there is no number
+MAX_INTERVALS = 3  # states that differ in intervals alone before these are forgotten at their point
 MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 MAX_BLOCKS = 20_000
 
@@ -67,6 +68,7 @@ class Joins(Symbols):
         self.blocks: list[RawBlock] = []
         self.table: dict[tuple[Any, ...], RawBlock] = {}
         self.rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
+        self.same_tokens: dict[Any, int] = collections.defaultdict(int)
         self.at_point: dict[Any, int] = collections.defaultdict(int)
         self.known_rows: dict[Skeleton, list[tuple[tuple[Any, str | None], ...]]] = collections.defaultdict(list)
         self.list_rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
@@ -106,11 +108,23 @@ class Joins(Symbols):
             copy = walker.state()
         forgets = point in self.hints.forget_facts
         operands, params = self._bindings(walker, respell, retensor, static_args, list_args)
-        self._settle(copy, walker, state, respell, forgets, skeleton)
+        self._settle(copy, walker, state, respell, forgets, skeleton, point)
         tokens = self._forgetful(walker.key) if forgets else walker.key
-        key = (point, tuple(tokens), () if forgets else walker.intervals(copy.facts))
+        key = (point, tuple(tokens), walker.intervals(copy.facts))
         places = tuple(slot.place for slot in walker.slots)
-        return Canonical(key, operands, params, copy, skeleton, row, list_skeleton, list_row, places, tuple(walker.known_slots), list_places)
+        return Canonical(
+            key,
+            operands,
+            params,
+            copy,
+            skeleton,
+            row,
+            list_skeleton,
+            list_row,
+            places,
+            tuple(walker.known_slots),
+            list_places,
+        )
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
         return [
@@ -152,6 +166,7 @@ class Joins(Symbols):
             self._check_bounds(slot)
             if not isinstance(slot.value, Scalar):
                 chosen[index] = self.new_scalar(slot.kind, frozenset({Position(slot.place)}))
+                self.values.names[chosen[index].vid] = _variable(slot.place)
         return chosen
 
     def _check_bounds(self, slot: Slot) -> None:
@@ -185,7 +200,7 @@ class Joins(Symbols):
         for index, element in sorted(wanted.items()):
             slot = walker.list_slots[index]
             if not isinstance(slot.value, RuntimeList) and slot.place not in self.hints.pinned:
-                vid = self.values.new(ListType(element))
+                vid = self.values.new(ListType(element), _variable(slot.place))
                 chosen[index] = RuntimeList(element, vid, frozenset({Position(slot.place)}))
         return chosen
 
@@ -279,13 +294,15 @@ class Joins(Symbols):
         respell: dict[sympy.Basic, Scalar],
         forgets: bool,
         skeleton: Skeleton,
+        point: Any,
     ) -> None:
         """What the state of a new block knows: intervals of live symbols, aliases of live tensors, nothing else."""
         facts = copy.facts
         facts.bools, facts.relations, facts.results = {}, {}, {}
         live = {scalar.expr for scalar in walker.scalars if scalar.expr is not None and scalar.expr.is_Symbol}
-        intervals = {} if forgets else {s: i for s, i in source.facts.intervals.items() if s in live}
-        if not forgets:
+        drops = forgets or point in self.hints.forget_intervals
+        intervals = {} if drops else {s: i for s, i in source.facts.intervals.items() if s in live}
+        if not drops:
             intervals |= {made.expr: self.bounds_of(expr) for expr, made in respell.items()}
         for symbol in live:
             if symbol in self.symbol_bounds and symbol not in intervals:
@@ -310,7 +327,9 @@ class Joins(Symbols):
             copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)  # type: ignore[attr-defined]
         for vid, tensor in vids.items():
             if vid in walker.forgotten or (forgets and vid in self.known):
-                copy.current[tensor._dycl_root] = self.values.new(self.values.types[vid])  # type: ignore[attr-defined]
+                copy.current[tensor._dycl_root] = self.values.new(
+                    self.values.types[vid], self.values.names.get(vid, "")
+                )  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------ joining
 
@@ -350,6 +369,7 @@ class Joins(Symbols):
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
         """Count a new state of its skeleton; too many, and what differs between them is generalised from the start."""
         self._check_growth(form, point)
+        self._check_intervals(form, point)
         self.known_rows[form.list_skeleton].append(form.known)
         if point in self.hints.points and self._forget_differing(form):
             raise Restart("known values of tensors are forgotten in a loop")
@@ -374,7 +394,7 @@ class Joins(Symbols):
         self._note_lists(form, point, variants)
 
     def _check_growth(self, form: Canonical, point: Any) -> None:
-        """A loop that does not close although its numbers are generalised is unrolled; one that then grows is refused."""
+        """A loop that does not close though its numbers are generalised is unrolled; if it still grows, refused."""
         self.at_point[point] += 1
         if self.at_point[point] > MAX_AT_POINT:
             raise self.unbounded(f"more than {MAX_AT_POINT} states at one place")
@@ -384,6 +404,13 @@ class Joins(Symbols):
             if places:
                 self.hints.pinned |= places
                 raise Restart("a loop over generalised numbers does not close")
+
+    def _check_intervals(self, form: Canonical, point: Any) -> None:
+        """States that differ in intervals alone: an interval may grow for ever, so it is dropped."""
+        self.same_tokens[form.key[:2]] += 1
+        if self.same_tokens[form.key[:2]] > MAX_INTERVALS and point not in self.hints.forget_intervals:
+            self.hints.forget_intervals.add(point)
+            raise Restart("intervals are forgotten")
 
     def unbounded(self, what: str) -> UnsupportedError:
         """The refusal of a program that has no end."""
@@ -436,6 +463,11 @@ def _trend(values: list[Any]) -> tuple[Any, Any]:
     if first == max(numbers):
         return (-int_oo, sympy.Integer(first))
     return (-int_oo, int_oo)
+
+
+def _variable(place: Any) -> str:
+    """The source variable at a place, if it has one."""
+    return str(place[1]).partition("%")[0] if isinstance(place, tuple) and len(place) == 2 else ""
 
 
 def _block_id(block: RawBlock) -> Any:

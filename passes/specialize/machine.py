@@ -22,9 +22,10 @@ from dycl.passes.specialize import instructions, protocols
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
 from dycl.passes.specialize.exits import Exit
+from dycl.passes.specialize.faults import is_own_fault
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
-from dycl.passes.specialize.natives import MODELS_FILE, OWN, STDLIB, TORCH, StepIn
+from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
 from dycl.passes.specialize.signals import Drain, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
 from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, Scalar
@@ -40,17 +41,6 @@ _KNOWN_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     types.FunctionType: ("__name__", "__qualname__", "__call__", "__dict__"),
     types.GeneratorType: (),
 }
-
-def _is_our_bug(error: Exception) -> bool:
-    """Whether an exception comes from a mistake in the machine's code; it must never be taken for the model's."""
-    if isinstance(error, AttributeError):
-        return isinstance(error.obj, (Machine, Frame, State, Walker))
-    innermost = error.__traceback__
-    while innermost is not None and innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    code = innermost.tb_frame.f_code if innermost is not None else None
-    is_ours = code is not None and code.co_filename.startswith(OWN) and code.co_name not in ("raise_", "reraise")
-    return is_ours and (isinstance(error, AssertionError) or (isinstance(error, NameError) and error.name is not None))
 
 
 # Fuzz mode: how often an instruction is preceded by a needless fork, and how many there are at most.
@@ -100,18 +90,12 @@ class Machine(Calls):
         return Restart(reason)
 
     def name_value(self, value: Any, register: str) -> None:
-        """Remember which source variable first held a value."""
-        if register.startswith("%"):
-            return
-        name = register.partition("@")[0]
+        """Remember which source variable holds a value."""
+        depth = len(self.state.frames)
         if isinstance(value, (Scalar, RuntimeList)) and value.vid >= 0:
-            self.values.names.setdefault(value.vid, name)
+            self.values.name(value.vid, register, depth)
         elif isinstance(value, FakeTensor):
-            self.values.names.setdefault(self.current_vid(value), name)
-        elif isinstance(value, tuple) and len(value) < 8:
-            for index, item in enumerate(value):
-                if isinstance(item, (FakeTensor, Scalar)):
-                    self.name_value(item, f"{name}_{index}")
+            self.values.name(self.current_vid(value), register, depth)
 
     # ------------------------------------------------------------ driver
 
@@ -184,7 +168,7 @@ class Machine(Calls):
         except (UnsupportedError, InternalError, MemoryError, RecursionError):
             raise
         except Exception as error:
-            if _is_our_bug(error):
+            if is_own_fault(error):
                 raise InternalError(f"specialize: {type(error).__name__}: {error} at {self.loc()}") from error
             state.replay = []
             return self._unwind(state, error)

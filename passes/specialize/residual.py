@@ -40,6 +40,7 @@ class Values:
 
     types: dict[ValueId, ValueType] = field(default_factory=dict)
     names: dict[ValueId, str] = field(default_factory=dict)
+    depths: dict[ValueId, int] = field(default_factory=dict)  # how deep in the call stack the name was given
     symbols: dict[sympy.Symbol, ValueId] = field(default_factory=dict)
 
     def new(self, value_type: ValueType, name: str = "") -> ValueId:
@@ -49,6 +50,13 @@ class Values:
         if name:
             self.names[vid] = name
         return vid
+
+    def name(self, vid: ValueId, name: str, depth: int) -> None:
+        """Call a value by the variable that holds it; of several, by the outermost function's first."""
+        name = name.partition("%")[0]
+        if name and depth < self.depths.get(vid, 1_000_000):
+            self.names[vid] = name
+            self.depths[vid] = depth
 
 
 @dataclass(frozen=True, slots=True)
