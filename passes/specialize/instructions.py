@@ -315,7 +315,7 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
     is_in = ins.op == "in"
     own = own_method(machine, container, "__contains__")
     if own is not None:
-        model = pymodels.contains if is_in else pymodels.contains_not
+        model: Any = pymodels.contains if is_in else pymodels.contains_not
         machine.enter(model, (own, container, element), {}, ins.dst)
         return
     is_iterated = not hasattr(type(container), "__contains__") and own_method(machine, container, "__iter__")

@@ -327,9 +327,8 @@ class Joins(Symbols):
             copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)  # type: ignore[attr-defined]
         for vid, tensor in vids.items():
             if vid in walker.forgotten or (forgets and vid in self.known):
-                copy.current[tensor._dycl_root] = self.values.new(
-                    self.values.types[vid], self.values.names.get(vid, "")
-                )  # type: ignore[attr-defined]
+                root = tensor._dycl_root  # type: ignore[attr-defined]
+                copy.current[root] = self.values.new(self.values.types[vid], self.values.names.get(vid, ""))
 
     # ------------------------------------------------------------ joining
 

@@ -397,7 +397,7 @@ class Natives(Journal):
             fields = [self.formatted(item, "r", "") for item in value]
         separated = [part for field in fields for part in (", ", field)][1:]
         comma = "," if type(value) is tuple and len(value) == 1 else ""
-        opening, closing = {list: "[]", tuple: "()", dict: "{}"}[type(value)]
+        opening, closing = ("[", "]") if type(value) is list else ("(", ")") if type(value) is tuple else ("{", "}")
         return Text.of(opening, *separated, comma, closing)
 
     def truth_of(self, value: Any) -> bool:

@@ -111,9 +111,10 @@ def text_method(machine: Machine, value: Any, conversion: str, spec: str) -> Int
     """What makes the text of an object of the model's own class."""
     if not conversion and (method := own_method(machine, value, "__format__")) is not None:
         return Interpret(method, (value, spec))
-    if not conversion and type(value).__format__ is not object.__format__:
+    kind: Any = type(value)
+    if not conversion and kind.__format__ is not object.__format__:
         return None
-    names = ("__repr__",) if conversion in ("r", "a") or type(value).__str__ is object.__str__ else ("__str__",)
+    names = ("__repr__",) if conversion in ("r", "a") or kind.__str__ is object.__str__ else ("__str__",)
     method = own_method(machine, value, *names)
     if method is None:
         return None
@@ -138,7 +139,7 @@ def attribute_method(machine: Machine, target: Any, name: str) -> Interpret | No
         return Interpret(pymodels.cached_attribute, (found.func, target, name))
     is_descriptor = found is not None and machine.is_steppable(getattr(type(found), "__get__", None))
     if is_descriptor and (hasattr(type(found), "__set__") or name not in getattr(target, "__dict__", {})):
-        return Interpret(type(found).__get__, (found, target, kind))
+        return Interpret(getattr(type(found), "__get__"), (found, target, kind))  # noqa: B009  (mypy)
     own = getattr(kind, "__getattr__", None)
     if found is None and own is not None and machine.is_steppable(own) and not _has_plainly(target, name):
         return Interpret(own, (target, name))

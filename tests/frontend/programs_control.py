@@ -505,7 +505,7 @@ def with_statement(r):
         r((a, b))
     with Manager(r, "c"):
         r("body")
-    with (Manager(r, "d") as (x), Manager(r, "e")):
+    with Manager(r, "d") as (x), Manager(r, "e"):
         r(x)
     return x
 
@@ -650,9 +650,33 @@ def match_patterns(r):
     class_point = Point
     out = []
     subjects = [
-        0, 1, -1, 1.5, 2j, "text", b"bytes", None, True, [], [1], [1, 2], (1, 2, 3), [1, 2, 3, 4], {}, {"k": 1},
-        {"k": 2, "more": 3, "x": [4]}, Point(0, 0), Point(0, 5), Point(5, 0), Point(7, 8), Color.RED, range(3), {1, 2},
-        [["a", 1], ["b", 2]], "abc", {"t": "p", "v": {"w": [1, 2]}},
+        0,
+        1,
+        -1,
+        1.5,
+        2j,
+        "text",
+        b"bytes",
+        None,
+        True,
+        [],
+        [1],
+        [1, 2],
+        (1, 2, 3),
+        [1, 2, 3, 4],
+        {},
+        {"k": 1},
+        {"k": 2, "more": 3, "x": [4]},
+        Point(0, 0),
+        Point(0, 5),
+        Point(5, 0),
+        Point(7, 8),
+        Color.RED,
+        range(3),
+        {1, 2},
+        [["a", 1], ["b", 2]],
+        "abc",
+        {"t": "p", "v": {"w": [1, 2]}},
     ]
     for s in subjects:
         match s:

@@ -53,8 +53,27 @@ def literals(r):
     1
     ...
     return (
-        0xFF, 1_000, 1e3, 2j, -3, -0.0, +1, ~5, "a\tb", r"\n", b"\x00", "x" "y" 'z', b"a" b"b", ..., None, True, (1, (2, "t")),
-        not None, """tri"ple""", "\N{EM DASH}", -True,
+        0xFF,
+        1_000,
+        1e3,
+        2j,
+        -3,
+        -0.0,
+        +1,
+        ~5,
+        "a\tb",
+        r"\n",
+        b"\x00",
+        "xyz",
+        b"ab",
+        ...,
+        None,
+        True,
+        (1, (2, "t")),
+        not None,
+        """tri"ple""",
+        "\N{EM DASH}",
+        -True,
     )
 
 
@@ -276,11 +295,24 @@ def calls(r):
 
     xs, kw = [1, 2, 3], {"c": 5, "z": 6}
     out = [
-        f(1, c=3), f(*xs, c=1), f(*xs, **kw), f(0, *xs, 9, *xs, c=r(1), **{"q": 1}), f(r(1), r(2), c=r(3), d=r(4), e=r(5)),
-        f(c=r("kw first"), *r([1, 2])), f(*xs, *xs, **kw, y=r(7)),
+        f(1, c=3),
+        f(*xs, c=1),
+        f(*xs, **kw),
+        f(0, *xs, 9, *xs, c=r(1), **{"q": 1}),
+        f(r(1), r(2), c=r(3), d=r(4), e=r(5)),
+        f(c=r("kw first"), *r([1, 2])),
+        f(*xs, *xs, **kw, y=r(7)),
     ]
-    for attempt in (lambda: f(), lambda: f(1), lambda: f(1, c=2, a=3), lambda: f(1, **kw, c=3), lambda: f(*5, c=1),
-                    lambda: f(**5), lambda: f(1, *5), lambda: 5()):
+    for attempt in (
+        lambda: f(),
+        lambda: f(1),
+        lambda: f(1, c=2, a=3),
+        lambda: f(1, **kw, c=3),
+        lambda: f(*5, c=1),
+        lambda: f(**5),
+        lambda: f(1, *5),
+        lambda: 5(),
+    ):
         try:
             attempt()
         except TypeError as e:
@@ -453,7 +485,12 @@ def comprehension_captures(r):
     for base in range(2):
         again.append([lambda: i + base for i in range(2)])
     return (
-        [f() for f in fs], [g() for g in gs], [h() for row in hs for h in row], [k() for k in ks.values()], ls, ms,
+        [f() for f in fs],
+        [g() for g in gs],
+        [h() for row in hs for h in row],
+        [k() for k in ks.values()],
+        ls,
+        ms,
         [f() for row in again for f in row],
     )
 
@@ -535,11 +572,32 @@ def generator_cleanup(r):
 def texts(r):
     x, w, name = 3.14159, 10, "n"
     return (
-        f"plain", f"{x}", f"{x:.2f}", f"{x:{w}.{r(3)}}", f"{name!r:>{w}}", f"{name!s}{name!a}", f"{{{x}}}", f"{x=}",
-        f"{ x + 1 = :.1f}", f"{name=!s}", f"a{1}b" "c" f"{2}", rf"\d{x}\n", f"\t{x}\n\"{name}'", f"{'nested ' + f'{x}'}",
-        f"", "" f"", f"{r(1)}{r(2)}{r(3)}", f"{[i for i in range(2)]}", f"{(lambda v: v)(1)}", f"{x!r:^{w}}|",
+        f"plain",
+        f"{x}",
+        f"{x:.2f}",
+        f"{x:{w}.{r(3)}}",
+        f"{name!r:>{w}}",
+        f"{name!s}{name!a}",
+        f"{{{x}}}",
+        f"{x=}",
+        f"{ x + 1 = :.1f}",
+        f"{name=!s}",
+        f"a{1}bc{2}",
+        rf"\d{x}\n",
+        f"\t{x}\n\"{name}'",
+        f"{'nested ' + f'{x}'}",
+        f"",
+        f"",
+        f"{r(1)}{r(2)}{r(3)}",
+        f"{[i for i in range(2)]}",
+        f"{(lambda v: v)(1)}",
+        f"{x!r:^{w}}|",
         f"""multi
-line {x} "quoted" """, f"{x:%}", f"{'a' if x else 'b'}", f"\N{EM DASH}{x}", f"\x41\u00e9{x}",
+line {x} "quoted" """,
+        f"{x:%}",
+        f"{'a' if x else 'b'}",
+        f"\N{EM DASH}{x}",
+        f"\x41\u00e9{x}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Loops close: numbers and lists that differ from round to round become run-time values, and the blocks are executed."""
+"""Loops close: numbers and lists that differ from round to round become run-time values, and their blocks run."""
 
 from __future__ import annotations
 
