@@ -85,11 +85,51 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("list_len", "len({0})", len, False),
 )
 
-_MATH = (
-    "acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees dist erf erfc exp exp2 expm1 fabs floor fmod gamma"
-    " hypot isfinite isinf isnan isclose ldexp lgamma log log10 log1p log2 nextafter pow radians remainder sin sinh sqrt"
-    " tan tanh trunc"
-).split()
+_MATH = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "copysign",
+    "cos",
+    "cosh",
+    "degrees",
+    "dist",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "fabs",
+    "floor",
+    "fmod",
+    "gamma",
+    "hypot",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isclose",
+    "ldexp",
+    "lgamma",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "nextafter",
+    "pow",
+    "radians",
+    "remainder",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+    "trunc",
+]
 
 
 def _table() -> dict[str, HostFunction]:

@@ -327,7 +327,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class StateSlot:
-    """An attribute that the model writes: its path from the model and what it holds, in terms of the entry's parameters."""
+    """An attribute that the model writes: its path from the model, and what it holds in the entry's parameters."""
 
     name: str
     template: Operand
@@ -335,7 +335,7 @@ class StateSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Where a call starts. The block's parameters are the run-time inputs in order, then `state_params` state values."""
+    """Where a call starts. The block's parameters are the run-time inputs, then `state_params` state values."""
 
     block: BlockId
     slots: tuple[StateSlot, ...] = ()
