@@ -125,7 +125,7 @@ class Machine(Calls):
         while state.frames:
             frame = state.frames[-1]
             may_join = state.may_join or frame.code.joins[frame.ip]
-            if may_join and state.is_dirty and not state.replay:
+            if may_join and state.is_dirty and not state.replay and not state.has_asked:
                 if self.join(state):
                     return
                 frame = state.frames[-1]
@@ -170,9 +170,9 @@ class Machine(Calls):
         except Exception as error:
             if is_own_fault(error):
                 raise InternalError(f"specialize: {type(error).__name__}: {error} at {self.loc()}") from error
-            state.replay = []
+            state.replay, state.has_asked = [], False
             return self._unwind(state, error)
-        state.replay = []
+        state.replay, state.has_asked = [], False
         for generator in self.consumed:
             generator.buffer = []
         return bool(state.frames)
@@ -188,7 +188,7 @@ class Machine(Calls):
         state.block.end = Branch(cond=cond_vid, if_true=Edge(then.id), if_false=Edge(other.block.id), loc=self.loc())  # type: ignore[arg-type]
         for side, outcome in ((state, True), (other, False)):
             side.forks += 1
-            side.is_dirty = True
+            side.is_dirty = side.has_asked = True
             side.facts = side.facts.copy()
             side.facts.bools[cond_vid] = outcome
             if cond.expr is not None:

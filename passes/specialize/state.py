@@ -77,6 +77,7 @@ class State:
         "forks",
         "frames",
         "fuzz",
+        "has_asked",
         "is_dirty",
         "journal",
         "may_join",
@@ -95,5 +96,6 @@ class State:
         self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join
         self.may_join = False
+        self.has_asked = False  # its instruction has forked and is to be run again: a join would forget the answer
         self.needless = 0  # how many of its forks were needless (fuzz mode)
         self.fuzz: Any = None  # the run-time number that needless forks ask about (fuzz mode)

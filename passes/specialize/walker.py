@@ -13,6 +13,7 @@ import decimal
 import enum
 import fractions
 import functools
+import gc
 import pathlib
 import re
 import sys
@@ -314,6 +315,12 @@ class Walker:
             copy[self.walk(key, False)] = self.walk(item, general)
         return copy
 
+    def _view(self, value: Any, general: bool) -> Any:
+        kind = type(value)
+        (table,) = gc.get_referents(value)
+        self.key.append(("view", _VIEWS[kind]))
+        return self._remember(value, getattr(self.walk(table), _VIEWS[kind])())
+
     def _slice(self, value: slice, general: bool) -> Any:
         self.key.append("slice")
         return self._remember(value, slice(*[self.walk(part, False) for part in (value.start, value.stop, value.step)]))
@@ -500,6 +507,7 @@ class Walker:
         copy.facts = source.facts.copy()
         copy.current, copy.aliases = dict(source.current), dict(source.aliases)
         copy.forks, copy.is_dirty, copy.may_join = source.forks, source.is_dirty, source.may_join
+        copy.has_asked = source.has_asked
         return copy
 
     def intervals(self, facts: Facts) -> tuple[Any, ...]:
@@ -521,6 +529,7 @@ def _slots(cls: type) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
+_VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 _MAKERS: dict[type, Any] = {
     tuple: Walker._tuple,
     torch.Size: Walker._size,
@@ -532,6 +541,7 @@ _MAKERS: dict[type, Any] = {
     collections.OrderedDict: Walker._dict,
     collections.defaultdict: Walker._dict,
     collections.Counter: Walker._dict,
+    **dict.fromkeys(_VIEWS, Walker._view),
     slice: Walker._slice,
     range: Walker._range,
     types.CellType: Walker._cell,

@@ -512,6 +512,39 @@ class UnpackingErrors(nn.Module):
             return error.args
 
 
+class LoopOnFlag(nn.Module):
+    """A loop that begins with a question about a run-time flag: the answer must not be forgotten at once."""
+
+    def forward(self, x):
+        if x[0, 3] > 0:
+            x = x + 1
+        flag = (x[0, 0] > 0).item()
+        n = 0
+        while flag:
+            n += 1
+            if n >= 3:
+                break
+            x = x - 1
+            if x[0, 1] > 0:
+                flag = (x[0, 0] > 0).item()
+        return n
+
+
+class FlagAfterJoin(nn.Module):
+    """The same flag asked at two joins."""
+
+    def forward(self, x):
+        flag = (x[0, 0] > 0).item()
+        y = 1 if x[0, 1] > 0 else 2
+        while flag:
+            return y
+        if x[0, 2] > 0:
+            y = 5
+        if flag:
+            return 7
+        return y * 3
+
+
 class GlobalConstants(nn.Module):
     """Module constants and a condition on them."""
 
