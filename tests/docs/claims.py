@@ -133,7 +133,7 @@ class With(Base):
         return x
 
 
-@gap("`contextlib.contextmanager` (a class with `__enter__` works)")
+@claim("`contextlib.contextmanager` (a class with `__enter__` works)")
 class GeneratorManager(Base):
     @contextlib.contextmanager
     def scaled(self, x):
@@ -233,7 +233,7 @@ class Extremes(Base):
         return max(numbers), min(first, second), any(n > 1 for n in numbers), max(int(x.argmax()), numbers[0])
 
 
-@gap("several `max`, `sorted` over longer lists of run-time numbers in one function")
+@claim("several `max`, `sorted` over longer lists of run-time numbers in one function")
 class ManyExtremes(Base):
     def forward(self, x):
         numbers = x[0].tolist()
@@ -293,7 +293,7 @@ class Iterators(Base):
         return total
 
 
-@claim("element of a run-time list assigned", "DY204")
+@claim("element of a run-time list assigned", "DY207")
 class AssignInList(Base):
     def forward(self, x):
         found = []
@@ -378,7 +378,7 @@ class InPlace(Base):
         return y
 
 
-@gap("assignment to a part of a tensor (`y[:, 1] = 7.0`)")
+@claim("assignment to a part of a tensor (`y[:, 1] = 7.0`)")
 class AssignPart(Base):
     def forward(self, x):
         y = x.clone()

@@ -47,5 +47,8 @@ def test_needless_forks_change_nothing(name):
             got = executor.call(*inputs)
             assert pytree.tree_structure(got) == pytree.tree_structure(expected)
             for left, right in zip(pytree.tree_leaves(got), pytree.tree_leaves(expected), strict=True):
-                torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
+                if isinstance(right, str):
+                    assert left == right
+                else:
+                    torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
     assert grew, "no needless fork was inserted"

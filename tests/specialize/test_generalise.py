@@ -129,4 +129,4 @@ def test_the_size_of_a_decoding_loop_does_not_depend_on_its_length():
 
 def test_counters_dissolve_into_few_blocks():
     program, _ = run(TwoCounters(), vector)
-    assert len(program.blocks) <= 8
+    assert len(program.blocks) <= 12
