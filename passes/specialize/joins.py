@@ -337,7 +337,7 @@ class Joins(Symbols):
         for frame in state.frames:
             live = frame.live(is_waiting=frame is not state.frames[-1])
             frame.regs = {name: value for name, value in frame.regs.items() if name in live or name == TRUTH}
-        point = tuple((id(frame.code), frame.ip) for frame in state.frames)
+        point = _point(state)
         if not state.forks and point not in self.hints.points:
             return False
         form = self.canonical(state, point)
@@ -353,6 +353,10 @@ class Joins(Symbols):
         self.resume(state, form.state)
         state.block, state.is_dirty = block, False
         return False
+
+    def is_general_point(self, state: State) -> bool:
+        """Whether states are generalised here: then even a path that has done nothing since its last join is one."""
+        return bool(self.hints.points) and _point(state) in self.hints.points
 
     def param_names(self, form: Canonical, point: Any) -> tuple[ValueId, ...]:
         """The block's parameters; where known values are forgotten, under names of which nothing is known."""
@@ -462,6 +466,11 @@ def _trend(values: list[Any]) -> tuple[Any, Any]:
     if first == max(numbers):
         return (-int_oo, sympy.Integer(first))
     return (-int_oo, int_oo)
+
+
+def _point(state: State) -> tuple[tuple[int, int], ...]:
+    """The program points of the whole call stack."""
+    return tuple((id(frame.code), frame.ip) for frame in state.frames)
 
 
 def _variable(place: Any) -> str:

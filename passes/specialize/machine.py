@@ -125,7 +125,8 @@ class Machine(Calls):
         while state.frames:
             frame = state.frames[-1]
             may_join = state.may_join or frame.code.joins[frame.ip]
-            if may_join and state.is_dirty and not state.replay and not state.has_asked:
+            is_new = state.is_dirty or (may_join and self.is_general_point(state))
+            if may_join and is_new and not state.replay and not state.has_asked:
                 if self.join(state):
                     return
                 frame = state.frames[-1]
