@@ -295,14 +295,20 @@ def _samples(
 
 
 def _verify(checked: Checked, model: nn.Module, directory: Path, samples: list[Sample]) -> VerificationReport:
-    host = HostModel(load_artifact(directory), checked.environment.classes)
+    # One thread each: torch's and the target's pools would fight over the cores, call by call in turn.
+    host = HostModel(load_artifact(directory, threads=1), checked.environment.classes)
     subject = Subject(
         program=checked.program,
         environment=checked.environment,
         model=model,
         make_host=partial(_restart, host),
     )
-    return verify_model(subject, samples)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return verify_model(subject, samples)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _restart(host: HostModel, decide: Decide | None) -> HostModel:
