@@ -30,6 +30,7 @@ class Hints:
     general: dict[Skeleton, set[int]] = field(default_factory=dict)
     general_lists: dict[Skeleton, dict[int, Any]] = field(default_factory=dict)
     pinned: set[Any] = field(default_factory=set)  # places
+    places_at: dict[Any, set[Any]] = field(default_factory=dict)  # what is generalised at a point
     points: set[Any] = field(default_factory=set)  # program points that have a generalised state
     bounds: dict[Any, tuple[sympy.Basic, sympy.Basic]] = field(default_factory=dict)  # by place
     forget_known: set[Any] = field(default_factory=set)  # places whose tensors are kept without their known values

@@ -388,6 +388,7 @@ class Joins(Symbols):
                 for index in differing:
                     self.hints.bounds.setdefault(form.places[index], _trend([row[index] for row in rows]))
                 general |= differing
+                self.hints.places_at.setdefault(point, set()).update(form.places[index] for index in differing)
                 self._forget_differing(form)
                 self.hints.points.add(point)
                 raise Restart("numbers are generalised")
@@ -402,8 +403,7 @@ class Joins(Symbols):
         if self.at_point[point] > MAX_AT_POINT:
             raise self.unbounded(f"more than {MAX_AT_POINT} states at one place")
         if point in self.hints.points and self.at_point[point] > MAX_FUTILE:
-            general = self.hints.general.get(form.skeleton, set())
-            places = {form.places[index] for index in general} - self.hints.pinned
+            places = self.hints.places_at.get(point, set()) - self.hints.pinned
             if places:
                 self.hints.pinned |= places
                 raise Restart("a loop over generalised numbers does not close")

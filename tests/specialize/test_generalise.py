@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from dycl.diagnostics import UnsupportedError
 from dycl.ir.executor import Executor
 from dycl.ir.verifier import verify
 from dycl.passes.specialize.specializer import specialize
@@ -130,3 +131,39 @@ def test_the_size_of_a_decoding_loop_does_not_depend_on_its_length():
 def test_counters_dissolve_into_few_blocks():
     program, _ = run(TwoCounters(), vector)
     assert len(program.blocks) <= 12
+
+
+class OptionalAppends(nn.Module):
+    """A list of tensors that grows on some paths: generalising the counter closes nothing, so the loop is unrolled."""
+
+    def forward(self, x):
+        kept = []
+        for i in range(10):
+            x = x * 0.9
+            if x[0, i % 4] > 0.4:
+                kept.append(x)
+        return torch.stack(kept) if kept else x
+
+
+def test_a_growing_list_of_tensors_unrolls_its_loop():
+    program, visited = run(OptionalAppends(), vector)
+    assert len(program.blocks) < 1000
+    assert len(visited) > 10
+
+
+class AppendsForEver(nn.Module):
+    """A list of tensors that grows until the data says stop."""
+
+    def forward(self, x):
+        kept = []
+        while x.sum() > 0.1:
+            x = x * 0.9
+            kept.append(x)
+        return kept
+
+
+def test_a_list_of_tensors_without_end_is_refused_early():
+    with pytest.raises(UnsupportedError) as caught:
+        specialize(AppendsForEver(), (vector(1),))
+    assert caught.value.code == "DY207"
+    assert "AppendsForEver.forward" in caught.value.loc.function
