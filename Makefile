@@ -2,6 +2,7 @@
 #
 #   make demo   compile a network and run it without torch        make lint    ruff
 #   make test   the test suite (N processes: JOBS=2)               make types   mypy, strict
+#   make test-wild   models of other packages, which it installs
 #   make dev    the environment alone                              make golden  rewrite tests/golden
 #
 # PYTHON=...      another interpreter, 3.11 or newer (constraints.txt pins what 3.11 gets).
@@ -22,7 +23,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := dev
-.PHONY: dev demo test test-slow lint format types golden fuzz zoo-train bench constraints clean
+.PHONY: dev demo test test-slow test-wild lint format types golden fuzz zoo-train bench constraints clean
 .DELETE_ON_ERROR:
 
 dev: $(READY)
@@ -48,14 +49,20 @@ demo: $(READY)
 	$(BIN)/python -m models_zoo.demo build/shallow_deep
 
 test: $(READY)
-	$(PYTEST) -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m 'not slow and not wild' $(ARGS)
 
 test-slow: $(READY)
-	$(PYTEST) -n $(JOBS) --dist loadfile -m slow $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m 'slow and not wild' $(ARGS)
+
+# --no-deps: facenet-pytorch asks for a torch of years ago and runs on ours.
+test-wild: $(READY)
+	$(INSTALL) --no-build-isolation -e '.[test,wild]'
+	$(INSTALL) --no-deps facenet-pytorch
+	$(PYTEST) -n $(JOBS) --dist loadfile -m wild tests/wild $(ARGS)
 
 # N rounds of the randomised tests, each round with other random programs.
 fuzz: $(READY)
-	$(PYTEST) -n $(JOBS) --dist loadfile -m 'hypothesis or fuzz' --fuzz $(N) $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m '(hypothesis or fuzz) and not wild' --fuzz $(N) $(ARGS)
 
 golden: $(READY)
 	$(PYTEST) --update-golden -k golden $(ARGS)

@@ -26,7 +26,8 @@ def pins(root: Path) -> dict[str, str]:
 
 
 def required(project: dict[str, Any]) -> list[Requirement]:
-    groups = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    extras = project["project"]["optional-dependencies"]
+    groups = [project["project"]["dependencies"], *(extras[name] for name in sorted(extras) if name != "wild")]
     return [Requirement(text) for group in groups for text in group]
 
 
