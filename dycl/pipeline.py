@@ -22,7 +22,7 @@ from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
 from dycl.emit import EMIT_KINDS, write_torch
 from dycl.explain import find_branches
-from dycl.hostgen.host import class_name, write_host
+from dycl.hostgen.host import class_name, find_parts, write_host
 from dycl.hosting import HostModel
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Branch, Program
@@ -217,6 +217,8 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
         staging.write("host.py", host)
         staging.write("runtime.py", target.runtime_source())
         staging.write("support.py", _support_source())
+        for name, text in find_parts(host).items():
+            staging.write(name, text)
         staging.write("__init__.py", write_init(host_class, version))
         staging.write("pyproject.toml", write_pyproject(package, host_class, version, target.requirements))
         _write_emitted(checked, settings.emit, staging.directory / UNHASHED)

@@ -38,6 +38,8 @@ UNARY = 75
 POWER = 80
 NOT = 15
 
+_PROBES = ("error_of", "error_text")
+
 Text = tuple[str, int]  # an expression and the precedence of its outermost operator
 
 
@@ -45,6 +47,14 @@ def quoted(text: str) -> str:
     """A string literal, in double quotes unless that would need more backslashes."""
     plain = repr(text)
     return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain
+
+
+def callable_text(name: str) -> str:
+    """The Python callable that does what a host function does."""
+    function = HOST_FUNCTIONS[name]
+    if not function.text or name == "real_pow":
+        return name if function.text == "" else f"numerics.{name}"
+    return function.text.partition("(")[0] if function.precedence == ATOM else f"operator.{name}"
 
 
 def literal(value: object) -> Text:
@@ -124,6 +134,12 @@ class Expressions:
         if op.function == "tunable":
             assert isinstance(op.args[0], Lit)
             return f"self.{self.tunables[str(op.args[0].value)]}", ATOM
+        if op.function in _PROBES:
+            assert isinstance(op.args[0], Lit)
+            return (
+                f"numerics.{op.function}({callable_text(str(op.args[0].value))}, {self.arguments(op.args[1:])})",
+                ATOM,
+            )
         if not function.text:
             return f"{op.function}({self.arguments(op.args)})", ATOM
         if op.function in ONE_ELEMENT - {"item"} and self._is_array(op.args[0]):

@@ -28,6 +28,7 @@ from dycl.hostgen.statements import (
 )
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
+from dycl.ir import numerics
 from dycl.ir.graph import definitions
 from dycl.ir.nodes import (
     Block,
@@ -44,6 +45,8 @@ from dycl.ir.nodes import (
     ValueType,
     Weight,
 )
+
+PARTS = {"numerics": numerics}  # modules of ours that a host may stand on; its artifact holds a copy of these
 
 # What the class inherits: no attribute of ours may hide it.
 _HOST_ATTRIBUTES = frozenset(
@@ -73,6 +76,12 @@ def write_host(program: Program, *, source_hash: str, version: str) -> str:
     if any(isinstance(op, TensorOp) for block in program.blocks for op in block.ops):
         raise InternalError("host generator: the program is not partitioned")
     return _HostModule(program, source_hash, version).text()
+
+
+def find_parts(text: str) -> dict[str, str]:
+    """The names and texts of the modules that a host's text imports beside the runtime and its support."""
+    wanted = [name for name in sorted(PARTS) if f"from . import {name}\n" in text]
+    return {f"{name}.py": Path(str(PARTS[name].__file__)).read_text(encoding="utf-8") for name in wanted}
 
 
 def class_name(program: Program) -> str:
@@ -160,6 +169,8 @@ class _HostModule:
         out.blank()
         if "math" in words:
             out.line("import math")
+        if "operator" in words:
+            out.line("import operator")
         if RecordKind.DATACLASS in kinds:
             out.line("from dataclasses import dataclass")
         out.line("from pathlib import Path")
@@ -170,6 +181,9 @@ class _HostModule:
         if "np" in words:
             out.line("import numpy as np")
             out.blank()
+        for module in sorted(PARTS):
+            if module in words:
+                out.line(f"from . import {module}")
         out.line("from .runtime import Runtime")
         support = sorted({name for name in _SUPPORT_NAMES if name in words} | {"Host"}, key=_import_order)
         out.line(f"from .support import {', '.join(support)}")

@@ -19,7 +19,11 @@ from dycl.ir.graph import block_order, op_definitions
 from dycl.ir.nodes import Block, Dispatch, HostOp, ListType, Program, Ref, ScalarType, TensorType, Value, ValueId, edges
 
 # Names that the host's own text uses in `forward`.
-OWN = frozenset({"self", "decide", "goto", "np", "math", "Any", "Callable", "Path", "Runtime", "Host", "NamedTuple"})
+OWN = frozenset({"self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}) | {
+    "Runtime",
+    "Host",
+    "NamedTuple",
+}
 # Names that read badly in any font.
 _UNREADABLE = frozenset({"l", "O", "I"})
 _RESERVED = OWN | _UNREADABLE | frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)

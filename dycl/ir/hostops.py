@@ -11,6 +11,8 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dycl.ir import numerics
+
 
 @dataclass(frozen=True, slots=True)
 class HostFunction:
@@ -38,6 +40,14 @@ def _item(tensor: object) -> object:
 
 def _item_at(tensor: object, index: int) -> object:
     return tensor.reshape(-1)[index].item()  # type: ignore[attr-defined]
+
+
+def _error_of(name: str, *args: object) -> int:
+    return numerics.error_of(HOST_FUNCTIONS[name].call, *args)
+
+
+def _error_text(name: str, *args: object) -> str:
+    return numerics.error_text(HOST_FUNCTIONS[name].call, *args)
 
 
 def _tunable(name: str) -> object:
@@ -143,6 +153,9 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("pos", operator.pos, "+{0}", 75),
         HostFunction("invert", operator.invert, "~{0}", 75),
         HostFunction("not_", operator.not_, "not {0}", 15),
+        HostFunction("error_of", _error_of, ""),  # text: the function that the first operand names, and its operands
+        HostFunction("error_text", _error_text, ""),
+        HostFunction("real_pow", numerics.real_pow, "numerics.real_pow({0}, {1})", 100, True),
         HostFunction("tunable", _tunable, "self.{0}"),
     ]
     return {row.name: row for row in rows}

@@ -41,6 +41,10 @@ class Emission:
         self.weight_storages: dict[int, torch.Tensor] = {}
         self.stateful_fakes: dict[int, FakeTensor] = {}
         self.symbol_bounds: dict[sympy.Symbol, tuple[Any, Any]] = {}
+        self.symbol_bits: dict[sympy.Basic, int] = {}  # how large integers can be that are not an element of a tensor
+        self.float_wholes: set[sympy.Basic] = set()  # integers that a float became: a float is near
+        self.growing: set[sympy.Basic] = set()  # integers made of such that a loop may make many times as large
+        self.counters: set[sympy.Basic] = set()  # integers that come into a block
         self.consumed: list[Generator] = []
         self._symfloats: dict[ValueId, Any] = {}
         self._symbools: dict[ValueId, Any] = {}

@@ -38,6 +38,7 @@ class Hints:
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
     unfolded: set[int] = field(default_factory=set)
+    large_integers: bool = False  # integers that loops carry may grow beyond every float
 
     def pin(self, origin: frozenset[Position]) -> bool:
         """Keep these positions static from now on; False if they already are."""

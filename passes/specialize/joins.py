@@ -26,6 +26,7 @@ from dycl.ir.nodes import (
     TensorType,
     ValueId,
 )
+from dycl.passes.specialize.failures import note_carried
 from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.scalars import kind_of
@@ -223,6 +224,7 @@ class Joins(Symbols):
         """A fresh symbol for each compound integer expression, so that `i + 1` closes a loop over `i`."""
         fresh: dict[sympy.Basic, Scalar] = {}
         for scalar in walker.scalars:
+            note_carried(self, scalar.expr)  # type: ignore[arg-type]
             if scalar.kind is ScalarKind.INT and scalar.expr is not None and not scalar.expr.is_Symbol:
                 fresh[scalar.expr] = self.new_int(scalar.origin)
         return fresh

@@ -298,9 +298,10 @@ class Machine(Calls):
 
     def may_catch(self) -> bool:
         """Whether an exception raised here would be seen by the model: by a handler, or by what state is kept."""
-        return bool(self.state.journal) or any(
-            frame.code.handlers[frame.current] is not None for frame in self.state.frames
-        )
+        state = self.state
+        is_caught = any(frame.code.handlers[frame.current] is not None for frame in state.frames)
+        weights = self.stateful_fakes.values()
+        return is_caught or bool(state.journal) or any(weight._dycl_root in state.current for weight in weights)  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------ attributes
 

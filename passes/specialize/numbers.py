@@ -19,11 +19,13 @@ from dycl.ir.nodes import (
     ScalarKind,
     ScalarType,
 )
+from dycl.ir.numerics import ERRORS
 from dycl.passes.specialize import scalars
+from dycl.passes.specialize.failures import check_failure, note_integer
 from dycl.passes.specialize.operands import Operands
 from dycl.passes.specialize.signals import Question, Restart, Unknown
 from dycl.passes.specialize.trees import leaves
-from dycl.passes.specialize.values import KIND_TYPES, Scalar
+from dycl.passes.specialize.values import Scalar
 
 
 class Numbers(Operands):
@@ -115,7 +117,8 @@ class Numbers(Operands):
             kind = ScalarKind.INT if self.truth(self.host("ge", args[1], 0)) else ScalarKind.FLOAT
         if kind is None:
             raise UnsupportedError("DY204", self.loc(), f"the type of {name}() depends on run-time numbers")
-        self._check_domain(name, args)
+        name = scalars.real_power(name, kind, args)
+        check_failure(self, name, args)  # type: ignore[arg-type]
         result = self.host_op(name, tuple(self.operand(arg) for arg in args), kind)
         if expr is not None:
             result.expr = expr
@@ -123,6 +126,9 @@ class Numbers(Operands):
             self._give_symbol(result)
             if name == "int" and scalars.kind_of(args[0]) is ScalarKind.BOOL:
                 self.bound_symbol(result.expr, 0, 1)
+            elif name == "error_of":
+                self.bound_symbol(result.expr, 0, len(ERRORS))
+        note_integer(self, name, args, result)  # type: ignore[arg-type]
         result.origin = frozenset().union(*[arg.origin for arg in args if isinstance(arg, Scalar)])
         self.state.facts.results[call] = result
         self.log(call, result)
@@ -133,15 +139,6 @@ class Numbers(Operands):
         self.env.pending_fresh_unbacked_symbols.clear()
         self.values.symbols[symbol] = scalar.vid
         scalar.expr = symbol
-
-    def _check_domain(self, name: str, args: tuple[Any, ...]) -> None:
-        """An operation that a handler of the model would catch when it fails has to be a decision."""
-        if name not in _FAILURES or not self.may_catch():
-            return
-        conditions, sample = _FAILURES[name]
-        if all(self.truth(self.host(relation, args[index], limit)) for index, relation, limit in conditions):
-            kinds = [KIND_TYPES[scalars.kind_of(arg)] for arg in args]
-            HOST_FUNCTIONS[name].call(*[kind(number) for kind, number in zip(kinds, sample, strict=True)])
 
     def host_op(self, name: str, operands: tuple[Operand, ...], kind: ScalarKind) -> Scalar:
         """Emit one host operation."""
@@ -232,21 +229,6 @@ class Numbers(Operands):
             return torch.get_default_dtype()
         return torch.bool if kinds == {ScalarKind.BOOL} else torch.int64
 
-
-# When an operation fails: all comparisons of its operands hold; it then fails as it does for the sample operands.
-_FAILURES: dict[str, tuple[tuple[tuple[int, str, int], ...], tuple[int, ...]]] = {
-    "truediv": (((1, "eq", 0),), (1, 0)),
-    "floordiv": (((1, "eq", 0),), (1, 0)),
-    "mod": (((1, "eq", 0),), (1, 0)),
-    "pow": (((0, "eq", 0), (1, "lt", 0)), (0, -1)),
-    "lshift": (((1, "lt", 0),), (1, -1)),
-    "rshift": (((1, "lt", 0),), (1, -1)),
-    "math.sqrt": (((0, "lt", 0),), (-1,)),
-    "math.log": (((0, "le", 0),), (0,)),
-    "math.log2": (((0, "le", 0),), (0,)),
-    "math.log10": (((0, "le", 0),), (0,)),
-    "math.log1p": (((0, "le", -1),), (-1,)),
-}
 
 _EXPRESSIONS: tuple[tuple[type, str], ...] = (
     (sympy.Add, "add"),

@@ -15,7 +15,7 @@ _COMPARISONS = {"eq": sympy.Eq, "ne": sympy.Ne, "lt": sympy.Lt, "le": sympy.Le, 
 _PREDICATES = frozenset({*_COMPARISONS, "not_", "bool", "math.isfinite", "math.isinf", "math.isnan", "math.isclose"})
 _WHOLE = frozenset({"int", "round", "floordiv", "math.floor", "math.ceil", "math.trunc", "size", "list_len"})
 _BITS = frozenset({"and_", "or_", "xor"})
-_TEXT = frozenset({"format", "str", "repr"})
+_TEXT = frozenset({"error_text", "format", "str", "repr"})
 
 
 def kind_of(value: object) -> ScalarKind:
@@ -32,6 +32,8 @@ def kind_of(value: object) -> ScalarKind:
 def result_kind(name: str, args: tuple[Any, ...]) -> ScalarKind | None:
     """The kind of a host operation's result; None where it depends on the operands' values."""
     kinds = [kind_of(arg) for arg in args]
+    if name == "error_of":
+        return INT
     if name in _PREDICATES:
         return BOOL
     if name in _TEXT:
@@ -46,13 +48,23 @@ def result_kind(name: str, args: tuple[Any, ...]) -> ScalarKind | None:
         return kinds[0] if kinds[0] is FLOAT else INT
     if name == "pow":
         if FLOAT in kinds:
-            return FLOAT if not isinstance(args[0], (int, float)) or args[0] >= 0 else None
+            return FLOAT
         return INT if isinstance(args[1], int) and args[1] >= 0 else None
     if name in _WHOLE:
         return FLOAT if name == "floordiv" and FLOAT in kinds else INT
     if name in ("truediv", "float") or name.startswith("math."):
         return FLOAT
     return FLOAT if FLOAT in kinds else INT
+
+
+def real_power(name: str, kind: ScalarKind, args: tuple[Any, ...]) -> str:
+    """The host function for a power: where its result could be a complex number, the one that stops there."""
+    if name != "pow" or kind is not FLOAT or kind_of(args[1]) is not FLOAT:
+        return name
+    base, exponent = args
+    is_positive = not isinstance(base, Scalar) and base >= 0
+    is_whole = not isinstance(exponent, Scalar) and float(exponent).is_integer()
+    return name if is_positive or is_whole else "real_pow"
 
 
 def _expr(value: object) -> sympy.Basic | None:

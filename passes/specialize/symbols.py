@@ -74,6 +74,7 @@ class Symbols(Numbers):
         self.env.pending_fresh_unbacked_symbols.clear()
         vid = self.values.new(ScalarType(ScalarKind.INT))
         self.values.symbols[symbol] = vid
+        self.counters.add(symbol)
         return Scalar(ScalarKind.INT, vid, symbol, origin)
 
     def new_scalar(self, kind: ScalarKind, origin: Origin = NOWHERE) -> Scalar:

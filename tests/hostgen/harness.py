@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dycl.hostgen.host import class_name, write_host
+from dycl.hostgen.host import PARTS, class_name, write_host
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import Block as IrBlock
@@ -78,6 +78,7 @@ def load_module(text: str, runtime: type) -> types.ModuleType:
     host = types.ModuleType("generated_host.host")
     host.__file__ = __file__
     host.__package__ = "generated_host"
+    package.__dict__.update(PARTS)
     modules = {m.__name__: m for m in (package, support, runtime_module, host)}
     saved = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
