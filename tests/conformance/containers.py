@@ -1,0 +1,187 @@
+"""Lists, tuples, dicts, sets."""
+
+from __future__ import annotations
+
+import collections
+import copy
+from collections import OrderedDict, defaultdict, deque
+from typing import Any, NamedTuple
+
+import torch
+
+from tests.conformance.table import Base, Section
+
+SECTION = Section("Containers")
+
+
+@SECTION.yes("list of tensors of known length, appended on one path", "an ordinary list of the run")
+class Appended(Base):
+    def forward(self, x):
+        kept = [x]
+        for layer in self.layers:
+            y = layer(kept[-1])
+            if y.sum() > 0:
+                kept.append(y)
+        return torch.stack(kept).sum(0), len(kept)
+
+
+@SECTION.yes("`extend`, `insert`, `pop`, `remove`, `reverse`, `index`, `count`, `clear`, slices, `del`, `+`, `*`")
+class ListMethods(Base):
+    def forward(self, x):
+        items = [1, 2, 3]
+        if x.sum() > 0:
+            items.extend([4, 5])
+            items.insert(0, 9)
+        items.remove(2)
+        items.reverse()
+        last = items.pop()
+        del items[0]
+        items[0:1] = [7, 8]
+        return items + [last] * 2, items.index(7), items.count(8), items[::-1], items[-1]
+
+
+@SECTION.yes("list of numbers that grows in a loop", "a Python list in the host")
+class Growing(Base):
+    def forward(self, x):
+        found = []
+        while x.abs().max() > 0.1:
+            found.append(x.sum().item())
+            x = x * 0.5
+        return found, len(found)
+
+
+@SECTION.not_yet("list of tensors that grows in a loop, `stack`, `cat` of it")
+class GrowingTensors(Base):
+    def forward(self, x):
+        found = []
+        while x.abs().max() > 0.01:
+            found.append(x)
+            x = x * 0.5
+        return torch.stack(found) if found else x
+
+
+@SECTION.refused(
+    "DY207", "element of a list of run-time length assigned", "only appending, reading, iterating, `len`, `in`"
+)
+class AssignInList(Base):
+    def forward(self, x):
+        found = []
+        while x.abs().max() > 0.01:
+            found.append(1)
+            x = x * 0.5
+        if found:
+            found[0] = 2
+        return found
+
+
+@SECTION.yes("tuple: unpacking, starred, nested, swap")
+class Tuples(Base):
+    def forward(self, x):
+        a, b = x, x * 2
+        if x.sum() > 0:
+            a, b = b, a
+        (first, *rest), (c, d) = (a, b, a), (1, 2)
+        return first, *rest, c + d
+
+
+@SECTION.yes("dict: literals, `get`, `items`, `update`, `setdefault`, `pop`, `in`, `|`, `**`")
+class Dicts(Base):
+    def forward(self, x):
+        table: dict[str, Any] = {"x": x}
+        if x.sum() > 0:
+            table["y"] = x * 2
+        table.update(z=1)
+        table.setdefault("w", []).append(3)
+        both = {**table, "v": 0} | {"u": "y" in table}
+        return {key: value for key, value in both.items() if key != "x"}, table.get("y", 5), table.pop("z")
+
+
+@SECTION.yes("`defaultdict`, `OrderedDict`, `Counter`, `deque`, `ChainMap`")
+class Collections(Base):
+    def forward(self, x):
+        table = defaultdict(list)
+        recent = deque([x], maxlen=2)
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            table[index % 2].append(x)
+            recent.append(x)
+            if x.sum() > 0:
+                break
+        order = OrderedDict([("b", 1), ("a", 2)])
+        order.move_to_end("b")
+        return dict(table), sum(recent), list(order), collections.Counter("aab")["a"]
+
+
+@SECTION.yes("set, frozenset of known elements")
+class Sets(Base):
+    def forward(self, x):
+        seen = set()
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if x.sum() > 0:
+                seen.add(index)
+        return x, sorted(seen), 1 in seen, len(seen | {7}), seen <= {0, 1, 2}
+
+
+class Pair(NamedTuple):
+    """A result of two."""
+
+    left: Any
+    right: Any = 0
+
+
+@SECTION.yes("named tuple", "the artifact has a stand-in where the class cannot be imported")
+class NamedTuples(Base):
+    def forward(self, x):
+        pair = Pair(x, 1) if x.sum() > 0 else Pair(left=x * 2)
+        left, right = pair
+        return pair._replace(right=right + 1), pair.left + left
+
+
+@SECTION.not_yet("`copy.copy`, `copy.deepcopy` of containers and tensors", "`copy` is interpreted")
+class Copied(Base):
+    def forward(self, x):
+        rows = [x, {"y": x * 2}]
+        shallow, deep = copy.copy(rows), copy.deepcopy(rows)
+        if x.sum() > 0:
+            shallow.append(x)
+            deep[1]["y"] += 1
+        return len(rows), len(shallow), rows[1]["y"], deep
+
+
+@SECTION.yes("identity of objects (`is`), aliases of a list", "survives forks and joins")
+class Aliases(Base):
+    def forward(self, x):
+        a = [x]
+        b = a if x.sum() > 0 else [x]
+        b.append(x * 2)
+        return len(a), a is b, a[0] is b[0]
+
+
+@SECTION.yes("dict, list, nested tuples as a result")
+class NestedResult(Base):
+    def forward(self, x):
+        return {"logits": x * 2, "aux": [x, (x.sum(), None)], 3: "three"} if x.sum() > 0 else {"logits": x}
+
+
+@SECTION.yes("dict, list, tuple of tensors as an input", "the nesting of the example", lambda seed: _nested(seed))
+class NestedInput(Base):
+    def forward(self, batch, pair):
+        first, second = pair
+        if batch["x"].sum() > 0:
+            return batch["x"] + first
+        return [second, *batch["more"]]
+
+
+def _nested(seed: int) -> tuple[Any, ...]:
+    x, y, z, v, w = (t.clone() for t in torch.randn(5, 4, generator=torch.Generator().manual_seed(seed)))
+    return {"x": x, "more": [y, z]}, (v, w)
+
+
+@SECTION.yes("`enumerate` and `zip` over dict views, `sorted` of keys")
+class Views(Base):
+    def forward(self, x):
+        table = {"b": self.layers[0], "a": self.layers[1]}
+        for name, layer in table.items():
+            x = layer(x) if x.sum() > 0 else x + len(name)
+        return x, sorted(table), list(table.keys()), max(len(key) for key in table)

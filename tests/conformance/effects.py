@@ -1,0 +1,90 @@
+"""Effects, randomness, precision, libraries."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import warnings
+
+import numpy as np
+import torch
+
+from tests.conformance.table import Base, Section
+
+SECTION = Section("Effects and libraries")
+log = logging.getLogger(__name__)
+
+
+@SECTION.yes("`print`, `warnings.warn`, logging", "dropped; their arguments are still evaluated")
+class Prints(Base):
+    def forward(self, x):
+        if x.sum() > 0:
+            print("sum", x.sum().item())
+        warnings.warn("slow", stacklevel=2)
+        log.info("%s", x)
+        return x + 1
+
+
+@SECTION.refused(
+    "DY202", "dropout in train mode, `torch.rand`, sampling", "call `eval()`, or pass the sampled numbers in"
+)
+class Random(Base):
+    def forward(self, x):
+        return x + torch.rand(1, 4)
+
+
+@SECTION.refused("DY210", "`random`, `numpy.random`", "its answer would be frozen")
+class PythonRandom(Base):
+    def forward(self, x):
+        return x * random.random()
+
+
+@SECTION.refused("DY210", "clock, environment, files", "as above")
+class Clock(Base):
+    def forward(self, x):
+        return x, time.time()
+
+
+@SECTION.refused("DY203", "`torch.autocast`, enabled", "convert the model instead")
+class Autocast(Base):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.layers[0](x)
+
+
+@SECTION.yes("casts: `.half()`, `.double()`, `.long()`, `.to(dtype)`, `type_as`")
+class Casts(Base):
+    def forward(self, x):
+        y = x.double().mul(3).long()
+        return y.to(torch.float32) if y.sum() > 0 else x.type_as(y)
+
+
+@SECTION.yes("profiler ranges (`record_function`)", "do nothing")
+class Profiled(Base):
+    def forward(self, x):
+        with torch.profiler.record_function("layer"):
+            return self.layers[0](x) if x.sum() > 0 else x
+
+
+@SECTION.not_yet("numpy on known values (`np.sqrt(4)`, `np.linspace(...)`)", "computed when the model is compiled")
+class NumpyKnown(Base):
+    def forward(self, x):
+        scales = np.linspace(0.0, 1.0, 3)
+        return x * float(scales[1]) if x.sum() > np.sqrt(0.25) else x / np.sqrt(4.0)
+
+
+@SECTION.yes("`torch.cuda.is_available`, `torch.get_default_dtype`, `torch.finfo`", "as on the machine that compiles")
+class Environment(Base):
+    def forward(self, x):
+        low = torch.finfo(x.dtype).min
+        return x.masked_fill(x < 0, low) if x.sum() > 0 and torch.get_default_dtype() == torch.float32 else x
+
+
+@SECTION.yes("`torch._assert`, `torch._check`, `torch.testing`-free shape checks")
+class Checks(Base):
+    def forward(self, x):
+        torch._assert(x.dim() == 2, "two dimensions")
+        if x.shape[1] != 4:
+            raise ValueError("four columns")
+        return x * 2 if x.sum() > 0 else x

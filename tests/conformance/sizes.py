@@ -1,0 +1,75 @@
+"""Sizes that depend on data."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.conformance.table import Base, Section
+
+SECTION = Section("Sizes that depend on data")
+
+
+@SECTION.not_yet("`x[x > 0]`, `masked_select`")
+class Masked(Base):
+    def forward(self, x):
+        kept = x[x > 0]
+        if kept.numel() > 2:
+            return kept.sum(), len(kept)
+        return x.sum(), 0
+
+
+@SECTION.yes("`nonzero`, `where` with one argument")
+class Nonzero(Base):
+    def forward(self, x):
+        index = (x[0] > 0).nonzero()
+        return (x[0, index[:, 0]] * 2).sum() if index.shape[0] else x.sum()
+
+
+@SECTION.yes("`unique`")
+class Unique(Base):
+    def forward(self, x):
+        return torch.unique(x.round().long()).numel()
+
+
+@SECTION.not_yet("result whose size depends on data")
+class SizedResult(Base):
+    def forward(self, x):
+        return x[x > 0] * 2
+
+
+@SECTION.not_yet("`topk` with a run-time `k`")
+class TopK(Base):
+    def forward(self, x):
+        k = int((x > 0).sum()) + 1
+        return x[0].topk(min(k, 4)).values.sum()
+
+
+@SECTION.not_yet("`torch.split(x, tuple_of_tensors)`")
+class SplitByTensors(Base):
+    def forward(self, x):
+        k = (x[0] > 0).sum()
+        first, second = torch.split(x[0], (k, 4 - k))
+        return first.sum(), second.sum()
+
+
+@SECTION.not_yet("iteration over a tensor of run-time size")
+class RowsOfRuntimeSize(Base):
+    def forward(self, x):
+        total = x.sum() * 0
+        for value in x[x > 0]:
+            total = total + value * 2
+        return total
+
+
+@SECTION.not_yet("`torch.zeros(n)`, `arange(n)`, `expand` with a run-time size", "a symbolic size in the subgraph")
+class MadeToSize(Base):
+    def forward(self, x):
+        n = int(x.argmax()) + 1
+        return torch.arange(n).sum(), torch.zeros(n).sum() + n
+
+
+@SECTION.yes("`where`, `clamp`, masks by arithmetic", "no decision: part of the subgraph")
+class StaticMasks(Base):
+    def forward(self, x):
+        y = torch.where(x > 0, x, x * 0.1).clamp(max=1.0)
+        return y.masked_fill(y < 0, 0.0) if y.sum() > 0 else y * (y > 0)

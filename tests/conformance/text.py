@@ -1,0 +1,54 @@
+"""Text with run-time numbers in it."""
+
+from __future__ import annotations
+
+from tests.conformance.table import Base, Section
+
+SECTION = Section("Text")
+
+
+@SECTION.yes("f-string with run-time numbers, in a result or an error", "put together by the host")
+class FormattedText(Base):
+    def forward(self, x):
+        if x.sum() > 2:
+            raise ValueError(f"sum {x.sum().item():.2f} of {len(x)}")
+        return f"{int(x.argmax())}"
+
+
+@SECTION.yes("`str`, `repr`, `format`, `%`, `str.format`, `+`")
+class Formats(Base):
+    def forward(self, x):
+        n, value = int(x.argmax()), x.sum().item()
+        return str(n) + repr(value), "%d: %.3f" % (n, value), "{:>5}|{v}".format(n, v=value), format(value, ".1e")
+
+
+@SECTION.yes("f-string of lists and tuples of numbers")
+class NestedText(Base):
+    def forward(self, x):
+        return f"{x[0, :2].tolist()} and {(int(x.argmax()), 'a')}"
+
+
+@SECTION.not_yet("f-string in `getattr`, as a key of modules", "one branch for each candidate")
+class TextAsName(Base):
+    def __init__(self):
+        super().__init__()
+        self.expert_0, self.expert_1, self.expert_2, self.expert_3 = (self.layers[i % 3] for i in range(4))
+        self.table = {f"block{i}": layer for i, layer in enumerate(self.layers)}
+
+    def forward(self, x):
+        x = getattr(self, f"expert_{int(x.argmax())}")(x)
+        return self.table[f"block{x.sum() > 0:d}"](x)
+
+
+@SECTION.not_yet("characters of a run-time text: `upper`, `split`, `startswith`, `in`, `len`, `==`, truth")
+class Characters(Base):
+    def forward(self, x):
+        text = f"{x.sum().item():.2f}"
+        return text.upper(), text.startswith("-"), "." in text, len(text), text == "0.00", bool(text), text.strip("-")
+
+
+@SECTION.yes("text chosen by data, methods of known text")
+class ChosenText(Base):
+    def forward(self, x):
+        name = "left" if x.sum() > 0 else "right"
+        return name.upper(), len(name), name[0], ", ".join([name, "x"]), name.split("f")
