@@ -156,6 +156,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("error_of", _error_of, ""),  # text: the function that the first operand names, and its operands
         HostFunction("error_text", _error_text, ""),
         HostFunction("real_pow", numerics.real_pow, "numerics.real_pow({0}, {1})", 100, True),
+        HostFunction("from_front", numerics.from_front, "numerics.from_front({0}, {1})"),
         HostFunction("tunable", _tunable, "self.{0}"),
     ]
     return {row.name: row for row in rows}

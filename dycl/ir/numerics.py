@@ -37,3 +37,8 @@ def real_pow(base: float, exponent: float) -> float:
     if isinstance(result, complex):
         raise NotImplementedError(f"{base!r} ** {exponent!r} is complex, and a compiled model has real numbers only")
     return result
+
+
+def from_front(index: int, size: int) -> int:
+    """The index counted from the first of so many items: a negative one counts from behind the last."""
+    return index + size if index < 0 else index

@@ -26,11 +26,14 @@ class Facts:
     intervals: dict[sympy.Symbol, Interval] = field(default_factory=dict)
     bools: dict[ValueId, bool] = field(default_factory=dict)
     relations: dict[sympy.Basic, bool] = field(default_factory=dict)
+    ranges: dict[ValueId, Interval] = field(default_factory=dict)  # bounds of the elements of integer tensors
     results: dict[Any, Any] = field(default_factory=dict)  # host operations done since the last join: never done twice
 
     def copy(self) -> Facts:
         """An independent copy."""
-        return Facts(dict(self.intervals), dict(self.bools), dict(self.relations), dict(self.results))
+        return Facts(
+            dict(self.intervals), dict(self.bools), dict(self.relations), dict(self.ranges), dict(self.results)
+        )
 
     def interval(self, symbol: sympy.Symbol) -> Interval:
         """The bounds of a symbol, both inclusive."""

@@ -35,6 +35,7 @@ class Hints:
     bounds: dict[Any, tuple[sympy.Basic, sympy.Basic]] = field(default_factory=dict)  # by place
     forget_known: set[Any] = field(default_factory=set)  # places whose tensors are kept without their known values
     forget_intervals: set[Any] = field(default_factory=set)  # points whose states are kept without intervals
+    forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
     unfolded: set[int] = field(default_factory=set)

@@ -17,6 +17,7 @@ from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels, scalars
 from dycl.passes.specialize.builtins import Interpret, has_runtime
+from dycl.passes.specialize.dispatch import choose, lookup
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
 from dycl.passes.specialize.protocols import binary_operation, own_method, text_method, truth_method
@@ -31,7 +32,6 @@ from dycl.passes.specialize.values import (
     Scalar,
     SequenceIterator,
     Text,
-    TextPart,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Machine", Frame, Any], None]
 _GRADIENT_MODES = (torch.no_grad, torch.enable_grad, torch.inference_mode, torch.set_grad_enabled)
-_LIST_TYPES = (list, tuple, torch.nn.ModuleList, torch.nn.Sequential, torch.nn.ParameterList)
 
 
 def read(frame: Frame, register: str) -> Any:
@@ -178,37 +177,12 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         machine.put(frame, ins.dst, tensor_item(machine, target, index))
         return
     if isinstance(index, Scalar):
-        machine.put(frame, ins.dst, target[_choose(machine, target, index)])
+        found = lookup(machine, target, index)
+        machine.put(frame, ins.dst, target[choose(machine, target, index)] if found is UNSET else found)
         return
     if isinstance(index, Text):
         index = machine.plain(index)
     machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
-
-
-def _choose(machine: Machine, target: Any, index: Scalar) -> Any:
-    """The index that the run-time number is on this path: one branch for each candidate."""
-    if isinstance(target, dict):
-        for key in target:
-            if isinstance(key, (bool, int, float)) and machine.truth(machine.host("eq", index, key)):
-                return key
-        if hasattr(type(target), "__missing__"):
-            return machine.concrete(index)
-        raise KeyError(index)
-    if index.kind is ScalarKind.FLOAT:
-        return 0.5  # no sequence takes a float: its own error says so
-    if index.kind is ScalarKind.BOOL:
-        return int(machine.truth(index))
-    if not isinstance(target, (*_LIST_TYPES, range, str, torch.Size)):
-        raise UnsupportedError("DY204", machine.loc(), f"a {type(target).__name__} indexed by a run-time number")
-    if index.origin and machine.hints.pin(index.origin):
-        raise machine.restart("a generalised number indexes a list")
-    size = len(target)
-    for candidate in (*range(size), *range(-1, -size - 1, -1)):
-        if machine.truth(machine.host("eq", index, candidate)):
-            return candidate
-    if isinstance(target, torch.nn.Module):
-        raise IndexError(Text.of("index ", TextPart(index, "", ""), " is out of range"))
-    return size
 
 
 def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
@@ -227,7 +201,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
         store_tensor_item(machine, target, index, value)
         return
     if isinstance(index, Scalar) and not isinstance(target, torch.Tensor):
-        index = machine.concrete(index) if isinstance(target, dict) else _choose(machine, target, index)
+        index = machine.concrete(index) if isinstance(target, dict) else choose(machine, target, index)
     if isinstance(index, Text):
         index = machine.plain(index)
     machine.native(operator.setitem, (target, index, value), {})
@@ -236,7 +210,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
 def delete_item(machine: Machine, frame: Frame, ins: ir.DeleteItem) -> None:
     target, index = read(frame, ins.obj), read(frame, ins.index)
     if isinstance(index, Scalar):
-        index = _choose(machine, target, index)
+        index = choose(machine, target, index)
     machine.native(operator.delitem, (target, index), {})
 
 

@@ -111,7 +111,10 @@ class Joins(Symbols):
         operands, params = self._bindings(walker, respell, retensor, static_args, list_args)
         self._settle(copy, walker, state, respell, forgets, skeleton, point)
         tokens = self._forgetful(walker.key) if forgets else walker.key
-        key = (point, tuple(tokens), walker.intervals(copy.facts))
+        keeps_ranges = not (is_entry or forgets or point in self.hints.forget_ranges)
+        copy.facts.ranges = self._ranges(walker, state, retensor) if keeps_ranges else {}
+        ranges = walker.ranges(state.facts) if keeps_ranges else ()
+        key = (point, tuple(tokens), walker.intervals(copy.facts), ranges)
         places = tuple(slot.place for slot in walker.slots)
         return Canonical(
             key,
@@ -227,7 +230,15 @@ class Joins(Symbols):
             note_carried(self, scalar.expr)  # type: ignore[arg-type]
             if scalar.kind is ScalarKind.INT and scalar.expr is not None and not scalar.expr.is_Symbol:
                 fresh[scalar.expr] = self.new_int(scalar.origin)
+                self._bound_fresh(fresh[scalar.expr].expr, scalar.expr, walker)
         return fresh
+
+    def _bound_fresh(self, symbol: sympy.Basic, expr: sympy.Basic, walker: Walker) -> None:
+        """The interval of a fresh symbol: what tensors it is a size of are made with torch asking about it."""
+        low, high = self.bounds_of(expr)
+        shapes: list[Any] = [size for tensor in walker.tensors for size in tensor.shape]
+        sizes = {size.node.expr for size in shapes if isinstance(size, torch.SymInt)}
+        self.state.facts.intervals[symbol] = (max(low, sympy.Integer(0)) if expr in sizes else low, high)
 
     def _retensor(
         self, walker: Walker, respell: dict[sympy.Basic, Scalar], is_entry: bool
@@ -287,6 +298,15 @@ class Joins(Symbols):
             args.append(list_args.get(made.vid) or Ref(made.vid))
             params.append(made.vid)
         return tuple(args), tuple(params)
+
+    def _ranges(
+        self, walker: Walker, source: State, retensor: dict[ValueId, FakeTensor]
+    ) -> dict[ValueId, tuple[sympy.Basic, sympy.Basic]]:
+        """The bounds of the tensors' elements, under the names that they have from here on."""
+        bounds = source.facts.ranges
+        vids = [vid for tensor in walker.tensors if (vid := self.current_vid(tensor, source)) in bounds]
+        names = {vid: made._dycl_root for vid, made in retensor.items()}  # type: ignore[attr-defined]
+        return {names.get(vid, vid): bounds[vid] for vid in vids if vid not in self.known}
 
     def _settle(
         self,
@@ -375,6 +395,7 @@ class Joins(Symbols):
         """Count a new state of its skeleton; too many, and what differs between them is generalised from the start."""
         self._check_growth(form, point)
         self._check_intervals(form, point)
+        self._check_ranges(form, point)
         self.known_rows[form.list_skeleton].append(form.known)
         if point in self.hints.points and self._forget_differing(form):
             raise Restart("known values of tensors are forgotten in a loop")
@@ -416,6 +437,13 @@ class Joins(Symbols):
         if self.same_tokens[form.key[:2]] > MAX_INTERVALS and point not in self.hints.forget_intervals:
             self.hints.forget_intervals.add(point)
             raise Restart("intervals are forgotten")
+
+    def _check_ranges(self, form: Canonical, point: Any) -> None:
+        """States that differ in the bounds of tensors alone are one state: no round of a loop stands before it."""
+        self.same_tokens[form.key[:3]] += 1
+        if self.same_tokens[form.key[:3]] > 1 and point not in self.hints.forget_ranges:
+            self.hints.forget_ranges.add(point)
+            raise Restart("bounds of tensors are forgotten")
 
     def unbounded(self, what: str) -> UnsupportedError:
         """The refusal of a program that has no end."""

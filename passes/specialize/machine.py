@@ -19,6 +19,7 @@ from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedErr
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
 from dycl.passes.specialize import instructions, protocols
+from dycl.passes.specialize.boundaries import forks_inside, is_boundary
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
 from dycl.passes.specialize.exits import Exit
@@ -124,11 +125,13 @@ class Machine(Calls):
         self.switch(state.journal)
         while state.frames:
             frame = state.frames[-1]
-            may_join = state.may_join or frame.code.joins[frame.ip]
+            ends = state.is_split and is_boundary(frame.code, frame.ip)
+            may_join = state.may_join or ends or frame.code.joins[frame.ip]
             is_new = state.is_dirty or (may_join and self.is_general_point(state))
             if may_join and is_new and not state.replay and not state.has_asked:
                 if self.join(state):
                     return
+                state.is_split = False
                 frame = state.frames[-1]
             state.may_join = False
             if self._random is not None and not state.replay and self._random.random() < NEEDLESS_RATE:
@@ -190,6 +193,7 @@ class Machine(Calls):
         for side, outcome in ((state, True), (other, False)):
             side.forks += 1
             side.is_dirty = side.has_asked = True
+            side.is_split = side.is_split or forks_inside(side.frames[-1].instruction)
             side.facts = side.facts.copy()
             side.facts.bools[cond_vid] = outcome
             if cond.expr is not None:

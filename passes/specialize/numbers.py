@@ -23,6 +23,7 @@ from dycl.ir.numerics import ERRORS
 from dycl.passes.specialize import scalars
 from dycl.passes.specialize.failures import check_failure, note_integer
 from dycl.passes.specialize.operands import Operands
+from dycl.passes.specialize.ranges import range_of
 from dycl.passes.specialize.signals import Question, Restart, Unknown
 from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import Scalar
@@ -171,6 +172,9 @@ class Numbers(Operands):
         scalar = self.host_op("item" if index is None else "item_at", args, kind)
         if kind is ScalarKind.INT:
             self._give_symbol(scalar)
+            bounds = range_of(self, tensor)  # type: ignore[arg-type]
+            if bounds is not None:
+                self.state.facts.intervals[scalar.expr] = bounds
         self.state.facts.results[call] = scalar
         self.log(call, scalar)
         return scalar

@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
+from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
 
@@ -259,6 +260,7 @@ class Recorder(TorchFunctionMode):
             )
         )
         machine.bind_symbols(born, leaves, out)
+        note_ranges(machine, func, args, kwargs, leaves)
         machine.log((target, _identity(args), _identity(kwargs)), out, bool(mutates))
         return out
 

@@ -79,6 +79,7 @@ class State:
         "fuzz",
         "has_asked",
         "is_dirty",
+        "is_split",
         "journal",
         "may_join",
         "needless",
@@ -96,6 +97,7 @@ class State:
         self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join
         self.may_join = False
+        self.is_split = False  # it has forked inside of a statement: at its end the sides may join
         self.has_asked = False  # its instruction has forked and is to be run again: a join would forget the answer
         self.needless = 0  # how many of its forks were needless (fuzz mode)
         self.fuzz: Any = None  # the run-time number that needless forks ask about (fuzz mode)

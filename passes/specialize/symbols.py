@@ -19,6 +19,7 @@ from dycl.ir.nodes import (
     ScalarType,
     ValueId,
 )
+from dycl.passes.specialize.dispatch import keep_looked_up
 from dycl.passes.specialize.numbers import Numbers
 from dycl.passes.specialize.signals import Unknown
 from dycl.passes.specialize.trees import leaves, map_leaves
@@ -132,6 +133,7 @@ class Symbols(Numbers):
                 )
             return value
         if value.kind is ScalarKind.INT:
+            keep_looked_up(self, value)  # type: ignore[arg-type]
             if value.expr is None:
                 fresh = self.env.create_unbacked_symint()
                 self.env.pending_fresh_unbacked_symbols.clear()

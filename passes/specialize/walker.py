@@ -507,7 +507,7 @@ class Walker:
         copy.facts = source.facts.copy()
         copy.current, copy.aliases = dict(source.current), dict(source.aliases)
         copy.forks, copy.is_dirty, copy.may_join = source.forks, source.is_dirty, source.may_join
-        copy.has_asked = source.has_asked
+        copy.has_asked, copy.is_split = source.has_asked, source.is_split
         return copy
 
     def intervals(self, facts: Facts) -> tuple[Any, ...]:
@@ -520,6 +520,16 @@ class Walker:
                 interval = facts.interval(symbol)
                 if interval != EVERYTHING:
                     found.append((index, str(interval[0]), str(interval[1])))
+        return tuple(found)
+
+    def ranges(self, facts: Facts) -> tuple[Any, ...]:
+        """The canonical facts about the elements of the tensors met; `facts` are those of the source."""
+        found = []
+        for index, tensor in enumerate(self.tensors):
+            vid = self.machine.current_vid(tensor, self.source)
+            bounds = facts.ranges.get(vid)
+            if bounds is not None and vid not in self.machine.known:
+                found.append((index, str(bounds[0]), str(bounds[1])))
         return tuple(found)
 
 

@@ -170,6 +170,139 @@ class ErrorInCallee(nn.Module):
             return f"failed: {error}"
 
 
+class RoutedExperts(nn.Module):
+    """Experts, modules in a dict, attributes and functions, chosen by run-time numbers one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.route = nn.Linear(4, 4)
+        self.experts = nn.ModuleList([nn.Linear(4, 4) for _ in range(4)])
+        self.named = {f"expert{i}": nn.Linear(4, 4) for i in range(4)}
+        for i in range(4):
+            setattr(self, f"block{i}", nn.Linear(4, 4))
+        for name, module in self.named.items():
+            self.add_module(f"own_{name}", module)
+
+    def forward(self, x):
+        i = self.route(x).argmax(-1).item()
+        x = self.experts[i](x)
+        j = int(self.route(x).topk(2).indices[0, 1])
+        x = self.named[f"expert{j}"](x)
+        k = self.route(x).argmax()
+        x = getattr(self, f"block{k}")(x)
+        functions = [torch.relu, torch.tanh, lambda v: v * 2]
+        return functions[k % 3](x), [1.5, 2.5, 3.5, 4.5][k], (i, j)
+
+
+class TopKLoop(nn.Module):
+    """A loop over the chosen experts."""
+
+    def __init__(self):
+        super().__init__()
+        self.route = nn.Linear(4, 6)
+        self.experts = nn.ModuleList([nn.Linear(4, 4) for _ in range(6)])
+
+    def forward(self, x):
+        weights, chosen = torch.softmax(self.route(x * 3), -1).topk(2)
+        out = torch.zeros_like(x)
+        for n in range(2):
+            out = out + weights[0, n] * self.experts[chosen[0, n].item()](x)
+        return out
+
+
+class AnyIndex(nn.Module):
+    """An index of which nothing is known: negative, out of range, into modules, tensors and numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+
+    def forward(self, x, i):
+        table = [10, 20, 30]
+        out = []
+        try:
+            out.append(table[i])
+        except IndexError as error:
+            out.append(str(error))
+        try:
+            out.append((x, x * 2, x * 3)[i.item()])
+        except IndexError as error:
+            out.append(str(error))
+        return self.experts[i](x), out
+
+
+class TableOfSizes(nn.Module):
+    """A number from a table turns out to be needed at compile time; another one is not."""
+
+    def forward(self, x):
+        i = x.argmax().item()
+        width = [1, 2, 4, 2][i]
+        scale = (0.5, 1.0, 2.0, 4.0)[i]
+        return x.reshape(-1, width) * scale, "abcd"[i]
+
+
+class TableOfRuntimeNumbers(nn.Module):
+    """A list of numbers read from a tensor, indexed by another."""
+
+    def forward(self, x):
+        numbers = x[0].tolist()
+        best = 0
+        for i in range(1, 4):
+            if numbers[i] > numbers[best]:
+                best = i
+        order = x[0].argsort().tolist()
+        return numbers[order[0]], numbers[best], numbers[order[-1]] - numbers[order[1]]
+
+
+class TensorCounters(nn.Module):
+    """0-d tensors as loop counters, bounds and list indices."""
+
+    def forward(self, x):
+        i = torch.tensor(0)
+        n = x.abs().sum().round().long()
+        while i < n:
+            x = x * 0.9
+            i += 1
+        total = 0
+        for j in range(n % 3 + 1):
+            total += j
+        return x, i, [x, x + 1, x + 2, x + 3][n % 4], total
+
+
+class DictOfNumbers(nn.Module):
+    """A dict with integer keys that are no range."""
+
+    def forward(self, x):
+        scales = {0: 0.5, 3: 2.0, 2: -1.0}
+        k = int(x.argmax())
+        return x * scales.get(k, 7.0) if k in scales else x - 1, scales[k]
+
+
+class IndexAfterWrite(nn.Module):
+    """A write into the tensor of indices ends what is known about it."""
+
+    def forward(self, x):
+        order = x[0].argsort()
+        first = [x, -x, x * 2, x * 3][order[0].item()]
+        order[0] = 7
+        try:
+            return first, [x, x, x, x][order[0].item()]
+        except IndexError:
+            return first, None
+
+
+class JoinedIndex(nn.Module):
+    """An index that is an argmax on one side only."""
+
+    def forward(self, x):
+        if x.sum() > 0:
+            i = x.argmax()
+        else:
+            i = (x.sum() * 2).round().long()
+        items = [x, x + 1, x + 2, x + 3]
+        return items[i]
+
+
 def _case(cls, inputs):
     return Case(cls, inputs)
 
@@ -185,4 +318,13 @@ CASES = [
     _case(LargeIntegers, lambda seed: (torch.randn(4, generator=torch.Generator().manual_seed(seed)),)),
     _case(LargeWholes, specials),
     _case(ErrorInCallee, specials),
+    _case(RoutedExperts, vectors),
+    _case(TopKLoop, vectors),
+    _case(AnyIndex, indices),
+    _case(TableOfSizes, vectors),
+    _case(TableOfRuntimeNumbers, vectors),
+    _case(TensorCounters, vectors),
+    _case(DictOfNumbers, vectors),
+    _case(IndexAfterWrite, vectors),
+    _case(JoinedIndex, vectors),
 ]

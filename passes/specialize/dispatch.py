@@ -1,0 +1,145 @@
+"""Subscripts by a run-time number: a table of numbers is looked up in the host, anything else is one arm a candidate.
+
+The number's interval says which candidates there are. A negative index of a sequence is counted from its end first, so
+that there is one arm for each item; what is out of range raises as in the source.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sympy
+import torch
+from torch.utils._sympy.numbers import int_oo
+
+from dycl.diagnostics import UnsupportedError
+from dycl.ir.nodes import HostOp, ScalarKind, ScalarType
+from dycl.passes.specialize.hints import Position
+from dycl.passes.specialize.scalars import kind_of
+from dycl.passes.specialize.values import UNSET, Scalar, Text, TextPart
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+
+_LIST_TYPES = (list, tuple, torch.nn.ModuleList, torch.nn.Sequential, torch.nn.ParameterList)
+
+
+_TABLE = "table"  # marks the places that are one
+
+
+def lookup(machine: Machine, target: Any, index: Scalar) -> Any:
+    """target[index] for a list or tuple of numbers of one kind, as one operation of the host; else UNSET.
+
+    Where the number is needed at compile time after all, `Position` says that this place must not be a table.
+    """
+    frame = machine.state.frames[-1]
+    position = Position((_TABLE, id(frame.code), frame.current))
+    if type(target) not in (list, tuple) or index.kind is not ScalarKind.INT or position.place in machine.hints.pinned:
+        return UNSET
+    kinds = {kind_of(item) if isinstance(item, (Scalar, bool, int, float)) else None for item in target}
+    kind = next(iter(kinds), None)
+    if kind is None or len(kinds) != 1 or len(target) < 3 or any(_is_lazy(item) for item in target):
+        return UNSET
+    checked = _checked(machine, target, index)
+    call = ("table", tuple(_identity(item) for item in target), checked.vid, str(checked.expr))
+    found, out = machine.replayed(call)
+    if found:
+        return out
+    vid = machine.values.new(ScalarType(kind))
+    operands = (machine.operand(list(target)), machine.operand(checked))
+    machine.emit(HostOp(function="list_get", args=operands, result=machine.value(vid), loc=machine.loc()))
+    result = Scalar(kind, vid, None, frozenset({position}) | index.origin)
+    if kind is ScalarKind.INT:
+        machine._give_symbol(result)
+        bounds = [_bounds(machine, item) for item in target]
+        machine.state.facts.intervals[result.expr] = (min(low for low, _ in bounds), max(high for _, high in bounds))
+    machine.log(call, result)
+    return result
+
+
+def keep_looked_up(machine: Machine, number: Scalar) -> None:
+    """Take back that integers are a table, where one is handed to torch: it may be a size, and those are few."""
+    tables = frozenset(position for position in number.origin if _is_table(position.place))
+    if tables and machine.hints.pin(tables):
+        raise machine.restart("a number from a table is handed to torch")
+
+
+def _is_table(place: Any) -> bool:
+    return isinstance(place, tuple) and place[:1] == (_TABLE,)
+
+
+def _identity(item: Any) -> Any:
+    return ("s", item.vid, str(item.expr)) if isinstance(item, Scalar) else (type(item), repr(item))
+
+
+def _is_lazy(item: Any) -> bool:
+    return isinstance(item, Scalar) and item.vid < 0
+
+
+def _bounds(machine: Machine, item: Any) -> tuple[Any, Any]:
+    if isinstance(item, Scalar):
+        return machine.bounds_of(item.expr)
+    return sympy.Integer(int(item)), sympy.Integer(int(item))
+
+
+def _checked(machine: Machine, target: Any, index: Scalar) -> Scalar:
+    """The index, in range on this path; Python's own error where it is not."""
+    if machine.truth(machine.host("lt", index, len(target))) and machine.truth(machine.host("ge", index, -len(target))):
+        return index
+    raise IndexError(f"{type(target).__name__} index out of range")
+
+
+def choose(machine: Machine, target: Any, index: Scalar) -> Any:
+    """The index that the run-time number is on this path: one branch for each candidate."""
+    if isinstance(target, dict):
+        return _choose_key(machine, target, index)
+    if index.kind is ScalarKind.FLOAT:
+        return 0.5  # no sequence takes a float: its own error says so
+    if index.kind is ScalarKind.BOOL:
+        return int(machine.truth(index))
+    if not isinstance(target, (*_LIST_TYPES, range, str, torch.Size)):
+        raise UnsupportedError("DY204", machine.loc(), f"a {type(target).__name__} indexed by a run-time number")
+    if index.origin and machine.hints.pin(index.origin):
+        raise machine.restart("a generalised number indexes a list")
+    size = len(target)
+    position = from_front(machine, index, size)
+    low, high = machine.bounds_of(position.expr)
+    for candidate in range(int(max(low, 0)), int(min(high, size - 1)) + 1):
+        if machine.truth(machine.host("eq", position, candidate)):
+            return candidate
+    if isinstance(target, torch.nn.Module):
+        raise IndexError(Text.of("index ", TextPart(index, "", ""), " is out of range"))
+    return size
+
+
+def _choose_key(machine: Machine, target: dict[Any, Any], index: Scalar) -> Any:
+    low, high = machine.bounds_of(index.expr) if index.kind is ScalarKind.INT else (-int_oo, int_oo)
+    for key in sorted_keys(target):
+        if low <= key <= high and machine.truth(machine.host("eq", index, key)):
+            return key
+    if hasattr(type(target), "__missing__"):
+        return machine.concrete(index)
+    raise KeyError(index)
+
+
+def sorted_keys(target: dict[Any, Any]) -> list[Any]:
+    """The numbers among the keys, in order: with each that the number is not, its interval shrinks."""
+    return sorted(key for key in target if isinstance(key, (bool, int, float)) and key == key)
+
+
+def from_front(machine: Machine, index: Scalar, size: int) -> Scalar:
+    """The index counted from the first item, as a number whose interval the arms of a dispatch can narrow."""
+    expr: Any = index.expr
+    if machine.bounds_of(expr)[0] < 0:
+        index = machine.host("from_front", index, size)
+        expr = index.expr
+    if expr.is_Symbol:
+        return index
+    call = ("symbol of", expr)
+    if call not in machine.state.facts.results:
+        named = Scalar(ScalarKind.INT, machine.vid_of(index), None, index.origin)
+        machine._give_symbol(named)
+        machine.state.facts.intervals[named.expr] = machine.bounds_of(expr)
+        machine.state.facts.results[call] = named
+    found: Scalar = machine.state.facts.results[call]
+    return found
