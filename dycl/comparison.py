@@ -6,6 +6,7 @@ Arrays must have equal dtypes and shapes, floating values agree within the toler
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -108,7 +109,7 @@ def as_fields(value: object) -> dict[str, object] | None:
     """A container's items by the text that selects them (`[0]`, `['x']`, `.logits`); None for a leaf."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {f".{name}": item for name, item in zip(value._fields, value, strict=True)}
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list | deque):
         return {f"[{index}]": item for index, item in enumerate(value)}
     if isinstance(value, Mapping):
         return {f"[{key!r}]": item for key, item in value.items()}
@@ -119,7 +120,7 @@ def as_fields(value: object) -> dict[str, object] | None:
 
 def _family(kind: type) -> str:
     """Containers agree within a family; a host has its own class where the original cannot be imported."""
-    for base, name in ((list, "list"), (Mapping, "mapping"), (tuple, "tuple")):
+    for base, name in ((list | deque, "list"), (Mapping, "mapping"), (tuple, "tuple")):
         if issubclass(kind, base):
             return "record" if hasattr(kind, "_fields") else name
     return "record"

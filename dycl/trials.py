@@ -6,6 +6,7 @@ An exception is an outcome like a value: it is kept, and compared.
 from __future__ import annotations
 
 import ast
+import collections
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +77,8 @@ class EagerTrial:
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call; decisions are not known of the source, `reads` has what it read."""
         value, error = self._call(self._model, sample)
-        state = {name: find_attribute(self._model, name) for name in self._slots}
+        found = {name: find_attribute(self._model, name, _MISSING) for name in self._slots}
+        state = {name: _shown(held) for name, held in found.items() if held is not _MISSING}
         return Outcome(value=value, error=error, state=snapshot(state))
 
     def reads(self, sample: Sample) -> list[Read]:
@@ -149,12 +151,35 @@ def _copy_leaf(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
-def find_attribute(model: nn.Module, path: str) -> object:
-    """What the model holds at a path: `layers.3.cache['key'][0]`."""
+_MISSING = object()
+
+
+def find_attribute(model: nn.Module, path: str, default: object = None) -> object:
+    """What the model holds at a path: `layers.3.cache['key'][0]`; `default` if there is nothing."""
     found: Any = model
-    for name, item in re.findall(r"([^.\[\]]+)|\[([^\]]*)\]", path):
-        found = found[ast.literal_eval(item)] if item else getattr(found, name)
+    try:
+        for name, item in re.findall(r"([^.\[\]]+)|\[([^\]]*)\]", path):
+            found = _part(found, ast.literal_eval(item) if item else name)
+    except (AttributeError, IndexError, KeyError):
+        return default
     return found
+
+
+def _part(whole: Any, name: Any) -> Any:
+    if isinstance(whole, dict) and name in whole:
+        return whole[name]
+    if isinstance(whole, (list, tuple, collections.deque)) and (isinstance(name, int) or name.isdecimal()):
+        return whole[int(name)]
+    return getattr(whole, name)
+
+
+def _shown(value: Any) -> Any:
+    """Collections of the standard library as the lists and dicts that a state shows."""
+    if isinstance(value, (list, collections.deque)):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict) and type(value).__module__ in ("builtins", "collections"):
+        return {key: _shown(item) for key, item in value.items()}
+    return value
 
 
 def compare_outcomes(expected: Outcome, actual: Outcome, program: Program, comparison: Comparison) -> bool:
@@ -167,8 +192,10 @@ def compare_outcomes(expected: Outcome, actual: Outcome, program: Program, compa
     for name, value in expected.state.items():
         if name in actual.state:
             comparison.compare(value, actual.state[name], f"the state {name}")
-        else:
+        elif not any(other.startswith((f"{name}.", f"{name}[")) for other in actual.state):  # it is shown in parts
             comparison.differences.append(f"the state {name} is missing")
+    for name in actual.state.keys() - expected.state.keys():
+        comparison.differences.append(f"the state {name} is not expected")
     return len(comparison.differences) == before
 
 

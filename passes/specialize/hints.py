@@ -37,6 +37,8 @@ class Hints:
     forget_intervals: set[Any] = field(default_factory=set)  # points whose states are kept without intervals
     forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values
+    adopted: dict[int, Any] = field(default_factory=dict)  # containers of the model that are written, by id
+    unadoptable: dict[int, Any] = field(default_factory=dict)  # written ones that somebody else holds too, by id
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
     unfolded: set[int] = field(default_factory=set)
     large_integers: bool = False  # integers that loops carry may grow beyond every float

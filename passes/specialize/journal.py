@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
+from dycl.passes.specialize.adoption import find_group
 from dycl.passes.specialize.joins import Joins
+from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import JournalEntry
 from dycl.passes.specialize.values import UNSET
 
@@ -23,6 +25,7 @@ class Journal(Joins):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.known_objects: dict[int, Any] = dict(self.weight_names.objects)
+        self.known_objects.update((key, table) for key, (table, _, _) in self.weight_names.tables.items())
         self.applied: dict[Any, JournalEntry] = {}
         self.input_objects: dict[int, Any] = {}
 
@@ -55,11 +58,31 @@ class Journal(Joins):
                 "DY206", self.loc(), f"the parameter or module {name!r} of the model is replaced at run time"
             )
         descriptor = getattr(type(target), name, None)
-        if isinstance(descriptor, property) or hasattr(type(descriptor), "__set__"):
+        is_slot = isinstance(descriptor, types.MemberDescriptorType)
+        if isinstance(descriptor, property) or (hasattr(type(descriptor), "__set__") and not is_slot):
             raise UnsupportedError(
                 "DY206", self.loc(), f"assignment to {name!r}, a property, of an object made before the run"
             )
-        self._record(JournalEntry(target, "attr", name, value, original, self.slot_name(target, name)))
+        if isinstance(target, torch.nn.Module) and name in target._buffers and not _fits_buffer(value):
+            kind = torch.typename(value)
+            raise TypeError(
+                f"cannot assign '{kind}' as buffer '{name}' (torch.nn.Buffer, torch.Tensor or None expected)"
+            )
+        self._record(
+            JournalEntry(target, self._kind(target, name), name, value, original, self.slot_name(target, name))
+        )
+
+    def store_buffer(self, target: torch.nn.Module, name: str, value: Any) -> None:
+        """target.register_buffer(name, value), its arguments checked."""
+        if name in target._buffers:
+            self.store_attribute(target, name, value)
+            return
+        self._check_mine(target)
+        self._record(JournalEntry(target, "buffer", name, value, UNSET, self.slot_name(target, name)))
+
+    def _kind(self, target: Any, name: str) -> str:
+        """How the journal writes a place: a buffer that the run has registered is none without the journal."""
+        return "buffer" if (id(target), "buffer", name) in self.state.journal else "attr"
 
     def delete_attribute(self, target: Any, name: str) -> None:
         """del target.name."""
@@ -70,7 +93,9 @@ class Journal(Joins):
         original = _get(target, name)
         if original is UNSET:
             raise AttributeError(name)
-        self._record(JournalEntry(target, "attr", name, UNSET, original, self.slot_name(target, name)))
+        self._record(
+            JournalEntry(target, self._kind(target, name), name, UNSET, original, self.slot_name(target, name))
+        )
 
     def _record(self, entry: JournalEntry) -> None:
         journal = self.state.journal
@@ -95,7 +120,7 @@ class Journal(Joins):
                 f"an input of the model, a {type(target).__name__}, is changed, which the caller would see",
                 hint="change a copy of it",
             )
-        if id(target) not in self.weight_names.objects:
+        if id(target) not in self.weight_names.objects and id(target) not in self.weight_names.tables:
             name = getattr(target, "__qualname__", None) or type(target).__qualname__
             raise UnsupportedError(
                 "DY206",
@@ -133,13 +158,53 @@ class Journal(Joins):
         except UnsupportedError:
             _fill(container, before)  # a compile that fails leaves nothing behind
             raise
+        if id(container) in self.weight_names.tables:
+            self._table_changed(container, before)
+            return
+        if id(container) not in self.hints.unadoptable:
+            _fill(container, before)
+            self._adopt(container)
         self._record(JournalEntry(container, "content", "", _content(container), before, self.slot_name(container, "")))
+
+    def _adopt(self, container: Any) -> None:
+        """Begin again with a container of the model as a value of the state; or with its content as state."""
+        self.switch({})  # who holds it is asked of the model as it was
+        group = find_group(self.weight_names, container)
+        if group is None or any(id(found) in self.hints.unadoptable for found in group):
+            self.hints.unadoptable[id(container)] = container
+        else:
+            self.hints.adopted.update((id(found), found) for found in group)
+        raise Restart("a container of the model is written")
+
+    def check_adopted(self, value: Any) -> None:
+        """Whoever meets the original of an adopted container came by a way that the adoption did not see."""
+        if id(value) not in self.hints.adopted:
+            return
+        self.hints.unadoptable.update(self.hints.adopted)
+        self.hints.adopted.clear()
+        raise Restart("a container of the model is held elsewhere, too")
+
+    def _table_changed(self, table: dict[str, Any], before: dict[str, Any]) -> None:
+        """`self.__dict__[name] = value` is an assignment to the attribute."""
+        _, owner, kind = self.weight_names.tables[id(table)]
+        after = dict(table)
+        _fill(table, before)
+        if kind not in ("attr", "buffer"):
+            raise UnsupportedError(
+                "DY206", self.loc(), f"the {kind}s of a {type(owner).__name__} are replaced at run time"
+            )
+        for name in [name for name in before if name not in after]:
+            self.delete_attribute(owner, name)
+        for name, value in after.items():
+            if name not in before or before[name] is not value:
+                (self.store_buffer if kind == "buffer" else self.store_attribute)(owner, name, value)
 
     def remember_old(self, value: Any) -> None:
         """An object that the run meets outside of the model, and all that it holds: they existed before."""
         work = [value]
         while work:
             found = work.pop()
+            self.check_adopted(found)
             if id(found) in self.known_objects or not _is_mutable(found):
                 if isinstance(found, tuple):
                     work.extend(found)
@@ -161,9 +226,17 @@ def _get(target: Any, name: str) -> Any:
         for group in ("_parameters", "_buffers", "_modules"):
             if name in target.__dict__.get(group, {}):
                 return target.__dict__[group][name]
-    if hasattr(target, "__dict__"):
+    if hasattr(target, "__dict__") and not _is_slot(target, name):
         return vars(target).get(name, UNSET)
     return getattr(target, name, UNSET)
+
+
+def _is_slot(target: Any, name: str) -> bool:
+    return isinstance(getattr(type(target), name, None), types.MemberDescriptorType)
+
+
+def _fits_buffer(value: Any) -> bool:
+    return value is None or isinstance(value, torch.Tensor)
 
 
 def _put(entry: JournalEntry, value: Any) -> None:
@@ -171,9 +244,15 @@ def _put(entry: JournalEntry, value: Any) -> None:
     if entry.kind == "content":
         _fill(target, value)
         return
+    if entry.kind == "buffer":
+        if value is UNSET:
+            target._buffers.pop(name, None)
+        else:
+            target._buffers[name] = value
+        return
     if isinstance(target, torch.nn.Module) and name in target.__dict__.get("_buffers", {}):
         target.__dict__["_buffers"][name] = None if value is UNSET else value
-    elif hasattr(target, "__dict__"):
+    elif hasattr(target, "__dict__") and not _is_slot(target, name):
         if value is UNSET:
             vars(target).pop(name, None)
         else:

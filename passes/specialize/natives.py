@@ -337,6 +337,8 @@ class Natives(Journal):
         """Torch's symbolic numbers as scalars, stateful weights as the tensors that stand for them."""
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return self.scalar_of(value)
+        if self.hints.adopted:
+            self.check_adopted(value)
         if self.stateful_fakes and id(value) in self.stateful_fakes:
             return self.stateful_fakes[id(value)]
         return value

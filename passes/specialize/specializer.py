@@ -31,6 +31,7 @@ from dycl.ir.nodes import (
     SeqKind,
     Weight,
 )
+from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.finish import Finisher
 from dycl.passes.specialize.hints import Hints
@@ -38,9 +39,9 @@ from dycl.passes.specialize.joins import Canonical
 from dycl.passes.specialize.machine import Machine
 from dycl.passes.specialize.residual import RawEntry
 from dycl.passes.specialize.signals import Restart
+from dycl.passes.specialize.slots import state_slots
 from dycl.passes.specialize.state import JournalEntry, State
 from dycl.passes.specialize.trees import leaves, map_leaves
-from dycl.passes.specialize.values import UNSET
 from dycl.passes.specialize.weights import WeightNames
 
 MAX_ATTEMPTS = 200
@@ -220,7 +221,11 @@ class _Attempt:
         start.aliases = machine.state.aliases
         start.facts = machine.state.facts
         machine.state = start
+        for entry in adopted_entries(self.names, self.hints.adopted):
+            self.places[entry.key] = start.journal[entry.key] = entry
         for key, entry in self.places.items():
+            if key in start.journal:
+                continue
             start.journal[key] = JournalEntry(
                 entry.target, entry.kind, entry.name, entry.original, entry.original, entry.slot
             )
@@ -260,9 +265,21 @@ class _Attempt:
     def _journal_of(self, state: State) -> State:
         """The part of a state that outlives the call."""
         kept = State()
-        kept.journal = dict(state.journal)
+        kept.journal = self._kept_writes(state)
         kept.facts, kept.current, kept.aliases, kept.block = state.facts, state.current, state.aliases, state.block
         return kept
+
+    def _kept_writes(self, state: State) -> dict[Any, JournalEntry]:
+        """The writes that a later call can see: not those to an object that the model has let go of."""
+        if all(isinstance(entry.target, torch.nn.Module) for entry in state.journal.values()):
+            return dict(state.journal)
+        self.machine.switch(state.journal)
+        found = reachable(self.model)
+        return {
+            key: entry
+            for key, entry in state.journal.items()
+            if isinstance(entry.target, torch.nn.Module) or id(entry.target) in found
+        }
 
     def _canonical_entry(self, state: State) -> Canonical:
         machine = self.machine
@@ -288,11 +305,9 @@ class _Attempt:
             state.aliases[storage] = roots
         machine.switch(state.journal)  # a container shows what is in the containers that it holds
         slots = tuple(
-            (entry.slot, self.outputs.operand(entry.value, "the model's state", UNKNOWN))
-            for entry in state.journal.values()
-            if entry.value is not UNSET
+            slot for entry in state.journal.values() for slot in state_slots(self.outputs, entry.slot, entry.value)
         )
-        replaced = {entry.slot for entry in state.journal.values()}
+        replaced = {entry.slot for entry in state.journal.values()} | {name for name, _ in slots}
         slots += tuple(
             (name, Ref(machine.current_vid(tensor)))
             for key, tensor in machine.stateful_fakes.items()

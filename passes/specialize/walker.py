@@ -42,6 +42,7 @@ from dycl.passes.specialize.values import (
     Text,
     TextPart,
 )
+from dycl.passes.specialize.weights import slot_names
 
 _ATOMS: tuple[type, ...] = (
     types.FunctionType,
@@ -120,6 +121,8 @@ class Walker:
         self._scalar_index: dict[Any, int] = {}
         self._memo: dict[int, tuple[int, Any]] = {}
         self._keep: list[Any] = []
+        # what fills a container that stays the one it was: a list of the state, but never one of run-time length
+        self._contents = {id(entry.value) for entry in state.journal.values() if entry.kind == "content"}
         self.place: Any = None  # the function and variable being walked
 
     # ------------------------------------------------------------ leaves
@@ -268,7 +271,7 @@ class Walker:
         return self._remember(value, kind(*items) if hasattr(kind, "_fields") else kind(items))
 
     def _list(self, value: list[Any], general: bool) -> Any:
-        elements = self.machine.list_element(value)
+        elements = self.machine.list_element(value) if id(value) not in self._contents else None
         if elements is not None and general:
             index = len(self.list_slots)
             self.list_slots.append(Slot(len(self.key), ScalarKind.INT, (elements, len(value)), self.place, value))
@@ -437,7 +440,7 @@ class Walker:
 
     def _instance(self, value: Any) -> Any:
         kind: Any = type(value)
-        names = [slot for cls in kind.__mro__ for slot in _slots(cls)]
+        names = slot_names(kind)
         if (
             kind.__reduce_ex__ is not object.__reduce_ex__
             or kind.__module__ == "builtins"
@@ -531,12 +534,6 @@ class Walker:
             if bounds is not None and vid not in self.machine.known:
                 found.append((index, str(bounds[0]), str(bounds[1])))
         return tuple(found)
-
-
-def _slots(cls: type) -> tuple[str, ...]:
-    slots = cls.__dict__.get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
 _VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}

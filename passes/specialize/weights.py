@@ -20,6 +20,7 @@ class WeightNames:
         self.modules: dict[str, torch.nn.Module] = {}
         self.objects: dict[int, Any] = {}  # everything reachable from the model, by id
         self.paths: dict[int, str] = {}
+        self.tables: dict[int, tuple[Any, Any, str]] = {}  # dicts of attributes, by id: dict, owner, which one it is
         self._module_names: dict[int, str] = {}
         for name, module in model.named_modules():
             self._module_names.setdefault(id(module), name)
@@ -55,7 +56,19 @@ class WeightNames:
                 continue
             self.objects[id(value)] = value
             self.paths[id(value)] = path
+            self._note_tables(value)
             work.extend(reversed([(_join(path, name), part) for name, part in _parts(value)]))
+
+    def _note_tables(self, value: Any) -> None:
+        """Know the dicts in which an object keeps its attributes: a write to them is a write to the attributes."""
+        if not hasattr(value, "__dict__"):
+            return
+        table = vars(value)
+        self.tables[id(table)] = (table, value, "attr")
+        if isinstance(value, torch.nn.Module):
+            for group, kind in _GROUPS.items():
+                if group in table:
+                    self.tables[id(table[group])] = (table[group], value, kind)
 
     def forget_used(self) -> None:
         """Before another attempt: no weight or module is in use, and numbers for what hangs nowhere start again."""
@@ -89,6 +102,10 @@ class WeightNames:
         return name
 
 
+# The dicts of a module beside its `__dict__`, and what stands in them.
+_GROUPS = {"_buffers": "buffer", "_parameters": "parameter", "_modules": "module"}
+
+
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
@@ -109,4 +126,18 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         parts.append(("__self__", value.__self__))
     if hasattr(value, "__dict__"):
         parts += list(vars(value).items())
-    return parts
+    return parts + [(name, getattr(value, name)) for name in slot_names(type(value)) if hasattr(value, name)]
+
+
+def slot_names(cls: type) -> list[str]:
+    """The attributes of a class that has `__slots__`."""
+    found: list[str] = []
+    for base in cls.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        names = (slots,) if isinstance(slots, str) else tuple(slots)
+        found += [f"_{base.__name__.lstrip('_')}{name}" if _is_mangled(name) else name for name in names]
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
+
+
+def _is_mangled(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")

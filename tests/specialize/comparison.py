@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import math
@@ -13,6 +14,7 @@ from torch import nn
 from dycl.ir.executor import Executor
 from dycl.ir.verifier import verify
 from dycl.passes.specialize.specializer import Specialization, specialize
+from dycl.trials import find_attribute
 from tests.specialize.programs import Case
 
 SEEDS = range(30)
@@ -57,10 +59,14 @@ def _outcome(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _attribute(model: nn.Module, path: str) -> Any:
-    value: Any = model
-    for name in path.split("."):
-        value = value[name] if isinstance(value, dict) else getattr(value, name)
-    return value
+    """What the model holds at a path; a deque as the list that a state shows."""
+    return _shown(find_attribute(model, path))
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (list, collections.deque)):
+        return [_shown(item) for item in value]
+    return {key: _shown(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _state(model: nn.Module) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import torch
 import dycl
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.specializer import specialize
-from tests.specialize import size_programs, state_programs, tensor_programs
+from tests.specialize import container_programs, size_programs, state_programs, tensor_programs
 from tests.specialize.comparison import build, difference, find_mismatch
 from tests.specialize.tensor_programs import Case
 
-CASES = [*tensor_programs.CASES, *state_programs.CASES, *size_programs.CASES]
+CASES = [*tensor_programs.CASES, *state_programs.CASES, *container_programs.CASES, *size_programs.CASES]
 END_TO_END = [case for case in CASES if case.is_end_to_end]
 
 

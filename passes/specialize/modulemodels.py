@@ -1,0 +1,101 @@
+"""Models of the methods of `torch.nn.Module` that change it: what they do is state, nothing at all, or refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dycl.diagnostics import UnsupportedError
+from dycl.passes.specialize.builtins import model
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+
+_CASTS: dict[Any, torch.dtype] = {
+    torch.nn.Module.float: torch.float32,
+    torch.nn.Module.double: torch.float64,
+    torch.nn.Module.half: torch.float16,
+    torch.nn.Module.bfloat16: torch.bfloat16,
+}
+
+
+@model(torch.nn.Module.register_buffer)
+def _register_buffer(
+    machine: Machine, module: Any, name: Any, tensor: Any, persistent: bool = True, *, native: Any
+) -> None:
+    """A buffer made by the run is an attribute like another, beside that it is among `buffers()`."""
+    name = machine.plain(name)
+    if not isinstance(name, str) or "." in name or not name or (tensor is not None and not _is_tensor(tensor)):
+        native(torch.nn.Module(), name, tensor, persistent)  # which says what is wrong
+    if hasattr(module, name) and name not in module._buffers:
+        raise KeyError(f"attribute '{name}' already exists")
+    machine.store_buffer(module, name, tensor)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+# ---------------------------------------------------------------- moves
+
+
+@model(torch.nn.Module.to)
+def _to(machine: Machine, module: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
+    device, dtype, _, _ = torch._C._nn._parse_to(*args, **kwargs)
+    return _moved(machine, module, device, dtype, "to")
+
+
+@model(*_CASTS)
+def _cast(machine: Machine, module: Any, *, native: Any) -> Any:
+    return _moved(machine, module, None, _CASTS[native], native.__name__)
+
+
+@model(torch.nn.Module.cpu)
+def _cpu(machine: Machine, module: Any, *, native: Any) -> Any:
+    return _moved(machine, module, torch.device("cpu"), None, "cpu")
+
+
+@model(torch.nn.Module.type)
+def _type(machine: Machine, module: Any, dst_type: Any, *, native: Any) -> Any:
+    dtype = dst_type if isinstance(dst_type, torch.dtype) else getattr(dst_type, "dtype", None)
+    if any(tensor.dtype != dtype for tensor in _tensors(module)):
+        raise _change_refused(machine, "type")
+    return module
+
+
+@model(torch.nn.Module.requires_grad_, torch.nn.Module.zero_grad)
+def _gradients(machine: Machine, module: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
+    """Everything runs without gradients."""
+    return module if native is torch.nn.Module.requires_grad_ else None
+
+
+@model(torch.nn.RNNBase.flatten_parameters)
+def _flatten_parameters(machine: Machine, module: Any, *, native: Any) -> None:
+    """A matter of memory, and of GPUs."""
+
+
+def _moved(machine: Machine, module: Any, device: Any, dtype: Any, name: str) -> Any:
+    """The module, where nothing in it would change."""
+    for tensor in _tensors(module):
+        is_cast = dtype is not None and (tensor.is_floating_point() or tensor.is_complex()) and tensor.dtype != dtype
+        if is_cast or (device is not None and not _is_on(tensor, device)):
+            raise _change_refused(machine, name)
+    return module
+
+
+def _is_on(tensor: Any, device: torch.device) -> bool:
+    return bool(tensor.device.type == device.type and device.index in (None, tensor.device.index, 0))
+
+
+def _tensors(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _change_refused(machine: Machine, name: str) -> UnsupportedError:
+    return UnsupportedError(
+        "DY206",
+        machine.loc(),
+        f"Module.{name} changes the dtype or the device of weights while the model runs",
+        hint="convert the model before it is compiled",
+    )
