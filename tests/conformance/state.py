@@ -50,7 +50,7 @@ class Buffer(Base):
         return self.mean + 0
 
 
-@SECTION.not_yet("buffer replaced, `self.buffer = ...`")
+@SECTION.yes("buffer replaced, `self.buffer = ...`")
 class BufferReplaced(Base):
     def __init__(self):
         super().__init__()
@@ -160,7 +160,7 @@ class ErrorState(Base):
         return self.calls
 
 
-@SECTION.not_yet("attribute deleted, `del self.cache`")
+@SECTION.yes("attribute deleted, `del self.cache`")
 class Deleted(Base):
     def __init__(self):
         super().__init__()
