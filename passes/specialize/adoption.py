@@ -4,6 +4,8 @@ Before: `self.history.append(x)` writes into a list that existed before the run.
 as that of this one object, for ever. After: the first state says `self.history = [...]`, a list of the run, which is
 copied when the path forks, generalised where its length differs from call to call, and dropped with the attribute.
 
+A tensor that is replaced (`self.memory = ...`) is adopted, too: the first call then is like all others.
+
 A container is adopted only if nobody but attributes and other adopted containers hold it. Who meets the original after
 all (through a closure, a global name) takes the adoption back.
 """
@@ -21,7 +23,7 @@ from dycl.passes.specialize.state import JournalEntry
 from dycl.passes.specialize.weights import WeightNames, slot_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _ADOPTABLE = (list, dict, set, collections.deque, collections.OrderedDict, collections.defaultdict, collections.Counter)
 
@@ -29,8 +31,8 @@ Place = tuple[Any, str]
 
 
 def find_places(names: WeightNames, container: Any) -> tuple[list[Place], list[Any]] | None:
-    """The attributes (owner, name) and the containers that hold a container; None if anything else does."""
-    if type(container) not in _ADOPTABLE or id(container) in names.tables:
+    """The attributes (owner, name) and the containers that hold a container or tensor; None if anything else does."""
+    if not _is_adoptable(names, container):
         return None
     places: list[Place] = []
     outer: list[Any] = []
@@ -44,6 +46,13 @@ def find_places(names: WeightNames, container: Any) -> tuple[list[Place], list[A
             return None
         outer.append(holder)
     return (places, outer) if places or outer else None
+
+
+def _is_adoptable(names: WeightNames, value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        is_alone = len(names.sharing(value)) == 1 and value.untyped_storage().nbytes() == value.nbytes
+        return is_alone and not isinstance(value, torch.nn.Parameter) and value.layout is torch.strided
+    return type(value) in _ADOPTABLE and id(value) not in names.tables
 
 
 def find_group(names: WeightNames, container: Any) -> list[Any] | None:
@@ -62,11 +71,16 @@ def find_group(names: WeightNames, container: Any) -> list[Any] | None:
     return list(group.values())
 
 
-def copy_adopted(adopted: Mapping[int, Any]) -> dict[int, Any]:
-    """A copy of each adopted container, by the id of its original; within one another they are copies, too."""
-    copies = {key: _emptied(original) for key, original in adopted.items()}
+def copy_adopted(adopted: Mapping[int, Any], stand_in: Callable[[torch.Tensor], Any]) -> dict[int, Any]:
+    """What stands for each adopted value, by the id of its original: a copy that holds copies; for a tensor a fake."""
+    copies = {
+        key: stand_in(original) if isinstance(original, torch.Tensor) else _emptied(original)
+        for key, original in adopted.items()
+    }
     for key, original in adopted.items():
         made = copies[key]
+        if isinstance(original, torch.Tensor):
+            continue
         if isinstance(original, dict):
             made.update({name: copies.get(id(item), item) for name, item in original.items()})
         elif isinstance(original, set):
@@ -76,9 +90,11 @@ def copy_adopted(adopted: Mapping[int, Any]) -> dict[int, Any]:
     return copies
 
 
-def adopted_entries(names: WeightNames, adopted: Mapping[int, Any]) -> Iterator[JournalEntry]:
-    """The journal of the first state: each attribute that held an adopted container holds its copy."""
-    copies = copy_adopted(adopted)
+def adopted_entries(
+    names: WeightNames, adopted: Mapping[int, Any], stand_in: Callable[[torch.Tensor], Any]
+) -> Iterator[JournalEntry]:
+    """The journal of the first state: each attribute that held an adopted value holds what stands for it."""
+    copies = copy_adopted(adopted, stand_in)
     for key, original in adopted.items():
         found = find_places(names, original)
         assert found is not None, "a container was adopted that cannot be"
@@ -90,6 +106,8 @@ def adopted_entries(names: WeightNames, adopted: Mapping[int, Any]) -> Iterator[
 
 def _attributes(holder: Any) -> list[tuple[str, Any]]:
     found = list(vars(holder).items()) if hasattr(holder, "__dict__") else []
+    if isinstance(holder, torch.nn.Module):
+        found += holder._buffers.items()
     return found + [(name, getattr(holder, name)) for name in slot_names(type(holder)) if hasattr(holder, name)]
 
 

@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.adoption import find_group
@@ -63,6 +64,8 @@ class Journal(Joins):
             raise UnsupportedError(
                 "DY206", self.loc(), f"assignment to {name!r}, a property, of an object made before the run"
             )
+        if isinstance(original, torch.Tensor) and self._is_replaceable(original) and value is not original:
+            self._adopt(original)
         if isinstance(target, torch.nn.Module) and name in target._buffers and not _fits_buffer(value):
             kind = torch.typename(value)
             raise TypeError(
@@ -79,6 +82,12 @@ class Journal(Joins):
             return
         self._check_mine(target)
         self._record(JournalEntry(target, "buffer", name, value, UNSET, self.slot_name(target, name)))
+
+    def _is_replaceable(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor that is replaced was the model's before the run, and may stand in the state instead."""
+        if isinstance(tensor, FakeTensor) or id(tensor) in self.hints.unadoptable:
+            return False
+        return id(tensor) not in self.hints.adopted and id(tensor) not in self.hints.stateful
 
     def _kind(self, target: Any, name: str) -> str:
         """How the journal writes a place: a buffer that the run has registered is none without the journal."""

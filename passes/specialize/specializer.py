@@ -29,6 +29,7 @@ from dycl.ir.nodes import (
     ScalarKind,
     Seq,
     SeqKind,
+    ValueId,
     Weight,
 )
 from dycl.passes.specialize.adoption import adopted_entries, reachable
@@ -221,7 +222,14 @@ class _Attempt:
         start.aliases = machine.state.aliases
         start.facts = machine.state.facts
         machine.state = start
-        for entry in adopted_entries(self.names, self.hints.adopted):
+        stand_ins: dict[ValueId, Operand] = {}
+
+        def stand_in(tensor: torch.Tensor) -> Any:
+            made = self._stand_in(tensor)
+            stand_ins[machine.current_vid(made)] = Weight(self.names.name(tensor))
+            return made
+
+        for entry in adopted_entries(self.names, self.hints.adopted, stand_in):
             self.places[entry.key] = start.journal[entry.key] = entry
         for key, entry in self.places.items():
             if key in start.journal:
@@ -230,7 +238,7 @@ class _Attempt:
                 entry.target, entry.kind, entry.name, entry.original, entry.original, entry.slot
             )
         first = self._canonical_entry(start)
-        weights = {
+        weights = stand_ins | {
             machine.current_vid(tensor): Weight(self.names.name(self.hints.stateful[key]))
             for key, tensor in machine.stateful_fakes.items()
         }
@@ -257,10 +265,15 @@ class _Attempt:
     def _stateful_tensors(self) -> None:
         machine = self.machine
         for tensor in self.hints.stateful.values():
-            with torch.no_grad():
-                copy = machine.fake.from_tensor(tensor.detach().clone(), static_shapes=True)
-            machine.adopt(copy, (self.names.state_name(tensor) or "state").rpartition(".")[2])
-            machine.stateful_fakes[id(tensor)] = copy
+            machine.stateful_fakes[id(tensor)] = self._stand_in(tensor)
+
+    def _stand_in(self, tensor: torch.Tensor) -> Any:
+        """A fake tensor for one of the model's that the run writes or replaces."""
+        machine = self.machine
+        with torch.no_grad():
+            made = machine.fake.from_tensor(tensor.detach().clone(), static_shapes=True)
+        machine.adopt(made, (self.names.state_name(tensor) or "state").rpartition(".")[2])
+        return made
 
     def _journal_of(self, state: State) -> State:
         """The part of a state that outlives the call."""
