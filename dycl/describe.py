@@ -11,6 +11,7 @@ import msgspec
 
 from dycl.diagnostics import SourceRange
 from dycl.ir.nodes import (
+    ArrayType,
     Branch,
     InputLeaf,
     ListType,
@@ -101,6 +102,8 @@ def write_type(kind: ValueType) -> str:
             return scalar.value
         case ListType(element=element):
             return f"list[{write_type(element)}]"
+        case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
+            return f"numpy {dtype}" if is_scalar else f"numpy {dtype}[{', '.join(map(str, shape))}]"
         case _:
             assert_never(kind)
 

@@ -16,8 +16,10 @@ from typing import assert_never
 
 import torch
 
+from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import (
+    ArrayType,
     CallFunction,
     CallModule,
     InputLeaf,
@@ -109,6 +111,8 @@ def _annotation(kind: ValueType) -> str:
             return scalar.value
         case ListType(element=element):
             return f"list[{_annotation(element)}]"
+        case ArrayType():
+            raise InternalError("an array is handed to a subgraph")
         case _:
             assert_never(kind)
 

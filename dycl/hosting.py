@@ -57,7 +57,13 @@ class HostModel:
                 raise
             raise original(*error.args) from error
         result = map_values(result, lambda leaf: leaf, self._restore)
-        return map_values(result, passed.to_torch) if passed.seen else result
+        return map_values(result, self._to_torch) if passed.seen else result
+
+    def _to_torch(self, leaf: Any) -> Any:
+        """What stands for a tensor as one; what is an array in the source stays an array."""
+        # A result may be memory of the artifact (a weight): what torch gets is writable and its own.
+        is_tensor = isinstance(leaf, np.ndarray) and not self._host.is_array(leaf)
+        return sys.modules["torch"].from_numpy(np.array(leaf)) if is_tensor else leaf
 
     def _restore(self, record: Any) -> Any:
         """An object of a class that the host brings along, as one of the class it stands for."""
@@ -105,7 +111,7 @@ class HostModel:
 
 
 class _Conversion:
-    """Tensors to arrays, and back if there was one."""
+    """Tensors to arrays; `seen`: there was one."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -116,10 +122,6 @@ class _Conversion:
             return leaf
         self.seen = True
         return leaf.detach().cpu().resolve_conj().resolve_neg().numpy()
-
-    def to_torch(self, leaf: Any) -> Any:
-        # A result may be memory of the artifact (a weight): what torch gets is writable and its own.
-        return sys.modules["torch"].from_numpy(np.array(leaf)) if isinstance(leaf, np.ndarray) else leaf
 
 
 def map_values(value: Any, change: Callable[[Any], Any], restore: Callable[[Any], Any] = lambda made: made) -> Any:

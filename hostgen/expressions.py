@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from dycl.diagnostics import UNKNOWN, InternalError, UnsupportedError
+from dycl.hostgen.arrays import array_operation
 from dycl.hostgen.inlining import ONE_ELEMENT, Inlining
 from dycl.hostgen.names import Names, identifier
 from dycl.ir.hostops import HOST_FUNCTIONS
@@ -140,6 +141,8 @@ class Expressions:
                 f"numerics.{op.function}({callable_text(str(op.args[0].value))}, {self.arguments(op.args[1:])})",
                 ATOM,
             )
+        if op.function.startswith("np."):
+            return array_operation(op, function, self.text), function.precedence
         if not function.text:
             return f"{op.function}({self.arguments(op.args)})", ATOM
         if op.function in ONE_ELEMENT - {"item"} and self._is_array(op.args[0]):

@@ -50,7 +50,20 @@ PARTS = {"numerics": numerics}  # modules of ours that a host may stand on; its 
 
 # What the class inherits: no attribute of ours may hide it.
 _HOST_ATTRIBUTES = frozenset(
-    {"_begin", "_commit", "_decide", "_decisions", "_initial", "_resume", "_state", "decisions", "describe", "force"}
+    {
+        "_arrays",
+        "_array",
+        "_begin",
+        "_commit",
+        "_decide",
+        "_decisions",
+        "_initial",
+        "_resume",
+        "_state",
+        "decisions",
+        "describe",
+        "force",
+    }
     | {"load_state_dict", "reset", "state_dict", "METHOD", "SIGNATURE", "SITES", "STATES"}
 )
 _SUPPORT_NAMES = frozenset(
@@ -67,7 +80,7 @@ _SUPPORT_NAMES = frozenset(
         "SliceOf",
         "Slot",
     }
-    | {"ToArray", "ToArrays", "TorchConstant", "UNSET"}
+    | {"ToArray", "ToArrays", "TorchConstant", "UNSET", "as_tensor", "in_place"}
 )
 
 

@@ -16,7 +16,20 @@ from dataclasses import dataclass, field
 from dycl.hostgen.inlining import Inlining
 from dycl.hostgen.liveness import Overlaps
 from dycl.ir.graph import block_order, op_definitions
-from dycl.ir.nodes import Block, Dispatch, HostOp, ListType, Program, Ref, ScalarType, TensorType, Value, ValueId, edges
+from dycl.ir.nodes import (
+    ArrayType,
+    Block,
+    Dispatch,
+    HostOp,
+    ListType,
+    Program,
+    Ref,
+    ScalarType,
+    TensorType,
+    Value,
+    ValueId,
+    edges,
+)
 
 # Names that the host's own text uses in `forward`.
 OWN = frozenset({"self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}) | {
@@ -28,7 +41,15 @@ OWN = frozenset({"self", "decide", "goto", "np", "math", "operator", "numerics",
 _UNREADABLE = frozenset({"l", "O", "I"})
 _RESERVED = OWN | _UNREADABLE | frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
 
-_OPERATION_NAMES = {"list_append": "items", "list_get": "item", "list_len": "length", "size": "size", "item": "item"}
+_OPERATION_NAMES = {
+    "list_append": "items",
+    "list_get": "item",
+    "list_len": "length",
+    "size": "size",
+    "item": "item",
+    "getitem": "part",
+    "of_tensor": "array",
+}
 _TESTS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "not_", "bool"})
 
 
@@ -146,6 +167,8 @@ def _kind(value: Value) -> str:
             return "array"
         case ScalarType(kind=kind):
             return kind.value
+        case ArrayType(dtype=dtype, is_scalar=is_scalar):
+            return f"numpy {dtype}" if is_scalar else "array"
         case ListType(element=element):
             return f"list {_kind(Value(value.id, element))}"
 
@@ -157,11 +180,17 @@ def _default_names(program: Program) -> dict[ValueId, str]:
         for op in block.ops:
             match op:
                 case HostOp(function=function, result=result):
-                    name = "test" if function in _TESTS else function.removeprefix("math.")
-                    found[result.id] = _OPERATION_NAMES.get(function, name).rstrip("_")
+                    found[result.id] = _operation_name(function)
                 case Dispatch(results=results):
                     found.update((result.id, "out") for result in results)
     return found
+
+
+def _operation_name(function: str) -> str:
+    """A name for the result of a host function."""
+    base = function.removeprefix("math.").removeprefix("np.operator.").partition("[")[0]
+    base = base.rpartition(".")[2]
+    return _OPERATION_NAMES.get(base, "test" if base in _TESTS else base).rstrip("_")
 
 
 _KIND_NAMES = {"array": "tensor", "int": "number", "float": "number", "bool": "flag", "str": "text"}

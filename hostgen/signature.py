@@ -8,6 +8,7 @@ from dycl.diagnostics import InternalError
 from dycl.hostgen.expressions import literal, quoted
 from dycl.hostgen.statements import annotation
 from dycl.ir.nodes import (
+    ArrayType,
     Entry,
     InputLeaf,
     ListType,
@@ -77,6 +78,8 @@ def _leaf(index: int, of: ValueType) -> str:
             return f'Number({index}, "{kind.value}")'
         case ListType(element=element):
             return f"ListOf({index}, {_leaf(-1, element)})"
+        case ArrayType(dtype=dtype, shape=shape):
+            return _leaf(index, TensorType(dtype, shape))
         case _:
             assert_never(of)
 

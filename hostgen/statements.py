@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
 from dycl.diagnostics import InternalError, SourceRange
+from dycl.hostgen.arrays import item_assignment
 from dycl.hostgen.expressions import Expressions, sequence
 from dycl.hostgen.inlining import may_raise
 from dycl.hostgen.recursion import Call, run
@@ -25,6 +26,7 @@ from dycl.hostgen.shape import (
 from dycl.hostgen.writer import PythonWriter
 from dycl.ir.graph import ROOT, op_uses
 from dycl.ir.nodes import (
+    ArrayType,
     BlockId,
     Branch,
     Dispatch,
@@ -105,6 +107,8 @@ def annotation(of: ValueType) -> str:
     match of:
         case TensorType():
             return "np.ndarray"
+        case ArrayType(dtype=dtype, is_scalar=is_scalar):
+            return f"np.{dtype}" if is_scalar else "np.ndarray"
         case ScalarType(kind=kind):
             return kind.value
         case ListType(element=element):
@@ -223,6 +227,8 @@ class MethodText:
         name = self.expressions.names[result]
         if result not in self.used and not self._text_may_raise(op):
             return ""
+        if op.function == "np.setitem":
+            return item_assignment(op, self.expressions.text)
         if op.function == "list_append" and isinstance(op.args[0], Ref):
             old = op.args[0].id
             if old in self.owned and self.expressions.names[old] == name:

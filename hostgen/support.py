@@ -346,6 +346,26 @@ class RecordMapping(dict[str, Any]):
         return tuple(self.values())
 
 
+# ---------------------------------------------------------------- arrays
+
+
+def in_place(ufunc: np.ufunc, array: np.ndarray, other: Any) -> np.ndarray:
+    """What `array += other` does, and its likes; the array itself."""
+    ufunc(array, other, out=array)
+    return array
+
+
+def as_tensor(array: np.ndarray) -> np.ndarray:
+    """What stands for `torch.from_numpy(array)`: torch takes no negative strides."""
+    if any(stride < 0 for stride in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+            "currently supported. (You can probably work around this by making a copy of your array  with "
+            "array.copy().) "
+        )
+    return array
+
+
 # ---------------------------------------------------------------- the host
 
 
@@ -361,6 +381,7 @@ class Host:
         self.force: Callable[[int, bool], bool] | None = None
         """Called at each decision with its site and what it would be; what it returns is done instead."""
         self._decisions: list[tuple[int, bool]] = []
+        self._arrays: list[np.ndarray] = []
         self._initial = initial
         self._resume = 0
         self._state = initial
@@ -415,8 +436,17 @@ class Host:
         binder = _Binder(by_identity=True)
         for parameter, value in zip(self.SIGNATURE, values, strict=True):
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
-        self._decisions = []
+        self._decisions, self._arrays = [], []
         return tuple(binder.leaves[index] for index in sorted(binder.leaves))
+
+    def is_array(self, value: object) -> bool:
+        """Whether a part of the last result is an array in the source too, not what stands for a tensor."""
+        return any(value is array for array in self._arrays)
+
+    def _array(self, value: np.ndarray) -> np.ndarray:
+        """Note that the source returns this array as one."""
+        self._arrays.append(value)
+        return value
 
     def _decide(self, site: int, taken: bool) -> bool:
         """Record a decision, and let `force` change it."""

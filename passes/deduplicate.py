@@ -35,6 +35,7 @@ from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_operands, renumber
 from dycl.ir.nodes import (
+    ArrayType,
     Block,
     CallFunction,
     CallModule,
@@ -160,6 +161,8 @@ class _Describer:
                 return ("tensor", dtype, tuple(self._dim(size) for size in shape))
             case ListType(element=element):
                 return ("list", self._type(element))
+            case ArrayType(dtype=dtype, shape=shape):
+                return ("array", dtype, tuple(self._dim(size) for size in shape))
             case _:
                 return ("scalar", of.kind.value)
 

@@ -9,25 +9,10 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dycl.ir import numerics
-
-
-@dataclass(frozen=True, slots=True)
-class HostFunction:
-    """One host function.
-
-    `text` is a format string over the printed operands, `precedence` that of its outermost Python operator (larger
-    binds tighter; 100: an atom or a call). `may_raise`: it can raise for operands of the right types, so it is never
-    removed, moved before a decision or executed twice.
-    """
-
-    name: str
-    call: Callable[..., object]
-    text: str
-    precedence: int = 100
-    may_raise: bool = False
+from dycl.ir.arrays import ARRAY_FUNCTIONS
+from dycl.ir.hostfunctions import HostFunction
 
 
 def _size(tensor: object, dim: int) -> int:
@@ -159,7 +144,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("from_front", numerics.from_front, "numerics.from_front({0}, {1})"),
         HostFunction("tunable", _tunable, "self.{0}"),
     ]
-    return {row.name: row for row in rows}
+    return {row.name: row for row in rows} | ARRAY_FUNCTIONS
 
 
 HOST_FUNCTIONS: dict[str, HostFunction] = _table()

@@ -52,7 +52,16 @@ class ListType:
     element: TensorType | ScalarType
 
 
-ValueType = TensorType | ScalarType | ListType
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """An array of numpy's in the host, a reference that several values may share; `is_scalar`: one of its scalars."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+    is_scalar: bool = False
+
+
+ValueType = TensorType | ScalarType | ListType | ArrayType
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+import numpy as np
 import torch
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import (
+    ArrayType,
     InputLeaf,
     ListType,
     Lit,
@@ -153,6 +155,12 @@ def check_type(value: object, of: ValueType, where: str, sizes: dict[str, int]) 
             fits = isinstance(value, torch.Tensor) and dtype_name(value) == dtype.removeprefix("torch.")
             if isinstance(value, torch.Tensor) and fits and not _fits_shape(tuple(value.shape), shape, sizes):
                 raise ValueError(f"{where}: expected {print_type(of)}, got {describe(value)}")
+        case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
+            fits = type(value) is np.dtype(dtype).type if is_scalar else type(value) is np.ndarray
+            found = value if isinstance(value, np.ndarray | np.generic) else None
+            fits = fits and found is not None and found.dtype == np.dtype(dtype)
+            if found is not None and fits and not _fits_shape(found.shape, shape, sizes):
+                raise ValueError(f"{where}: expected {print_type(of)}, got an array of the shape {found.shape}")
         case _:
             assert_never(of)
     if not fits:

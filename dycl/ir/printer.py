@@ -22,6 +22,7 @@ from typing import assert_never
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
 from dycl.ir.nodes import (
+    ArrayType,
     Block,
     Branch,
     CallFunction,
@@ -78,11 +79,13 @@ def print_type(of: ValueType) -> str:
     match of:
         case TensorType(dtype=dtype, shape=shape):
             dims = (str(size) if isinstance(size, int) else _name(size) for size in shape)
-            return f"{_name(dtype) if dtype != 'list' else repr(dtype)}[{', '.join(dims)}]"
+            return f"{_name(dtype) if dtype not in ('list', 'array', 'scalar') else repr(dtype)}[{', '.join(dims)}]"
         case ScalarType(kind=kind):
             return kind.value
         case ListType(element=element):
             return f"list[{print_type(element)}]"
+        case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
+            return f"{'scalar' if is_scalar else 'array'}[{print_type(TensorType(dtype, shape))}]"
         case _:
             assert_never(of)
 

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
 from dycl.ir.nodes import (
+    ArrayType,
     BlockId,
     InputLeaf,
     ListType,
@@ -153,15 +154,23 @@ class Reader:
         name = self.name()
         if name == "list" and not quoted:
             return ListType(self.element())
+        if name in ("array", "scalar") and not quoted:
+            return self.array(is_scalar=name == "scalar")
         if self.accept("["):
             return TensorType(name, self.many(self.dimension, "]"))
         return ScalarType(SCALARS[name]) if name in SCALARS else self.fail("'['")
+
+    def array(self, *, is_scalar: bool) -> ArrayType:
+        self.expect("[")
+        token, of = self.here, self.type()
+        self.expect("]")
+        return ArrayType(of.dtype, of.shape, is_scalar) if isinstance(of, TensorType) else self.fail("dtype[]", token)
 
     def element(self) -> TensorType | ScalarType:
         self.expect("[")
         token, of = self.here, self.type()
         self.expect("]")
-        return self.fail("a tensor or scalar type", token) if isinstance(of, ListType) else of
+        return self.fail("a tensor or scalar type", token) if isinstance(of, ListType | ArrayType) else of
 
     def dimension(self) -> int | str:
         return self.integer() if self.here.kind == "number" else self.name()

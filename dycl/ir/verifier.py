@@ -23,6 +23,7 @@ from dycl.ir.graph import (
 )
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
+    ArrayType,
     Block,
     BlockId,
     Branch,
@@ -384,6 +385,10 @@ def _fits(found: ValueType | None, wanted: ValueType) -> bool:
     """Can a value of the first type stand for one of the second? A named dimension is any size."""
     if isinstance(found, ListType) and isinstance(wanted, ListType):
         return _fits(found.element, wanted.element)
+    if isinstance(found, ArrayType) and isinstance(wanted, ArrayType):
+        if found.is_scalar != wanted.is_scalar:
+            return False
+        found, wanted = TensorType(found.dtype, found.shape), TensorType(wanted.dtype, wanted.shape)
     if not isinstance(found, TensorType) or not isinstance(wanted, TensorType):
         return found == wanted
     if found.dtype != wanted.dtype or len(found.shape) != len(wanted.shape):

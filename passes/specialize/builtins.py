@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels, scalars
+from dycl.passes.specialize.arrayvalue import Array, class_of_array
 from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
     KIND_TYPES,
@@ -65,7 +66,9 @@ def model(*functions: Any) -> Callable[[Model], Model]:
 
 def is_runtime(value: Any) -> bool:
     """Whether a leaf is known at run time only."""
-    return isinstance(value, (Scalar, FakeTensor, RuntimeList, Text, torch.SymInt, torch.SymFloat, torch.SymBool))
+    return isinstance(
+        value, (Scalar, FakeTensor, RuntimeList, Array, Text, torch.SymInt, torch.SymFloat, torch.SymBool)
+    )
 
 
 def has_runtime(value: Any) -> bool:
@@ -77,6 +80,8 @@ def _number(machine: Machine, value: Any) -> Any:
     """A tensor of one element as its number; anything else as it is."""
     if isinstance(value, torch.Tensor):
         return machine.recorder.item(value)
+    if isinstance(value, Array):
+        return machine.array_number(value, "an array")
     return value
 
 
@@ -85,7 +90,7 @@ def _number(machine: Machine, value: Any) -> Any:
 
 @model(int, float)
 def _convert(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
-    if len(args) != 1 or kwargs or not isinstance(args[0], (Scalar, torch.Tensor)):
+    if len(args) != 1 or kwargs or not isinstance(args[0], (Scalar, torch.Tensor, Array)):
         return NotImplemented
     return machine.convert(native, _number(machine, args[0]))
 
@@ -97,6 +102,8 @@ def _bool(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
     value = args[0]
     if isinstance(value, torch.Tensor):
         value = machine.recorder.item(value) if value.numel() == 1 else machine.recorder.truth(value)
+    if isinstance(value, Array):
+        value = machine.array_number(value, "the truth value of an array")
     if isinstance(value, Scalar):
         return value if value.kind is ScalarKind.BOOL else machine.host("ne", value, 0)
     own = machine.truth_method(value)
@@ -120,7 +127,7 @@ def _format(machine: Machine, value: Any, spec: str = "", *, native: Any) -> Any
 
 @model(*[getattr(math, name) for name in dir(math) if callable(getattr(math, name)) and not name.startswith("_")])
 def _math(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
-    if not any(isinstance(arg, (Scalar, torch.Tensor)) for arg in args):
+    if not any(isinstance(arg, (Scalar, torch.Tensor, Array)) for arg in args):
         return NotImplemented
     if kwargs or f"math.{native.__name__}" not in machine.host_functions:
         raise UnsupportedError("DY203", machine.loc(), f"math.{native.__name__} of run-time numbers")
@@ -148,6 +155,8 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
         return value.shape[0]
     if isinstance(value, RuntimeList):
         return machine.list_length(value)
+    if isinstance(value, Array):
+        return machine.array_length(value)
     if isinstance(value, RuntimeRange):
         size = (value.stop - value.start + value.step - 1) // value.step
         return size if machine.truth(size > 0) else 0
@@ -162,6 +171,8 @@ def _isinstance(machine: Machine, value: Any, classes: Any, *, native: Any) -> A
     stand_in = _STAND_INS.get(type(value))
     if isinstance(value, Scalar):
         stand_in = KIND_TYPES[value.kind]
+    if isinstance(value, Array):
+        stand_in = class_of_array(value)
     return NotImplemented if stand_in is None else issubclass(stand_in, classes)
 
 
@@ -182,6 +193,8 @@ def class_of(value: Any) -> type:
     """The class that the model would see."""
     if isinstance(value, Scalar):
         return KIND_TYPES[value.kind]
+    if type(value) is Array:
+        return class_of_array(value)
     if type(value) is FakeTensor:
         return torch.Tensor
     return str if type(value) is Text else _STAND_INS.get(type(value), type(value))
@@ -513,6 +526,8 @@ _IMPURE_MODULES = frozenset(
         "_random",
         "numpy.random",
         "numpy.random.mtrand",
+        "numpy.random._generator",
+        "numpy.random.bit_generator",
         "shutil",
         "tempfile",
     }

@@ -93,6 +93,14 @@ class Emission:
         """Make live objects look as on this path (`Journal`)."""
         raise NotImplementedError
 
+    def memory_group(self, storage: int) -> int:
+        """A number for all memory that may be the same (`ArrayMemory`)."""
+        raise NotImplementedError
+
+    def renew_memory(self, new: torch.Tensor, old: torch.Tensor) -> None:
+        """A fake tensor takes the place of another at a join (`ArrayMemory`)."""
+        raise NotImplementedError
+
     # ------------------------------------------------------------ log and replay
 
     def replayed(self, call: Any) -> tuple[bool, Any]:

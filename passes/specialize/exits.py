@@ -13,6 +13,7 @@ import torch
 
 from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.nodes import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKind
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.values import PLACE_HOLDER, RuntimeList, Scalar, Text
 
@@ -49,6 +50,8 @@ class OutputBuilder:
             return self._machine.operand(value)
         if isinstance(value, str) and PLACE_HOLDER in value:
             raise UnsupportedError("DY204", loc, f"{what} holds a text that native code made of a run-time number")
+        if isinstance(value, Array):
+            return self._machine.array_result(value)
         if type(value) in (bool, int, float, str):
             return Lit(value)
         if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):

@@ -40,6 +40,8 @@ class Hints:
     adopted: dict[int, Any] = field(default_factory=dict)  # containers of the model that are written, by id
     unadoptable: dict[int, Any] = field(default_factory=dict)  # written ones that somebody else holds too, by id
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
+    writes_arrays: bool = False  # something writes into a numpy array: arrays and tensors share no memory then
+    lifted: set[Any] = field(default_factory=set)  # where static arrays are made that are written with run-time values
     unfolded: set[int] = field(default_factory=set)
     large_integers: bool = False  # integers that loops carry may grow beyond every float
 

@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -16,6 +17,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels, scalars
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret, has_runtime
 from dycl.passes.specialize.dispatch import choose, lookup
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
@@ -167,6 +169,10 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     if machine.is_steppable(own):
         machine.enter(own, (target, index), {}, ins.dst)
         return
+    if isinstance(target, (Array, np.ndarray)):
+        machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
+        return
+    index = machine.torch_index(target, index)
     if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
         with machine.recorder:
             index = machine.recorder.item(index)
@@ -191,6 +197,10 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
     if machine.is_steppable(own):
         machine.enter(own, (target, index, value), {}, "%discarded")
         return
+    if isinstance(target, (Array, np.ndarray)):
+        machine.native(operator.setitem, (target, index, value), {})
+        return
+    index = machine.torch_index(target, index)
     if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
         with machine.recorder:
             index = machine.recorder.item(index)

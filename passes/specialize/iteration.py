@@ -11,6 +11,7 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import HostOp, Ref, ScalarKind, ScalarType, TensorType
 from dycl.passes.specialize import pymodels
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret
 from dycl.passes.specialize.natives import Natives
 from dycl.passes.specialize.scalars import kind_of
@@ -39,6 +40,10 @@ class Iteration(Natives):
             return Interpret(pymodels.range_, (value.start, value.stop, value.step))
         if kind is RuntimeList:
             return Interpret(pymodels.list_items, (value,))
+        if isinstance(value, Array):
+            if value.fake.dim() and isinstance(value.fake.shape[0], torch.SymInt):
+                return Interpret(pymodels.array_rows, (value,))
+            return SequenceIterator(tuple(self.array_rows(value)))
         if isinstance(value, torch.Tensor) and value.dim() and not isinstance(value.shape[0], int):
             return Interpret(pymodels.tensor_rows, (value,))
         if kind is range:

@@ -250,7 +250,7 @@ class Joins(Symbols):
         weights = {id(tensor) for tensor in self.stateful_fakes.values()}
         storages: set[int] = set()
         for tensor in walker.tensors:
-            storage = tensor.untyped_storage()._cdata
+            storage = self.memory_group(tensor.untyped_storage()._cdata)
             if is_entry and storage in storages:
                 raise UnsupportedError(
                     "DY301",
@@ -269,6 +269,7 @@ class Joins(Symbols):
                         else torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
                     )
                 fresh[self.current_vid(tensor)] = new
+                self.renew_memory(new, tensor)
                 self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
         return fresh
 

@@ -19,6 +19,7 @@ from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedErr
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
 from dycl.passes.specialize import instructions, protocols
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
@@ -95,6 +96,8 @@ class Machine(Calls):
         depth = len(self.state.frames)
         if isinstance(value, (Scalar, RuntimeList)) and value.vid >= 0:
             self.values.name(value.vid, register, depth)
+        elif isinstance(value, Array):
+            self.values.name(self.current_vid(value.fake), register, depth)
         elif isinstance(value, FakeTensor):
             self.values.name(self.current_vid(value), register, depth)
 
@@ -339,6 +342,8 @@ class Machine(Calls):
                 self.keep_static(target)
                 raise UnsupportedError("DY203", self.loc(), f"list.{name} of a list of run-time length")
             return types.MethodType(LIST_METHODS[name], target)
+        if isinstance(target, Array):
+            return self.array_attribute(target, name)
         if isinstance(target, STAND_INS):
             return self._attribute_of_stand_in(target, name)
         if self._tunable_names and (tunable := self._tunable(target, name)) is not None:

@@ -16,8 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.passes.specialize import pymodels
+from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
-from dycl.passes.specialize.journal import Journal
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
@@ -81,7 +82,7 @@ _MOVERS: frozenset[Any] = frozenset(
 )
 
 _NATIVE_PACKAGES = frozenset({"builtins", "torch", "numpy", "dycl", "collections", "types", "enum", "functools", "re"})
-_STAND_INS = (Scalar, RuntimeList, RuntimeRange, SequenceIterator, RangeIterator, Generator, Closure)
+_STAND_INS = (Scalar, RuntimeList, RuntimeRange, SequenceIterator, RangeIterator, Generator, Closure, Array)
 
 TORCH = os.path.dirname(torch.__file__) + os.sep
 
@@ -96,7 +97,7 @@ _STEPPED_LIBRARY = tuple(
 )
 
 
-class Natives(Journal):
+class Natives(Arrays):
     """The part of the machine that runs native code."""
 
     def __init__(self, *args: Any) -> None:
@@ -109,6 +110,10 @@ class Natives(Journal):
     def native(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of native code, whose calls of torch are recorded."""
         check_pure(self, function)  # type: ignore[arg-type]
+        if (found := self.numpy_call(function, args, kwargs)) is not NotImplemented:
+            return found
+        if function in MAKES_TENSORS and any(isinstance(leaf, Array) for leaf in leaves(args)):
+            return self.made_tensor(function, *args, **kwargs)
         if type(function) is types.FunctionType and function.__name__ in _MODULE_CHANGES:
             self._check_module_method(function)
         if is_logging(function):
@@ -118,7 +123,7 @@ class Natives(Journal):
             function = getattr(self.plain(function.__self__), function.__name__)
         args, kwargs = self._native_text(function, args, kwargs)
         if self._is_torch(function, args):
-            args, kwargs = self.native_arguments((args, kwargs))
+            args, kwargs = self.native_arguments(self.torch_arguments(function, args, kwargs))
         self._check_mover(function, args, kwargs)
         for leaf in leaves((args, kwargs)):
             if isinstance(leaf, RuntimeList):
@@ -152,7 +157,7 @@ class Natives(Journal):
         self.after_native(snapshots)
         if type(result) is str and PLACE_HOLDER in result:
             raise self.native_text_refused()
-        return result
+        return self.static_arrays(result, (id(self.state.frames[-1].code), self.state.frames[-1].current))
 
     def _undo(self, snapshots: list[tuple[Any, Any]], positions: list[tuple[SequenceIterator, int]]) -> None:
         """An interrupted native call leaves nothing behind: it will run again."""
@@ -359,6 +364,8 @@ class Natives(Journal):
             if value.dim() or conversion in ("r", "a"):
                 raise UnsupportedError("DY203", self.loc(), "the text of a tensor", hint="format its item() instead")
             value = self.recorder.item(value)
+        if isinstance(value, Array):
+            value = self.number_for_text(value, conversion, spec)
         if isinstance(value, Scalar):
             return Text.of(TextPart(value, conversion, spec))
         if isinstance(value, Text) and not spec and conversion in ("", "s"):

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import InternalError, UnsupportedError
 from dycl.ir.nodes import (
+    ArrayType,
     Lit,
     Mapping,
     Operand,
@@ -24,6 +25,7 @@ from dycl.ir.nodes import (
     Weight,
 )
 from dycl.ir.resolve import torch_text
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.emission import Emission
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import State
@@ -50,6 +52,13 @@ class Operands(Emission):
         first: ValueId = root
         return (state or self.state).current.get(first, first)
 
+    def value_type(self, tensor: torch.Tensor) -> TensorType | ArrayType:
+        """Its type in the program: a tensor's, or that of the array that it stands for."""
+        of = self.tensor_type(tensor)
+        if not hasattr(tensor, "_dycl_array"):
+            return of
+        return ArrayType(of.dtype, of.shape, tensor._dycl_array)
+
     def tensor_type(self, tensor: torch.Tensor) -> TensorType:
         """Its type in the program."""
         dims = tuple(
@@ -60,10 +69,11 @@ class Operands(Emission):
 
     def adopt(self, tensor: torch.Tensor, name: str = "") -> ValueId:
         """Give a fresh fake tensor its name in the program."""
-        vid = self.values.new(self.tensor_type(tensor), name)
+        vid = self.values.new(self.value_type(tensor), name)
         tensor._dycl_root = vid  # type: ignore[attr-defined]
         self.keep.append(tensor)
-        storage = tensor.untyped_storage()._cdata
+        with torch._C.DisableTorchFunction():
+            storage = tensor.untyped_storage()._cdata
         self.state.aliases[storage] = (*self.state.aliases.get(storage, ()), vid)
         return vid
 
@@ -140,6 +150,8 @@ class Operands(Emission):
             return Ref(self.vid_of(value))
         if isinstance(value, RuntimeList):
             return Ref(value.vid)
+        if isinstance(value, Array):
+            return Ref(self.current_vid(value.fake))
         if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat)):
             found = self.scalar_of(value)
             return Ref(self.vid_of(found)) if isinstance(found, Scalar) else Lit(found)

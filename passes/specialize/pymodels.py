@@ -277,6 +277,15 @@ def tensor_rows(tensor: Any) -> Any:
         index += 1
 
 
+def array_rows(array: Any) -> Any:
+    """Iteration over an array whose first size is known at run time only."""
+    index = 0
+    size = array.shape[0]
+    while index < size:
+        yield array[index]
+        index += 1
+
+
 def list_items(items: Any) -> Any:
     """Iteration over a list of run-time length."""
     index = 0

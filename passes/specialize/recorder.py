@@ -277,6 +277,7 @@ class Recorder(TorchFunctionMode):
                     hint="write into a clone() of the input",
                 )
             machine.weight_storage_written(storage)
+            machine.check_tensor_write(storage)
             pairs += machine.rename_content(roots)
         return tuple(pairs)
 
@@ -355,14 +356,11 @@ class Recorder(TorchFunctionMode):
             raise TypeError("iteration over a 0-d tensor")
         return iter(self.call(torch.Tensor.unbind, (tensor, 0), {}))
 
-    def array(self, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: what numpy computes is not in the program."""
-        raise UnsupportedError(
-            "DY203",
-            self.machine.loc(),
-            "a tensor becomes a numpy array",
-            hint="compute with torch, or take numbers out with item() or tolist()",
-        )
+    def array(self, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """`tensor.numpy()`: an array of the host."""
+        if tensor.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.machine.array_of_tensor(tensor)
 
     def contains(self, tensor: torch.Tensor, element: Any) -> bool:
         """`element in tensor`."""

@@ -27,6 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind, ValueId
+from dycl.passes.specialize.arrayvalue import Array, array_root
 from dycl.passes.specialize.facts import EVERYTHING, Facts
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, Frame, JournalEntry, State
@@ -151,7 +152,7 @@ class Walker:
             return self.retensor.get(vid, tensor)
         index = self._tensor_index[vid] = len(self.tensors)
         self.tensors.append(tensor)
-        storage = self._storage_index.setdefault(tensor.untyped_storage()._cdata, index)
+        storage = self._storage_index.setdefault(self.machine.memory_group(tensor.untyped_storage()._cdata), index)
         shape = tuple(self._dimension(size) for size in tensor.shape)
         known = self.machine.known.get(vid)
         if known is not None and self.place in self.machine.hints.forget_known:
@@ -323,6 +324,27 @@ class Walker:
         (table,) = gc.get_referents(value)
         self.key.append(("view", _VIEWS[kind]))
         return self._remember(value, getattr(self.walk(table), _VIEWS[kind])())
+
+    def _array(self, value: Array, general: bool) -> Any:
+        self.key.append(("array", value.is_scalar))
+        return self._remember(value, Array(self.walk(value.fake), is_scalar=value.is_scalar))
+
+    def _static_array(self, value: np.ndarray, general: bool) -> Any:
+        """A copy of an array that the run has made; of a view, the same view of a copy of what it looks at."""
+        root = array_root(value)
+        if value.dtype.hasobject or not (root.flags.c_contiguous or root.flags.f_contiguous):
+            raise self._uncopyable(value)
+        self.key.append(("ndarray", value.dtype.str, value.shape, value.strides))
+        if root is value:
+            self.key.append(value.tobytes())
+            copy = self._remember(value, value.copy(order="K"))
+            self.machine.copied_array(value, copy)
+            return copy
+        base = self.walk(root)
+        offset = value.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+        self.key.append(offset)
+        copy = np.ndarray(value.shape, value.dtype, buffer=base, offset=offset, strides=value.strides)
+        return self._remember(value, copy)
 
     def _slice(self, value: slice, general: bool) -> Any:
         self.key.append("slice")
@@ -549,6 +571,8 @@ _MAKERS: dict[type, Any] = {
     collections.defaultdict: Walker._dict,
     collections.Counter: Walker._dict,
     **dict.fromkeys(_VIEWS, Walker._view),
+    Array: Walker._array,
+    np.ndarray: Walker._static_array,
     slice: Walker._slice,
     range: Walker._range,
     types.CellType: Walker._cell,

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -94,6 +95,10 @@ def difference(wanted: Any, got: Any) -> str | None:
         same = wanted.dtype == got.dtype and wanted.shape == got.shape
         same = same and torch.allclose(wanted, got, rtol=1e-6, atol=1e-7, equal_nan=True)
         return None if same else "tensors differ"
+    if isinstance(wanted, (np.ndarray, np.generic)):
+        same = wanted.dtype == got.dtype and wanted.shape == got.shape
+        same = same and np.allclose(wanted, got, rtol=1e-6, atol=1e-7, equal_nan=True)
+        return None if same else "arrays differ"
     if isinstance(wanted, float):
         same_number = wanted == got and math.copysign(1, wanted) == math.copysign(1, got)
         same = same_number or (math.isnan(wanted) and math.isnan(got))

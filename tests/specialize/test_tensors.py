@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 import dycl
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.specializer import specialize
-from tests.specialize import container_programs, size_programs, state_programs, tensor_programs
+from tests.specialize import array_programs, container_programs, size_programs, state_programs, tensor_programs
 from tests.specialize.comparison import build, difference, find_mismatch
 from tests.specialize.tensor_programs import Case
 
-CASES = [*tensor_programs.CASES, *state_programs.CASES, *container_programs.CASES, *size_programs.CASES]
+CASES = [
+    *tensor_programs.CASES,
+    *state_programs.CASES,
+    *container_programs.CASES,
+    *size_programs.CASES,
+    *array_programs.CASES,
+]
 END_TO_END = [case for case in CASES if case.is_end_to_end]
 
 
@@ -41,6 +48,8 @@ def _rounded(value: object) -> object:
     """Tensors to three decimals: other kernels add in another order."""
     if isinstance(value, torch.Tensor):
         return (value.double() * 1000).round() / 1000 if value.is_floating_point() else value
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f":
+        return np.round(value, 3)
     if isinstance(value, float):
         return round(value, 3)
     if isinstance(value, (list, tuple)):
