@@ -97,6 +97,13 @@ class Numbers(Operands):
         )
         if not any(isinstance(arg, Scalar) for arg in args):
             return HOST_FUNCTIONS[name].call(*args)
+        expr = scalars.result_expr(name, args)
+        if expr is not None and expr.is_Symbol:  # `0 + n` is n: one number has one name
+            if (known := self.decide_expr(expr)) is not None:
+                return int(known)
+            same = self.scalar_of_expr(expr)
+            same.origin = frozenset().union(*[arg.origin for arg in args if isinstance(arg, Scalar)])
+            return same
         call = (
             name,
             tuple(("s", arg.vid, str(arg.expr)) if isinstance(arg, Scalar) else (type(arg), repr(arg)) for arg in args),
@@ -106,7 +113,6 @@ class Numbers(Operands):
             return out
         if call in self.state.facts.results:
             return self.state.facts.results[call]
-        expr = scalars.result_expr(name, args)
         if expr is not None and (known := self.decide_expr(expr)) is not None:
             return bool(known) if isinstance(known, sympy.logic.boolalg.BooleanAtom) else int(known)
         kind = scalars.result_kind(name, args)

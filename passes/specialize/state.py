@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dycl.diagnostics import SourceRange
-from dycl.frontend.code import Code, Instruction
+from dycl.frontend.code import Code, ForIter, Instruction
 from dycl.ir.nodes import ValueId
 from dycl.passes.specialize.facts import Facts
 
@@ -36,10 +36,18 @@ class Frame:
         return self.code.instructions[self.current]
 
     def live(self, *, is_waiting: bool) -> frozenset[str]:
-        """The registers that may still be read; a frame that waits for a call may go on at that call's handler."""
-        handler = self.code.handlers[self.current] if is_waiting else None
+        """The registers that may still be read.
+
+        A frame that waits for a call may go on at that call's handler, or where its loop ends if the call was for the
+        next item of a generator.
+        """
         live = self.code.live[self.ip]
-        return live if handler is None else live | self.code.live[handler]
+        if not is_waiting:
+            return live
+        handler = self.code.handlers[self.current]
+        if handler is not None:
+            live |= self.code.live[handler]
+        return live | self.code.live[self.instruction.exhausted] if isinstance(self.instruction, ForIter) else live
 
     @property
     def loc(self) -> SourceRange:

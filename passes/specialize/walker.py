@@ -495,7 +495,7 @@ class Walker:
     # ------------------------------------------------------------ frames and states
 
     def _frame(self, value: Frame, general: bool) -> Any:
-        live = value.live(is_waiting=any(frame is value for frame in self.source.frames[:-1]))
+        live = value.live(is_waiting=value is not self.source.frames[-1])
         self.key.append(("frame", id(value.code), value.ip, value.result if isinstance(value.result, str) else None))
         copy = self._remember(value, Frame(value.code, value.globals))
         copy.ip, copy.current, copy.forks = value.ip, value.current, value.forks
