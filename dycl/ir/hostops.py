@@ -35,6 +35,10 @@ def _error_text(name: str, *args: object) -> str:
     return numerics.error_text(HOST_FUNCTIONS[name].call, *args)
 
 
+def _sorted_down(items: list[float]) -> list[float]:
+    return sorted(items, reverse=True)
+
+
 def _tunable(name: str) -> object:
     raise LookupError(f"the value of tunable {name!r} is the executor's to give")
 
@@ -142,6 +146,11 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("error_text", _error_text, ""),
         HostFunction("real_pow", numerics.real_pow, "numerics.real_pow({0}, {1})", 100, True),
         HostFunction("from_front", numerics.from_front, "numerics.from_front({0}, {1})"),
+        HostFunction("sorted", sorted, "sorted({0})"),
+        HostFunction("sorted_down", _sorted_down, "sorted({0}, reverse=True)"),
+        HostFunction("numerics.order_of", numerics.order_of, ""),
+        HostFunction("numerics.place_of_max", numerics.place_of_max, ""),
+        HostFunction("numerics.place_of_min", numerics.place_of_min, ""),
         HostFunction("tunable", _tunable, "self.{0}"),
     ]
     return {row.name: row for row in rows} | ARRAY_FUNCTIONS

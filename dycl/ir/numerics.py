@@ -1,4 +1,4 @@
-"""Arithmetic of the host that is more than one operator: whether an operation would raise, and powers that stay real.
+"""Arithmetic of the host that is more than one operator: errors that would be raised, real powers, the order of items.
 
 The reference executor calls these functions; an artifact whose host uses them holds a copy of this file.
 """
@@ -6,6 +6,7 @@ The reference executor calls these functions; an artifact whose host uses them h
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 ERRORS = (ValueError, OverflowError, ZeroDivisionError)
 
@@ -42,3 +43,24 @@ def real_pow(base: float, exponent: float) -> float:
 def from_front(index: int, size: int) -> int:
     """The index counted from the first of so many items: a negative one counts from behind the last."""
     return index + size if index < 0 else index
+
+
+def order_of(reverse: bool, *keys: list[float]) -> list[int]:
+    """The places of the items in the order of their keys; several columns of keys compare as tuples do."""
+    return sorted(range(len(keys[0])), key=_key_of(keys), reverse=reverse)
+
+
+def place_of_max(*keys: list[float]) -> int:
+    """The place of the item that `max` takes."""
+    return max(range(len(keys[0])), key=_key_of(keys))
+
+
+def place_of_min(*keys: list[float]) -> int:
+    """The place of the item that `min` takes."""
+    return min(range(len(keys[0])), key=_key_of(keys))
+
+
+def _key_of(keys: tuple[list[float], ...]) -> Callable[[int], Any]:
+    if len(keys) == 1:
+        return keys[0].__getitem__
+    return lambda place: tuple(column[place] for column in keys)

@@ -356,28 +356,9 @@ def _sequence(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
     return NotImplemented
 
 
-@model(sorted)
-def _sorted(machine: Machine, iterable: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
-    if key is not None and not isinstance(key, types.BuiltinFunctionType):
-        return Interpret(pymodels.sorted_, (iterable, key, reverse))
-    return NotImplemented
-
-
 @model(list.sort)
 def _list_sort(machine: Machine, items: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
     return Interpret(pymodels.list_sort, (items, key, reverse))
-
-
-@model(min, max)
-def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwargs: Any) -> Any:
-    if key is not None and not isinstance(key, types.BuiltinFunctionType):
-        items = args[0] if len(args) == 1 else args
-        default = (kwargs["default"],) if "default" in kwargs else ()
-        return Interpret(pymodels.extremum, (items, key, default, native is max))
-    numbers = len(args) == 2 and key is None and all(isinstance(arg, (Scalar, int, float)) for arg in args)
-    if numbers and scalars.result_kind("max", args) is not None:
-        return machine.host(native.__name__, *args)
-    return NotImplemented
 
 
 @model(functools.update_wrapper)

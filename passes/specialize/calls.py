@@ -17,7 +17,7 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend.code import Code
 from dycl.frontend.lower import lower_function
-from dycl.passes.specialize import modulemodels, pymodels  # noqa: F401  (the models register themselves)
+from dycl.passes.specialize import modulemodels, ordering, pymodels  # noqa: F401  (the models register themselves)
 from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
 from dycl.passes.specialize.iteration import Iteration

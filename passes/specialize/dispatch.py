@@ -57,6 +57,22 @@ def lookup(machine: Machine, target: Any, index: Scalar) -> Any:
     return result
 
 
+def table_position(machine: Machine, *columns: list[list[Any]]) -> Position | None:
+    """The place of the instruction as one where numbers are looked up; None where that was taken back."""
+    frame = machine.state.frames[-1]
+    position = Position((_TABLE, id(frame.code), frame.current))
+    is_possible = position.place not in machine.hints.pinned and not any(
+        _is_lazy(item) for group in columns for column in group for item in column
+    )
+    return position if is_possible else None
+
+
+def table_bounds(machine: Machine, items: list[Any]) -> tuple[Any, Any]:
+    """The interval of all the numbers of a list."""
+    bounds = [_bounds(machine, item) for item in items if kind_of(item) is ScalarKind.INT]
+    return min((low for low, _ in bounds), default=-int_oo), max((high for _, high in bounds), default=int_oo)
+
+
 def keep_looked_up(machine: Machine, number: Scalar) -> None:
     """Take back that integers are a table, where one is handed to torch: it may be a size, and those are few."""
     tables = frozenset(position for position in number.origin if _is_table(position.place))

@@ -334,10 +334,13 @@ def reduce_(function: Any, iterable: Any, initial: Any) -> Any:
 
 
 def sorted_(iterable: Any, key: Any, reverse: Any) -> Any:
-    """`sorted` with a key made by the model."""
+    """`sorted` with a key."""
     items = list(iterable)
-    keys = [key(item) for item in items]
-    return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__, reverse=reverse)]
+    return permuted(items, [key(item) for item in items], reverse)
+
+
+def permuted(items: Any, keys: Any, reverse: Any) -> Any:
+    """The items in the order of their keys: a model of its own (`ordering`)."""
 
 
 def list_sort(items: Any, key: Any, reverse: Any) -> Any:
@@ -346,19 +349,26 @@ def list_sort(items: Any, key: Any, reverse: Any) -> Any:
 
 
 def extremum(items: Any, key: Any, default: Any, is_max: Any) -> Any:
-    """`min` and `max` with a key made by the model."""
-    found = False
-    best: Any = None
-    best_key: Any = None
-    for item in items:
-        item_key = key(item)
-        if not found or (item_key > best_key if is_max else item_key < best_key):
-            found, best, best_key = True, item, item_key
+    """`min` and `max` with a key."""
+    found = list(items)
     if not found:
         if default:
             return default[0]
         raise ValueError(f"{'max' if is_max else 'min'}() arg is an empty sequence")
-    return best
+    return best(found, [key(item) for item in found], is_max)
+
+
+def best(items: Any, keys: Any, is_max: Any) -> Any:
+    """The item with the largest or smallest of the keys: a model of its own (`ordering`)."""
+
+
+def best_by_comparison(items: Any, keys: Any, is_max: Any) -> Any:
+    """The same for keys of any type."""
+    place = 0
+    for index in range(1, len(keys)):
+        if keys[index] > keys[place] if is_max else keys[index] < keys[place]:
+            place = index
+    return items[place]
 
 
 def cycle(items: Any) -> Any:

@@ -36,7 +36,7 @@ class FormattedKeys(Base):
         return x
 
 
-@SECTION.not_yet("dict by a run-time number", "no match raises KeyError")
+@SECTION.yes("dict by a run-time number", "no match raises KeyError")
 class NumberKey(Base):
     def forward(self, x):
         return {0: "a", 1: "b", 2: "c"}.get(int(x.argmax()), "none"), {0: 1, 1: 2, 2: 3, 3: 4}[int(x.argmin())]

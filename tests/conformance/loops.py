@@ -77,7 +77,7 @@ class Range(Base):
         return total
 
 
-@SECTION.not_yet("`range` with a run-time start or step")
+@SECTION.yes("`range` with a run-time start or step")
 class RangeStep(Base):
     def forward(self, x):
         first = int(x.argmax())
@@ -144,7 +144,7 @@ class GeneratorFunction(Base):
         return sum(map(lambda part: part * 2, self.parts(x)), torch.zeros(1, 4))
 
 
-@SECTION.not_yet("generator left before its end, `next` with a default")
+@SECTION.yes("generator left before its end, `next` with a default")
 class FirstOf(Base):
     def forward(self, x):
         found = next((y for layer in self.layers if (y := layer(x)).sum() > 0), None)

@@ -40,7 +40,7 @@ class AssignMasked(Base):
         return y
 
 
-@SECTION.yes("assignment at a run-time index (`out[t] = y`)", unreachable=12)
+@SECTION.yes("assignment at a run-time index (`out[t] = y`)")
 class AssignAt(Base):
     def forward(self, x):
         out = torch.zeros(4, 4)

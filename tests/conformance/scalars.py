@@ -99,9 +99,7 @@ class ExtremesByKey(Base):
         return max(range(4), key=lambda i: numbers[i]), min(numbers, key=abs), max(numbers, key=lambda v: -v)
 
 
-@SECTION.not_yet(
-    "`sorted`, `list.sort` of run-time numbers", "one operation of the host where only numbers are ordered"
-)
+@SECTION.yes("`sorted`, `list.sort` of run-time numbers", "one operation of the host where only numbers are ordered")
 class Sorted(Base):
     def forward(self, x):
         numbers = x[0].tolist()
@@ -119,7 +117,7 @@ class SortedByKey(Base):
         return order, [name for _, name in pairs], self.layers[order[0]](x)
 
 
-@SECTION.not_yet("several `max`, `sorted` over longer lists in one function")
+@SECTION.yes("several `max`, `sorted` over longer lists in one function")
 class ManyExtremes(Base):
     def forward(self, x):
         numbers = torch.cat([x, x * 2, x - 1], 1)[0].tolist()
@@ -150,14 +148,14 @@ class ScalarToTensor(Base):
         return x * value, torch.full((1, 2), value), torch.tensor([value, 1.0]), x.clamp(max=value)
 
 
-@SECTION.not_yet("run-time slice bound, `x[:, :k]`, `narrow`", "a symbolic size in the subgraph")
+@SECTION.yes("run-time slice bound, `x[:, :k]`, `narrow`", "a symbolic size in the subgraph")
 class RuntimeSlice(Base):
     def forward(self, x):
         k = int(x.argmax()) + 1
         return x[:, :k].sum(), x[:, k - 1], x.narrow(1, 0, k).sum()
 
 
-@SECTION.yes("zero-dimensional tensor as an index of a tensor", unreachable=8)
+@SECTION.yes("zero-dimensional tensor as an index of a tensor")
 class TensorIndex(Base):
     def forward(self, x):
         return x[0, x.argmax()], x[:, x.argmin()] if x.sum() > 0 else x[0]

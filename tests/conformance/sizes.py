@@ -61,7 +61,7 @@ class RowsOfRuntimeSize(Base):
         return total
 
 
-@SECTION.not_yet("`torch.zeros(n)`, `arange(n)`, `expand` with a run-time size", "a symbolic size in the subgraph")
+@SECTION.yes("`torch.zeros(n)`, `arange(n)`, `expand` with a run-time size", "a symbolic size in the subgraph")
 class MadeToSize(Base):
     def forward(self, x):
         n = int(x.argmax()) + 1

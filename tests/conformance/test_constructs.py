@@ -65,7 +65,7 @@ def test_a_supported_construct_agrees_with_eager_on_every_path(construct: Constr
     report = verify(construct)
     assert report.calls == CALLS
     assert report.ties == ()
-    assert len(report.unreached) == construct.unreachable, report.unreached
+    assert len(report.unreached) <= construct.unreachable, report.unreached
 
 
 @pytest.mark.parametrize("construct", _cases([c for c in CONSTRUCTS if c.code]))

@@ -28,7 +28,7 @@ class NestedText(Base):
         return f"{x[0, :2].tolist()} and {(int(x.argmax()), 'a')}"
 
 
-@SECTION.not_yet("f-string in `getattr`, as a key of modules", "one branch for each candidate")
+@SECTION.yes("f-string in `getattr`, as a key of modules", "one branch for each candidate")
 class TextAsName(Base):
     def __init__(self):
         super().__init__()
