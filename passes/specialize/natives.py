@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 import os
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
+from dycl import diagnostics
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.passes.specialize import pymodels
@@ -88,9 +90,16 @@ TORCH = os.path.dirname(torch.__file__) + os.sep
 
 STDLIB = os.path.dirname(os.__file__) + os.sep
 
+# Packages whose functions spell operations of torch in another way. They run natively like torch's own Python: their
+# calls of torch are recorded, and what they keep to themselves are caches.
+_TENSOR_PACKAGES = frozenset({"einops", "einx", "opt_einsum"})
+_TENSOR_LIBRARY = re.compile(rf".*[/\\]site-packages[/\\]({'|'.join(sorted(_TENSOR_PACKAGES))})[/\\]")
+
 MODELS_FILE = pymodels.__file__
 
 OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no source of the model's
+
+_COMPILER = os.path.dirname(os.path.dirname(diagnostics.__file__ + os.sep)) + os.sep  # what records calls, for one
 
 _STEPPED_LIBRARY = tuple(
     STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)
@@ -274,7 +283,8 @@ class Natives(Arrays):
         owner = getattr(function, "__self__", None)
         module = getattr(function, "__module__", None) or type(owner).__module__
         if isinstance(owner, torch.Tensor) or (
-            isinstance(module, str) and module.partition(".")[0] in ("torch", "dycl", "_operator", "operator")
+            isinstance(module, str)
+            and module.partition(".")[0] in ("torch", "dycl", "_operator", "operator", *_TENSOR_PACKAGES)
         ):
             return
         if (
@@ -458,7 +468,7 @@ class Natives(Arrays):
             return False
         if file.startswith(STDLIB) and "site-packages" not in file:
             return file.startswith(_STEPPED_LIBRARY)
-        return True
+        return _TENSOR_LIBRARY.match(file) is None
 
 
 class Guard:
@@ -482,7 +492,10 @@ class Guard:
 
     def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
         file = frame.f_code.co_filename
-        is_library = file.startswith(("<", OWN, TORCH)) or (file.startswith(STDLIB) and "site-packages" not in file)
+        is_library = file.startswith(("<", OWN, _COMPILER, TORCH)) or (
+            file.startswith(STDLIB) and "site-packages" not in file
+        )
+        is_library = is_library or _TENSOR_LIBRARY.match(file) is not None
         if event == "call" and self._called is None and self._reentry is not None and not is_library:
             self._called = frame.f_code
             raise self._reentry(frame.f_code)

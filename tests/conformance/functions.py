@@ -304,7 +304,7 @@ class TensorType(Base):
         return None
 
 
-@SECTION.not_yet("`torch.vmap`-free `einsum`, `einops.rearrange`, `repeat`, `reduce`")
+@SECTION.yes("`torch.vmap`-free `einsum`, `einops.rearrange`, `repeat`, `reduce`")
 class Einops(Base):
     def forward(self, x):
         import einops
