@@ -9,6 +9,7 @@ import ast
 import collections
 import copy
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -73,11 +74,13 @@ class EagerTrial:
         self._slots = sorted({slot.name for entry in subject.program.entries for slot in entry.slots})
         self._model = copy.deepcopy(subject.model)
         self._watched = copy.deepcopy(subject.model)
+        self._globals = {id(model): _read_globals(self._slots) for model in (self._model, self._watched)}
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call; decisions are not known of the source, `reads` has what it read."""
         value, error = self._call(self._model, sample)
-        found = {name: find_attribute(self._model, name, _MISSING) for name in self._slots}
+        found = {name: find_attribute(self._model, name, _MISSING) for name in self._slots if ":" not in name}
+        found |= self._globals[id(self._model)]
         state = {name: _shown(held) for name, held in found.items() if held is not _MISSING}
         return Outcome(value=value, error=error, state=snapshot(state))
 
@@ -90,8 +93,14 @@ class EagerTrial:
     def _call(self, model: nn.Module, sample: Sample) -> tuple[object, Exception | None]:
         args, kwargs = copy_inputs(sample)
         method = model if self._method == "forward" else getattr(model, self._method)
-        with torch.no_grad():
-            return attempt(lambda: method(*args, **kwargs))
+        before = _read_globals(self._slots)
+        _write_globals(self._globals[id(model)])  # each copy of the model has its own
+        try:
+            with torch.no_grad():
+                return attempt(lambda: method(*args, **kwargs))
+        finally:
+            self._globals[id(model)] = _read_globals(self._slots)
+            _write_globals(before)
 
 
 class ExecutorTrial:
@@ -156,6 +165,8 @@ _MISSING = object()
 
 def find_attribute(model: nn.Module, path: str, default: object = None) -> object:
     """What the model holds at a path: `layers.3.cache['key'][0]`; `default` if there is nothing."""
+    if ":" in path:
+        return _read_globals([path]).get(path, default)
     found: Any = model
     try:
         for name, item in re.findall(r"([^.\[\]]+)|\[([^\]]*)\]", path):
@@ -163,6 +174,25 @@ def find_attribute(model: nn.Module, path: str, default: object = None) -> objec
     except (AttributeError, IndexError, KeyError):
         return default
     return found
+
+
+def _read_globals(slots: Sequence[str]) -> dict[str, Any]:
+    """The global variables (`module:name`) among the slots of a state, as they are."""
+    found = {}
+    for slot in slots:
+        module, colon, name = slot.partition(":")
+        if colon and module in sys.modules:
+            found[slot] = vars(sys.modules[module]).get(name, _MISSING)
+    return found
+
+
+def _write_globals(values: Mapping[str, Any]) -> None:
+    for slot, value in values.items():
+        module, _, name = slot.partition(":")
+        if value is _MISSING:
+            vars(sys.modules[module]).pop(name, None)
+        else:
+            vars(sys.modules[module])[name] = value
 
 
 def _part(whole: Any, name: Any) -> Any:

@@ -70,17 +70,13 @@ def load_global(machine: Machine, frame: Frame, ins: ir.LoadGlobal) -> None:
         value = getattr(builtins, ins.name)
     else:
         raise NameError(f"name '{ins.name}' is not defined")
-    machine.remember_old(value)
+    if not machine.is_written_global(frame.globals, ins.name):
+        machine.remember_old(value)
     machine.put(frame, ins.dst, value)
 
 
 def store_global(machine: Machine, frame: Frame, ins: ir.StoreGlobal) -> None:
-    raise UnsupportedError(
-        "DY206",
-        machine.loc(),
-        f"a write to the global {ins.name!r}",
-        hint="keep what changes at run time in attributes of the model",
-    )
+    machine.store_global(frame.globals, ins.name, read(frame, ins.src))
 
 
 def load_cell(machine: Machine, frame: Frame, ins: ir.LoadCell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import types
 from typing import Any
 
@@ -17,6 +18,7 @@ from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import JournalEntry
 from dycl.passes.specialize.values import UNSET
 
+_LIBRARY = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(torch.__file__) + os.sep)
 CONTAINERS = (list, dict, set, collections.deque)
 
 
@@ -50,6 +52,9 @@ class Journal(Joins):
         if not self.is_old(target):
             setattr(target, name, value)
             return
+        if isinstance(target, types.ModuleType):
+            self.store_global(vars(target), name, value)
+            return
         self._check_mine(target)
         if isinstance(target, torch.Tensor):
             raise UnsupportedError("DY211", self.loc(), f"assignment to .{name} of a tensor of the model")
@@ -82,6 +87,19 @@ class Journal(Joins):
             return
         self._check_mine(target)
         self._record(JournalEntry(target, "buffer", name, value, UNSET, self.slot_name(target, name)))
+
+    def store_global(self, names: dict[str, Any], name: str, value: Any) -> None:
+        """A global variable that the model writes: state of the artifact, which shares it with nobody."""
+        file = str(names.get("__file__", ""))
+        if file.startswith(_LIBRARY) and "site-packages" not in file:
+            raise UnsupportedError("DY206", self.loc(), f"a write to the global {name!r} of {names.get('__name__')}")
+        self.keep_alive(names)
+        slot = f"{names.get('__name__')}:{name}"
+        self._record(JournalEntry(names, "global", name, value, names.get(name, UNSET), slot))
+
+    def is_written_global(self, names: dict[str, Any], name: str) -> bool:
+        """Whether a global variable holds a value of the run, not one from before."""
+        return (id(names), "global", name) in self.state.journal
 
     def _is_replaceable(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor that is replaced was the model's before the run, and may stand in the state instead."""
@@ -253,11 +271,12 @@ def _put(entry: JournalEntry, value: Any) -> None:
     if entry.kind == "content":
         _fill(target, value)
         return
-    if entry.kind == "buffer":
+    if entry.kind in ("buffer", "global"):
+        table = target._buffers if entry.kind == "buffer" else target
         if value is UNSET:
-            target._buffers.pop(name, None)
+            table.pop(name, None)
         else:
-            target._buffers[name] = value
+            table[name] = value
         return
     if isinstance(target, torch.nn.Module) and name in target.__dict__.get("_buffers", {}):
         target.__dict__["_buffers"][name] = None if value is UNSET else value

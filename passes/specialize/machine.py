@@ -350,6 +350,8 @@ class Machine(Calls):
             return tunable
         with self.recorder, self.guarded((target,)):
             value = getattr(target, name)
+        if isinstance(target, types.ModuleType) and self.is_written_global(vars(target), name):
+            return self.wrapped(value)
         if isinstance(target, (type, types.ModuleType)) or any(
             vars(cls).get(name) is value for cls in type(target).__mro__
         ):

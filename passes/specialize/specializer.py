@@ -284,14 +284,12 @@ class _Attempt:
 
     def _kept_writes(self, state: State) -> dict[Any, JournalEntry]:
         """The writes that a later call can see: not those to an object that the model has let go of."""
-        if all(isinstance(entry.target, torch.nn.Module) for entry in state.journal.values()):
+        if all(_is_always_seen(entry) for entry in state.journal.values()):
             return dict(state.journal)
         self.machine.switch(state.journal)
         found = reachable(self.model)
         return {
-            key: entry
-            for key, entry in state.journal.items()
-            if isinstance(entry.target, torch.nn.Module) or id(entry.target) in found
+            key: entry for key, entry in state.journal.items() if _is_always_seen(entry) or id(entry.target) in found
         }
 
     def _canonical_entry(self, state: State) -> Canonical:
@@ -390,6 +388,10 @@ class _Attempt:
 def machine_inputs(machine: Machine, inputs: list[torch.Tensor]) -> dict[int, tuple[Any, ...]]:
     """The alias table of the inputs: each has its memory to itself."""
     return {tensor.untyped_storage()._cdata: (tensor._dycl_root,) for tensor in inputs}  # type: ignore[attr-defined]
+
+
+def _is_always_seen(entry: JournalEntry) -> bool:
+    return isinstance(entry.target, torch.nn.Module) or entry.kind == "global"
 
 
 def _is_literal(value: Any) -> bool:

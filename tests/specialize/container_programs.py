@@ -215,7 +215,23 @@ class MovesItself(nn.Module):
         return self.rnn(y.type(torch.float64).to(torch.float32))[0]
 
 
+calls = 0
+last = None
+
+
+class WritesGlobals(nn.Module):
+    """Global variables of its module, one of them None at first."""
+
+    def forward(self, x):
+        global calls, last
+        calls += 1
+        if last is None or x.sum() > 0:
+            last = x[0] * 1
+        return last * 2, calls
+
+
 CASES = [
+    Case(WritesGlobals, is_end_to_end=True),
     Case(WritesItsDict, is_end_to_end=True),
     Case(RegistersInForward, is_end_to_end=True),
     Case(Counts, is_end_to_end=True),

@@ -12,6 +12,7 @@ from torch import nn
 
 import dycl
 from dycl.comparison import ATOL, RTOL, Comparison
+from dycl.trials import find_attribute
 
 Decisions = tuple[tuple[int, bool], ...]  # the sites of a call and how it was decided there
 
@@ -47,7 +48,9 @@ def find_differences(
         got = _outcome(host, args, kwargs)
         comparison = Comparison(*tolerance)
         comparison.compare(wanted, got, f"seed {seed}: ")
-        comparison.compare({name: _attribute(eager, name) for name in host.state}, host.state, f"seed {seed}: state ")
+        comparison.compare(
+            {name: find_attribute(eager, name) for name in host.state}, host.state, f"seed {seed}: state "
+        )
         found += comparison.differences
         taken.append(tuple((decision.site, decision.taken) for decision in host.decisions))
     if len(set(taken)) < paths:
@@ -68,9 +71,3 @@ def _outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
             return "returns", function(*args, **kwargs)
     except Exception as error:  # whatever the model raises is its answer
         return "raises", type(error).__name__, str(error)
-
-
-def _attribute(model: Any, path: str) -> Any:
-    for name in path.split("."):
-        model = model[name] if isinstance(model, dict) else getattr(model, name)
-    return model

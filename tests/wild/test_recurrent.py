@@ -1,4 +1,4 @@
-"""Recurrent and attentive networks of packages: spiking neurons, liquid time constants, decoders, windowed attention."""
+"""Recurrent and attentive networks of packages: spiking neurons, liquid time constants, decoders, windows."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ class SpikingClassifier(nn.Module):
         mem1 = self.lif1.init_leaky()
         mem2 = self.lif2.init_leaky()
         counts: Any = 0
-        for step in range(self.steps):
+        steps = 0
+        while steps < self.steps:
+            steps += 1
             spk1, mem1 = self.lif1(self.fc1(x), mem1)
             spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
             counts = counts + spk2
             top = counts.topk(2, dim=1).values
             if (top[:, 0] - top[:, 1]).min() >= self.margin:
                 break
-        return counts, step + 1
+        return counts, steps
 
 
 class HiddenStateSpiking(nn.Module):
@@ -62,10 +64,10 @@ class HiddenStateSpiking(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
-        from snntorch import utils
-
         if fresh:
-            utils.reset(self.net)
+            for layer in self.net:
+                if hasattr(layer, "reset_mem"):
+                    layer.reset_mem()
         spikes, membrane = self.net(x)
         if spikes.sum() == 0:
             return membrane
@@ -111,7 +113,7 @@ class LiquidController(nn.Module):
     def forward(self, x: torch.Tensor, timespans: torch.Tensor) -> tuple[torch.Tensor, int]:
         out, hidden = self.rnn(x, timespans=timespans)
         rounds = 0
-        while rounds < 4 and (out[:, -1] - out[:, -2]).abs().max() > self.tolerance:
+        while rounds < 2 and (out[:, -1] - out[:, -2]).abs().max() > self.tolerance:
             out, hidden = self.rnn(x, hidden, timespans=timespans)
             rounds += 1
         return out, rounds
