@@ -12,7 +12,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP_FLAGS ?=
 JOBS ?= 2
-N ?= 20
+N ?= 1000
+ROUNDS ?= 20
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -23,7 +24,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := dev
-.PHONY: dev demo test test-slow test-wild lint format types golden fuzz zoo-train bench constraints clean
+.PHONY: dev demo test test-slow test-wild lint format types golden fuzz fuzz-tests zoo-train bench constraints clean
 .DELETE_ON_ERROR:
 
 dev: $(READY)
@@ -60,9 +61,13 @@ test-wild: $(READY)
 	$(INSTALL) --no-deps facenet-pytorch
 	$(PYTEST) -n $(JOBS) --dist loadfile -m wild tests/wild $(ARGS)
 
-# N rounds of the randomised tests, each round with other random programs.
+# N random programs, other ones every time, against eager; counterexamples go to build/fuzz.
 fuzz: $(READY)
-	$(PYTEST) -n $(JOBS) --dist loadfile -m '(hypothesis or fuzz) and not wild' --fuzz $(N) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.long_run $(N) $(ARGS)
+
+# ROUNDS rounds of the randomised tests, each round with other examples.
+fuzz-tests: $(READY)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m '(hypothesis or fuzz) and not wild' --fuzz $(ROUNDS) $(ARGS)
 
 golden: $(READY)
 	$(PYTEST) --update-golden -k golden $(ARGS)

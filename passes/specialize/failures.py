@@ -165,6 +165,8 @@ def _grows(machine: Machine, expr: sympy.Basic) -> bool:
     carried = [symbol for symbol in expr.free_symbols if symbol in machine.counters and _is_endless(machine, symbol)]
     if not carried:
         return False
+    if not isinstance(expr, sympy.Expr):
+        return False  # the truth of a comparison, as a number, is 0 or 1
     factor = expr.coeff(carried[0], 1)
     return len(carried) > 1 or abs(factor) != 1 or carried[0] in (expr - factor * carried[0]).free_symbols
 

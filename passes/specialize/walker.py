@@ -428,7 +428,9 @@ class Walker:
         copy.is_done, copy.is_started = value.is_done, value.is_started
         if not value.is_done:
             copy.frame = self.walk(value.frame)
-        copy.buffer = self.walk(value.buffer)
+        if value.buffer is not None:  # what the machine itself collects stays a list, whatever its length
+            self.key.append(("buffer", len(value.buffer)))
+            copy.buffer = [self.walk(item) for item in value.buffer]
         return copy
 
     def _exception(self, value: BaseException) -> Any:

@@ -78,7 +78,7 @@ def check(program: Program, changed: Program, environment: Environment, *, decid
 
 
 SEEDS = st.integers(0, 2**32)
-SOME = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SOME

@@ -33,7 +33,7 @@ def compile_case(case: Case, fuzz: int | None = None) -> tuple[nn.Module, Specia
     made = specialize(model, case.inputs(0), fuzz=fuzz)
     verify(made.program, after="specialize")
     fresh = build(case)
-    assert difference(_state(fresh), _state(model)) is None, "specialize changed the model"
+    assert difference(plain_state(fresh), plain_state(model)) is None, "specialize changed the model"
     return model, made
 
 
@@ -42,7 +42,7 @@ def find_mismatch(case: Case, fuzz: int | None = None) -> str | None:
     model, made = compile_case(case, fuzz)
     eager, executor = copy.deepcopy(model), Executor(made.program, made.environment)
     for seed in SEEDS:
-        wanted, got = _outcome(eager, case.inputs(seed)), _outcome(executor.call, case.inputs(seed))
+        wanted, got = outcome(eager, case.inputs(seed)), outcome(executor.call, case.inputs(seed))
         if (found := difference(wanted, got)) is not None:
             return f"seed {seed}: {found}\n  eager:   {wanted}\n  program: {got}"
         for name, value in executor.state.items():
@@ -51,7 +51,8 @@ def find_mismatch(case: Case, fuzz: int | None = None) -> str | None:
     return None
 
 
-def _outcome(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def outcome(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a call returns, or raises: in a form that can be compared."""
     try:
         with torch.no_grad():
             return "returns", function(*copy.deepcopy(args))
@@ -70,7 +71,8 @@ def _shown(value: Any) -> Any:
     return {key: _shown(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _state(model: nn.Module) -> dict[str, Any]:
+def plain_state(model: nn.Module) -> dict[str, Any]:
+    """What the model keeps on itself: weights, buffers and plain attributes by their paths."""
     state: dict[str, Any] = dict(model.state_dict())
     for path, module in model.named_modules():
         state |= {f"{path}.{n}": v for n, v in vars(module).items() if not n.startswith("_") and _is_plain(v)}
