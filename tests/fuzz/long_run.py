@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -43,15 +44,19 @@ def run_chunk(first: int, count: int, kept: Path, rounds: int) -> list[dict[str,
     last = first + count
     while first < last:
         command = [sys.executable, "-m", "tests.fuzz.worker", str(first), str(last - first), str(kept), str(rounds)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         rows += found
         if done.returncode == 0:
             break
         first = int(found[-1]["seed"]) + 1 if found else first
-        rows.append({"seed": first, "verdict": "crashed", "reason": f"exit {done.returncode}", "seconds": 0.0})
+        rows.append({"seed": first, "verdict": "crashed", "reason": _last_line(done), "seconds": 0.0})
         first += 1
     return rows
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.splitlines() or [f"exit {done.returncode}"])[-1]
 
 
 def table(rows: list[dict[str, object]], seconds: float) -> Table:
@@ -62,7 +67,7 @@ def table(rows: list[dict[str, object]], seconds: float) -> Table:
         reason = str(row["reason"])
         if row["verdict"] == "refused":
             reason = f"{reason}: {_without_place(str(row['details']))}"
-        key = str(row["verdict"]), reason[:110]
+        key = str(row["verdict"]), re.sub(r"\b(z?u[fi]?|program_)[0-9a-f]+(\.py:\d+)?", r"\1*", reason)[:110]
         counts[key] += 1
         seeds.setdefault(key, row["seed"])
     result = Table(title=f"{len(rows)} programs, {len(rows) / seconds:.2f} a second", show_lines=False)

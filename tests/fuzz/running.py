@@ -28,6 +28,7 @@ from dycl.ir.executor import Executor
 from dycl.ir.nodes import Program
 from dycl.ir.verifier import verify
 from dycl.passes.order import PASSES, run_passes
+from dycl.passes.specialize.signals import Signal
 from dycl.passes.specialize.specializer import Specialization, specialize
 from tests.hostgen.harness import fake_runtime, host_text, load_module
 from tests.specialize.comparison import difference, outcome, plain_state
@@ -133,8 +134,10 @@ def run_program(path: Path, inputs: Sequence[str], variation: Variation = Variat
                 expected = eager_calls(build(module), inputs, samples)
         except TooSlow:
             return Outcome(Verdict.INVALID, "eager does not end")
-        except SyntaxError as error:
-            return Outcome(Verdict.INVALID, f"SyntaxError: {error}")
+        except Exception as error:
+            return Outcome(Verdict.INVALID, f"{type(error).__name__}: {_head(error)}")
+        if all(answer[0] == "raises" for answer, _ in expected):
+            return Outcome(Verdict.INVALID, "every call raises")
         try:
             with time_limit(COMPILE_SECONDS):
                 return _compare(module, inputs, variation, expected)
@@ -144,7 +147,7 @@ def run_program(path: Path, inputs: Sequence[str], variation: Variation = Variat
             return Outcome(Verdict.REFUSED, error.code, str(error))
         except InternalError as error:
             return Outcome(Verdict.INTERNAL, f"InternalError: {_head(error)}", traceback.format_exc())
-        except Exception as error:
+        except (Exception, Signal) as error:
             return Outcome(Verdict.INTERNAL, f"{type(error).__name__}: {_head(error)}", traceback.format_exc())
         finally:
             sys.modules.pop(path.stem, None)

@@ -506,7 +506,7 @@ class Statements(Expressions):
         name = self._new_name("step")
         outer = self.scope
         free = [n for n, k in outer.names.items() if k in (Kind.INT, Kind.ROW, Kind.FLOAT) and n not in outer.fixed]
-        free = [n for n in free if n not in outer.owned]
+        free = [n for n in free if n not in outer.owned and n not in ("v", "q")]
         changed = self.rng.sample(free, min(len(free), self.rng.randint(0, 2)))
         returns, yields = self.returns, self.yields
         default = self.fill("<small>", 0)
