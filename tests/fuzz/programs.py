@@ -166,7 +166,9 @@ class ProgramWriter:
         return statements
 
     def _params(self) -> tuple[tuple[str, Kind, str], ...]:
-        kinds = [k for f, k in (("ints", Kind.INTS), ("rows", Kind.ROWS), ("objects", Kind.RECORD)) if f in self.features]
+        kinds = [
+            k for f, k in (("ints", Kind.INTS), ("rows", Kind.ROWS), ("objects", Kind.RECORD)) if f in self.features
+        ]
         params: list[tuple[str, Kind, str]] = [("x", Kind.ROW, "")]
         if self.rng.random() < 0.4:
             params.append(("c", self.rng.choice([Kind.ROW, Kind.INT, Kind.FLOAT, *kinds]), ""))
@@ -218,7 +220,9 @@ class ProgramWriter:
         statements.budget = 3
         with statements.block("def stream(x, p=2):"):
             statements.scope.names.update({"x": Kind.ROW, "p": Kind.INT})
-            with statements.block(f"for i in range({self.rng.choice(['3', '2', 'p % 4'])}):", in_loop=True, fixed=frozenset("i")):
+            with statements.block(
+                f"for i in range({self.rng.choice(['3', '2', 'p % 4'])}):", in_loop=True, fixed=frozenset("i")
+            ):
                 statements.scope.names["i"] = Kind.INT
                 statements.body(1, 2)
                 statements.line(f"x = {statements.expr(Kind.ROW, 2)}")
@@ -303,7 +307,9 @@ class ProgramWriter:
             methods.append(callee)
         return self._forward(attributes, has_buffer, methods)
 
-    def _forward(self, attributes: list[tuple[str, Kind, str]], has_buffer: bool, methods: list[Callee]) -> tuple[str, ...]:
+    def _forward(
+        self, attributes: list[tuple[str, Kind, str]], has_buffer: bool, methods: list[Callee]
+    ) -> tuple[str, ...]:
         statements = self._open(attributes, has_buffer, 1)
         statements.callees += methods
         statements.has_layers = True
@@ -311,7 +317,10 @@ class ProgramWriter:
         inputs = ["row"]
         inputs += ["row"] if self.rng.random() < 0.2 else []
         inputs += ["tokens"] if "tokens" in self.features else []
-        params = [{"row": "x", "tokens": "tokens"}[kind] if index == 0 or kind == "tokens" else "y" for index, kind in enumerate(inputs)]
+        params = [
+            {"row": "x", "tokens": "tokens"}[kind] if index == 0 or kind == "tokens" else "y"
+            for index, kind in enumerate(inputs)
+        ]
         statements.returns = lambda: self._result(statements)
         with statements.block(f"def forward(self, {', '.join(params)}):"):
             statements.scope.names.update({n: Kind(kind) for n, kind in zip(params, inputs, strict=True)})

@@ -35,7 +35,7 @@ from tests.specialize.comparison import difference, outcome, plain_state
 
 SAMPLES = 10
 EAGER_SECONDS = 2.0
-COMPILE_SECONDS = 20.0
+COMPILE_SECONDS = 10.0
 # Passes that only improve a program: each may be left out.
 OPTIONAL_PASSES = frozenset(step.name for step in PASSES) - {"partition", "deduplicate"}
 
@@ -73,6 +73,9 @@ class Variation:
         forks = rng.randrange(1000) if rng.random() < 0.3 else None
         skipped = frozenset(name for name in sorted(OPTIONAL_PASSES) if rng.random() < 0.5)
         return Variation(forks, skipped if rng.random() < 0.3 else frozenset())
+
+
+PLAIN = Variation()
 
 
 class TooSlow(BaseException):
@@ -125,7 +128,9 @@ def build(module: ModuleType) -> nn.Module:
     return model
 
 
-def run_program(path: Path, inputs: Sequence[str], variation: Variation = Variation(), samples: int = SAMPLES) -> Outcome:  # noqa: B008
+def run_program(
+    path: Path, inputs: Sequence[str], variation: Variation = PLAIN, samples: int = SAMPLES
+) -> Outcome:
     """Compile the program of a file and compare it with eager over a sequence of calls."""
     with contextlib.redirect_stdout(io.StringIO()):
         try:

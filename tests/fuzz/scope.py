@@ -153,7 +153,7 @@ class Expressions:
         before = self.scope
         if " for " in template or "lambda" in template:
             self.scope = before.inner(is_plain=True)
-        if template.startswith("f'"):  # no quotes inside
+        if "f'" in template:  # no quotes inside
             depth = -1
         parts: list[str] = []
         end = 0

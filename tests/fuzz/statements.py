@@ -449,7 +449,9 @@ class Statements(Expressions):
         name, kind = self.rng.choice(able)
         match kind:
             case Kind.INT:
-                self.line(self.fill(self.one_of(f"{name} += 1", f"{name} = <int> % 9", f"{name} = ({name} + <pos>) % 5"), 1))
+                self.line(
+                    self.fill(self.one_of(f"{name} += 1", f"{name} = <int> % 9", f"{name} = ({name} + <pos>) % 5"), 1)
+                )
             case Kind.FLOAT:
                 self.line(self.fill(self.one_of(f"{name} += <float>", f"{name} = {name} * 0.5 + <float>"), 1))
             case Kind.ROW:
@@ -511,7 +513,9 @@ class Statements(Expressions):
         returns, yields = self.returns, self.yields
         default = self.fill("<small>", 0)
         fixed = frozenset(outer.names) - set(changed)
-        with self.block(f"def {name}(v, q={default}):", in_loop=False, fixed=fixed, owned=frozenset(), protected=frozenset()):
+        with self.block(
+            f"def {name}(v, q={default}):", in_loop=False, fixed=fixed, owned=frozenset(), protected=frozenset()
+        ):
             if changed:
                 self.line(f"nonlocal {', '.join(changed)}")
             self.scope.names = {n: k for n, k in self.scope.names.items() if n not in ("v", "q")}
@@ -555,4 +559,3 @@ class Statements(Expressions):
             self.body(1, 3)
             if self.chance(0.4) and "Stop" in self.scope.protected:
                 self._throw("Stop")
-

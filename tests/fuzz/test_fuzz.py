@@ -7,7 +7,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from tests.fuzz.programs import write_program
 from tests.fuzz.running import Variation, Verdict, run_program
@@ -16,13 +16,14 @@ from tests.fuzz.worker import run_text
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.py"))
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+# `worker.py` makes a program smaller; a smaller seed is no smaller program
+@settings(max_examples=60, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_random_programs(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     rng = random.Random(seed)
-    program = write_program(rng, 6)
+    program = write_program(rng, 5)
     outcome = run_text(program.text, program.inputs, Variation.draw(rng), tmp_path_factory.mktemp("fuzz"))
-    assume(outcome.verdict is not Verdict.INVALID)
+    assume(outcome.verdict not in (Verdict.INVALID, Verdict.SLOW))
     assert outcome.verdict in (Verdict.EQUAL, Verdict.REFUSED), f"{outcome.reason}\n{outcome.details}\n{program.text}"
 
 

@@ -56,7 +56,9 @@ def save(program: RandomProgram, variation: Variation, outcome: Outcome, text: s
     head = f"# inputs: {' '.join(program.inputs)}\n"
     head += f"# forks: {variation.forks}\n" if variation.forks is not None else ""
     head += f"# without: {' '.join(sorted(variation.skipped))}\n" if variation.skipped else ""
-    story = "".join(f"# {line}\n" for line in f"{outcome.verdict.value}: {outcome.reason}\n{outcome.details}".splitlines())
+    story = "".join(
+        f"# {line}\n" for line in f"{outcome.verdict.value}: {outcome.reason}\n{outcome.details}".splitlines()
+    )
     path.write_text(f"{head}{text}\n\n{story}", encoding="utf-8")
 
 
