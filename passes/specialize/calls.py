@@ -138,13 +138,12 @@ class Calls(Iteration):
             found = MODELS.get(function)
         except TypeError:
             return NotImplemented
-        if (
-            found is None
-            and isinstance(function, types.BuiltinFunctionType)
-            and type(function.__self__) is list
-            and function.__name__ == "sort"
-        ):
-            found, function, args = MODELS[list.sort], list.sort, (function.__self__, *args)
+        if found is None and isinstance(function, types.BuiltinFunctionType):
+            owner: Any = function.__self__
+            kind = list if type(owner) is list else torch.Tensor if isinstance(owner, torch.Tensor) else None
+            unbound = getattr(kind, function.__name__, None)
+            if kind is not None and unbound in MODELS:
+                found, function, args = MODELS[unbound], unbound, (owner, *args)
         if found is None:
             return NotImplemented
         with self.recorder:

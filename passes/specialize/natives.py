@@ -11,10 +11,13 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
+import numpy
+import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-from dycl import diagnostics
+import dycl
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.passes.specialize import pymodels
@@ -99,7 +102,12 @@ MODELS_FILE = pymodels.__file__
 
 OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no source of the model's
 
-_COMPILER = os.path.dirname(os.path.dirname(diagnostics.__file__ + os.sep)) + os.sep  # what records calls, for one
+# Python that runs below native code without being the model's: the machine itself, torch, what torch's symbols call.
+LIBRARIES = (
+    OWN,
+    TORCH,
+    *(os.path.dirname(str(module.__file__)) + os.sep for module in (dycl, numpy, sympy, mpmath)),
+)
 
 _STEPPED_LIBRARY = tuple(
     STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)
@@ -492,9 +500,7 @@ class Guard:
 
     def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
         file = frame.f_code.co_filename
-        is_library = file.startswith(("<", OWN, _COMPILER, TORCH)) or (
-            file.startswith(STDLIB) and "site-packages" not in file
-        )
+        is_library = file.startswith(("<", *LIBRARIES)) or (file.startswith(STDLIB) and "site-packages" not in file)
         is_library = is_library or _TENSOR_LIBRARY.match(file) is not None
         if event == "call" and self._called is None and self._reentry is not None and not is_library:
             self._called = frame.f_code

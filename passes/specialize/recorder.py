@@ -171,6 +171,8 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _METADATA or (name == "__get__" and _getter_name(func) not in _NOT_METADATA_GETTERS):
             return func(*args, **kwargs)
+        if name == "__get__" and _getter_name(func) == "data":  # which torch.export takes for a constant
+            return self.call(torch.Tensor.detach, args, {})
         if name == "__set__" or name in _METADATA_WRITERS:
             self._check_writer(name, func, args)
             if name == "__set__":

@@ -33,6 +33,7 @@ from dycl.targets.base import StoredWeight
 from dycl.targets.onnxruntime.division import rewrite_divisions
 from dycl.targets.onnxruntime.module import SubgraphModule
 from dycl.targets.onnxruntime.promotion import rewrite_float_scalars
+from dycl.targets.onnxruntime.replacements import replace_operators
 from dycl.targets.onnxruntime.samples import export_inputs, symbols
 from dycl.targets.onnxruntime.weights import FILE_NAME
 
@@ -63,6 +64,7 @@ def export(subgraph: Subgraph, module: SubgraphModule) -> Exported:
     program = _export_program(subgraph, module)
     rewrite_float_scalars(subgraph, program)
     rewrite_divisions(program)
+    replace_operators(program)
     model = _convert(subgraph, program)
     tensors = _detach_weights(program, model, module)
     _simplify(model)

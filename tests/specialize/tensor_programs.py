@@ -543,7 +543,35 @@ class Case:
         return self.build.__name__
 
 
+class OldConstructors(nn.Module):
+    """Torch's older ways to make a tensor, whose C++ no function mode sees."""
+
+    def forward(self, x):
+        words = torch.LongTensor([[1], [2]] * 2)
+        table = torch.Tensor([0.5, 1.5])
+        if x.sum() > 0:
+            table = table.type(torch.DoubleTensor).type("torch.FloatTensor")
+        total = x.new(2, 3).zero_() + x.new_tensor([x.max().item(), 1.0, 2.0]) + x.data[:2]
+        empty = torch.FloatTensor()
+        other = x.new(x.size()).fill_(2.0)
+        return words, table, total, empty.numel(), other, x.type(), words.type(torch.FloatTensor) * 2, torch.Tensor(x)
+
+
+class ForeignObjectOnSymbols(nn.Module):
+    """Native code over run-time sizes calls Python of libraries, which is not the model's own."""
+
+    class Box(torch.nn.Module):
+        pass
+
+    def forward(self, x):
+        k = int((x > 0).sum())
+        part = x.reshape(-1)[: max(k, 1)]
+        made = getattr(self, "Box")()
+        return torch.cat([part, x.reshape(-1)]).sum(), isinstance(made, nn.Module)
+
+
 CASES = [
+    Case(OldConstructors, is_end_to_end=True),
     Case(WritesOfAllKinds, is_end_to_end=True),
     Case(OutArgument, is_end_to_end=True),
     Case(InplaceModules, is_end_to_end=True),

@@ -1,0 +1,349 @@
+"""Operators that torch's exporter lacks or converts wrongly, said in operators that it converts rightly.
+
+A replacement is a plain function of tensors; it is traced with the types of the call it replaces, and its operations
+take the place of the call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.export import ExportedProgram
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+_aten = torch.ops.aten
+
+Replacement = Callable[..., Any]
+REPLACEMENTS: dict[Any, Replacement] = {}
+
+
+def replaces(*operators: Any) -> Callable[[Replacement], Replacement]:
+    """Register what is traced in the place of these operators; NotImplemented leaves a call as it is."""
+
+    def register(function: Replacement) -> Replacement:
+        for operator in operators:
+            REPLACEMENTS[operator] = function
+        return function
+
+    return register
+
+
+def replace_operators(program: ExportedProgram) -> None:
+    """Replace, in the program's graph, the calls of the operators that have a replacement."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        function = REPLACEMENTS.get(node.target) if node.op == "call_function" else None
+        if function is not None:
+            _replace(graph, node, function)
+    graph.lint()
+    program.graph_module.recompile()
+
+
+def _replace(graph: Graph, node: Node, function: Replacement) -> None:
+    leaves, spec = pytree.tree_flatten((node.args, node.kwargs), is_leaf=lambda leaf: isinstance(leaf, Node))
+    places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, Node)]
+    is_left = False
+
+    def traced(*given: Any) -> Any:
+        nonlocal is_left
+        filled = list(leaves)
+        for index, value in zip(places, given, strict=True):
+            filled[index] = value
+        args, kwargs = pytree.tree_unflatten(filled, spec)
+        result = function(*args, **kwargs)
+        is_left = result is NotImplemented
+        return () if is_left else result
+
+    values = [leaves[index].meta["val"] for index in places]
+    mode = next(value.fake_mode for value in (*values, node.meta["val"]) if isinstance(value, FakeTensor))
+    with mode:
+        body = make_fx(traced, tracing_mode="real", pre_dispatch=False)(*values)
+    if not is_left:
+        _inline(graph, node, body, [leaves[index] for index in places])
+
+
+def _inline(graph: Graph, node: Node, body: GraphModule, arguments: list[Node]) -> None:
+    placeholders = [inner for inner in body.graph.nodes if inner.op == "placeholder"]
+    copies: dict[Node, Node] = dict(zip(placeholders, arguments, strict=True))
+    with graph.inserting_before(node):
+        for inner in body.graph.nodes:
+            if inner.op == "call_function":
+                copies[inner] = graph.node_copy(inner, copies.__getitem__)
+    results = body.graph.output_node().args[0]
+    if isinstance(results, Node):
+        node.replace_all_uses_with(copies[results])
+    else:
+        for user in list(node.users):  # each takes one of the results
+            user.replace_all_uses_with(copies[results[user.args[1]]])  # type: ignore[index]
+            graph.erase_node(user)
+    graph.erase_node(node)
+
+
+# ---------------------------------------------------------------- wrong in the exporter
+
+
+@replaces(_aten.squeeze.dim, _aten.squeeze.dims)
+def _squeeze(x: torch.Tensor, dim: int | list[int]) -> Any:
+    """Only dimensions of size one go; the exporter squeezes those that are named, whatever their size."""
+    dims = [d % max(x.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim)]
+    ones = [d for d in dims if x.dim() and x.shape[d] == 1]
+    if len(ones) == len(dims) and x.dim():
+        return NotImplemented
+    return _aten.squeeze.dims(x, ones) if ones else _aten.alias.default(x)
+
+
+# ---------------------------------------------------------------- missing in the exporter
+
+
+@replaces(_aten._cdist_forward.default, _aten.cdist.default)
+def _cdist(x: torch.Tensor, y: torch.Tensor, p: float = 2.0, compute_mode: int | None = None) -> torch.Tensor:
+    difference = (x.unsqueeze(-2) - y.unsqueeze(-3)).abs()
+    if p == 2.0:
+        return difference.square().sum(-1).sqrt()
+    if p == 1.0:
+        return difference.sum(-1)
+    if p == 0.0:
+        return (difference != 0).to(x.dtype).sum(-1)
+    return difference.amax(-1) if p == float("inf") else difference.pow(p).sum(-1).pow(1.0 / p)
+
+
+@replaces(_aten.fmax.default)
+def _fmax(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.maximum(x, y))) if _floats(x, y) else x.maximum(y)
+
+
+@replaces(_aten.fmin.default)
+def _fmin(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.minimum(x, y))) if _floats(x, y) else x.minimum(y)
+
+
+def _floats(*tensors: torch.Tensor) -> bool:
+    return all(tensor.is_floating_point() for tensor in tensors)
+
+
+@replaces(_aten.signbit.default)
+def _signbit(x: torch.Tensor) -> torch.Tensor:
+    return (x < 0) | ((x == 0) & (x.reciprocal() < 0)) if x.is_floating_point() else x < 0
+
+
+@replaces(_aten.copysign.Tensor, _aten.copysign.Scalar)
+def _copysign(x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor:
+    dtype = torch.result_type(x, y) if torch.result_type(x, y).is_floating_point else torch.get_default_dtype()
+    sign = torch.scalar_tensor(y, dtype=dtype) if not isinstance(y, torch.Tensor) else y
+    magnitude = x.to(dtype).abs()
+    return torch.where(_signbit(sign), -magnitude, magnitude)
+
+
+@replaces(_aten.atan2.default)
+def _atan2(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The exporter forgets the sign of a zero `y`, and what lies on the axes."""
+    dtype = torch.result_type(y, x) if torch.result_type(y, x).is_floating_point else torch.get_default_dtype()
+    y, x = y.to(dtype), x.to(dtype)
+    corner = y.isinf() & x.isinf()
+    y, x = torch.where(corner, y.sign(), y), torch.where(corner, x.sign(), x)
+    half = torch.full_like(y, torch.pi / 2) + torch.zeros_like(x)
+    turned = torch.where(_signbit(y), -2 * half, 2 * half)
+    angle = torch.atan(y / x)
+    left = torch.where(_signbit(y), -half, half) - torch.atan(x / y)
+    on_axis = torch.where(_signbit(x), turned, y + torch.zeros_like(x))
+    near_x = torch.where(x > 0, angle, torch.where(x < 0, angle + torch.where(y == 0, turned * 0, turned), angle))
+    found = torch.where(y == 0, on_axis, torch.where(y.abs() > x.abs(), left, near_x))
+    return torch.where(x.isnan(), x, found)
+
+
+@replaces(_aten.cumprod.default)
+def _cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Any:
+    """Products over the lower triangle: n^2 numbers for n, which is right for zeros and signs alike."""
+    if dtype is None:
+        dtype = x.dtype if x.is_floating_point() else torch.int64
+    if x.dim() == 0:
+        return x.to(dtype)
+    rows = x.to(dtype).movedim(dim, -1)
+    masked = torch.where(_lower(rows), rows.unsqueeze(-2), torch.ones((), dtype=dtype))
+    return masked.prod(-1).movedim(-1, dim)
+
+
+def _lower(rows: torch.Tensor) -> torch.Tensor:
+    places = torch.arange(rows.shape[-1])
+    return places.unsqueeze(0) <= places.unsqueeze(1)
+
+
+@replaces(_aten.cummax.default)
+def _cummax(x: torch.Tensor, dim: int) -> Any:
+    return _running(x, dim, 1)
+
+
+@replaces(_aten.cummin.default)
+def _cummin(x: torch.Tensor, dim: int) -> Any:
+    return _running(x, dim, -1)
+
+
+def _running(x: torch.Tensor, dim: int, sign: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest (or least) so far and where it stands last, by comparing every pair: n^2 for n."""
+    if x.dim() == 0:
+        return x.clone(), torch.zeros((), dtype=torch.int64)
+    rows = x.movedim(dim, -1)
+    left, right = rows.unsqueeze(-1), rows.unsqueeze(-2)
+    beats = (left >= right) if sign > 0 else (left <= right)
+    if x.is_floating_point():
+        beats = beats | left.isnan()
+    lower = _lower(rows)
+    # An element is the best so far at its own place if it beats all before it; the last such place counts.
+    best = (beats | ~lower).all(-1)
+    places = torch.arange(rows.shape[-1])
+    candidates = torch.where(best.unsqueeze(-2) & lower, places, torch.zeros((), dtype=torch.int64))
+    index = candidates.amax(-1)
+    return rows.gather(-1, index).movedim(-1, dim), index.movedim(-1, dim)
+
+
+@replaces(_aten.searchsorted.Tensor, _aten.searchsorted.Scalar)
+def _searchsorted(
+    edges: torch.Tensor,
+    values: torch.Tensor | float,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: torch.Tensor | None = None,
+) -> Any:
+    """Torch's binary search, step by step, so that even unsorted edges give the same answer."""
+    if not isinstance(edges.shape[-1], int):
+        return NotImplemented
+    if sorter is not None:
+        edges = edges.gather(-1, sorter)
+    if not isinstance(values, torch.Tensor):
+        values = torch.full((), values, dtype=edges.dtype)
+    size = edges.shape[-1]
+    dtype = torch.result_type(edges, values)
+    found, row = values.to(dtype), edges.to(dtype)
+    start, end = torch.zeros_like(values, dtype=torch.int64), torch.full_like(values, size, dtype=torch.int64)
+    for _ in range(size.bit_length()):
+        middle = (start + end) // 2
+        place = middle.clamp(max=size - 1)
+        edge = row[place] if row.dim() == 1 else row.gather(-1, place)
+        stays = edge > found if right or side == "right" else edge >= found
+        is_open = start < end
+        start, end = torch.where(is_open & ~stays, middle + 1, start), torch.where(is_open & stays, middle, end)
+    return start.to(torch.int32 if out_int32 else torch.int64)
+
+
+@replaces(_aten.bucketize.Tensor, _aten.bucketize.Scalar)
+def _bucketize(
+    values: torch.Tensor | float, edges: torch.Tensor, *, out_int32: bool = False, right: bool = False
+) -> Any:
+    return _searchsorted(edges, values, out_int32=out_int32, right=right)
+
+
+@replaces(_aten.kthvalue.default)
+def _kthvalue(x: torch.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    if x.dim() == 0:
+        return x.clone(), torch.zeros((), dtype=torch.int64)
+    values, indices = _aten.sort.default(x, dim)  # ONNX breaks ties by place
+    picked = values.select(dim, k - 1), indices.select(dim, k - 1)
+    return tuple(part.unsqueeze(dim) for part in picked) if keepdim else picked
+
+
+@replaces(_aten.sort.stable)
+def _sort(x: torch.Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """ONNX breaks ties by place, whichever way it sorts."""
+    return _aten.sort.default(x, dim, descending)
+
+
+@replaces(_aten.argsort.stable)
+def _argsort(x: torch.Tensor, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+    return _aten.sort.default(x, dim, descending)[1]
+
+
+# ---------------------------------------------------------------- pooling
+
+
+def _windows(size: int, wanted: int) -> list[tuple[int, int]]:
+    """Where each window of an adaptive pooling begins and ends."""
+    return [(i * size // wanted, -((i + 1) * -size // wanted)) for i in range(wanted)]
+
+
+def _is_static(x: torch.Tensor, axes: int) -> bool:
+    return all(isinstance(size, int) for size in x.shape[-axes:])
+
+
+@replaces(_aten._adaptive_avg_pool2d.default, _aten.adaptive_avg_pool2d.default, _aten.adaptive_avg_pool1d.default)
+@replaces(_aten._adaptive_avg_pool3d.default, _aten.adaptive_avg_pool3d.default)
+def _adaptive_avg_pool(x: torch.Tensor, output_size: list[int]) -> Any:
+    """One product with a matrix of means for each dimension."""
+    axes = len(output_size)
+    if not _is_static(x, axes) or all(wanted == 1 for wanted in output_size):
+        return NotImplemented
+    for axis, wanted in enumerate(output_size, x.dim() - axes):
+        size = x.shape[axis]
+        if size == wanted:
+            continue
+        places = torch.arange(size).unsqueeze(1)
+        begins = torch.arange(wanted) * size // wanted
+        ends = ((torch.arange(wanted) + 1) * size + wanted - 1) // wanted
+        inside = (begins <= places) & (places < ends)
+        means = inside.to(x.dtype) / (ends - begins).to(x.dtype)
+        x = (x.movedim(axis, -1) @ means).movedim(-1, axis)
+    return x
+
+
+@replaces(_aten.adaptive_max_pool2d.default, _aten.adaptive_max_pool3d.default, _aten.adaptive_max_pool1d.default)
+def _adaptive_max_pool(x: torch.Tensor, output_size: list[int]) -> Any:
+    """The largest of each window and its flat place, as torch reports it: the first one."""
+    axes = len(output_size)
+    if not _is_static(x, axes):
+        return NotImplemented
+    places = torch.arange(math.prod(x.shape[-axes:])).reshape(x.shape[-axes:]).expand(x.shape)
+    for axis, wanted in enumerate(output_size, x.dim() - axes):
+        parts = [
+            torch.max(x.narrow(axis, begin, end - begin), axis, keepdim=True)
+            for begin, end in _windows(x.shape[axis], wanted)
+        ]
+        kept = [
+            places.narrow(axis, begin, end - begin).gather(axis, part.indices)
+            for part, (begin, end) in zip(parts, _windows(x.shape[axis], wanted), strict=True)
+        ]
+        x, places = torch.cat([part.values for part in parts], axis), torch.cat(kept, axis)
+    return x, places
+
+
+@replaces(_aten.avg_pool2d.default, _aten.avg_pool3d.default)
+def _avg_pool(
+    x: torch.Tensor,
+    kernel_size: list[int],
+    stride: list[int] | None = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """The exporter forgets `divisor_override`."""
+    if divisor_override is None:
+        return NotImplemented
+    pool = _aten.avg_pool2d.default if x.dim() < 5 and len(kernel_size) < 3 else _aten.avg_pool3d.default
+    mean = pool(x, kernel_size, stride or kernel_size, padding, ceil_mode, True)
+    sides = kernel_size if len(kernel_size) > 1 else kernel_size * (2 if pool is _aten.avg_pool2d.default else 3)
+    return NotImplemented if ceil_mode else mean * (math.prod(sides) / divisor_override)
+
+
+# ---------------------------------------------------------------- missing in ONNX Runtime
+
+
+@replaces(_aten.addmm.default)
+def _addmm(bias: torch.Tensor, left: torch.Tensor, right: torch.Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+    return NotImplemented if left.is_floating_point() else beta * bias + alpha * (left @ right)
+
+
+@replaces(_aten.softmax.int, _aten._softmax.default)
+def _softmax(x: torch.Tensor, dim: int, dtype: Any = None) -> Any:
+    return NotImplemented if x.is_floating_point() else _aten.softmax.int(x.to(dtype or torch.get_default_dtype()), dim)
+
+
+@replaces(_aten.ceil.default, _aten.floor.default, _aten.round.default, _aten.trunc.default)
+def _rounded(x: torch.Tensor) -> Any:
+    return NotImplemented if x.is_floating_point() else _aten.alias.default(x)

@@ -1,0 +1,73 @@
+"""Operators that the exporter lacks or converts wrongly: what is put in their place is what torch computes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+import dycl
+
+EDGES = torch.tensor([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, float("inf"), -float("inf"), float("nan"), 0.5])
+ALL_Y, ALL_X = (part.contiguous() for part in torch.meshgrid(EDGES, EDGES, indexing="ij"))
+INTS = torch.tensor([[3, -1, 0, 2, -3], [0, 0, 1, -2, 2]])
+NANS = torch.tensor([[1.0, 3.0, 3.0, 2.0, 5.0], [float("nan"), 1.0, 2.0, float("nan"), 0.0]])
+GRID = torch.linspace(-2, 2, 24).reshape(2, 3, 4)
+SORTED = torch.tensor([[-1.0, 0.0, 0.0, 2.0], [0.5, 0.5, 1.0, 3.0]])
+
+CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
+    "squeeze": (lambda x: (x.squeeze(1), x.squeeze(0), torch.squeeze(x, (0, 1))), (GRID[:1].clone(),)),
+    "cdist": (lambda x, y: [torch.cdist(x, y, p=p) for p in (0.0, 1.0, 2.0, 3.0, float("inf"))], (GRID, -GRID[:, :2])),
+    "fmax": (lambda x, y: (torch.fmax(x, y), torch.fmin(x, y)), (ALL_Y, ALL_X)),
+    "fmax of ints": (lambda x, y: (torch.fmax(x, y), torch.fmin(x, y)), (INTS, -INTS)),
+    "signbit": (lambda x, i: (torch.signbit(x), torch.signbit(i)), (EDGES[:6].clone(), INTS)),
+    "copysign": (
+        lambda x, y: (torch.copysign(x, y), torch.copysign(x, -1.0)),
+        (ALL_Y[:8, :8].clone(), ALL_X[:8, :8].clone()),
+    ),
+    "atan2": (torch.atan2, (ALL_Y, ALL_X)),
+    "atan2 of ints": (torch.atan2, (INTS, INTS.flip(1))),
+    "cumprod": (lambda x, i: (x.cumprod(1), x.cumprod(0), i.cumprod(-1)), (GRID, INTS)),
+    "cummax": (lambda x, i: (*x.cummax(1), *x.cummin(0), *i.cummin(1)), (NANS, INTS)),
+    "searchsorted": (
+        lambda e, v: (torch.searchsorted(e, v), torch.searchsorted(e, v, right=True), torch.bucketize(v, e[0])),
+        (SORTED, torch.tensor([[0.0, -3.0, 2.0], [0.5, 9.0, 0.75]])),
+    ),
+    "kthvalue": (lambda x: (*x.kthvalue(2, 1), *x.kthvalue(1, -1, True)), (GRID,)),
+    "adaptive pooling": (
+        lambda x: (
+            functional.adaptive_avg_pool2d(x, (3, 2)),
+            *functional.adaptive_max_pool2d(x, (2, 3), return_indices=True),
+        ),
+        (torch.linspace(-3, 3, 140).sin().reshape(1, 4, 5, 7),),
+    ),
+    "avg_pool2d with a divisor": (lambda x: functional.avg_pool2d(x[None], 2, divisor_override=3), (GRID,)),
+    "stable sort": (
+        lambda x: (*torch.sort(x, dim=1, stable=True), x.argsort(dim=1, descending=True, stable=True)),
+        (INTS,),
+    ),
+    "addmm of ints": (
+        lambda b, x, y: torch.addmm(b, x, y, beta=2, alpha=3),
+        (INTS[:, :2].clone(), INTS, INTS.T.clone()),
+    ),
+    "rounding of ints": (lambda x: (x.ceil(), x.floor(), x.round(), x.trunc()), (INTS,)),
+    ".data": (lambda x: torch.sigmoid(x.data) > 0.5, (GRID,)),
+}
+
+
+class Function(torch.nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: torch.Tensor) -> Any:
+        return self.function(*args)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_is_what_torch_computes(name: str, tmp_path: Path) -> None:
+    function, args = CASES[name]
+    compiled = dycl.compile(Function(function), args, output=tmp_path / "artifact")
+    torch.testing.assert_close(compiled(*args), function(*args), equal_nan=True)
