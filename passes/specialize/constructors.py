@@ -33,11 +33,11 @@ def _made(machine: Machine, args: tuple[Any, ...], kwargs: dict[str, Any], dtype
         if isinstance(data, torch.Tensor) and data.dim() > 0:
             if data.dtype != dtype:
                 raise TypeError(f"expected {dtype} (got {data.dtype})")
-            return machine.native(torch.Tensor.detach, (data,), {})
+            return machine.recorder.call(torch.Tensor.detach, (data,), {})
         if isinstance(data, (list, tuple, range)) and not isinstance(data, torch.Size):
-            return machine.native(torch.tensor, (list(data),), {"dtype": dtype})
+            return machine.recorder.call(torch.tensor, (list(data),), {"dtype": dtype})
     size = kwargs.get("size", args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args or (0,))
-    return machine.native(torch.empty, (tuple(size),), {"dtype": dtype})
+    return machine.recorder.call(torch.empty, (tuple(size),), {"dtype": dtype})
 
 
 @model(torch.Tensor.new)
@@ -46,8 +46,10 @@ def _new(machine: Machine, like: torch.Tensor, *args: Any, native: Any, device: 
 
 
 @model(torch.Tensor.new_tensor)
-def _new_tensor(machine: Machine, like: torch.Tensor, data: Any, *, native: Any, dtype: Any = None, **kwargs: Any) -> Any:
-    return machine.native(torch.tensor, (data,), {"dtype": dtype or like.dtype})
+def _new_tensor(
+    machine: Machine, like: torch.Tensor, data: Any, *, native: Any, dtype: Any = None, **kwargs: Any
+) -> Any:
+    return machine.recorder.call(torch.tensor, (data,), {"dtype": dtype or like.dtype})
 
 
 @model(torch.Tensor.type)
@@ -60,4 +62,4 @@ def _typed(machine: Machine, tensor: torch.Tensor, dtype: Any = None, *args: Any
         dtype = getattr(torch, dtype.removeprefix("torch."))
     if isinstance(dtype, type) and issubclass(dtype, torch.Tensor):
         dtype = torch.get_default_dtype()
-    return machine.native(torch.Tensor.to, (tensor, TENSOR_TYPES.get(dtype, dtype)), {})
+    return machine.recorder.call(torch.Tensor.to, (tensor, TENSOR_TYPES.get(dtype, dtype)), {})

@@ -18,8 +18,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
-from dycl.passes.specialize import constructors  # noqa: F401  (registers its models)
-from dycl.passes.specialize import instructions, protocols
+from dycl.passes.specialize import (
+    constructors,  # noqa: F401  (registers its models)
+    instructions,
+    protocols,
+)
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
 from dycl.passes.specialize.builtins import Interpret, class_of

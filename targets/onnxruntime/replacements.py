@@ -98,6 +98,33 @@ def _squeeze(x: torch.Tensor, dim: int | list[int]) -> Any:
     return _aten.squeeze.dims(x, ones) if ones else _aten.alias.default(x)
 
 
+@replaces(_aten.log_sigmoid.default)
+def _log_sigmoid(x: torch.Tensor) -> torch.Tensor:
+    """The exporter takes the logarithm of a sigmoid that has lost its digits far from zero."""
+    return x.clamp(max=0) - torch.log1p(torch.exp(-x.abs()))
+
+
+@replaces(_aten.scaled_dot_product_attention.default)
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """The exporter knows four dimensions only and answers nan instead of 0 where a mask leaves nothing to attend to."""
+    missing = max(4 - query.dim(), 0)
+    if not missing and attn_mask is None:
+        return NotImplemented
+    query, key, value = (part[(None,) * missing] for part in (query, key, value))
+    found = _aten.scaled_dot_product_attention.default(query, key, value, attn_mask, *args, **kwargs)
+    if attn_mask is not None:
+        is_open = attn_mask if attn_mask.dtype == torch.bool else attn_mask > -torch.inf
+        found = torch.where(is_open.any(-1, keepdim=True), found, torch.zeros((), dtype=found.dtype))
+    return found[(0,) * missing]
+
+
 # ---------------------------------------------------------------- missing in the exporter
 
 
@@ -347,3 +374,20 @@ def _softmax(x: torch.Tensor, dim: int, dtype: Any = None) -> Any:
 @replaces(_aten.ceil.default, _aten.floor.default, _aten.round.default, _aten.trunc.default)
 def _rounded(x: torch.Tensor) -> Any:
     return NotImplemented if x.is_floating_point() else _aten.alias.default(x)
+
+
+@replaces(_aten.isnan.default, _aten.isinf.default)
+def _never(x: torch.Tensor) -> Any:
+    return NotImplemented if x.is_floating_point() else torch.zeros_like(x, dtype=torch.bool)
+
+
+@replaces(_aten.isfinite.default)
+def _always(x: torch.Tensor) -> Any:
+    return NotImplemented if x.is_floating_point() else torch.ones_like(x, dtype=torch.bool)
+
+
+@replaces(_aten.linear.default)
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Any:
+    if x.is_floating_point():
+        return NotImplemented
+    return x @ weight.mT if bias is None else x @ weight.mT + bias

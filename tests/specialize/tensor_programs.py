@@ -551,7 +551,7 @@ class OldConstructors(nn.Module):
         table = torch.Tensor([0.5, 1.5])
         if x.sum() > 0:
             table = table.type(torch.DoubleTensor).type("torch.FloatTensor")
-        total = x.new(2, 3).zero_() + x.new_tensor([x.max().item(), 1.0, 2.0]) + x.data[:2]
+        total = x.new(2, 3).zero_() + x.new_tensor([x.max().item(), 1.0, 2.0]) + x.data[:2, :3]
         empty = torch.FloatTensor()
         other = x.new(x.size()).fill_(2.0)
         return words, table, total, empty.numel(), other, x.type(), words.type(torch.FloatTensor) * 2, torch.Tensor(x)

@@ -48,6 +48,17 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
         lambda x: (*torch.sort(x, dim=1, stable=True), x.argsort(dim=1, descending=True, stable=True)),
         (INTS,),
     ),
+    "log sigmoid": (functional.logsigmoid, (GRID * 20,)),
+    "attention of three dimensions": (
+        lambda x, m: (
+            functional.scaled_dot_product_attention(x, -x, x),
+            functional.scaled_dot_product_attention(x, x, x, attn_mask=m, scale=0.3),
+            functional.scaled_dot_product_attention(x[0], x[1], x[0], is_causal=True),
+        ),
+        (GRID, torch.tensor([[True, False, True], [True, True, True], [False, True, False]])),
+    ),
+    "questions about ints": (lambda x: (x.isnan(), x.isinf(), x.isfinite(), x.float().isnan()), (INTS,)),
+    "linear of ints": (lambda x, w: functional.linear(x, w), (INTS, INTS.clone())),
     "addmm of ints": (
         lambda b, x, y: torch.addmm(b, x, y, beta=2, alpha=3),
         (INTS[:, :2].clone(), INTS, INTS.T.clone()),
