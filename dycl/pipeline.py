@@ -34,7 +34,7 @@ from dycl.passes.specialize.specializer import specialize
 from dycl.sampling import Sample, sample_calls
 from dycl.stages import Observer, Silence, Stages
 from dycl.targets.base import Compiled, Options, Target, find_target
-from dycl.trials import Decide, Subject
+from dycl.trials import Decide, Subject, find_tolerance
 from dycl.verification import VerificationReport, verify_model
 
 DEFAULT_TARGET = "onnxruntime"
@@ -299,11 +299,14 @@ def _samples(
 def _verify(checked: Checked, model: nn.Module, directory: Path, samples: list[Sample]) -> VerificationReport:
     # One thread each: torch's and the target's pools would fight over the cores, call by call in turn.
     host = HostModel(load_artifact(directory, threads=1), checked.environment.classes)
+    rtol, atol = find_tolerance(checked.program)
     subject = Subject(
         program=checked.program,
         environment=checked.environment,
         model=model,
         make_host=partial(_restart, host),
+        rtol=rtol,
+        atol=atol,
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -37,6 +37,16 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
+@model(torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward)
+def _backward(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    raise UnsupportedError(
+        "DY203",
+        machine.loc(),
+        f"gradients are computed inside of the model ({native.__name__})",
+        hint="write the gradient as a formula",
+    )
+
+
 # ---------------------------------------------------------------- moves
 
 

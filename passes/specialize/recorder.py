@@ -177,6 +177,8 @@ class Recorder(TorchFunctionMode):
             self._check_writer(name, func, args)
             if name == "__set__":
                 return func(*args, **kwargs)
+        if func is torch.Tensor.type:
+            return self._type(*args, **kwargs)
         conversion = _CONVERSIONS.get(name)
         if conversion is not None and args and isinstance(args[0], torch.Tensor):
             return conversion(self, *args, **kwargs)
@@ -204,6 +206,18 @@ class Recorder(TorchFunctionMode):
             raise UnsupportedError("DY201", self.machine.loc(), f"{func} cannot be named in a program")
         with self:
             return func(*args, **kwargs)
+
+    def _type(self, tensor: torch.Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
+        """`tensor.type()`, and `tensor.type(torch.FloatTensor)` as the conversion that it is."""
+        if dtype is None:
+            return f"torch.{_TENSOR_CLASSES[tensor.dtype]}"
+        if not isinstance(dtype, torch.dtype):
+            name = dtype if isinstance(dtype, str) else f"{dtype.__module__}.{dtype.__name__}"
+            found = [known for known, cls in _TENSOR_CLASSES.items() if name == f"torch.{cls}"]
+            if not found:
+                raise UnsupportedError("DY203", self.machine.loc(), f"conversion to the tensor type {name}")
+            dtype = found[0]
+        return self._sub(torch.Tensor.to, tensor, dtype)
 
     def _check_writer(self, name: str, func: Any, args: tuple[Any, ...]) -> None:
         if name == "__set__" and _getter_name(func) in ("grad", "requires_grad"):
@@ -402,6 +416,21 @@ _CONVERSIONS: dict[str, Callable[..., Any]] = {
     "__int__": lambda recorder, tensor: recorder.convert(tensor, int),
     "__index__": lambda recorder, tensor: recorder.convert(tensor, int),
     "__float__": lambda recorder, tensor: recorder.convert(tensor, float),
+}
+
+
+# What `Tensor.type` calls the types of tensors on the CPU.
+_TENSOR_CLASSES: dict[torch.dtype, str] = {
+    torch.float32: "FloatTensor",
+    torch.float64: "DoubleTensor",
+    torch.float16: "HalfTensor",
+    torch.bfloat16: "BFloat16Tensor",
+    torch.uint8: "ByteTensor",
+    torch.int8: "CharTensor",
+    torch.int16: "ShortTensor",
+    torch.int32: "IntTensor",
+    torch.int64: "LongTensor",
+    torch.bool: "BoolTensor",
 }
 
 

@@ -133,9 +133,10 @@ def refuse(subgraph: Subgraph, reason: str, hint: str = "") -> TargetError:
 def _export_program(subgraph: Subgraph, module: SubgraphModule) -> ExportedProgram:
     inputs = export_inputs(subgraph)
     dynamic = tuple(_dynamic_dims(param.type) for param in subgraph.params)
+    shapes = {"inputs": dynamic} if dynamic else None  # work on weights alone has no inputs
     try:
         with _quiet(), exporting(subgraph):
-            return torch.export.export(module, inputs, dynamic_shapes={"inputs": dynamic}, strict=False)
+            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     except InternalError:
         raise
     except Exception as error:  # whatever a model's own code and torch may raise; nothing is carried on
