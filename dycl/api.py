@@ -68,6 +68,10 @@ class CompiledModel:
         """Back to the state that the model had when it was compiled."""
         self._host.reset()
 
+    def seed(self, seed: int) -> None:
+        """Begin the random numbers of the host anew; without effect where it draws none."""
+        self._host.seed(seed)
+
     def save(self, directory: str | Path) -> None:
         """Write the artifact to a directory, in one step."""
         target = Path(directory)
@@ -90,12 +94,14 @@ def compile(
     samples: int | None = None,
     sample_inputs: Callable[[int], object] | None = None,
     method: str = "forward",
+    rng: str = "refuse",
 ) -> CompiledModel:
     """The compiled model, verified against the source on the example and on `samples` sampled inputs.
 
     `example_inputs` is a tuple of the positional arguments, or one value; `kwargs` the keyword arguments. Without
     `output` the artifact lies in a temporary directory that lives as long as the result. `sample_inputs(seed)` gives
-    the inputs to verify on; without it they are perturbations of the example.
+    the inputs to verify on; without it they are perturbations of the example. `rng`: random operations are refused, or
+    drawn by the "host", where `seed(n)` begins the numbers that torch draws on the CPU after `torch.manual_seed(n)`.
     """
     # Imported here: the pipeline imports torch, and `load` works without it.
     from dycl.loading import as_tensors, bind_inputs
@@ -103,6 +109,8 @@ def compile(
 
     if samples is not None and samples < 0:
         raise UsageError("DY505", UNKNOWN, f"samples must not be negative, it is {samples}")
+    if rng not in ("refuse", "host"):
+        raise UsageError("DY505", UNKNOWN, f'rng must be "refuse" or "host", it is {rng!r}')
     positional = tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,)
     given = tuple(as_tensors(value) for value in positional)
     named = {name: as_tensors(value) for name, value in (kwargs or {}).items()}
@@ -113,6 +121,7 @@ def compile(
         tunable=tuple(tunable),
         verify=verify,
         samples=DEFAULT_SAMPLES if samples is None else samples,
+        rng=rng,
     )
     place = None if output is None else Path(output)
     built = compile_model(model, args, keywords, settings, output=place, sampler=sample_inputs)
@@ -120,7 +129,10 @@ def compile(
     return CompiledModel(host, program=built.checked.program, report=built.report, scratch=built.scratch)
 
 
-def load(directory: str | Path, *, threads: int | None = None) -> CompiledModel:
-    """The compiled model in a directory, every file verified. Needs no torch."""
+def load(directory: str | Path, *, threads: int | None = None, seed: int | None = None) -> CompiledModel:
+    """The compiled model in a directory, every file verified, its random numbers begun at `seed`. Needs no torch."""
     artifact = load_artifact(Path(directory), threads=threads)
-    return CompiledModel(HostModel(artifact, import_classes(artifact.manifest.classes)))
+    model = CompiledModel(HostModel(artifact, import_classes(artifact.manifest.classes)))
+    if seed is not None:
+        model.seed(seed)
+    return model

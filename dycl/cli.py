@@ -37,6 +37,7 @@ from dycl.inputs import fit_inputs, flatten_names, parse_inputs, read_inputs, wr
 
 if TYPE_CHECKING:
     from dycl.loading import LoadedModel
+    from dycl.pipeline import Settings
 
 app = typer.Typer(
     help="Compile dynamic neural networks: unmodified PyTorch source in, subgraphs and a torch-free host out.",
@@ -59,6 +60,18 @@ InputOption = Annotated[
 WeightsOption = Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="safetensors, loaded strictly.")]
 TunableOption = Annotated[
     list[str] | None, typer.Option("--tunable", metavar="ATTR", help="An attribute that stays settable on the host.")
+]
+
+
+class Rng(StrEnum):
+    """What becomes of random operations."""
+
+    REFUSE = "refuse"
+    HOST = "host"
+
+
+RngOption = Annotated[
+    Rng, typer.Option("--rng", help="Random operations: an error, or drawn by the host as torch's CPU generator does.")
 ]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Show every stage, and tracebacks of bugs.")]
 
@@ -103,6 +116,7 @@ def compile_command(
     input_: InputOption = None,
     weights: WeightsOption = None,
     tunable: TunableOption = None,
+    rng: RngOption = Rng.REFUSE,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with eager on sampled inputs.")] = True,
     samples: Annotated[int, typer.Option(min=0, help="How many sampled inputs to verify on.")] = 20,
     emit: Annotated[str, typer.Option(metavar="KINDS", help="ir,torch: written to DIR/emit, not installed.")] = "",
@@ -116,7 +130,9 @@ def compile_command(
 
         loaded = _load(model, inputs, input_, weights)
         kinds = tuple(kind.strip() for kind in emit.split(",") if kind.strip())
-        settings = Settings(target=target, tunable=tuple(tunable or ()), verify=verify, samples=samples, emit=kinds)
+        settings = Settings(
+            target=target, tunable=tuple(tunable or ()), verify=verify, samples=samples, emit=kinds, rng=rng.value
+        )
         call = (loaded.model, loaded.args, loaded.kwargs, settings)
         if stop_after:
             typer.echo(show_stage(*call, stop_after).rstrip("\n"))
@@ -179,25 +195,29 @@ def check_command(
     inputs: InputsOption = None,
     input_: InputOption = None,
     tunable: TunableOption = None,
+    rng: RngOption = Rng.REFUSE,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
     verbose: VerboseOption = False,
 ) -> None:
     """Say of each model whether it compiles: everything but building for a target."""
     with reporting(verbose):
-        rows = [_check(model, inputs, input_, tuple(tunable or ()), verbose, format_) for model in models]
+        from dycl.pipeline import Settings  # imports torch
+
+        settings = Settings(tunable=tuple(tunable or ()), rng=rng.value)
+        rows = [_check(model, inputs, input_, settings, verbose, format_) for model in models]
         if format_ is Format.JSON:
             typer.echo(json.dumps([row for row, _ in rows], indent=2))
         raise typer.Exit(max(code for _, code in rows))
 
 
 def _check(
-    model: str, inputs: Path | None, given: list[str] | None, tunable: tuple[str, ...], verbose: bool, format_: Format
+    model: str, inputs: Path | None, given: list[str] | None, settings: Settings, verbose: bool, format_: Format
 ) -> tuple[dict[str, Any], int]:
-    from dycl.pipeline import Settings, check_model  # imports torch
+    from dycl.pipeline import check_model  # imports torch
 
     try:
         loaded = _load(model, inputs, given)
-        report = check_model(loaded.model, loaded.args, loaded.kwargs, Settings(tunable=tunable)).report
+        report = check_model(loaded.model, loaded.args, loaded.kwargs, settings).report
     except Exception as error:  # one model's failure, ours too, is told and does not hide the others
         return _tell_failure(model, error, verbose, format_)
     row = {
@@ -241,6 +261,7 @@ def explain_command(
     inputs: InputsOption = None,
     input_: InputOption = None,
     tunable: TunableOption = None,
+    rng: RngOption = Rng.REFUSE,
     verbose: VerboseOption = False,
 ) -> None:
     """Show every branch of the source that the input decides, and what lies on each side."""
@@ -249,7 +270,8 @@ def explain_command(
         from dycl.pipeline import Settings, check_model  # imports torch
 
         loaded = _load(model, inputs, input_)
-        checked = check_model(loaded.model, loaded.args, loaded.kwargs, Settings(tunable=tuple(tunable or ())))
+        settings = Settings(tunable=tuple(tunable or ()), rng=rng.value)
+        checked = check_model(loaded.model, loaded.args, loaded.kwargs, settings)
         print_branches(find_branches(checked.specialized))
 
 

@@ -104,6 +104,11 @@ class HostModel:
         self._host.reset()
         self._host.force = force
 
+    def seed(self, seed: int) -> None:
+        """Begin the random numbers of the host anew, if it draws any."""
+        if hasattr(self._host, "seed"):
+            self._host.seed(seed)
+
     @property
     def host(self) -> Any:
         """The instance of the generated class, with its tunables."""

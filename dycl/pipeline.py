@@ -57,6 +57,7 @@ class Settings:
     samples: int = DEFAULT_SAMPLES
     emit: tuple[str, ...] = ()
     fuzz: int | None = None
+    rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +182,13 @@ def _check(
 ) -> Checked:
     with stages.stage("specialize"):
         made = specialize(
-            model, args, dict(kwargs), method=settings.method, tunable=settings.tunable, fuzz=settings.fuzz
+            model,
+            args,
+            dict(kwargs),
+            method=settings.method,
+            tunable=settings.tunable,
+            fuzz=settings.fuzz,
+            rng=settings.rng,
         )
     stages.dump("specialize", print_ir(made.program))
     steps = PASSES if last is None else PASSES[: _PROGRAM_STAGES.index(last)]

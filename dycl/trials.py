@@ -8,9 +8,11 @@ from __future__ import annotations
 import ast
 import collections
 import copy
+import random
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,7 +26,8 @@ from dycl.eagerlog import EagerLog, Read
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import definitions
-from dycl.ir.nodes import BlockId, Program, Raise, TensorType
+from dycl.ir.hosteffects import DRAWS
+from dycl.ir.nodes import BlockId, HostOp, Program, Raise, TensorType
 from dycl.sampling import Sample, map_leaves
 
 Decide = Callable[[BlockId, bool], bool]
@@ -35,6 +38,9 @@ class Runner(Protocol):
 
     def call(self, *args: object, **kwargs: object) -> object:
         """Call the compiled method."""
+
+    def seed(self, seed: int) -> None:
+        """Begin the random numbers anew."""
 
     @property
     def decisions(self) -> Sequence[tuple[int, bool]]:
@@ -89,6 +95,8 @@ class EagerTrial:
         found = {name: find_attribute(self._model, name) for name in self._slots}
         self._first = {name: (held, held._version) for name, held in found.items() if isinstance(held, torch.Tensor)}
         self._globals = {id(model): _read_globals(self._slots) for model in (self._model, self._watched)}
+        self._draws = draws(subject.program)
+        self._calls: collections.Counter[int] = collections.Counter()  # of each copy: the next one's seed
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call; decisions are not known of the source, `reads` has what it read."""
@@ -117,7 +125,8 @@ class EagerTrial:
         before = _read_globals(self._slots)
         _write_globals(self._globals[id(model)])  # each copy of the model has its own
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _seeded(self._calls[id(model)]) if self._draws else nullcontext():
+                self._calls[id(model)] += 1
                 return attempt(lambda: method(*args, **kwargs))
         finally:
             self._globals[id(model)] = _read_globals(self._slots)
@@ -129,10 +138,13 @@ class ExecutorTrial:
 
     def __init__(self, subject: Subject, decide: Decide | None = None, environment: Environment | None = None) -> None:
         self.executor = Executor(subject.program, environment or subject.environment, decide=decide)
+        self._calls = 0
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call."""
         args, kwargs = copy_inputs(sample)
+        self.executor.random.seed(self._calls)
+        self._calls += 1
         value, error = attempt(lambda: self.executor.call(*args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.executor.decisions)
         return Outcome(value=value, error=error, decisions=decisions, state=snapshot(self.executor.state))
@@ -148,13 +160,39 @@ class HostTrial:
 
     def __init__(self, subject: Subject, decide: Decide | None = None) -> None:
         self.host = subject.make_host(decide)
+        self._draws = draws(subject.program)
+        self._calls = 0
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call."""
         args, kwargs = copy_inputs(sample)
+        if self._draws:
+            self.host.seed(self._calls)
+        self._calls += 1
         value, error = attempt(lambda: self.host.call(*args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.host.decisions)
         return Outcome(value=snapshot(value), error=error, decisions=decisions, state=snapshot(dict(self.host.state)))
+
+
+def draws(program: Program) -> bool:
+    """Whether a program draws random numbers."""
+    ops = (op for block in program.blocks for op in block.ops)
+    return any(isinstance(op, HostOp) and op.function.startswith(DRAWS) for op in ops)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Inside, eager draws what executor and host draw after this seed; outside, nothing is changed."""
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 def attempt(call: Callable[[], object]) -> tuple[object, Exception | None]:

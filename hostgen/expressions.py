@@ -14,6 +14,7 @@ from dycl.diagnostics import UNKNOWN, InternalError, UnsupportedError
 from dycl.hostgen.arrays import array_operation
 from dycl.hostgen.inlining import ONE_ELEMENT, Inlining
 from dycl.hostgen.names import Names, identifier
+from dycl.ir.hosteffects import DRAWS
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
     HostOp,
@@ -143,6 +144,11 @@ class Expressions:
             )
         if op.function.startswith("np."):
             return array_operation(op, function, self.text), function.precedence
+        if op.function == "clock":
+            assert isinstance(op.args[0], Lit)
+            return f"time.{op.args[0].value}()", ATOM
+        if op.function.startswith(DRAWS) and not function.text:
+            return f"self.{op.function}({self.arguments(op.args)})", ATOM
         if not function.text:
             return f"{op.function}({self.arguments(op.args)})", ATOM
         if op.function in ONE_ELEMENT - {"item"} and self._is_array(op.args[0]):

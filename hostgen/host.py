@@ -28,8 +28,9 @@ from dycl.hostgen.statements import (
 )
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
-from dycl.ir import numerics
+from dycl.ir import numerics, randomness
 from dycl.ir.graph import definitions
+from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import (
     Block,
     BlockId,
@@ -46,7 +47,8 @@ from dycl.ir.nodes import (
     Weight,
 )
 
-PARTS = {"numerics": numerics}  # modules of ours that a host may stand on; its artifact holds a copy of these
+# Modules of ours that a host may stand on: its artifact holds a copy of them.
+PARTS = {"numerics": numerics, "randomness": randomness}
 
 # What the class inherits: no attribute of ours may hide it.
 _HOST_ATTRIBUTES = frozenset(
@@ -64,7 +66,7 @@ _HOST_ATTRIBUTES = frozenset(
         "describe",
         "force",
     }
-    | {"load_state_dict", "reset", "state_dict", "METHOD", "SIGNATURE", "SITES", "STATES"}
+    | {"load_state_dict", "random", "reset", "seed", "state_dict", "METHOD", "SIGNATURE", "SITES", "STATES"}
 )
 _SUPPORT_NAMES = frozenset(
     {
@@ -184,6 +186,8 @@ class _HostModule:
             out.line("import math")
         if "operator" in words:
             out.line("import operator")
+        if re.search(r"\btime \. \w+ \( \)", _code_only(body)):
+            out.line("import time")
         if RecordKind.DATACLASS in kinds:
             out.line("from dataclasses import dataclass")
         out.line("from pathlib import Path")
@@ -212,6 +216,9 @@ class _HostModule:
                 out.line(f"{name}: {tunable.kind.value} = {value}", comment)
             out.blank()
             self._write_init(out)
+            if self._draws():
+                out.blank()
+                self._write_seed(out)
             out.blank()
             self._write_method(out)
             out.blank()
@@ -235,8 +242,20 @@ class _HostModule:
             for name, attribute in self._weights.items():
                 out.line(f"self.{attribute}: np.ndarray = runtime.weight({quoted(name)})")
             initial = [self._method.expressions.text(operand) for operand in self._program.initial]
+            if self._draws():
+                out.line("self.random = randomness.Streams()")
             state = sequence(SeqKind.TUPLE, initial) if initial else ""
             out.line(f"super().__init__({state})")
+
+    def _draws(self) -> bool:
+        """Whether the host draws random numbers."""
+        ops = (op for block in self._program.blocks for op in block.ops)
+        return any(isinstance(op, HostOp) and op.function.startswith(DRAWS) for op in ops)
+
+    def _write_seed(self, out: PythonWriter) -> None:
+        with out.block("def seed(self, seed: int) -> None:"):
+            out.line('"""Begin the random numbers anew, as torch.manual_seed, random.seed and numpy.random.seed do."""')
+            out.line("self.random.seed(seed)")
 
     def _write_method(self, out: PythonWriter) -> None:
         returned = return_annotation(self._source, _types(self._source), self._classes)

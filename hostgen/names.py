@@ -33,6 +33,8 @@ from dycl.ir.nodes import (
 
 # Names that the host's own text uses in `forward`.
 OWN = frozenset({"self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}) | {
+    "randomness",
+    "time",
     "Runtime",
     "Host",
     "NamedTuple",

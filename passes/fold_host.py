@@ -185,7 +185,7 @@ class _Folder:
 
 def _compute(function: str, args: tuple[object, ...]) -> Operand | None:
     """What Python computes from literals; None if it raises, is read at run time, or would be enormous."""
-    if function == "tunable" or _is_enormous(function, args):
+    if function == "tunable" or HOST_FUNCTIONS[function].is_effect or _is_enormous(function, args):
         return None
     try:
         result = HOST_FUNCTIONS[function].call(*args)

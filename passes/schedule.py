@@ -7,7 +7,7 @@ of a host operation is the number of dispatches before it. Every operation has t
   host reads a tensor after the dispatch that makes it;
 - memory: a write goes into a later dispatch than the one that hands out the memory's earlier content, to the host or
   to another dispatch;
-- order: host operations that may raise keep theirs.
+- order: host operations that may raise keep theirs, and what stands between two looks at a clock runs between them.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ class _Scheduler:
         self._ready: dict[ValueId, int] = {}  # host values: how many dispatches come before them
         self._last_reader: dict[ValueId, int] = {}  # the highest dispatch that reads a tensor, or the host
         self._last_raise = 0
+        self._last_clock = 0  # how many dispatches came before the clock was read: the rest comes after
 
     def add_tensor_op(self, op: TensorOp) -> int:
         """The dispatch of a tensor operation."""
         reads = (*op_reads(op), *(old for old, _ in op.mutates))
         level = max((max(self._made_by.get(v, 0), self._ready.get(v, 0)) for v in reads), default=0)
+        level = max(level, self._last_clock)
         if op.mutates:
             level = self._after_readers(op, level)
         for value in reads:
@@ -80,6 +82,8 @@ class _Scheduler:
         """How many dispatches come before a host operation."""
         reads = op_reads(op)
         level = max((max(self._made_by.get(v, -1) + 1, self._ready.get(v, 0)) for v in reads), default=0)
+        if op.function == "clock":
+            level = self._last_clock = max(level, 1 + max(self._made_by.values(), default=-1))
         if may_raise(op, self._types):
             level = self._last_raise = max(level, self._last_raise)
         self._last_reader.update(dict.fromkeys(reads, _HOST))

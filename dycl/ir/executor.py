@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch.utils import _pytree
 
 from dycl.diagnostics import InternalError, SourceRange
 from dycl.ir.environment import Environment
 from dycl.ir.graph import find_liveness, operand_parts
+from dycl.ir.hosteffects import DRAWS
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
     Block,
@@ -39,6 +41,7 @@ from dycl.ir.nodes import (
 )
 from dycl.ir.objects import bind_inputs, build_object, check_type, find_class, find_weight
 from dycl.ir.printer import print_op
+from dycl.ir.randomness import Streams
 from dycl.ir.resolve import resolve_function
 from dycl.ir.verifier import verify
 
@@ -60,6 +63,7 @@ class Executor:
         verify(program, after="the stage before the executor")
         self.program = program
         self.environment = environment
+        self.random = Streams()
         self.tunables: dict[str, object] = {tunable.name: tunable.default for tunable in program.tunables}
         self.decisions: list[tuple[BlockId, bool]] = []
         self.observations: list[tuple[SourceRange, object]] = []
@@ -166,11 +170,19 @@ class Executor:
 
     def _run_host_op(self, op: HostOp, values: Values) -> None:
         args = self._objects(op.args, values)
-        call = self._read_tunable if op.function == "tunable" else HOST_FUNCTIONS[op.function].call
-        result = call(*args)
+        if op.function.startswith(DRAWS):
+            result = self._draw(op.function.removeprefix(DRAWS), args)
+        else:
+            call = self._read_tunable if op.function == "tunable" else HOST_FUNCTIONS[op.function].call
+            result = call(*args)
         if op.function in _READS:
             self.observations.append((op.loc, result))
         _define((op.result,), [result], values, op.loc)
+
+    def _draw(self, name: str, args: Sequence[object]) -> object:
+        given = [arg.detach().numpy() if isinstance(arg, torch.Tensor) else arg for arg in args]
+        drawn = getattr(self.random, name)(*given)
+        return torch.from_numpy(drawn) if isinstance(drawn, np.ndarray) else drawn
 
     def _read_tunable(self, name: object) -> object:
         return self.tunables[str(name)]

@@ -20,3 +20,4 @@ class HostFunction:
     text: str
     precedence: int = 100
     may_raise: bool = False
+    is_effect: bool = False  # its answer depends on when it runs: never computed beforehand, never moved

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from dycl.ir import numerics
 from dycl.ir.arrays import ARRAY_FUNCTIONS
+from dycl.ir.hosteffects import EFFECTS
 from dycl.ir.hostfunctions import HostFunction
 
 
@@ -153,7 +154,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("numerics.place_of_min", numerics.place_of_min, ""),
         HostFunction("tunable", _tunable, "self.{0}"),
     ]
-    return {row.name: row for row in rows} | ARRAY_FUNCTIONS
+    return {row.name: row for row in rows} | ARRAY_FUNCTIONS | EFFECTS
 
 
 HOST_FUNCTIONS: dict[str, HostFunction] = _table()

@@ -274,6 +274,15 @@ def _set_grad_enabled(machine: Machine, *args: Any, native: Any, **kwargs: Any) 
     return torch.no_grad()
 
 
+@model(
+    torch.overrides.has_torch_function,
+    torch.overrides.has_torch_function_unary,
+    torch.overrides.has_torch_function_variadic,
+)
+def _has_torch_function(machine: Machine, *args: Any, native: Any) -> Any:
+    return False  # the machine's own mode is not the model's
+
+
 @model(torch.is_grad_enabled)
 def _is_grad_enabled(machine: Machine, *, native: Any) -> Any:
     return False

@@ -41,6 +41,7 @@ MAX_DEPTH = 300
 # Native functions that may be handed run-time values: they move them about, compare them or ask for their truth.
 
 _NO_VALUE = object()
+_HIDING = TORCH + "_compile.py"
 
 
 class Calls(Iteration):
@@ -263,10 +264,13 @@ class Calls(Iteration):
 
 
 def _is_gradient_wrapper(function: Any) -> bool:
-    """`@torch.no_grad()` and its relatives: everything runs without gradients anyway."""
+    """`@torch.no_grad()` and its relatives: everything runs without gradients anyway.
+
+    And what hides a function of torch from torch.compile alone: it would make two of one.
+    """
     return (
         type(function) is types.FunctionType
-        and function.__code__.co_name == "decorate_context"
+        and (function.__code__.co_name == "decorate_context" or function.__code__.co_filename == _HIDING)
         and function.__code__.co_filename.startswith(TORCH)
         and hasattr(function, "__wrapped__")
     )

@@ -118,8 +118,11 @@ class Emission:
         self.position += 1
         return True, out
 
-    def log(self, call: Any, out: Any, has_effect: bool = False) -> None:
-        """Remember the result of a call for the case that the instruction is interrupted."""
+    def log(self, call: Any, out: Any, has_effect: bool | str = False) -> None:
+        """Remember the result of a call for the case that the instruction is interrupted.
+
+        `has_effect`: it must not be done twice; True if what it wrote cannot be taken back either.
+        """
         self.fresh_log.append((call, out, has_effect))
 
     def keep_alive(self, value: Any) -> None:

@@ -43,6 +43,7 @@ class Hints:
     writes_arrays: bool = False  # something writes into a numpy array: arrays and tensors share no memory then
     lifted: set[Any] = field(default_factory=set)  # where static arrays are made that are written with run-time values
     unfolded: set[int] = field(default_factory=set)
+    draws: bool = False  # random operations are the host's to do: the user's choice, never changed
     large_integers: bool = False  # integers that loops carry may grow beyond every float
 
     def pin(self, origin: frozenset[Position]) -> bool:

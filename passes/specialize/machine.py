@@ -117,12 +117,15 @@ class Machine(Calls):
     def run_all(self, work: list[State]) -> None:
         """Run the paths to their ends, and those that fork off them."""
         Active.machine = self
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # on fake tensors it returns weights where there are none
         try:
             with warnings.catch_warnings(), torch.no_grad(), self.fake:
                 warnings.simplefilter("ignore")
                 while work:
                     self.run(work.pop(), work)
         finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
             Active.machine = None
             self.switch({})
 

@@ -343,7 +343,7 @@ class Natives(Arrays):
 
     def _forget_operations(self) -> None:
         """Take back what the current instruction has recorded: it will be run in another way."""
-        if any(effect for _, _, effect in (*self.state.replay, *self.fresh_log)):
+        if any(effect is True for _, _, effect in (*self.state.replay, *self.fresh_log)):
             raise UnsupportedError(
                 "DY201", self.loc(), "a library function writes into a tensor before it decides something"
             )

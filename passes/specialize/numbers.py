@@ -185,6 +185,14 @@ class Numbers(Operands):
         self.log(call, scalar)
         return scalar
 
+    def bound_elements(self, tensor: torch.Tensor, low: int, high: int) -> None:
+        """The bounds of a tensor's elements, as the operation that made it promises."""
+        self.state.facts.ranges[self.current_vid(tensor)] = (sympy.Integer(low), sympy.Integer(high))
+
+    def bound_number(self, number: Scalar, low: int, high: int) -> None:
+        """The bounds of a run-time int on this path."""
+        self.state.facts.intervals[number.expr] = (sympy.Integer(low), sympy.Integer(high))
+
     def tolist(self, tensor: torch.Tensor) -> Any:
         """Nested lists of the elements."""
         if any(not isinstance(size, int) for size in tensor.shape):

@@ -7,6 +7,7 @@ dispatch mode below it sees the truth about memory and randomness: which argumen
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
+from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
@@ -184,6 +186,8 @@ class Recorder(TorchFunctionMode):
             return conversion(self, *args, **kwargs)
         if func in (torch.tensor, torch.as_tensor) and _has_runtime_leaf(args[0] if args else kwargs.get("data")):
             return self._tensor_of(*args, **kwargs)
+        if self.machine.hints.draws and func in RANDOM:
+            return RANDOM[func](self.machine, *args, native=func, **kwargs)
         if func in self.composite:
             return self.inside(func, args, kwargs)
         target = function_name(func)
@@ -205,7 +209,7 @@ class Recorder(TorchFunctionMode):
         if not _has_python_inside(func):
             raise UnsupportedError("DY201", self.machine.loc(), f"{func} cannot be named in a program")
         with self:
-            return func(*args, **kwargs)
+            return _body(func)(*args, **kwargs)
 
     def _type(self, tensor: torch.Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         """`tensor.type()`, and `tensor.type(torch.FloatTensor)` as the conversion that it is."""
@@ -254,6 +258,8 @@ class Recorder(TorchFunctionMode):
                 raise
             except Exception as error:
                 raise machine.genuine(error, func, native_args, native_kwargs) from None
+        if watch.random and machine.hints.draws and _has_python_inside(getattr(func, "forward", func)):
+            raise Unknown(f"it draws random numbers ({watch.random})")
         if watch.random:
             raise machine.random_operation(watch.random)
         leaves = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
@@ -441,6 +447,23 @@ def _getter_name(func: Any) -> str:
 
 def _has_python_inside(func: Any) -> bool:
     return inspect.isfunction(inspect.unwrap(func)) if callable(func) else False
+
+
+def _body(func: Any) -> Any:
+    """A function of torch that does not first ask the mode it is called by to do its work."""
+    if type(func) is not types.FunctionType or _OVERRIDES.isdisjoint(func.__code__.co_names):
+        return func
+    names = func.__globals__ | {name: _no_override for name in _OVERRIDES if name in func.__globals__}
+    body = types.FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+    body.__kwdefaults__ = func.__kwdefaults__
+    return body
+
+
+def _no_override(*args: Any) -> bool:
+    return False
+
+
+_OVERRIDES = frozenset({"has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"})
 
 
 def _has_runtime_leaf(data: Any) -> bool:

@@ -69,13 +69,15 @@ def specialize(
     method: str = "forward",
     tunable: tuple[str, ...] = (),
     fuzz: int | None = None,
+    rng: str = "refuse",
 ) -> Specialization:
     """The program of `model.method` for inputs like these: any values of the tensors, the same everything else.
 
     Raises UnsupportedError where the method cannot be compiled soundly. `fuzz` seeds needless forks.
+    `rng`: random operations are refused, or drawn by the "host".
     """
     start = time.perf_counter()
-    hints = Hints()
+    hints = Hints(draws=rng == "host")
     names = WeightNames(model)
     places: dict[Any, JournalEntry] = {}
     for attempt in range(1, MAX_ATTEMPTS + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 import warnings
@@ -27,23 +28,33 @@ class Prints(Base):
 
 
 @SECTION.refused(
-    "DY202", "dropout in train mode, `torch.rand`, sampling", "call `eval()`, or pass the sampled numbers in"
+    "DY202",
+    "dropout in train mode, `torch.rand`, sampling",
+    'call `eval()`, pass the sampled numbers in, or compile with `rng="host"`',
 )
 class Random(Base):
     def forward(self, x):
         return x + torch.rand(1, 4)
 
 
-@SECTION.refused("DY210", "`random`, `numpy.random`", "its answer would be frozen")
+@SECTION.refused("DY210", "`random`, `numpy.random`", 'its answer would be frozen; or `rng="host"`')
 class PythonRandom(Base):
     def forward(self, x):
         return x * random.random()
 
 
-@SECTION.refused("DY210", "clock, environment, files", "as above")
+@SECTION.yes("clock (`time.time()`, `perf_counter`, `monotonic`)", "read by the host, where the source reads it")
 class Clock(Base):
     def forward(self, x):
-        return x, time.time()
+        start = time.time()
+        y = torch.tanh(x)
+        return y if time.time() - start < 1000.0 else x
+
+
+@SECTION.refused("DY210", "environment, files, `datetime.now()`", "its answer would be frozen")
+class EnvironmentRead(Base):
+    def forward(self, x):
+        return x, os.getpid()
 
 
 @SECTION.refused("DY203", "`torch.autocast`, enabled", "convert the model instead")

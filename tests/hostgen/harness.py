@@ -130,6 +130,20 @@ def assert_same(expected: Any, found: Any) -> None:
         assert type(found) is type(expected) and repr(found) == repr(expected)
 
 
+def assert_close(expected: Any, found: Any) -> None:
+    """Check that two results are equal up to rounding: types, nesting, values."""
+    expected = to_numpy(expected)
+    if isinstance(expected, np.ndarray):
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    elif isinstance(expected, (list, tuple)):
+        assert type(found) is type(expected) and len(found) == len(expected)
+        for a, b in zip(expected, found, strict=True):
+            assert_close(a, b)
+    else:
+        assert type(found) is type(expected) and found == expected
+
+
 def compare(program: Program, calls: list[tuple[Any, ...]], environment: Environment | None = None) -> None:
     """Check that host and executor agree over a sequence of calls: results, errors, decisions, state."""
     environment = environment or Environment()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import datetime
 import linecache
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -92,8 +92,8 @@ def always_fails(self, x):
 
 
 def timed(self, x):
-    start = time.perf_counter()  # refused
-    return x, start
+    start = datetime.datetime.now()  # refused
+    return x, start.second
 
 
 def rolled(self, x):
@@ -168,7 +168,7 @@ REFUSALS = [
     Refusal(registers, "DY206", 'REGISTRY["calls"]'),
     Refusal(endless, "DY208", "again(y * 2)"),
     Refusal(always_fails, "DY214", "raise ValueError"),
-    Refusal(timed, "DY210", "time.perf_counter()"),
+    Refusal(timed, "DY210", "datetime.datetime.now()"),
     Refusal(rolled, "DY210", "random.random()"),
     Refusal(identified, "DY210", "id(x)"),
     Refusal(squeezed, "DY211", "y.squeeze_(0)"),
