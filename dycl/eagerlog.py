@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycl.diagnostics import UNKNOWN, SourceRange
 
 _TORCH = str(Path(torch.__file__).parent)
-_READS = ("aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero")
+_READS = ("aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero", "aten::allclose")
 
 
 @dataclass(frozen=True, slots=True)

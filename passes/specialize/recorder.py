@@ -239,7 +239,14 @@ class Recorder(TorchFunctionMode):
     # ------------------------------------------------------------ recording
 
     def record(self, target: Target, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a call on fake tensors and add it to the block as one operation, or replay it."""
+        """Run a call on fake tensors and add it to the block as one operation, or replay it.
+
+        What that needs of torch itself is none of the model's, whether or not this mode is active meanwhile.
+        """
+        with torch._C.DisableTorchFunction():
+            return self._record(target, func, args, kwargs)
+
+    def _record(self, target: Target, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         machine = self.machine
         args, kwargs = machine.substituted((args, kwargs))
         found, out = machine.replayed((target, _identity(args), _identity(kwargs)))
