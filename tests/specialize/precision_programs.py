@@ -197,7 +197,7 @@ CASES = [
     Case(Functions),
     Case(DoublePrecision, is_end_to_end=True),
     Case(Integers, is_end_to_end=True),
-    Case(HalfInside, is_end_to_end=True),
+    Case(HalfInside),
     Case(TypeNames),
     Case(AutocastOff),
     Case(WeightsAlone, is_end_to_end=True),

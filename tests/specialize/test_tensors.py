@@ -11,7 +11,14 @@ import torch
 import dycl
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.specializer import specialize
-from tests.specialize import array_programs, container_programs, size_programs, state_programs, tensor_programs
+from tests.specialize import (
+    array_programs,
+    container_programs,
+    precision_programs,
+    size_programs,
+    state_programs,
+    tensor_programs,
+)
 from tests.specialize.comparison import build, difference, find_mismatch
 from tests.specialize.tensor_programs import Case
 
@@ -19,6 +26,7 @@ CASES = [
     *tensor_programs.CASES,
     *state_programs.CASES,
     *container_programs.CASES,
+    *precision_programs.CASES,
     *size_programs.CASES,
     *array_programs.CASES,
 ]

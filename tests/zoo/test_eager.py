@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 ZOO = Path(__file__).parents[2] / "models_zoo"
 # How many distinct paths 200 samples take at least. BranchyNet has three exits and so three paths.
 PATHS = {"skipnet": 50, "shallow_deep": 8, "branchynet": 3, "deebert": 6, "pabee": 10, "caption": 50}
+PATHS |= {"skipnet_rnn": 8, "blockdrop": 20, "msdnet": 5, "ranet": 5}
 TRAINED = ("skipnet", "shallow_deep", "branchynet", "caption")
 CONVERSIONS = (torch.Tensor.item, torch.Tensor.__bool__, torch.Tensor.__int__)
 

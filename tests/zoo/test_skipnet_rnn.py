@@ -1,0 +1,9 @@
+"""SkipNet with the recurrent gate compiled: the gate's LSTM goes from block to block, and stays on its module."""
+
+from tests.zoo.compiled import CompiledRow
+
+
+class TestSkipNetRnn(CompiledRow):
+    name = "skipnet_rnn"
+    paths = 8
+    state = ("control.hidden",)
