@@ -52,6 +52,7 @@ class ArrayMemory(Journal):
 
     def memory_group(self, storage: int) -> int:
         """A number for all memory that may be the same: of tensors alone, their storage."""
+        storage = self.moved_storages.get(storage, storage)
         while storage in self._memory_parent:
             storage = self._memory_parent[storage]
         return storage

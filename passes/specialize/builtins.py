@@ -288,6 +288,12 @@ def _is_grad_enabled(machine: Machine, *, native: Any) -> Any:
     return False
 
 
+@model(torch.overrides.has_torch_function, torch.overrides.has_torch_function_unary)
+@model(torch.overrides.has_torch_function_variadic)
+def _has_torch_function(machine: Machine, *args: Any, native: Any) -> Any:
+    return False  # only the machine's own recording makes it true
+
+
 # ---------------------------------------------------------------- iteration
 
 

@@ -38,6 +38,7 @@ class Emission:
         self.position = 0  # in the replay log of the current instruction
         self.fresh_log: list[Any] = []
         self.input_storages: set[int] = set()
+        self.moved_storages: dict[int, int] = {}  # of a fake tensor made anew at a join -> of the one it stands for
         self.weight_storages: dict[int, torch.Tensor] = {}
         self.stateful_fakes: dict[int, FakeTensor] = {}
         self.symbol_bounds: dict[sympy.Symbol, tuple[Any, Any]] = {}
@@ -117,6 +118,17 @@ class Emission:
             return False, None
         self.position += 1
         return True, out
+
+    def recalled(self, call: Any, out: Any) -> bool:
+        """Whether the result of an earlier instruction serves this one; False if it recorded that result itself."""
+        log = self.state.replay
+        if self.position < len(log):
+            if log[self.position][0] != call:
+                return False  # when it first ran, the operation was recorded under its own name: it is replayed as such
+            self.position += 1
+        else:
+            self.log(call, out)
+        return True
 
     def log(self, call: Any, out: Any, has_effect: bool | str = False) -> None:
         """Remember the result of a call for the case that the instruction is interrupted.

@@ -50,6 +50,10 @@ class Facts:
             return sympy.sympify(not self.relations[negation])
         if negation is not None and (known := self._decide_linear(expr)) is not None:
             return sympy.sympify(known)
+        if negation is not None and (known := self._decide_difference(expr)) is not None:
+            return sympy.sympify(known)
+        if isinstance(expr, (sympy.And, sympy.Or)):
+            return self._decide_parts(expr)
         ranges = {}
         for symbol in expr.free_symbols:
             if not symbol.is_integer:
@@ -60,6 +64,13 @@ class Facts:
         except (NotImplementedError, AttributeError, KeyError, TypeError):
             return None  # an expression the interval rules do not know: undecided, so it is asked
         return bounds.lower if bounds.is_singleton() else None
+
+    def _decide_parts(self, expr: sympy.Basic) -> sympy.Basic | None:
+        parts = [self.decide(part) for part in expr.args]
+        decisive = sympy.false if isinstance(expr, sympy.And) else sympy.true
+        if any(part == decisive for part in parts):
+            return decisive
+        return None if any(part is None for part in parts) else sympy.Not(decisive)
 
     def bounds(self, expr: sympy.Basic) -> Interval:
         """The interval of an integer expression."""
@@ -91,6 +102,42 @@ class Facts:
             case _:
                 return True if low >= constant else (False if high < constant else None)
 
+    def _decide_difference(self, expr: sympy.Basic) -> bool | None:
+        """Decide a comparison of several symbols by one known relation between them and by the intervals."""
+        if not isinstance(expr, _COMPARISONS) or len(expr.free_symbols) < 2:
+            return None
+        if not all(symbol.is_integer for symbol in expr.free_symbols):
+            return None
+        match _as_positive(expr):
+            case (goal,):
+                if self._is_positive(goal):
+                    return True
+                return False if self._is_positive(-goal - 1) else None
+            case (above, below):  # an equality
+                if self._is_positive(above) and self._is_positive(below):
+                    found = True
+                elif self._is_positive(above - 1) or self._is_positive(below - 1):
+                    found = False
+                else:
+                    return None
+                return found is isinstance(expr, sympy.Eq)
+        return None
+
+    def _is_positive(self, goal: sympy.Basic) -> bool:
+        """Whether an integer expression is certainly not negative."""
+        if self.bounds(goal)[0] >= 0:
+            return True
+        for expr, outcome in self.relations.items():
+            if not isinstance(expr, _COMPARISONS) or not expr.free_symbols & goal.free_symbols:
+                continue
+            if not all(symbol.is_integer for symbol in expr.free_symbols):
+                continue
+            known = expr if outcome else sympy.Not(expr)
+            parts = _as_positive(known) if isinstance(known, _COMPARISONS) and not isinstance(known, sympy.Ne) else ()
+            if any(self.bounds(sympy.expand(goal - part))[0] >= 0 for part in parts):
+                return True
+        return False
+
     def learn(self, expr: sympy.Basic, outcome: bool) -> None:
         """Add the fact that a condition holds (or does not)."""
         self.relations[expr] = outcome
@@ -120,6 +167,25 @@ class Facts:
             case sympy.Ge:
                 low = max(low, constant)
         self.intervals[symbol] = (low, high)
+
+
+_COMPARISONS = (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
+
+
+def _as_positive(expr: sympy.Basic) -> tuple[sympy.Basic, ...]:
+    """Integer expressions that are not negative exactly where the comparison holds; both signs for (in)equality."""
+    difference = sympy.expand(expr.lhs - expr.rhs)
+    match expr:
+        case sympy.Ge():
+            return (difference,)
+        case sympy.Gt():
+            return (difference - 1,)
+        case sympy.Le():
+            return (-difference,)
+        case sympy.Lt():
+            return (-difference - 1,)
+        case _:
+            return (difference, -difference)
 
 
 def _is_relation(expr: sympy.Basic) -> bool:

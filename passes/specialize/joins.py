@@ -34,7 +34,7 @@ from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, State
 from dycl.passes.specialize.symbols import Symbols
 from dycl.passes.specialize.values import RuntimeList, Scalar
-from dycl.passes.specialize.walker import Slot, Walker
+from dycl.passes.specialize.walker import Slot, Walker, is_dense, strides
 
 MAX_VARIANTS = 8  # states of one skeleton that may differ in numbers before these are generalised
 MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
@@ -236,9 +236,8 @@ class Joins(Symbols):
     def _bound_fresh(self, symbol: sympy.Basic, expr: sympy.Basic, walker: Walker) -> None:
         """The interval of a fresh symbol: what tensors it is a size of are made with torch asking about it."""
         low, high = self.bounds_of(expr)
-        shapes: list[Any] = [size for tensor in walker.tensors for size in tensor.shape]
-        sizes = {size.node.expr for size in shapes if isinstance(size, torch.SymInt)}
-        self.state.facts.intervals[symbol] = (max(low, sympy.Integer(0)) if expr in sizes else low, high)
+        is_size = expr in walker.sizes
+        self.state.facts.intervals[symbol] = (max(low, sympy.Integer(0)) if is_size else low, high)
 
     def _retensor(
         self, walker: Walker, respell: dict[sympy.Basic, Scalar], is_entry: bool
@@ -250,28 +249,34 @@ class Joins(Symbols):
         weights = {id(tensor) for tensor in self.stateful_fakes.values()}
         storages: set[int] = set()
         for tensor in walker.tensors:
-            storage = self.memory_group(tensor.untyped_storage()._cdata)
-            if is_entry and storage in storages:
+            storage = self.memory_of(tensor)
+            group = self.memory_group(storage)
+            if is_entry and group in storages:
                 raise UnsupportedError(
                     "DY301",
                     self.loc(),
                     "two tensors kept on the model share their memory",
                     hint="keep a clone() of one of them",
                 )
-            storages.add(storage)
+            storages.add(group)
             is_kept = is_entry and id(tensor) not in weights
-            if is_kept or any(isinstance(size, torch.SymInt) and size.node.expr in respell for size in tensor.shape):
-                shape = [self.respelled(size, respell) for size in tensor.shape]
-                with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
-                    new = (
-                        torch.empty_strided(shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
-                        if not respell
-                        else torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
-                    )
-                fresh[self.current_vid(tensor)] = new
+            numbers = (*tensor.shape, *strides(tensor))
+            if is_kept or any(isinstance(size, torch.SymInt) and size.node.expr in respell for size in numbers):
+                new = fresh[self.current_vid(tensor)] = self._made_anew(tensor, respell)
+                if not is_entry:
+                    self.moved_storages[new.untyped_storage()._cdata] = storage
                 self.renew_memory(new, tensor)
                 self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
         return fresh
+
+    def _made_anew(self, tensor: FakeTensor, respell: dict[sympy.Basic, Scalar]) -> Any:
+        """A tensor like another in new symbols."""
+        shape = [self.respelled(size, respell) for size in tensor.shape]
+        steps = [self.respelled(stride, respell) for stride in strides(tensor)]
+        with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
+            if is_dense(tensor):
+                return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+            return torch.empty_strided(shape, steps, dtype=tensor.dtype, device=tensor.device)
 
     def _bindings(
         self,
@@ -290,7 +295,7 @@ class Joins(Symbols):
             params.append(retensor[vid]._dycl_root if vid in retensor else vid)  # type: ignore[attr-defined]
         for scalar in walker.scalars:
             if scalar.expr is not None and scalar.expr in respell:
-                args.append(Ref(self.vid_of(scalar)))
+                args.append(self.operand(self.compute(scalar.expr)))
                 params.append(respell[scalar.expr].vid)
             else:
                 args.append(static_args.get(scalar.vid) or Ref(self.vid_of(scalar)))
@@ -336,18 +341,26 @@ class Joins(Symbols):
             bounds = self.hints.bounds.get(walker.slots[index].place)
             value = walker.slots[index].value
             if bounds is not None and index in walker.substitute:
-                intervals[walker.substitute[index].expr] = bounds
+                self.symbol_bounds[walker.substitute[index].expr] = intervals[walker.substitute[index].expr] = bounds
             elif bounds is not None and isinstance(value, Scalar) and value.expr is not None:
                 expr = respell[value.expr].expr if value.expr in respell else value.expr
                 intervals[expr] = bounds
+                if value.expr in respell:  # a symbol of this block alone: it holds wherever that goes
+                    self.symbol_bounds[expr] = bounds
+        for expr in walker.sizes:
+            symbol = respell[expr].expr if expr in respell else expr
+            if symbol is not None and symbol.is_Symbol:
+                low, high = intervals.get(symbol, (-int_oo, int_oo))
+                intervals[symbol] = (max(low, sympy.Integer(0)), high)
         facts.intervals = intervals
         vids = {self.current_vid(tensor): tensor for tensor in walker.tensors}
-        roots = {tensor._dycl_root for tensor in walker.tensors} | {t._dycl_root for t in walker.retensor.values()}  # type: ignore[attr-defined]
+        roots = {t._dycl_root for vid, t in vids.items() if vid not in walker.retensor}  # type: ignore[attr-defined]
         copy.aliases = {
             s: live_roots for s, rs in source.aliases.items() if (live_roots := tuple(r for r in rs if r in roots))
         }
         for tensor in walker.retensor.values():
-            copy.aliases[tensor.untyped_storage()._cdata] = (tensor._dycl_root,)  # type: ignore[attr-defined]
+            memory = self.memory_of(tensor)
+            copy.aliases[memory] = (*copy.aliases.get(memory, ()), tensor._dycl_root)  # type: ignore[attr-defined]
         for vid, tensor in vids.items():
             if vid in walker.forgotten or (forgets and vid in self.known):
                 root = tensor._dycl_root  # type: ignore[attr-defined]

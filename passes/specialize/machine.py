@@ -32,7 +32,7 @@ from dycl.passes.specialize.faults import is_own_fault
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
-from dycl.passes.specialize.signals import Drain, Question, Restart, Signal, Unknown
+from dycl.passes.specialize.signals import Drain, Impossible, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
 from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, Scalar
 from dycl.passes.specialize.walker import Walker
@@ -154,8 +154,7 @@ class Machine(Calls):
         self.steps += 1
         frame.current = frame.ip
         instruction = frame.code.instructions[frame.ip]
-        if not state.replay:
-            self.operations_before = len(state.block.ops)
+        self.operations_before, self.results_before = len(state.block.ops), len(state.facts.results)
         self.position, self.fresh_log, self.consumed = 0, [], []
         frame.ip += 1
         try:
@@ -173,6 +172,10 @@ class Machine(Calls):
             state.replay = state.replay[: self.position] + self.fresh_log
             self._drain(drain.generator)
             return True
+        except Impossible as impossible:
+            self.exits.append(Exit(state.block, state, None, RuntimeError(impossible.what), self.loc()))
+            state.frames, state.replay, state.has_asked = [], [], False
+            return False
         except Unknown as unknown:
             raise UnsupportedError(
                 "DY201", self.loc(), f"torch decides something inside that only the run knows ({unknown})"

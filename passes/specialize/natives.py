@@ -41,6 +41,7 @@ from dycl.passes.specialize.values import (
     Text,
     TextPart,
 )
+from dycl.passes.specialize.witnesses import real_error
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"": lambda value: value, "s": str, "r": repr, "a": ascii}
 _MODULE_SWITCHES = (torch.nn.Module.train, torch.nn.Module.eval)  # their writes belong in the journal
@@ -123,6 +124,7 @@ class Natives(Arrays):
         self.guilty: set[types.CodeType] = set()  # library code caught deciding something
         self.dropped_effects: list[SourceRange] = []  # where the model prints or logs
         self.operations_before = 0  # the block's length when the current instruction began
+        self.results_before = 0  # how many results of host operations were known then
 
     def native(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of native code, whose calls of torch are recorded."""
@@ -348,6 +350,8 @@ class Natives(Arrays):
                 "DY201", self.loc(), "a library function writes into a tensor before it decides something"
             )
         del self.state.block.ops[self.operations_before :]
+        for call in list(self.state.facts.results)[self.results_before :]:
+            del self.state.facts.results[call]
         self.state.replay, self.fresh_log, self.position = [], [], 0
 
     def put(self, frame: Frame, dst: Any, value: Any) -> None:
@@ -452,6 +456,8 @@ class Natives(Arrays):
                 except Exception as real:
                     if type(real) is type(error) or isinstance(real, type(error)):
                         return type(real)(*real.args)
+        elif (real_one := real_error(self, function, args, kwargs)) is not None:
+            return real_one
         return UnsupportedError(
             "DY209",
             self.loc(),

@@ -47,7 +47,7 @@ class Numbers(Operands):
         if isinstance(expr, sympy.logic.boolalg.Boolean) and not expr.is_Symbol:
             answer = self.compute(expr)
             outcome = self.truth(answer) if isinstance(answer, Scalar) else bool(answer)
-            self.state.facts.relations[expr] = outcome
+            self.state.facts.learn(expr, outcome)
             return sympy.sympify(outcome)
         return sympy.sympify(self.concrete(self.scalar_of_expr(expr)))
 
@@ -112,6 +112,7 @@ class Numbers(Operands):
         if found:
             return out
         if call in self.state.facts.results:
+            self.log(call, self.state.facts.results[call])
             return self.state.facts.results[call]
         if expr is not None and (known := self.decide_expr(expr)) is not None:
             return bool(known) if isinstance(known, sympy.logic.boolalg.BooleanAtom) else int(known)
@@ -170,6 +171,7 @@ class Numbers(Operands):
         if found:
             return out
         if call in self.state.facts.results:
+            self.log(call, self.state.facts.results[call])
             return self.state.facts.results[call]
         kind = item_kind(tensor.dtype)
         if kind is None:

@@ -67,13 +67,18 @@ class Operands(Emission):
         )
         return TensorType(str(tensor.dtype).removeprefix("torch."), dims)
 
+    def memory_of(self, tensor: torch.Tensor) -> int:
+        """What identifies the tensor's memory: a tensor made anew at a join stays where the old one was."""
+        with torch._C.DisableTorchFunction():
+            storage: int = tensor.untyped_storage()._cdata
+        return self.moved_storages.get(storage, storage)
+
     def adopt(self, tensor: torch.Tensor, name: str = "") -> ValueId:
         """Give a fresh fake tensor its name in the program."""
         vid = self.values.new(self.value_type(tensor), name)
         tensor._dycl_root = vid  # type: ignore[attr-defined]
         self.keep.append(tensor)
-        with torch._C.DisableTorchFunction():
-            storage = tensor.untyped_storage()._cdata
+        storage = self.memory_of(tensor)
         self.state.aliases[storage] = (*self.state.aliases.get(storage, ()), vid)
         return vid
 
@@ -131,6 +136,10 @@ class Operands(Emission):
         ):
             return None
         return tensor
+
+    def constant_value(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The value of a weight, of any size, that the program never writes."""
+        return None if id(tensor) in self.hints.stateful else tensor
 
     def substituted(self, value: Any) -> Any:
         """Arguments with each stateful weight replaced by the tensor that stands for its content."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -28,10 +28,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
+from dycl.passes.specialize import masks
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
+from dycl.passes.specialize.witnesses import check_empty
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -111,6 +113,10 @@ _METADATA_WRITERS = frozenset(
 )
 
 
+_SUBSCRIPTS = frozenset({"__getitem__", "__setitem__"})
+_COUNTING = frozenset({"nonzero", "argwhere", "masked_select"})
+
+
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """What one recorded call does below Python: storages it writes and random kernels it runs.
 
@@ -135,7 +141,20 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                             self.written[tensor.untyped_storage()._cdata] = tensor
                         elif isinstance(tensor, torch.Tensor):
                             self._weight_written(tensor)
-        return func(*args, **kwargs)
+        return _SYMBOLIC.get(func, func)(*args, **kwargs)
+
+
+def _padded(tensor: torch.Tensor, ends: Sequence[Any], value: Any = 0) -> torch.Tensor:
+    """The shape of `constant_pad_nd`, for which torch itself has a kernel of known sizes only."""
+    shape = list(tensor.shape)
+    for place in range(0, len(ends), 2):
+        dim = len(shape) - 1 - place // 2
+        shape[dim] = shape[dim] + ends[place] + ends[place + 1]
+        torch._check(shape[dim] >= 0)  # type: ignore[no-untyped-call]
+    return tensor.new_empty(shape)
+
+
+_SYMBOLIC: dict[Any, Callable[..., Any]] = {torch.ops.aten.constant_pad_nd.default: _padded}
 
 
 def _schema_values(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
@@ -190,6 +209,8 @@ class Recorder(TorchFunctionMode):
             return RANDOM[func](self.machine, *args, native=func, **kwargs)
         if func in self.composite:
             return self.inside(func, args, kwargs)
+        if name in _SUBSCRIPTS and not kwargs:
+            args = self._without_masks(args)
         target = function_name(func)
         if target is None:
             return self.inside(func, args, kwargs)
@@ -203,6 +224,12 @@ class Recorder(TorchFunctionMode):
                 raise self.machine.fake_failure(error, target) from error
         self.composite.add(func)
         return self.inside(func, args, kwargs)
+
+    def _without_masks(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a subscript without boolean masks; a mask under which one number is written stays."""
+        if len(args) > 2 and (not isinstance(args[2], torch.Tensor) or not args[2].dim()):
+            return args
+        return (args[0], masks.expanded(self.machine, args[0], args[1]), *args[2:])
 
     def inside(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a Python function of torch, with the calls that it makes recorded one by one."""
@@ -255,9 +282,12 @@ class Recorder(TorchFunctionMode):
         operands = tuple(machine.operand(arg) for arg in args)
         keywords = tuple((name, machine.operand(arg)) for name, arg in kwargs.items())
         native_args, native_kwargs = machine.native_arguments((args, kwargs))
+        if machine.has_symbols(native_args, native_kwargs) and not _writes(func, kwargs):
+            check_empty(machine, func, native_args, native_kwargs)
         watch = Watch(machine.weight_written)
         with machine.defining_symbols() as born:
             machine.fake.cache_enabled = not machine.has_symbols(native_args, native_kwargs)
+            machine.fake.epoch += 1  # torch remembers counts of nonzero elements on the tensor, which all paths share
             try:
                 with watch:
                     out = func(*native_args, **native_kwargs)
@@ -290,13 +320,22 @@ class Recorder(TorchFunctionMode):
         )
         machine.bind_symbols(born, leaves, out)
         note_ranges(machine, func, args, kwargs, leaves)
+        name = getattr(func, "__name__", "")
+        if born and args and (name in _COUNTING or (name == "where" and len(args) == 1)):
+            self._learn_count(args, leaves)
         machine.log((target, _identity(args), _identity(kwargs)), out, bool(mutates))
         return out
+
+    def _learn_count(self, args: tuple[Any, ...], results: list[torch.Tensor]) -> None:
+        """Counts of one and the same mask are equal."""
+        mask = args[1] if len(args) > 1 and isinstance(args[1], torch.Tensor) else args[0]
+        if mask.dim() and (mask is args[0] or tuple(mask.shape) == tuple(args[0].shape)):
+            masks.learn_count(self.machine, mask, results[0].shape[0])
 
     def _mutations(self, watch: Watch) -> tuple[tuple[ValueId, Value], ...]:
         machine = self.machine
         pairs: list[tuple[ValueId, Value]] = []
-        for storage in watch.written:
+        for storage in dict.fromkeys(machine.memory_of(tensor) for tensor in watch.written.values()):
             roots = machine.state.aliases.get(storage, ())
             if storage in machine.input_storages:
                 raise UnsupportedError(
@@ -445,6 +484,14 @@ _TENSOR_CLASSES: dict[torch.dtype, str] = {
     torch.int64: "LongTensor",
     torch.bool: "BoolTensor",
 }
+
+
+def _writes(func: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a function may write into its arguments, by its name alone."""
+    name = getattr(func, "__name__", "")
+    is_in_place = name.endswith("_") and not name.endswith("__")
+    is_assigned = name in ("__setitem__", "__set__", "copy_") or (name.startswith("__i") and name != "__invert__")
+    return is_in_place or is_assigned or bool({"out", "inplace"} & kwargs.keys())
 
 
 def _getter_name(func: Any) -> str:

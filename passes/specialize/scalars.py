@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sympy
-from torch.utils._sympy.functions import FloorDiv, PythonMod
+from torch.utils._sympy.functions import FloorDiv, Max, Min, PythonMod
 
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize.values import Scalar
@@ -93,6 +93,10 @@ def result_expr(name: str, args: tuple[Any, ...]) -> sympy.Basic | None:
             return FloorDiv(a, b)
         case "mod", [a, b] if b.is_Integer and b > 0:
             return PythonMod(a, b)
+        case "max", [a, b]:
+            return Max(a, b)
+        case "min", [a, b]:
+            return Min(a, b)
         case comparison, [a, b] if comparison in _COMPARISONS:
             return _COMPARISONS[comparison](a, b)
     return None

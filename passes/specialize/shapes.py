@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import sympy
+import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _LAYOUT_FUNCTIONS = frozenset(
 
 # What stands between a constructor's C++ (which asks how much memory an empty tensor takes) and the question.
 _PASSING_FILES = (__file__, "symbolic_shapes.py", "sym_node.py", "_ops.py")
-_ALLOCATORS = frozenset({"constructors", "_get_output_tensor_from_cache_entry"})
+_ALLOCATORS = frozenset({"constructors", "_get_output_tensor_from_cache_entry", "meta_index_Tensor", "_restride_src"})
 
 
 def _asks_about_layout() -> bool:
@@ -52,17 +53,46 @@ def _asks_about_layout() -> bool:
 
 def _asks_to_broadcast() -> bool:
     """Whether broadcasting asks: what it assumes when told no, it asserts afterwards."""
-    asking = next((code for code in _callers() if not code.co_filename.endswith(_PASSING_FILES)), None)
-    return asking is not None and asking.co_name == "_broadcast_shapes"
+    asking = _asking_frame()
+    return asking is not None and asking.f_code.co_name == "_broadcast_shapes"
+
+
+def _broadcast_pair() -> tuple[Any, Any] | None:
+    """The two sizes that broadcasting compares, if it is broadcasting that asks."""
+    asking = _asking_frame()
+    if asking is None:
+        return None
+    found = asking.f_locals
+    match asking.f_code.co_name:
+        case "infer_size" if "sizeA" in found and "sizeB" in found:
+            return found["sizeA"], found["sizeB"]
+        case "_broadcast_shapes" if "common_shape" in found and "idx" in found:
+            return found["shape"][found["idx"]], found["common_shape"][found["idx"]]
+        case "should_expand" if "x" in found and "y" in found:
+            return found["x"], found["y"]
+    return None
+
+
+def _expression(size: Any) -> sympy.Basic:
+    return size.node.expr if isinstance(size, torch.SymInt) else sympy.sympify(size)
+
+
+def _asking_frame() -> types.FrameType | None:
+    """Where the question is asked, behind what merely hands it on."""
+    return next((frame for frame in _frames() if not frame.f_code.co_filename.endswith(_PASSING_FILES)), None)
 
 
 def _callers() -> Iterator[types.CodeType]:
     """The code below the question, innermost first."""
+    return (frame.f_code for frame in _frames())
+
+
+def _frames() -> Iterator[types.FrameType]:
     frame: types.FrameType | None = sys._getframe(1)
     for _ in range(40):
         if frame is None:
             return
-        yield frame.f_code
+        yield frame
         frame = frame.f_back
 
 
@@ -93,12 +123,34 @@ class PathShapeEnv(ShapeEnv):
             return sympy.sympify(bool(fallback_value))
         if fallback_value is False and self._machine.is_unborn(orig_expr) and _asks_to_broadcast():
             return sympy.false
+        if fallback_value is False and (pair := _broadcast_pair()) is not None and self._are_equal(*pair):
+            return sympy.false
         return self._machine.ask_expr(orig_expr)
+
+    def _are_equal(self, left: Any, right: Any) -> bool:
+        """Whether two sizes that are broadcast together are one: the result is the same whether it is 1 or not.
+
+        A size is broadcast to a literal 1 as to itself. Two run-time sizes are equal as a rule, so that is asked first.
+        """
+        one, other = _expression(left), _expression(right)
+        if one == other or sympy.S.One in (one, other):
+            return True
+        if not (one.free_symbols and other.free_symbols):
+            return False
+        equal = sympy.Eq(one, other)
+        known = self._machine.decide_expr(equal)
+        return bool(known if known is not None else self._machine.ask_expr(equal))
 
     def guard_or_defer_runtime_assert(  # type: ignore[override]  # torch wraps its own in a cache
         self, orig_expr: Any, msg: str, fx_node: Any = None
     ) -> bool:
-        """Whether the asserted condition holds; both answers are explored: a failing check raises as in torch."""
+        """Whether the asserted condition holds; both answers are explored: a failing check raises as in torch.
+
+        What torch asserts of a size that the operation is still making holds wherever the operation succeeds.
+        """
+        if getattr(orig_expr, "free_symbols", None) and self._machine.is_unborn(orig_expr):
+            self._machine.state.facts.learn(orig_expr, True)
+            return True
         return bool(self.evaluate_expr(orig_expr))
 
     def _set_replacement(self, a: sympy.Symbol, tgt: sympy.Expr, msg: str) -> None:

@@ -49,3 +49,11 @@ class Restart(Signal):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Impossible(Signal):
+    """The facts of this path contradict one another as far as can be told: it ends with an error at run time."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what

@@ -67,6 +67,7 @@ class Symbols(Numbers):
         self.emit(
             HostOp(function="size", args=(self.operand(tensor), Lit(dim)), result=self.value(vid), loc=self.loc())
         )
+        self.symbol_bounds.setdefault(symbol, (0, int_oo))
         self.state.facts.intervals.setdefault(symbol, (sympy.Integer(0), int_oo))
 
     def new_int(self, origin: Origin = NOWHERE) -> Scalar:

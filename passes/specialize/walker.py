@@ -24,6 +24,7 @@ import numpy as np
 import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._sympy.functions import Max
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind, ValueId
@@ -113,6 +114,7 @@ class Walker:
         self.tensors: list[FakeTensor] = []
         self.scalars: list[Scalar] = []  # one per class of equal values
         self.lists: list[RuntimeList] = []
+        self.sizes: set[sympy.Basic] = set()  # the dimensions of the tensors that only the run knows
         self.slots: list[Slot] = []
         self.list_slots: list[Slot] = []
         self.known_slots: list[tuple[Any, str | None]] = []  # of each tensor: the place and what is known of its value
@@ -144,6 +146,12 @@ class Walker:
             return int(expr)
         return ("s", self._scalar_class(self.machine.scalar_of_expr(expr)))
 
+    def _layout(self, tensor: FakeTensor) -> Any:
+        """How the elements lie in memory, which `view` and `is_contiguous` ask about: "dense", or the strides."""
+        if is_dense(tensor):
+            return "dense"
+        return tuple(self._dimension(stride) for stride in strides(tensor))
+
     def _tensor(self, tensor: FakeTensor) -> Any:
         vid = self.machine.current_vid(tensor, self.source)
         index = self._tensor_index.get(vid)
@@ -152,8 +160,11 @@ class Walker:
             return self.retensor.get(vid, tensor)
         index = self._tensor_index[vid] = len(self.tensors)
         self.tensors.append(tensor)
-        storage = self._storage_index.setdefault(self.machine.memory_group(tensor.untyped_storage()._cdata), index)
-        shape = tuple(self._dimension(size) for size in tensor.shape)
+        memory = self.machine.memory_group(self.machine.memory_of(tensor))
+        storage = self._storage_index.setdefault(memory, index)
+        sizes: tuple[Any, ...] = tensor.shape
+        shape = tuple(self._dimension(size) for size in sizes), self._layout(tensor)
+        self.sizes.update(size.node.expr for size in sizes if isinstance(size, torch.SymInt))
         known = self.machine.known.get(vid)
         if known is not None and self.place in self.machine.hints.forget_known:
             self.forgotten[vid] = tensor
@@ -558,6 +569,35 @@ class Walker:
             if bounds is not None and vid not in self.machine.known:
                 found.append((index, str(bounds[0]), str(bounds[1])))
         return tuple(found)
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the elements certainly lie in the order of the indices without gaps; nothing is asked."""
+    expected: Any = sympy.S.One
+    for size, stride in zip(reversed(tensor.shape), reversed(strides(tensor)), strict=True):
+        if isinstance(size, int) and size == 1:
+            continue
+        if sympy.expand(_expression(stride) - expected) != 0:
+            return any(isinstance(size, int) and size == 0 for size in tensor.shape)
+        expected = expected * _expression(size)
+    return True
+
+
+def strides(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """The strides; torch writes `max(1, size)` where a size is 0 that makes all strides meaningless."""
+    found: list[Any] = []
+    for stride in tensor.stride():
+        if isinstance(stride, torch.SymInt):
+            expr = stride.node.expr.replace(
+                lambda part: isinstance(part, Max) and part.args[0] == 1, lambda part: Max(*part.args[1:])
+            )
+            stride = stride.node.shape_env.create_symintnode(expr, hint=None)
+        found.append(stride)
+    return tuple(found)
+
+
+def _expression(size: Any) -> sympy.Basic:
+    return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
 
 
 _VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}

@@ -128,9 +128,7 @@ def build(module: ModuleType) -> nn.Module:
     return model
 
 
-def run_program(
-    path: Path, inputs: Sequence[str], variation: Variation = PLAIN, samples: int = SAMPLES
-) -> Outcome:
+def run_program(path: Path, inputs: Sequence[str], variation: Variation = PLAIN, samples: int = SAMPLES) -> Outcome:
     """Compile the program of a file and compare it with eager over a sequence of calls."""
     with contextlib.redirect_stdout(io.StringIO()):
         try:

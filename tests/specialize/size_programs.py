@@ -298,6 +298,7 @@ CASES = [
     Case(StackOfList),
     Case(Routed),
     Case(HaltingLoop),
+    Case(MaskedRows),
     Case(SortedValues),
     Case(Comparisons),
     Case(DivisionCaught),

@@ -138,10 +138,6 @@ def compared(self, x):
     return torch.equal(x, x.double())  # refused
 
 
-def old_mask(self, x):
-    return x[(x > 0).to(torch.uint8)]  # refused
-
-
 def in_half(self, x):
     with torch.autocast("cpu"):  # refused
         return self.norm(x)
@@ -178,7 +174,6 @@ REFUSALS = [
     Refusal(returns_object, "DY213", "return self.function"),
     Refusal(moved, "DY206", "self.norm.double()"),
     Refusal(compared, "DY201", "torch.equal("),
-    Refusal(old_mask, "DY209", "x[(x > 0)"),
     Refusal(in_half, "DY203", 'torch.autocast("cpu")'),
 ]
 

@@ -15,6 +15,7 @@ from tests.specialize import (
     array_programs,
     container_programs,
     precision_programs,
+    shape_programs,
     size_programs,
     state_programs,
     tensor_programs,
@@ -28,6 +29,7 @@ CASES = [
     *container_programs.CASES,
     *precision_programs.CASES,
     *size_programs.CASES,
+    *shape_programs.CASES,
     *array_programs.CASES,
 ]
 END_TO_END = [case for case in CASES if case.is_end_to_end]
@@ -71,13 +73,6 @@ def test_aliases_across_subgraphs_are_refused(model: type[torch.nn.Module]) -> N
     with pytest.raises(UnsupportedError) as caught:
         dycl.compile(model(), tensor_programs.rows(0))
     assert caught.value.code == "DY301" and caught.value.loc.line and caught.value.hint
-
-
-def test_rows_selected_by_a_mask_are_refused() -> None:
-    """Broadcasting of an index whose size is being born: not supported yet, and never wrong."""
-    with pytest.raises(UnsupportedError) as caught:
-        specialize(size_programs.MaskedRows(), tensor_programs.rows(0))
-    assert caught.value.code == "DY203" and caught.value.loc.line and caught.value.hint
 
 
 def test_two_compiles_of_one_model_are_equal() -> None:

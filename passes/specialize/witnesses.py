@@ -1,0 +1,195 @@
+"""Torch's own words for an error about run-time sizes: the kernel is asked with sizes that the path allows.
+
+What a meta function says when sizes do not fit is neither the kernel's type of error nor its text. So the facts of the
+path are met by small numbers, the real kernel runs on zeros of these sizes, and the numbers in its message are matched
+with the expressions they are values of. A text is taken only if three witnesses give the same one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import sympy
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch.utils._sympy.interp import sympy_interp
+from torch.utils._sympy.reference import PythonReferenceAnalysis
+
+from dycl.passes.specialize.facts import Facts
+from dycl.passes.specialize.signals import Impossible
+from dycl.passes.specialize.trees import leaves, map_leaves
+from dycl.passes.specialize.values import Scalar, Text, TextPart
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.natives import Natives
+
+WITNESSES = 3
+_TRIALS = 500
+_SPREAD = 40  # sizes stay small: tensors of all of them are made
+Sizes = dict[sympy.Symbol, int]
+
+
+def real_error(
+    machine: Natives, function: Any, args: Any, kwargs: Any, *, is_certain: bool = True
+) -> BaseException | None:
+    """The exception that eager raises for every choice of the run-time sizes on this path, or None.
+
+    `is_certain`: torch's meta function has refused these sizes already.
+    """
+    expressions = list(dict.fromkeys(_expressions((args, kwargs))))
+    symbols = {symbol for expr in expressions for symbol in expr.free_symbols}
+    if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
+        return None
+    found = list(itertools.islice(_witnesses(machine.state.facts, symbols), WITNESSES))
+    if not found and not is_certain:
+        return None
+    if not found:  # not refused: sizes of which this is the only thing said are ruled out by the rest of the program
+        raise Impossible(f"sizes that were taken for impossible reach {getattr(function, '__name__', function)}()")
+    with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+        errors = [_error_at(function, args, kwargs, sizes) for sizes in found]
+    first = errors[0]
+    if first is None or any(type(error) is not type(first) for error in errors):
+        return None
+    words = [_words(error) for error in errors]
+    if any(len(error.args) != 1 for error in errors if error is not None) or len({len(w) for w in words}) != 1:
+        return None
+    parts = [_part(machine, column, found, expressions) for column in zip(*words, strict=True)]
+    if any(part is None for part in parts):
+        return None
+    text = Text.of(*parts)
+    is_plain = all(isinstance(part, str) for part in text.parts)
+    return type(first)("".join(str(part) for part in text.parts) if is_plain else text)
+
+
+def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None:
+    """Raise what the kernel raises for an empty tensor, where a run-time size may be 0: that is a decision.
+
+    Meta functions do not look at sizes that they do not need (`max()` of no elements).
+    """
+    symbols = sorted({symbol for expr in _expressions((args, kwargs)) for symbol in expr.free_symbols}, key=str)
+    if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
+        return
+    if isinstance(function, torch.nn.Module) and function.training:
+        return  # it could keep statistics
+    if any(machine.state.facts.interval(symbol)[1] == 0 for symbol in symbols):
+        if (error := real_error(machine, function, args, kwargs, is_certain=False)) is not None:
+            raise error
+        return
+    usual = next(_witnesses(machine.state.facts, set(symbols), lowest=1), None)
+    if usual is None or _error_alone(function, args, kwargs, usual) is not None:
+        return  # it is not the size that it complains about
+    for symbol in symbols:
+        low = machine.state.facts.interval(symbol)[0]
+        if low > 0 or _error_alone(function, args, kwargs, usual | {symbol: 0}) is None:
+            continue
+        if machine.env.evaluate_expr(sympy.Eq(symbol, 0)) == sympy.true:
+            check_empty(machine, function, args, kwargs)
+
+
+def _error_alone(function: Any, args: Any, kwargs: Any, sizes: Sizes) -> Exception | None:
+    with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+        return _error_at(function, args, kwargs, sizes)
+
+
+def _words(error: BaseException | None) -> list[str]:
+    return re.split(r"(-?\d+)", str(error))
+
+
+def _part(machine: Natives, column: tuple[str, ...], found: list[Sizes], expressions: list[sympy.Basic]) -> Any:
+    """What stands at one place of the message: a text, or the expression that has these values; None if neither."""
+    if not column[0].lstrip("-").isdigit():
+        return column[0] if len(set(column)) == 1 else None
+    values = [int(number) for number in column]
+    for expr in expressions:
+        if not expr.is_number and [_value(expr, sizes) for sizes in found] == values and len(set(values)) > 1:
+            return TextPart(machine.scalar_of_expr(expr), "", "")
+    return column[0] if len(set(column)) == 1 else None
+
+
+def _expressions(arguments: Any) -> Iterator[sympy.Basic]:
+    for leaf in leaves(arguments):
+        if isinstance(leaf, torch.SymInt):
+            yield leaf.node.expr
+        elif isinstance(leaf, FakeTensor):
+            sizes: tuple[Any, ...] = leaf.shape
+            yield from (size.node.expr for size in sizes if isinstance(size, torch.SymInt))
+        elif isinstance(leaf, Scalar) and leaf.expr is not None:
+            yield leaf.expr
+
+
+def _witnesses(facts: Facts, symbols: set[sympy.Symbol], lowest: int | None = None) -> Iterator[Sizes]:
+    """Assignments that meet the facts about the symbols, no two alike in any symbol that is free to vary."""
+    relations = [
+        (expr, outcome)
+        for expr, outcome in facts.relations.items()
+        if expr.free_symbols & symbols and all(symbol.is_integer for symbol in expr.free_symbols)
+    ]
+    everything = sorted(symbols.union(*(expr.free_symbols for expr, _ in relations)), key=str)
+    source = random.Random(0)
+
+    def interval(symbol: sympy.Symbol) -> tuple[Any, Any]:
+        low, high = facts.interval(symbol)
+        return (low if lowest is None else max(low, min(lowest, high))), high
+
+    equal = _solved([expr for expr, outcome in relations if outcome and isinstance(expr, sympy.Eq)])
+    for _ in range(_TRIALS):
+        sizes = {symbol: _choice(source, *interval(symbol)) for symbol in everything if symbol not in equal}
+        for symbol, expr in reversed(equal.items()):
+            sizes[symbol] = _value(expr, sizes)
+        within = all(facts.interval(symbol)[0] <= sizes[symbol] <= facts.interval(symbol)[1] for symbol in equal)
+        if within and all(bool(_value(expr, sizes)) is outcome for expr, outcome in relations):
+            yield sizes
+
+
+def _solved(equations: list[sympy.Eq]) -> dict[sympy.Symbol, sympy.Basic]:
+    """Symbols as expressions of others, each of symbols that come later; equations that are not linear are left out."""
+    found: dict[sympy.Symbol, sympy.Basic] = {}
+    for equation in equations:
+        difference = sympy.expand((equation.lhs - equation.rhs).subs(found))
+        for symbol in sorted(difference.free_symbols, key=str):
+            factor = difference.coeff(symbol, 1)
+            rest = sympy.expand(difference - factor * symbol)
+            if abs(factor) == 1 and symbol not in rest.free_symbols:
+                found = {known: expr.subs(symbol, -rest / factor) for known, expr in found.items()}
+                found[symbol] = -rest / factor
+                break
+    return found
+
+
+def _choice(source: random.Random, low: Any, high: Any) -> int:
+    least = int(low) if low > -(10**6) else int(min(0, high)) - 9 if high < 10**6 else -9
+    most = int(high) if high < 10**6 else least + _SPREAD
+    most = min(most, least + _SPREAD)
+    # sums that are small or sizes that are equal are seldom met by chance
+    return (
+        min(most, source.choice((max(least, 0), least, least + 1)))
+        if source.random() < 0.5
+        else source.randint(least, most)
+    )
+
+
+def _value(expr: sympy.Basic, sizes: Sizes) -> int:
+    return int(sympy_interp(PythonReferenceAnalysis, sizes, expr))
+
+
+def _at(leaf: Any, sizes: Sizes) -> Any:
+    """The leaf with the sizes of a witness."""
+    if isinstance(leaf, torch.SymInt):
+        return _value(leaf.node.expr, sizes)
+    if isinstance(leaf, FakeTensor):
+        shape = [_at(size, sizes) for size in leaf.shape]
+        return torch.zeros(shape, dtype=leaf.dtype)
+    return leaf
+
+
+def _error_at(function: Any, args: Any, kwargs: Any, sizes: Sizes) -> Exception | None:
+    real_args, real_kwargs = map_leaves(lambda leaf: _at(leaf, sizes), (args, kwargs))
+    try:
+        function(*real_args, **real_kwargs)
+    except Exception as error:  # whatever the kernel says
+        return error
+    return None
