@@ -115,6 +115,19 @@ _STEPPED_LIBRARY = tuple(
 )
 
 
+# Operators whose symbolic bools ask what they are before torch sees the other operand.
+_OF_TRUTHS = frozenset(
+    {operator.eq, operator.ne, operator.and_, operator.or_, operator.xor, operator.iand, operator.ior, operator.ixor}
+)
+
+
+def _only_holds(function: Any, owner: Any) -> bool:
+    """Whether a tensor among the arguments is only kept: by a container, an exception, an object of another class."""
+    if isinstance(function, type):
+        return function.__module__.partition(".")[0] != "torch" and not issubclass(function, torch.Tensor)
+    return function is isinstance or isinstance(owner, (list, dict, set, BaseException))
+
+
 class Natives(Arrays):
     """The part of the machine that runs native code."""
 
@@ -141,6 +154,8 @@ class Natives(Arrays):
         if isinstance(getattr(function, "__self__", None), Text):
             function = getattr(self.plain(function.__self__), function.__name__)
         args, kwargs = self._native_text(function, args, kwargs)
+        if function in _OF_TRUTHS and any(isinstance(arg, torch.Tensor) for arg in args):
+            args = tuple(self._truth_tensor(arg) for arg in args)
         if self._is_torch(function, args):
             args, kwargs = self.native_arguments(self.torch_arguments(function, args, kwargs))
         self._check_mover(function, args, kwargs)
@@ -177,6 +192,12 @@ class Natives(Arrays):
         if type(result) is str and PLACE_HOLDER in result:
             raise self.native_text_refused()
         return self.static_arrays(result, (id(self.state.frames[-1].code), self.state.frames[-1].current))
+
+    def _truth_tensor(self, value: Any) -> Any:
+        """A run-time bool as the tensor that counts the same beside another; torch would take the bool apart."""
+        if isinstance(value, Scalar) and value.kind is ScalarKind.BOOL:
+            return self.recorder.call(torch.full, ((), value), {"dtype": torch.bool})
+        return value
 
     def _undo(self, snapshots: list[tuple[Any, Any]], positions: list[tuple[SequenceIterator, int]]) -> None:
         """An interrupted native call leaves nothing behind: it will run again."""
@@ -263,7 +284,7 @@ class Natives(Arrays):
         if function in _SUBSCRIPTS:
             return isinstance(args[0], torch.Tensor)
         if isinstance(owner, torch.Tensor) or any(isinstance(arg, torch.Tensor) for arg in args):
-            return not isinstance(owner, (list, dict, set)) and function not in (isinstance, list, tuple)
+            return not _only_holds(function, owner)
         module = getattr(function, "__module__", None)
         return (
             (isinstance(module, str) and module.partition(".")[0] == "torch")

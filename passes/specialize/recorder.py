@@ -38,6 +38,7 @@ from dycl.passes.specialize.witnesses import check_empty
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
 
+SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)
 SMALL = 1024  # elements up to which the known value of a constant tensor is followed
 
 FAKE_FAILURES = (
@@ -521,7 +522,7 @@ _OVERRIDES = frozenset({"has_torch_function", "has_torch_function_unary", "has_t
 
 
 def _has_runtime_leaf(data: Any) -> bool:
-    return any(isinstance(leaf, (Scalar, torch.Tensor, torch.SymInt)) for leaf in pytree.tree_leaves(data))
+    return any(isinstance(leaf, (Scalar, torch.Tensor, *SYMBOLS)) for leaf in pytree.tree_leaves(data))
 
 
 def _identity(arguments: Any) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sympy
+import torch
 from torch.utils._sympy.functions import FloorDiv, Max, Min, PythonMod
 
 from dycl.ir.nodes import ScalarKind
@@ -19,14 +20,14 @@ _TEXT = frozenset({"error_text", "format", "str", "repr"})
 
 
 def kind_of(value: object) -> ScalarKind:
-    """The kind of a number, static or not."""
+    """The kind of a number: static, the machine's or torch's."""
     if isinstance(value, Scalar):
         return value.kind
-    if isinstance(value, bool):
+    if isinstance(value, (bool, torch.SymBool)):
         return BOOL
-    if isinstance(value, int):
+    if isinstance(value, (int, torch.SymInt)):
         return INT
-    return FLOAT if isinstance(value, float) else STR
+    return FLOAT if isinstance(value, (float, torch.SymFloat)) else STR
 
 
 def result_kind(name: str, args: tuple[Any, ...]) -> ScalarKind | None:

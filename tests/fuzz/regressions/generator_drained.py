@@ -1,0 +1,15 @@
+# inputs: row
+"""The elements of a generator that native code takes were generalised to a list of run-time length."""
+
+from torch import nn
+
+
+def stream(x):
+    for value in x[0].tolist():
+        if value > 0:
+            yield value
+
+
+class Model(nn.Module):
+    def forward(self, x):
+        return sum(1 for v in x[0].tolist() if v > 0.3), sum(stream(x)), max(stream(x), default=0.0)
