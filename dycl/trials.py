@@ -299,6 +299,8 @@ def _compare_errors(
     if expected is None or actual is None:
         comparison.differences.append(f"{_describe(expected)} expected, {_describe(actual)} found")
         return
+    if _is_of_kernel(expected) or _is_of_kernel(actual):
+        return  # a forced decision led to values that no call would have
     own = {b.end.class_name.split(":")[-1].split(".")[-1] for b in program.blocks if isinstance(b.end, Raise)}
     name, other = type(expected).__name__, type(actual).__name__
     if name not in own and other not in own:
@@ -307,6 +309,12 @@ def _compare_errors(
         comparison.differences.append(f"{_describe(expected)} expected, {_describe(actual)} found")
     else:
         comparison.compare(expected.args, actual.args, f"the arguments of {name}")
+
+
+def _is_of_kernel(error: Exception) -> bool:
+    """Whether the executor got the error from an operation on tensors: its notes show the operation."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return any(": " in note and " = host " not in note and "%" in note for note in notes)
 
 
 def _describe(error: Exception | None) -> str:

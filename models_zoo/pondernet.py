@@ -12,7 +12,7 @@ from torch import nn
 
 
 class ParityPonderGRU(nn.Module):
-    def __init__(self, n_elems=8, n_hidden=24, max_steps=12):
+    def __init__(self, n_elems=8, n_hidden=16, max_steps=6):
         super().__init__()
         self.max_steps = max_steps
         self.n_hidden = n_hidden

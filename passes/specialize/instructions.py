@@ -329,7 +329,7 @@ def _unpacked(machine: Machine, frame: Frame, items: tuple[ir.Item, ...]) -> lis
         if item.star:
             if isinstance(value, RuntimeList):
                 raise _unpacked_list(machine, value)
-            values.extend(machine.native(list, (value,), {}))
+            values.extend(_items(machine, value))
         else:
             values.append(value)
     return values
@@ -437,7 +437,7 @@ def call(machine: Machine, frame: Frame, ins: ir.Call) -> None:
         elif item.star == "*":
             if isinstance(value, RuntimeList):
                 raise _unpacked_list(machine, value)
-            args.extend(machine.native(list, (value,), {}))
+            args.extend(_items(machine, value))
         else:
             args.append(value)
     machine.call(frame, ins.dst, read(frame, ins.func), tuple(args), kwargs)
@@ -451,11 +451,16 @@ def zero_super(machine: Machine, frame: Frame, ins: ir.ZeroSuper) -> None:
     frame.regs[ins.dst] = super(frame.cells["__class__"].cell_contents, read(frame, ins.self))
 
 
+def _items(machine: Machine, source: Any) -> list[Any]:
+    """The items of something that is unpacked; what they are themselves does not matter."""
+    return list(source) if type(source) in (list, tuple) else machine.native(list, (source,), {})
+
+
 def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
     source = read(frame, ins.src)
     if isinstance(source, RuntimeList):
         raise _unpacked_list(machine, source)
-    values = machine.native(list, (source,), {})
+    values = _items(machine, source)
     wanted = len(ins.dsts)
     if ins.star < 0:
         if len(values) < wanted:

@@ -54,7 +54,7 @@ class Row:
     foreign: set[str]  # modules that have no business in the host's process
 
 
-def compile_row(name: str, directory: Path) -> tuple[LoadedModel, pipeline.Built]:
+def compile_row(name: str, directory: Path, options: tuple[str, ...] = ()) -> tuple[LoadedModel, pipeline.Built]:
     """`dycl compile models_zoo/NAME.py -o DIRECTORY`, and what it built."""
     kept: list[pipeline.Built] = []
     compile_model = pipeline.compile_model
@@ -65,7 +65,7 @@ def compile_row(name: str, directory: Path) -> tuple[LoadedModel, pipeline.Built
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "compile_model", keep)
-        result = CliRunner().invoke(app, ["compile", str(ZOO / f"{name}.py"), "-o", str(directory)])
+        result = CliRunner().invoke(app, ["compile", str(ZOO / f"{name}.py"), "-o", str(directory), *options])
     assert result.exit_code == 0, result.output
     return load_model(str(ZOO / f"{name}.py")), kept[0]
 
@@ -73,8 +73,9 @@ def compile_row(name: str, directory: Path) -> tuple[LoadedModel, pipeline.Built
 def run_eager(loaded: LoadedModel, inputs: list[tuple[torch.Tensor, ...]], slots: list[str]) -> list[Call]:
     """The source itself, all calls on one model."""
     calls = []
-    for args in inputs:
-        with torch.no_grad(), EagerLog() as log:
+    for call, args in enumerate(inputs):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), EagerLog() as log:
+            torch.manual_seed(call)
             value = loaded.model(*args)
         state = {name: find_attribute(loaded.model, name) for name in slots}
         calls.append(Call(value, tuple(read.value for read in log.reads), state))
@@ -106,12 +107,13 @@ class CompiledRow:
     name: ClassVar[str]
     paths: ClassVar[int]  # how many distinct ones 200 inputs take at least
     state: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ()  # of the command
 
     @pytest.fixture(scope="class")
     @classmethod
     def row(cls, tmp_path_factory: pytest.TempPathFactory) -> Row:
         scratch = tmp_path_factory.mktemp(cls.name)
-        loaded, built = compile_row(cls.name, scratch / cls.name)
+        loaded, built = compile_row(cls.name, scratch / cls.name, cls.options)
         assert loaded.sample_inputs is not None
         inputs: list[Any] = [loaded.sample_inputs(seed) for seed in range(CALLS)]
         slots = sorted({slot.name for entry in built.checked.program.entries for slot in entry.slots})
@@ -132,6 +134,7 @@ class CompiledRow:
         """The executor decides on torch's numbers, and reads from its tensors what the source reads."""
         executor = Executor(row.built.checked.program, row.built.checked.environment)
         for call, args in enumerate(row.inputs):
+            executor.random.seed(call)
             with torch.no_grad():
                 executor.call(*args)
             assert tuple(executor.decisions) == row.host[call].decided, call

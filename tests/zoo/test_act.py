@@ -1,0 +1,11 @@
+"""ACT compiled: the halting loop stays a loop."""
+
+from tests.zoo.compiled import CompiledRow, Row
+
+
+class TestAct(CompiledRow):
+    name = "act"
+    paths = 4
+
+    def test_the_loop_is_one_loop(self, row: Row) -> None:
+        assert len(row.built.checked.program.subgraphs) <= 4

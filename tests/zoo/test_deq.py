@@ -1,0 +1,13 @@
+"""DEQ compiled: the solver's loop and its Python floats in the host, its residuals kept on the model."""
+
+from tests.zoo.compiled import Call, CompiledRow, Row
+
+
+class TestDeq(CompiledRow):
+    name = "deq"
+    paths = 8
+    state = ("fixed_point.forward_res",)
+
+    def eager_path(self, row: Row, call: Call) -> object:
+        """How many steps both solvers took: what was read are residuals, different in every call."""
+        return call.value[1:]
