@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,8 @@ def compile(
     sample_inputs: Callable[[int], object] | None = None,
     method: str = "forward",
     rng: str = "refuse",
+    dynamic_shapes: object = None,
+    dynamic_args: Sequence[str] = (),
 ) -> CompiledModel:
     """The compiled model, verified against the source on the example and on `samples` sampled inputs.
 
@@ -102,8 +106,13 @@ def compile(
     `output` the artifact lies in a temporary directory that lives as long as the result. `sample_inputs(seed)` gives
     the inputs to verify on; without it they are perturbations of the example. `rng`: random operations are refused, or
     drawn by the "host", where `seed(n)` begins the numbers that torch draws on the CPU after `torch.manual_seed(n)`.
+
+    `dynamic_shapes` names dimensions of the inputs, as torch.export does: `{"x": {0: "batch"}}`, or with a range,
+    `{"x": {0: torch.export.Dim("batch", min=1, max=64)}}`. Equal names are one size. `dynamic_args` are the numbers
+    and texts that each call gives; all others are constants.
     """
     # Imported here: the pipeline imports torch, and `load` works without it.
+    from dycl.dimensions import read_dynamic
     from dycl.loading import as_tensors, bind_inputs
     from dycl.pipeline import DEFAULT_SAMPLES, Settings, compile_model
 
@@ -123,6 +132,8 @@ def compile(
         samples=DEFAULT_SAMPLES if samples is None else samples,
         rng=rng,
     )
+    parameters = list(inspect.signature(getattr(model, method)).parameters)
+    settings = replace(settings, dynamic=read_dynamic(dynamic_shapes, parameters, dynamic_args))
     place = None if output is None else Path(output)
     built = compile_model(model, args, keywords, settings, output=place, sampler=sample_inputs)
     host = HostModel(built.artifact, built.checked.environment.classes)

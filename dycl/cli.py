@@ -73,6 +73,14 @@ class Rng(StrEnum):
 RngOption = Annotated[
     Rng, typer.Option("--rng", help="Random operations: an error, or drawn by the host as torch's CPU generator does.")
 ]
+DynamicOption = Annotated[
+    list[str] | None,
+    typer.Option("--dynamic", metavar="SPEC", help="A size that each call chooses: 'x:0=batch' or 'x:0=batch[1:64]'."),
+]
+DynamicArgOption = Annotated[
+    list[str] | None,
+    typer.Option("--dynamic-arg", metavar="NAME", help="A number or text that each call gives; others are constants."),
+]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Show every stage, and tracebacks of bugs.")]
 
 
@@ -117,6 +125,8 @@ def compile_command(
     weights: WeightsOption = None,
     tunable: TunableOption = None,
     rng: RngOption = Rng.REFUSE,
+    dynamic: DynamicOption = None,
+    dynamic_arg: DynamicArgOption = None,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with eager on sampled inputs.")] = True,
     samples: Annotated[int, typer.Option(min=0, help="How many sampled inputs to verify on.")] = 20,
     emit: Annotated[str, typer.Option(metavar="KINDS", help="ir,torch: written to DIR/emit, not installed.")] = "",
@@ -125,13 +135,20 @@ def compile_command(
 ) -> None:
     """Compile a model to an artifact: a Python package that needs numpy and the target's runtime."""
     with reporting(verbose), progress(verbose) as observer:
+        from dycl.dimensions import parse_dynamic
         from dycl.package import find_package_name
         from dycl.pipeline import Settings, compile_model, show_stage  # imports torch
 
         loaded = _load(model, inputs, input_, weights)
         kinds = tuple(kind.strip() for kind in emit.split(",") if kind.strip())
         settings = Settings(
-            target=target, tunable=tuple(tunable or ()), verify=verify, samples=samples, emit=kinds, rng=rng.value
+            target=target,
+            tunable=tuple(tunable or ()),
+            verify=verify,
+            samples=samples,
+            emit=kinds,
+            rng=rng.value,
+            dynamic=parse_dynamic(dynamic or (), dynamic_arg or ()),
         )
         call = (loaded.model, loaded.args, loaded.kwargs, settings)
         if stop_after:

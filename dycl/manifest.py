@@ -90,6 +90,14 @@ class TunableEntry(msgspec.Struct, frozen=True, kw_only=True):
     location: Location
 
 
+class DimensionEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A size of the inputs that each call chooses, within bounds."""
+
+    name: str
+    low: int
+    high: int | None = None
+
+
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A source file the program was made from, by base name."""
 
@@ -112,6 +120,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     weights: dict[str, WeightEntry]
     state: tuple[StateEntry, ...]
     tunables: tuple[TunableEntry, ...]
+    dimensions: tuple[DimensionEntry, ...] = ()
     classes: tuple[str, ...]  # the model's classes that the host makes objects and exceptions of
     target: str
     requirements: tuple[str, ...]

@@ -20,6 +20,7 @@ from torch import nn
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
 from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
+from dycl.dimensions import STATIC, DynamicInputs
 from dycl.emit import EMIT_KINDS, write_torch
 from dycl.explain import find_branches
 from dycl.hostgen.host import class_name, find_parts, write_host
@@ -58,6 +59,7 @@ class Settings:
     emit: tuple[str, ...] = ()
     fuzz: int | None = None
     rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
+    dynamic: DynamicInputs = STATIC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ def _check(
             tunable=settings.tunable,
             fuzz=settings.fuzz,
             rng=settings.rng,
+            dynamic=settings.dynamic,
         )
     stages.dump("specialize", print_ir(made.program))
     steps = PASSES if last is None else PASSES[: _PROGRAM_STAGES.index(last)]
@@ -299,7 +302,9 @@ def _samples(
     settings: Settings,
     sampler: Sampler | None,
 ) -> list[Sample]:
-    calls = sample_calls(model, args, kwargs, method=settings.method, sampler=sampler, count=settings.samples)
+    calls = sample_calls(
+        model, args, kwargs, method=settings.method, sampler=sampler, count=settings.samples, dynamic=settings.dynamic
+    )
     return list(calls)
 
 

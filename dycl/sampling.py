@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dycl.dimensions import STATIC, DynamicInputs, add_defaults
 from dycl.loading import bind_inputs, split_call
 
 # How far the sampled floats lie from the example's, in units of their standard deviation; None: a fresh draw.
@@ -33,19 +36,105 @@ def sample_calls(
     method: str,
     sampler: Callable[[int], object] | None,
     count: int,
+    dynamic: DynamicInputs = STATIC,
 ) -> Iterator[Sample]:
-    """The example, then `count` sampled calls; the same every time."""
+    """The example, then `count` sampled calls; the same every time. Named dimensions have other sizes in most."""
+    example = args, kwargs = _completed(model, args, kwargs, method, dynamic)
     yield Sample("the example", args, kwargs)
     for seed in range(count):
         if sampler is not None:
             bound, named = bind_inputs(model, *split_call(sampler(seed)), method)
-            yield Sample(f"sample_inputs({seed})", bound, named)
+            yield Sample(f"sample_inputs({seed})", *_completed(model, bound, named, method, dynamic))
         else:
             generator = torch.Generator().manual_seed(seed)
             scale = SCALES[seed % len(SCALES)]
+            args, kwargs = resized(model, example, method, dynamic, seed)
             moved = tuple(perturb(arg, generator, scale) for arg in args)
             named = {name: perturb(arg, generator, scale) for name, arg in kwargs.items()}
             yield Sample(f"perturbation {seed} of the example", moved, named)
+
+
+def _completed(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: str, dynamic: DynamicInputs
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if not dynamic.numbers:
+        return args, kwargs
+    bound = inspect.signature(getattr(model, method)).bind(*args, **kwargs)
+    add_defaults(bound, dynamic)
+    return bound.args, bound.kwargs
+
+
+def resized(
+    model: nn.Module, example: tuple[tuple[Any, ...], Mapping[str, Any]], method: str, dynamic: DynamicInputs, seed: int
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """The example with sizes of its named dimensions and values of its free numbers drawn anew."""
+    if dynamic == STATIC:
+        return example
+    bound = inspect.signature(getattr(model, method)).bind(*example[0], **example[1])
+    drawn = _Drawn(dynamic, random.Random(seed))
+    for name, value in bound.arguments.items():
+        drawn.note(name, value)
+    bound.arguments.update({name: drawn.value(name, value) for name, value in bound.arguments.items()})
+    return bound.args, bound.kwargs
+
+
+class _Drawn:
+    """The sizes and numbers of one sample."""
+
+    def __init__(self, dynamic: DynamicInputs, source: random.Random) -> None:
+        self._dynamic = dynamic
+        self._random = source
+        self._sizes: dict[str, int] = {}
+
+    def note(self, path: str, value: Any) -> None:
+        """Draw sizes for the named dimensions of the tensors at and below a path."""
+        for name, item in _parts(value):
+            self.note(f"{path}.{name}", item)
+        for dim, name in self._dynamic.dims.get(path, {}).items():
+            self._sizes.setdefault(name, self._size(name, value.shape[dim]))
+
+    def _size(self, name: str, example: int) -> int:
+        dimension = next(known for known in self._dynamic.dimensions if known.name == name)
+        sizes = {dimension.low, dimension.low + 1, 2, 3, example - 1, example, example + 1, 2 * example}
+        if dimension.high is not None and dimension.high <= 4 * example:
+            sizes.add(dimension.high)
+        return self._random.choice(sorted(size for size in sizes if dimension.admits(size)))
+
+    def value(self, path: str, value: Any) -> Any:
+        """The value at a path in these sizes."""
+        if path in self._dynamic.numbers:
+            return self._number(value)
+        if isinstance(value, torch.Tensor):
+            for dim, name in self._dynamic.dims.get(path, {}).items():
+                index = torch.arange(self._sizes[name]) % max(value.shape[dim], 1)
+                value = value.index_select(dim, index.to(value.device))
+            return value
+        parts = {name: self.value(f"{path}.{name}", item) for name, item in _parts(value)}
+        if isinstance(value, dict):
+            return type(value)(zip(value, parts.values(), strict=True))
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*parts.values())
+        return type(value)(parts.values()) if isinstance(value, tuple | list) else value
+
+    def _number(self, value: Any) -> Any:
+        match value:
+            case bool():
+                return self._random.random() < 0.5
+            case int():
+                return self._random.randint(min(value, max(value - 2, 0)), value + 3)
+            case float():
+                return value * self._random.uniform(0.25, 2.0)
+            case _:
+                return value
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """What a container of inputs holds, by name."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return list(zip(value._fields, value, strict=True))
+    if isinstance(value, tuple | list):
+        return [(str(index), item) for index, item in enumerate(value)]
+    return [(str(key), item) for key, item in value.items()] if isinstance(value, dict) else []
 
 
 def perturb(value: Any, generator: torch.Generator, scale: float | None) -> Any:

@@ -110,7 +110,7 @@ def verify_model(subject: Subject, samples: Sequence[Sample]) -> VerificationRep
 def _is_admitted(subject: Subject, sample: Sample) -> bool:
     """Whether the signature takes the call: a sampler may make other shapes than the example's, these are not ours."""
     try:
-        bind_inputs(subject.program.signature, sample.args, sample.kwargs, subject.environment)
+        bind_inputs(subject.program, sample.args, sample.kwargs, subject.environment)
     except (TypeError, ValueError) as error:
         if sample.origin == "the example":
             raise TargetError("DY403", UNKNOWN, f"the compiled model refuses its own example: {error}") from error

@@ -67,6 +67,7 @@ _HOST_ATTRIBUTES = frozenset(
         "force",
     }
     | {"load_state_dict", "random", "reset", "seed", "state_dict", "METHOD", "SIGNATURE", "SITES", "STATES"}
+    | {"DIMENSIONS"}
 )
 _SUPPORT_NAMES = frozenset(
     {
@@ -270,6 +271,9 @@ class _HostModule:
         if program.method != "forward":
             out.line(f"METHOD = {literal(program.method)[0]}")
         self._write_table(out, "SIGNATURE", [parameter(param, self._classes) for param in program.signature])
+        if program.dimensions:
+            rows = [f"({quoted(d.name)}, {d.low}, {d.high})" for d in program.dimensions]
+            self._write_table(out, "DIMENSIONS", rows)
         sites = [_site(block) for block in program.blocks if isinstance(block.end, Branch)]
         if sites:
             self._write_table(out, "SITES", sites)

@@ -230,6 +230,13 @@ class _Binder:
         if first != size:
             raise ValueError(f"{where}: expected {spec} where {expected} is {first} as in {place}, got {_shown(value)}")
 
+    def check_dimension(self, name: str, low: int, high: int | None) -> None:
+        """Raise ValueError where the size under this name is not one that the model was compiled for."""
+        size, place = self._sizes.get(name, (low, ""))
+        if size < low or (high is not None and size > high):
+            wanted = f"{low} or more" if high is None else f"{low} to {high}"
+            raise ValueError(f"{place}: compiled for {name} of {wanted}, got {size}")
+
     def _bind_items(self, where: str, spec: Items, value: object) -> None:
         if not isinstance(value, _SEQUENCES[spec.kind]):
             raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
@@ -374,6 +381,7 @@ class Host:
 
     METHOD: ClassVar[str] = "forward"
     SIGNATURE: ClassVar[tuple[Parameter, ...]] = ()
+    DIMENSIONS: ClassVar[tuple[tuple[str, int, int | None], ...]] = ()
     SITES: ClassVar[tuple[tuple[int, str, str], ...]] = ()
     STATES: ClassVar[tuple[tuple[Slot, ...], ...]] = ((),)
 
@@ -436,6 +444,8 @@ class Host:
         binder = _Binder(by_identity=True)
         for parameter, value in zip(self.SIGNATURE, values, strict=True):
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
+        for name, low, high in self.DIMENSIONS:
+            binder.check_dimension(name, low, high)
         self._decisions, self._arrays = [], []
         return tuple(binder.leaves[index] for index in sorted(binder.leaves))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
+from dycl.ir.nodes import Dimension, Program
 
 ENTRY_POINT_GROUP = "dycl.targets"
 
@@ -95,6 +95,7 @@ class Options:
     """How to compile: what to check each subgraph on besides random inputs, by the subgraph's name, and how closely."""
 
     samples: Mapping[str, Sequence[tuple[InputValue, ...]]] = field(default_factory=dict)
+    dimensions: tuple[Dimension, ...] = ()  # the program's: sizes to check with lie within their bounds
     random_samples: int = 2
     seed: int = 0
     rtol: float = 1e-3

@@ -79,7 +79,7 @@ class Executor:
 
     def call(self, *args: object, **kwargs: object) -> object:
         """Call the program as the model's method is called."""
-        return self.run(bind_inputs(self.program.signature, args, kwargs, self.environment))
+        return self.run(bind_inputs(self.program, args, kwargs, self.environment))
 
     def run(self, inputs: Sequence[object]) -> object:
         """Call the program with its run-time inputs, in order."""

@@ -369,6 +369,24 @@ class SourceFile:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """A size of the inputs that each call chooses: wherever its name stands, it is the same."""
+
+    name: str
+    low: int = 1
+    high: int | None = None  # None: any
+
+    @property
+    def interval(self) -> str:
+        """The sizes that a call may choose, in words."""
+        return f"{self.low} or more" if self.high is None else f"{self.low} to {self.high}"
+
+    def admits(self, size: int) -> bool:
+        """Whether a call may choose this size."""
+        return self.low <= size and (self.high is None or size <= self.high)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """A whole compiled method: the first call starts at `entries[0]` with `initial` as its state parameters."""
@@ -381,6 +399,7 @@ class Program:
     blocks: tuple[Block, ...]
     subgraphs: tuple[Subgraph, ...] = ()
     tunables: tuple[Tunable, ...] = ()
+    dimensions: tuple[Dimension, ...] = ()
     sources: tuple[SourceFile, ...] = ()
 
     def block(self, block_id: BlockId) -> Block:

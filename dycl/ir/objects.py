@@ -22,8 +22,8 @@ from dycl.ir.nodes import (
     Lit,
     Mapping,
     Operand,
-    Param,
     ParamKind,
+    Program,
     Record,
     RecordKind,
     Ref,
@@ -180,18 +180,22 @@ def _fits_shape(found: tuple[int, ...], wanted: tuple[int | str, ...], sizes: di
 
 
 def bind_inputs(
-    signature: Sequence[Param], args: Sequence[object], kwargs: Table[str, object], environment: Environment
+    program: Program, args: Sequence[object], kwargs: Table[str, object], environment: Environment
 ) -> tuple[object, ...]:
     """The run-time inputs of a call, in order; TypeError or ValueError if the call is not one the signature admits."""
     parameters = [
         inspect.Parameter(param.name, _KINDS[param.kind], default=None if param.optional else inspect.Parameter.empty)
-        for param in signature
+        for param in program.signature
     ]
     given = inspect.Signature(parameters).bind(*args, **kwargs).arguments
     call = _Call(environment)
-    for param in signature:
+    for param in program.signature:
         if param.name in given:
             call.match(param.spec, given[param.name], param.name)
+    for dimension in program.dimensions:
+        size = call.sizes.get(dimension.name)
+        if size is not None and not dimension.admits(size):
+            raise ValueError(f"the model was compiled for {dimension.name} of {dimension.interval}, it is {size} here")
     return tuple(call.inputs[index] for index in sorted(call.inputs))
 
 

@@ -13,6 +13,7 @@ from dycl.ir.nodes import (
     Branch,
     CallFunction,
     CallModule,
+    Dimension,
     Dispatch,
     Edge,
     Entry,
@@ -169,6 +170,12 @@ class _Parser(Reader):
         self.expect("=")
         return Tunable(name, kind, self.literal().value, self.loc())
 
+    def dimension_range(self) -> Dimension:
+        name = self.name()
+        self.expect("from")
+        low = self.integer()
+        return Dimension(name, low, self.integer() if self.accept("to") else None)
+
     def param(self) -> Param:
         name = self.name()
         self.expect(":")
@@ -209,6 +216,7 @@ class _Parser(Reader):
         self.statements("file", self.file)
         sources = self.statements("source", self.source)
         tunables = self.statements("tunable", self.tunable)
+        dimensions = self.statements("dimension", self.dimension_range)
         signature = self.statements("param", self.param)
         initial = self.statements("initial", lambda: self.in_parens(self.operand))
         entries = self.statements("entry", self.entry)
@@ -225,5 +233,6 @@ class _Parser(Reader):
             blocks=tuple(blocks),
             subgraphs=subgraphs,
             tunables=tunables,
+            dimensions=dimensions,
             sources=sources,
         )

@@ -27,6 +27,7 @@ from dycl.ir.nodes import (
     Branch,
     CallFunction,
     CallModule,
+    Dimension,
     Dispatch,
     Edge,
     Entry,
@@ -169,6 +170,7 @@ class _Printer:
         sources = program.sources if self.locations else ()
         lines = [f"source {source.path!r} sha256 {source.sha256!r}" for source in sources]
         lines += [self.at(_tunable(tunable), tunable.loc) for tunable in program.tunables]
+        lines += [_dimension(dimension) for dimension in program.dimensions]
         lines += [_param(param) for param in program.signature]
         lines += [f"initial ({_operands(program.initial)})"] if program.initial else []
         return lines + [line for entry in program.entries for line in _entry(entry)]
@@ -280,6 +282,11 @@ def _param(param: Param) -> str:
 
 def _tunable(tunable: Tunable) -> str:
     return f"tunable {_name(tunable.name)}: {tunable.kind.value} = {_literal(tunable.default)}"
+
+
+def _dimension(dimension: Dimension) -> str:
+    high = "" if dimension.high is None else f" to {dimension.high}"
+    return f"dimension {_name(dimension.name)} from {dimension.low}{high}"
 
 
 def _entry(entry: Entry) -> list[str]:

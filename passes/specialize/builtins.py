@@ -577,3 +577,9 @@ def is_logging(function: Any) -> bool:
         getattr(function, "__module__", "") == "logging"
         and getattr(function, "__name__", "") in ("debug", "info", "warning", "error", "critical", "exception", "log")
     )
+
+
+@model(torch._C._has_torch_function, torch._C._has_torch_function_unary, torch._C._has_torch_function_variadic)
+def _has_torch_function(machine: Machine, *args: Any, native: Any) -> bool:
+    """Torch's Python asks it first of all; what would answer are the machine's own modes, which are not the model's."""
+    return False

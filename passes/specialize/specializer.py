@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
+from dycl.dimensions import STATIC, DynamicInputs, add_defaults
 from dycl.ir.environment import Environment
 from dycl.ir.graph import operand_parts, substitute_operand
 from dycl.ir.nodes import (
@@ -27,6 +29,7 @@ from dycl.ir.nodes import (
     Ref,
     Return,
     ScalarKind,
+    ScalarType,
     Seq,
     SeqKind,
     ValueId,
@@ -35,6 +38,7 @@ from dycl.ir.nodes import (
 from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.finish import Finisher
+from dycl.passes.specialize.freedom import Freedom, FreeNumber
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.joins import Canonical
 from dycl.passes.specialize.machine import Machine
@@ -43,6 +47,7 @@ from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.slots import state_slots
 from dycl.passes.specialize.state import JournalEntry, State
 from dycl.passes.specialize.trees import leaves, map_leaves
+from dycl.passes.specialize.values import Scalar, Text
 from dycl.passes.specialize.weights import WeightNames
 
 MAX_ATTEMPTS = 200
@@ -70,6 +75,7 @@ def specialize(
     tunable: tuple[str, ...] = (),
     fuzz: int | None = None,
     rng: str = "refuse",
+    dynamic: DynamicInputs = STATIC,
 ) -> Specialization:
     """The program of `model.method` for inputs like these: any values of the tensors, the same everything else.
 
@@ -81,7 +87,7 @@ def specialize(
     names = WeightNames(model)
     places: dict[Any, JournalEntry] = {}
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        run = _Attempt(model, args, kwargs or {}, method, tunable, fuzz, hints, names, places)
+        run = _Attempt(model, args, kwargs or {}, method, tunable, fuzz, hints, names, places, dynamic)
         try:
             program = run.program()
         except Restart:
@@ -110,6 +116,7 @@ class _Attempt:
         hints: Hints,
         names: WeightNames,
         places: dict[Any, JournalEntry],
+        dynamic: DynamicInputs,
     ) -> None:
         names.forget_used()
         self.machine = Machine(model, hints, names, tunable, fuzz)
@@ -120,6 +127,7 @@ class _Attempt:
         self.entries: list[RawEntry] = []
         self._entry_index: dict[Any, int] = {}
         self._inputs: list[torch.Tensor] = []
+        self.freedom = Freedom(self.machine, dynamic)
         self._make_inputs(args, kwargs)
 
     # ------------------------------------------------------------ inputs
@@ -129,16 +137,22 @@ class _Attempt:
         self._input_vids: list[Any] = []
 
         def fake(leaf: Any) -> Any:
+            if isinstance(leaf, FreeNumber):
+                value, vid = self.freedom.number(leaf)
+                self._input_vids.append(vid)
+                return value
             if not isinstance(leaf, torch.Tensor):
                 return leaf
+            made = self.freedom.tensor(leaf)
             with torch.no_grad():
-                tensor = machine.fake.from_tensor(leaf.detach(), static_shapes=True)
+                tensor = machine.fake.from_tensor(leaf.detach(), static_shapes=True) if made is None else made
             if tensor.untyped_storage()._cdata in machine.input_storages:
                 raise UnsupportedError(
                     "DY213", UNKNOWN, "two inputs share their memory", hint="pass clones as examples"
                 )
             machine.input_storages.add(tensor.untyped_storage()._cdata)
             self._input_vids.append(machine.adopt(tensor))
+            self.freedom.adopted(leaf, self._input_vids[-1])
             self._inputs.append(tensor)
             return tensor
 
@@ -150,20 +164,24 @@ class _Attempt:
         given = {id(leaf) for leaf in leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
         if len(given) != sum(isinstance(leaf, torch.Tensor) for leaf in leaves((args, kwargs))):
             raise UnsupportedError("DY213", UNKNOWN, "the same tensor is passed twice", hint="pass clones as examples")
+        add_defaults(bound, self.freedom.dynamic)
+        given_arguments = self.freedom.mark(bound.arguments)
         # by parameter order, which is the order in which the host receives them
-        arguments = {name: map_leaves(fake, value) for name, value in bound.arguments.items()}
+        arguments = {name: map_leaves(fake, value) for name, value in given_arguments.items()}
         for value in arguments.values():
             machine.remember_inputs(value)
         for name, value in arguments.items():
             for leaf in leaves(value):
                 if isinstance(leaf, FakeTensor):
                     machine.values.names.setdefault(machine.current_vid(leaf), name)
+                elif isinstance(leaf, Scalar):
+                    machine.values.names.setdefault(leaf.vid, name)
         bound.arguments.update(arguments)
         self.call_args, self.call_kwargs = bound.args, bound.kwargs
         self.signature = self._signature(inspect.signature(function), arguments)
 
     def _signature(self, signature: inspect.Signature, arguments: dict[str, Any]) -> tuple[Param, ...]:
-        counter = iter(range(len(self._inputs)))
+        counter = iter(range(len(self._input_vids)))
         params: list[Param] = []
         for name, parameter in signature.parameters.items():
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -197,6 +215,10 @@ class _Attempt:
     def _spec(self, value: Any, counter: Any) -> Operand:
         if isinstance(value, torch.Tensor):
             return InputLeaf(next(counter), self.machine.tensor_type(value))
+        if isinstance(value, Scalar):
+            return InputLeaf(next(counter), ScalarType(value.kind))
+        if isinstance(value, Text):
+            return InputLeaf(next(counter), ScalarType(ScalarKind.STR))
         if _is_literal(value):
             return Lit(value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -260,9 +282,12 @@ class _Attempt:
                 f"the model always raises {type(first_error.error).__name__}: {first_error.error}",
                 hint="check the example inputs",
             )
+        self.freedom.rename_values(machine.values.types)
         finisher = Finisher(machine.blocks, machine.values)
         tunables = tuple(machine.tunables[name] for name in sorted(machine.tunables))
-        return finisher.finish(type(self.model).__name__, self.method, self.signature, self.entries, initial, tunables)
+        signature = self.freedom.rename(self.signature)
+        program = finisher.finish(type(self.model).__name__, self.method, signature, self.entries, initial, tunables)
+        return dataclasses.replace(program, dimensions=self.freedom.dynamic.dimensions)
 
     def _stateful_tensors(self) -> None:
         machine = self.machine
@@ -316,6 +341,7 @@ class _Attempt:
         block.params = (*self._input_vids, *form.params)
         for storage, roots in machine_inputs(machine, self._inputs).items():
             state.aliases[storage] = roots
+        self.freedom.enter()
         machine.switch(state.journal)  # a container shows what is in the containers that it holds
         slots = tuple(
             slot for entry in state.journal.values() for slot in state_slots(self.outputs, entry.slot, entry.value)
@@ -375,8 +401,6 @@ class _Attempt:
         if index is None:
             index = self._enter(form)
         if index:
-            import dataclasses
-
             leaving.block.end = dataclasses.replace(leaving.block.end, resume=index)
 
     def _note_places(self, states: list[State]) -> None:

@@ -80,7 +80,7 @@ def _samples(subgraph: Subgraph, options: Options) -> Iterator[_Sample]:
     for values in options.samples.get(subgraph.name, ()):
         yield _Sample(_given(subgraph, values), given=True, usual=True)
     generator = torch.Generator().manual_seed(options.seed)
-    for index, sizes in enumerate(check_sizes(subgraph)):
+    for index, sizes in enumerate(check_sizes(subgraph, options.dimensions)):
         for _ in range(options.random_samples if index == 0 else 1):
             yield _Sample(random_inputs(subgraph, sizes, generator), given=False, usual=index == 0)
 

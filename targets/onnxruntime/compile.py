@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from dycl.targets.onnxruntime.weights import FILE_NAME, WeightFile, digest
 
 def compile_program(program: Program, environment: Environment, directory: Path, options: Options) -> Compiled:
     """Write subgraphs/*.onnx and weights.bin under the directory; every subgraph is run and compared with torch."""
+    options = replace(options, dimensions=program.dimensions)
     binder = _Binder(environment)
     bound = [binder.bind(subgraph) for subgraph in program.subgraphs]
     for name in _host_weights(program):

@@ -9,7 +9,7 @@ from typing import assert_never
 import torch
 
 from dycl.diagnostics import InternalError
-from dycl.ir.nodes import ArrayType, ListType, ScalarKind, ScalarType, Subgraph, TensorType, Value
+from dycl.ir.nodes import ArrayType, Dimension, ListType, ScalarKind, ScalarType, Subgraph, TensorType, Value
 
 SCALAR_DTYPES = {ScalarKind.INT: "int64", ScalarKind.FLOAT: "float64", ScalarKind.BOOL: "bool"}
 
@@ -39,12 +39,23 @@ def export_inputs(subgraph: Subgraph) -> tuple[torch.Tensor, ...]:
     return random_inputs(subgraph, sizes, torch.Generator().manual_seed(0))
 
 
-def check_sizes(subgraph: Subgraph) -> tuple[Mapping[str, int], ...]:
+def check_sizes(subgraph: Subgraph, dimensions: tuple[Dimension, ...] = ()) -> tuple[Mapping[str, int], ...]:
     """Assignments of the run-time sizes to check with; a single empty one where there are none."""
+    known = {dimension.name: dimension for dimension in dimensions}
     names = symbols(subgraph)
     if not names:
         return ({},)
-    return tuple({name: row[i % len(row)] for i, name in enumerate(names)} for row in _CHECK_SIZES)
+    return tuple(
+        {name: _admitted(known.get(name), row[i % len(row)]) for i, name in enumerate(names)} for row in _CHECK_SIZES
+    )
+
+
+def _admitted(dimension: Dimension | None, size: int) -> int:
+    """The size, or the nearest that a call may choose."""
+    if dimension is None:
+        return size
+    size = max(size, dimension.low)
+    return size if dimension.high is None else min(size, dimension.high)
 
 
 def random_inputs(subgraph: Subgraph, sizes: Mapping[str, int], generator: torch.Generator) -> tuple[torch.Tensor, ...]:
