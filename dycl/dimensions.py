@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.ir.nodes import Dimension
@@ -117,7 +118,7 @@ def _is_dim(item: object) -> bool:
     return isinstance(item, str | int | Dimension) or type(item).__module__.startswith("torch.export")
 
 
-def _read_dim(found: _Collector, path: str, dim: int, size: object) -> None:
+def _read_dim(found: _Collector, path: str, dim: int, size: Any) -> None:
     hint = getattr(size, "type", None)
     if size is None or isinstance(size, int) or getattr(hint, "name", "") == "STATIC":
         return
@@ -144,4 +145,4 @@ def add_defaults(bound: inspect.BoundArguments, dynamic: DynamicInputs) -> None:
         if name in dynamic.numbers and name not in bound.arguments and parameter.default is not inspect.Parameter.empty
     }
     given = {**bound.arguments, **missing}
-    bound.arguments = {name: given[name] for name in bound.signature.parameters if name in given}  # type: ignore[assignment]
+    bound.arguments = {name: given[name] for name in bound.signature.parameters if name in given}

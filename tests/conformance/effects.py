@@ -78,7 +78,7 @@ class Profiled(Base):
             return self.layers[0](x) if x.sum() > 0 else x
 
 
-@SECTION.not_yet("numpy on known values (`np.sqrt(4)`, `np.linspace(...)`)", "computed when the model is compiled")
+@SECTION.yes("numpy on known values (`np.sqrt(4)`, `np.linspace(...)`)", "computed when the model is compiled")
 class NumpyKnown(Base):
     def forward(self, x):
         scales = np.linspace(0.0, 1.0, 3)

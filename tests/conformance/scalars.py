@@ -205,7 +205,7 @@ class NumberAsKey(Base):
         return {0: "a", 1: "b", 2: "c", 3: "d"}[n], n in {1, 3}, n in (0, 2), n in [3]
 
 
-@SECTION.not_yet("`numpy()` of a small tensor, its numbers")
+@SECTION.yes("`numpy()` of a small tensor, its numbers")
 class NumpyNumbers(Base):
     def forward(self, x):
         array = x[0].numpy()
