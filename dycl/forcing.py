@@ -154,7 +154,12 @@ def _tell(error: Exception) -> str:
 
 
 def _is_own(program: Program, error: Exception) -> bool:
-    """Whether the program itself raises this class; an operation's error says that its values do not fit the path."""
+    """Whether the program itself raises this; an operation's error says that its values do not fit the path.
+
+    The executor notes on the error of an operation where it stands.
+    """
+    if getattr(error, "__notes__", None):
+        return False
     own = {block.end.class_name.split(":")[-1] for block in program.blocks if isinstance(block.end, Raise)}
     return type(error).__qualname__ in own
 

@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
-from dycl.passes.specialize import masks
+from dycl.passes.specialize import masks, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.signals import Signal, Unknown
@@ -212,6 +212,10 @@ class Recorder(TorchFunctionMode):
             return self.inside(func, args, kwargs)
         if name in _SUBSCRIPTS and not kwargs:
             args = self._without_masks(args)
+        if (name in shapeops.MODELS and self.machine.has_symbols(args)) or name == "masked_select":
+            found = shapeops.MODELS[name](self, *args, **kwargs)
+            if found is not None:
+                return found
         target = function_name(func)
         if target is None:
             return self.inside(func, args, kwargs)
@@ -228,7 +232,8 @@ class Recorder(TorchFunctionMode):
 
     def _without_masks(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments of a subscript without boolean masks; a mask under which one number is written stays."""
-        if len(args) > 2 and (not isinstance(args[2], torch.Tensor) or not args[2].dim()):
+        is_alone = isinstance(args[1], torch.Tensor)
+        if len(args) > 2 and is_alone and (not isinstance(args[2], torch.Tensor) or not args[2].dim()):
             return args
         return (args[0], masks.expanded(self.machine, args[0], args[1]), *args[2:])
 
