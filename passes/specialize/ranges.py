@@ -86,6 +86,10 @@ def _range(
         return _union([range_of(machine, part) for part in (source if isinstance(source, (list, tuple)) else [source])])
     if name in ("unbind", "split", "chunk"):
         return range_of(machine, source)
+    if name in ("nonzero", "argwhere") or (name == "where" and len(args) == 1):
+        ranges = [_indices(machine, size) for size in source.shape] or [_interval(0, 0)]
+        is_apart = name == "where" or kwargs.get("as_tuple", False)
+        return ranges[index] if is_apart else _union(list(ranges))
     if name == "multinomial":
         return _indices(machine, source.shape[-1])
     if name in ("remainder", "__mod__") and len(args) > 1 and type(args[1]) is int and args[1] > 0:
