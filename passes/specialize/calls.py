@@ -17,7 +17,7 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend.code import Code
 from dycl.frontend.lower import lower_function
-from dycl.passes.specialize import modulemodels, ordering, pymodels  # noqa: F401  (the models register themselves)
+from dycl.passes.specialize import copying, modulemodels, ordering, pymodels  # noqa: F401  (the models register themselves)
 from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
 from dycl.passes.specialize.iteration import Iteration
@@ -129,6 +129,8 @@ class Calls(Iteration):
                 function, args, kwargs = function.func, (*function.args, *args), {**function.keywords, **kwargs}
             elif type(function) is types.MethodType:
                 function, args = function.__func__, (function.__self__, *args)
+            elif (eager := _eager(function)) is not None:
+                function = eager
             elif isinstance(function, functools._lru_cache_wrapper) or _is_gradient_wrapper(function):
                 function = function.__wrapped__
             else:
@@ -167,6 +169,8 @@ class Calls(Iteration):
     def _call_module(
         self, frame: Frame, dst: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
+        if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
+            module = module._orig_mod
         own_call = type(module).__call__
         if own_call is not torch.nn.Module.__call__ and self.is_steppable(own_call):
             self.enter(own_call, (module, *args), kwargs, dst)
@@ -261,6 +265,13 @@ class Calls(Iteration):
     # ------------------------------------------------------------ run-time lists
 
     # ------------------------------------------------------------ exceptions of torch
+
+
+def _eager(function: Any) -> Any:
+    """The function behind one that `torch.compile` or `torch.jit.script` has wrapped, if it is one."""
+    if isinstance(function, torch.jit.ScriptFunction):
+        return getattr(function, "_torchdynamo_inline", None)
+    return getattr(function, "_torchdynamo_orig_callable", None) if type(function) is types.FunctionType else None
 
 
 def _is_gradient_wrapper(function: Any) -> bool:

@@ -31,6 +31,7 @@ from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
     RuntimeList,
+    RuntimeRange,
     Scalar,
     SequenceIterator,
     Text,
@@ -342,6 +343,11 @@ def _unpacked_list(machine: Machine, items: RuntimeList) -> BaseException:
 
 
 def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
+    if ins.kind is ir.Collection.LIST and len(ins.items) == 1 and ins.items[0].star:  # [*range(n)]
+        source = read(frame, ins.items[0].src)
+        if isinstance(source, (RuntimeRange, RuntimeList)):
+            machine.enter(pymodels.list_copy, (source,), {}, ins.dst)
+            return
     values = _unpacked(machine, frame, ins.items)
     if ins.kind is ir.Collection.TUPLE:
         frame.regs[ins.dst] = tuple(values)

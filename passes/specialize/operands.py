@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any, NoReturn
 
 import numpy as np
@@ -181,6 +182,8 @@ class Operands(Emission):
             return SliceOf(self.operand(value.start), self.operand(value.stop), self.operand(value.step))
         if isinstance(value, dict):
             return Mapping(tuple((Lit(key), self.operand(item)) for key, item in value.items()))
+        if isinstance(value, enum.Enum) and isinstance(value, (int, float, str)):
+            return Lit(value.value)
         text = torch_text(value)
         if text is not None:
             return TorchLit(text)

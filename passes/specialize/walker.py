@@ -483,7 +483,7 @@ class Walker:
         ):
             raise self._uncopyable(value)
         try:
-            copy = object.__new__(kind)
+            copy = kind() if kind is types.SimpleNamespace else object.__new__(kind)
         except TypeError:
             raise self._uncopyable(value) from None
         attributes = dict(getattr(value, "__dict__", {}))

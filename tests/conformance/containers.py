@@ -138,7 +138,7 @@ class NamedTuples(Base):
         return pair._replace(right=right + 1), pair.left + left
 
 
-@SECTION.not_yet("`copy.copy`, `copy.deepcopy` of containers and tensors", "`copy` is interpreted")
+@SECTION.yes("`copy.copy`, `copy.deepcopy` of containers and tensors", "`copy` is interpreted")
 class Copied(Base):
     def forward(self, x):
         rows = [x, {"y": x * 2}]

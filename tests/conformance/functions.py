@@ -204,7 +204,7 @@ def scripted_step(x: torch.Tensor) -> torch.Tensor:
     return torch.tanh(x) * 2
 
 
-@SECTION.not_yet("`@torch.jit.script` function without decisions")
+@SECTION.yes("`@torch.jit.script` function without decisions")
 class Scripted(Base):
     def forward(self, x):
         return scripted_step(x) if x.sum() > 0 else x
@@ -236,7 +236,7 @@ def compiled_step(x):
     return x + 1
 
 
-@SECTION.not_yet("`@torch.compile`d function", "the function behind it")
+@SECTION.yes("`@torch.compile`d function", "the function behind it")
 class TorchCompiled(Base):
     def forward(self, x):
         return compiled_step(x)

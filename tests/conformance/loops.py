@@ -125,7 +125,7 @@ class NestedComprehension(Base):
         return sum(sum(row) for row in rows if row[0] > 0 or len(row) > 2)
 
 
-@SECTION.not_yet("`[*range(k)]`, `list(range(k))` of a run-time number", "a list of run-time length")
+@SECTION.yes("`[*range(k)]`, `list(range(k))` of a run-time number", "a list of run-time length")
 class UnpackedRange(Base):
     def forward(self, x):
         k = int(x.argmax())

@@ -280,7 +280,7 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
-@SECTION.not_yet("enumerations: members, values, comparison, iteration")
+@SECTION.yes("enumerations: members, values, comparison, iteration")
 class Enumerations(Base):
     def forward(self, x):
         mode = Mode.KEEP if x.sum() > 0 else Mode("double")
@@ -343,7 +343,7 @@ class Resolution(Base):
         return Both().tag() if x.sum() > 0 else Right().tag()
 
 
-@SECTION.not_yet("`types.SimpleNamespace`, `__dict__`, `vars`, `__slots__`")
+@SECTION.yes("`types.SimpleNamespace`, `__dict__`, `vars`, `__slots__`")
 class Namespaces(Base):
     def forward(self, x):
         state = SimpleNamespace(x=x, steps=0)

@@ -141,7 +141,7 @@ class ToList(Base):
         return first, rest, grid[1][0] if first > 0 else grid
 
 
-@SECTION.not_yet("a run-time number in a tensor operation", "an input of the subgraph")
+@SECTION.yes("a run-time number in a tensor operation", "an input of the subgraph")
 class ScalarToTensor(Base):
     def forward(self, x):
         value = x.sum().item()
