@@ -101,6 +101,7 @@ _TENSOR_LIBRARY = re.compile(rf".*[/\\]site-packages[/\\]({'|'.join(sorted(_TENS
 
 MODELS_FILE = pymodels.__file__
 
+
 OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no source of the model's
 
 # Python that runs below native code without being the model's: the machine itself, torch, what torch's symbols call.
