@@ -184,8 +184,7 @@ class LightGlue(nn.Module):
     def forward(self, data):
         data0, data1 = data["image0"], data["image1"]
         kpts0, kpts1 = data0["keypoints"], data1["keypoints"]
-        b, m, _ = kpts0.shape
-        b, n, _ = kpts1.shape
+        m, n = kpts0.shape[1], kpts1.shape[1]
         kpts0 = normalize_keypoints(kpts0, data0["image_size"])
         kpts1 = normalize_keypoints(kpts1, data1["image_size"])
         desc0, desc1 = data0["descriptors"], data1["descriptors"]
