@@ -2,7 +2,7 @@
 
 Ren, He, Girshick, Sun: "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks", NeurIPS 2015.
 
-Dynamic: how many proposals are left after the small ones are dropped and overlapping ones suppressed, which classes have
+Dynamic: how many proposals are left after small ones are dropped and overlapping ones suppressed, which classes have
 any detection at all, and how many detections the image has, which may be none.
 """
 
