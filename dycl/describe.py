@@ -25,6 +25,7 @@ from dycl.ir.nodes import (
     ScalarType,
     Seq,
     SliceOf,
+    StructType,
     TensorType,
     TorchLit,
     ValueType,
@@ -106,6 +107,8 @@ def write_type(kind: ValueType) -> str:
             return f"list[{write_type(element)}]"
         case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
             return f"numpy {dtype}" if is_scalar else f"numpy {dtype}[{', '.join(map(str, shape))}]"
+        case StructType(template=template):
+            return write_spec(template)
         case _:
             assert_never(kind)
 

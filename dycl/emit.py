@@ -33,6 +33,7 @@ from dycl.ir.nodes import (
     Seq,
     SeqKind,
     SliceOf,
+    StructType,
     Subgraph,
     TensorOp,
     TensorType,
@@ -113,6 +114,8 @@ def _annotation(kind: ValueType) -> str:
             return f"list[{_annotation(element)}]"
         case ArrayType():
             raise InternalError("an array is handed to a subgraph")
+        case StructType():
+            return "object"
         case _:
             assert_never(kind)
 

@@ -25,11 +25,13 @@ from dycl.ir.nodes import (
     Program,
     Ref,
     ScalarType,
+    StructType,
     TensorType,
     Value,
     ValueId,
     edges,
 )
+from dycl.ir.printer import print_type
 
 # Names that the host's own text uses in `forward`.
 OWN = frozenset({"self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}) | {
@@ -173,6 +175,8 @@ def _kind(value: Value) -> str:
             return f"numpy {dtype}" if is_scalar else "array"
         case ListType(element=element):
             return f"list {_kind(Value(value.id, element))}"
+        case StructType():
+            return print_type(value.type)
 
 
 def _default_names(program: Program) -> dict[ValueId, str]:

@@ -27,6 +27,7 @@ from dycl.ir.nodes import (
     Seq,
     SeqKind,
     SliceOf,
+    StructType,
     TensorType,
     TorchLit,
     ValueId,
@@ -80,6 +81,8 @@ def _leaf(index: int, of: ValueType) -> str:
             return f"ListOf({index}, {_leaf(-1, element)})"
         case ArrayType(dtype=dtype, shape=shape):
             return _leaf(index, TensorType(dtype, shape))
+        case StructType(template=template):
+            return specification(template, {}, {})
         case _:
             assert_never(of)
 

@@ -31,8 +31,10 @@ from dycl.ir.nodes import (
     Branch,
     Dispatch,
     HostOp,
+    InputLeaf,
     ListType,
     Lit,
+    Mapping,
     Operand,
     Program,
     Raise,
@@ -41,6 +43,7 @@ from dycl.ir.nodes import (
     ScalarType,
     Seq,
     SeqKind,
+    StructType,
     SubgraphId,
     TensorType,
     Value,
@@ -113,8 +116,26 @@ def annotation(of: ValueType) -> str:
             return kind.value
         case ListType(element=element):
             return f"list[{annotation(element)}]"
+        case StructType(template=template):
+            return _structure(template)
         case _:
             assert_never(of)
+
+
+def _structure(template: Operand) -> str:
+    match template:
+        case InputLeaf(type=of):
+            return annotation(of)
+        case Seq(kind=SeqKind.TUPLE, items=items):
+            return f"tuple[{', '.join(_structure(item) for item in items) or '()'}]"
+        case Seq():
+            return "list[Any]"
+        case Mapping():
+            return "dict[Any, Any]"
+        case Lit(value=value):
+            return "None" if value is None else type(value).__name__
+        case _:
+            return "Any"
 
 
 @dataclass(slots=True)

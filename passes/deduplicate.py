@@ -49,6 +49,7 @@ from dycl.ir.nodes import (
     Ref,
     Seq,
     SliceOf,
+    StructType,
     Subgraph,
     SubgraphId,
     TensorOp,
@@ -163,6 +164,8 @@ class _Describer:
                 return ("list", self._type(element))
             case ArrayType(dtype=dtype, shape=shape):
                 return ("array", dtype, tuple(self._dim(size) for size in shape))
+            case StructType():
+                return ("struct", of)
             case _:
                 return ("scalar", of.kind.value)
 

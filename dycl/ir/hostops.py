@@ -40,6 +40,28 @@ def _sorted_down(items: list[float]) -> list[float]:
     return sorted(items, reverse=True)
 
 
+def _order(keys: list[object], reverse: bool) -> list[int]:
+    return sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse)  # type: ignore[arg-type]
+
+
+def _stack(tensors: object, dim: int) -> object:
+    import torch
+
+    return torch.stack(tensors, dim)  # type: ignore[arg-type]
+
+
+def _cat(tensors: object, dim: int) -> object:
+    import torch
+
+    return torch.cat(tensors, dim)  # type: ignore[arg-type]
+
+
+def _tensor_of(items: object, dtype: str) -> object:
+    import torch
+
+    return torch.tensor(items, dtype=getattr(torch, dtype))
+
+
 def _tunable(name: str) -> object:
     raise LookupError(f"the value of tunable {name!r} is the executor's to give")
 
@@ -52,6 +74,8 @@ _BINARY: tuple[tuple[str, str, int, Callable[..., object], bool], ...] = (
     ("floordiv", "//", 70, operator.floordiv, True),
     ("mod", "%", 70, operator.mod, True),
     ("pow", "**", 80, operator.pow, True),
+    ("list_repeat", "*", 70, operator.mul, False),
+    ("list_concat", "+", 60, operator.add, False),
     ("lshift", "<<", 50, operator.lshift, True),
     ("rshift", ">>", 50, operator.rshift, True),
     ("and_", "&", 40, operator.and_, False),
@@ -83,6 +107,25 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("list_append", "[*{0}, {1}]", lambda xs, x: [*xs, x], False),
     ("list_get", "{0}[{1}]", operator.getitem, True),
     ("list_len", "len({0})", len, False),
+    ("list_copy", "list({0})", list, False),
+    ("list_set", "[*{0}[:{1}], {2}, *{0}[({1}) + 1 :]]", lambda xs, i, x: [*xs[:i], x, *xs[i + 1 :]], False),
+    ("list_insert", "[*{0}[:{1}], {2}, *{0}[{1}:]]", lambda xs, i, x: [*xs[:i], x, *xs[i:]], False),
+    ("list_delete", "[*{0}[:{1}], *{0}[({1}) + 1 :]]", lambda xs, i: [*xs[:i], *xs[i + 1 :]], False),
+    ("list_slice", "{0}[{1}:{2}]", lambda xs, start, stop: xs[start:stop], False),
+    ("list_slice_by", "{0}[{1}:{2}:{3}]", lambda xs, start, stop, step: xs[start:stop:step], False),
+    ("list_reversed", "{0}[::-1]", lambda xs: xs[::-1], False),
+    ("list_sorted", "sorted({0}, reverse={1})", lambda xs, reverse: sorted(xs, reverse=reverse), True),
+    ("list_order", "sorted(range(len({0})), key={0}.__getitem__, reverse={1})", _order, True),
+    ("list_take", "[*map({0}.__getitem__, {1})]", lambda xs, order: [xs[i] for i in order], False),
+    ("list_sum", "sum({0}, {1})", sum, False),
+    ("list_min", "min({0})", min, True),
+    ("list_max", "max({0})", max, True),
+    ("list_join", "{1}.join({0})", lambda xs, separator: separator.join(xs), False),
+    ("part", "{0}[{1}]", operator.getitem, False),
+    ("stack", "np.stack({0}, {1})", _stack, True),
+    ("cat", "np.concatenate({0}, {1})", _cat, True),
+    ("tensor_of", "np.array({0}, {1})", _tensor_of, True),
+    ("tolist", "{0}.tolist()", lambda x: x.tolist(), False),
 )
 
 _MATH = [

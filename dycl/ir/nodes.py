@@ -49,7 +49,7 @@ class ScalarType:
 class ListType:
     """A Python list in the host whose length is known at run time only. It is a value: appending makes a new one."""
 
-    element: TensorType | ScalarType
+    element: ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,14 @@ class ArrayType:
     is_scalar: bool = False
 
 
-ValueType = TensorType | ScalarType | ListType | ArrayType
+@dataclass(frozen=True, slots=True)
+class StructType:
+    """A Python object of the host of known structure: `template` is what it looks like, with leaves of these types."""
+
+    template: Operand
+
+
+ValueType = TensorType | ScalarType | ListType | ArrayType | StructType
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from dycl.ir.nodes import (
     Seq,
     SeqKind,
     SliceOf,
+    StructType,
     TensorType,
     TorchLit,
     ValueId,
@@ -151,6 +152,9 @@ def check_type(value: object, of: ValueType, where: str, sizes: dict[str, int]) 
             fits = type(value) is list
             for index, item in enumerate(value if isinstance(value, list) else ()):
                 check_type(item, element, f"{where}[{index}]", dict(sizes))
+        case StructType(template=template):
+            fits = True
+            _check_struct(value, template, where, sizes)
         case TensorType(dtype=dtype, shape=shape):
             fits = isinstance(value, torch.Tensor) and dtype_name(value) == dtype.removeprefix("torch.")
             if isinstance(value, torch.Tensor) and fits and not _fits_shape(tuple(value.shape), shape, sizes):
@@ -165,6 +169,32 @@ def check_type(value: object, of: ValueType, where: str, sizes: dict[str, int]) 
             assert_never(of)
     if not fits:
         raise TypeError(f"{where}: expected {print_type(of)}, got {describe(value)}")
+
+
+def _check_struct(value: Any, template: Operand, where: str, sizes: dict[str, int]) -> None:
+    parts: list[tuple[Any, Any, Operand]]
+    match template:
+        case InputLeaf(type=of):
+            check_type(value, of, where, sizes)
+            return
+        case Seq(kind=SeqKind.TUPLE | SeqKind.LIST as kind, items=items) if _is_of(value, kind):
+            parts = list(zip(range(len(value)), value, items, strict=False))
+            fits = len(value) == len(items)
+        case Mapping(items=pairs) if type(value) is dict and list(value) == [key.value for key, _ in pairs]:
+            parts = [(key.value, value[key.value], item) for key, item in pairs]
+            fits = True
+        case Lit(value=literal):
+            parts, fits = [], type(value) is type(literal) and value == literal
+        case _:
+            parts, fits = [], False
+    if not fits:
+        raise TypeError(f"{where}: expected {print_operand(template)}, got {describe(value)}")
+    for key, item, of_item in parts:
+        _check_struct(item, of_item, f"{where}[{key!r}]", sizes)
+
+
+def _is_of(value: Any, kind: SeqKind) -> bool:
+    return type(value) is SEQUENCE_CLASSES[kind]
 
 
 def _fits_shape(found: tuple[int, ...], wanted: tuple[int | str, ...], sizes: dict[str, int]) -> bool:

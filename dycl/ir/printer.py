@@ -49,6 +49,7 @@ from dycl.ir.nodes import (
     Seq,
     SeqKind,
     SliceOf,
+    StructType,
     Subgraph,
     Target,
     TensorOp,
@@ -75,18 +76,23 @@ def print_ir(program: Program, *, locations: bool = True) -> str:
     return "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
 
 
+_WORDS = ("list", "struct", "array", "scalar")  # of the grammar of types: a dtype of this name is quoted
+
+
 def print_type(of: ValueType) -> str:
     """A type: `float32[1, n]`, `int`, `list[float]`."""
     match of:
         case TensorType(dtype=dtype, shape=shape):
             dims = (str(size) if isinstance(size, int) else _name(size) for size in shape)
-            return f"{_name(dtype) if dtype not in ('list', 'array', 'scalar') else repr(dtype)}[{', '.join(dims)}]"
+            return f"{_name(dtype) if dtype not in _WORDS else repr(dtype)}[{', '.join(dims)}]"
         case ScalarType(kind=kind):
             return kind.value
         case ListType(element=element):
             return f"list[{print_type(element)}]"
         case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
             return f"{'scalar' if is_scalar else 'array'}[{print_type(TensorType(dtype, shape))}]"
+        case StructType(template=template):
+            return f"struct[{print_operand(template)}]"
         case _:
             assert_never(of)
 

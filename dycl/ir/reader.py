@@ -24,6 +24,7 @@ from dycl.ir.nodes import (
     Seq,
     SeqKind,
     SliceOf,
+    StructType,
     TensorType,
     TorchLit,
     Value,
@@ -153,9 +154,14 @@ class Reader:
         quoted = self.here.kind == "string"
         name = self.name()
         if name == "list" and not quoted:
-            return ListType(self.element())
+            return ListType(self.bracketed_type())
         if name in ("array", "scalar") and not quoted:
             return self.array(is_scalar=name == "scalar")
+        if name == "struct" and not quoted:
+            self.expect("[")
+            template = self.operand()
+            self.expect("]")
+            return StructType(template)
         if self.accept("["):
             return TensorType(name, self.many(self.dimension, "]"))
         return ScalarType(SCALARS[name]) if name in SCALARS else self.fail("'['")
@@ -166,11 +172,11 @@ class Reader:
         self.expect("]")
         return ArrayType(of.dtype, of.shape, is_scalar) if isinstance(of, TensorType) else self.fail("dtype[]", token)
 
-    def element(self) -> TensorType | ScalarType:
+    def bracketed_type(self) -> ValueType:
         self.expect("[")
-        token, of = self.here, self.type()
+        of = self.type()
         self.expect("]")
-        return self.fail("a tensor or scalar type", token) if isinstance(of, ListType | ArrayType) else of
+        return of
 
     def dimension(self) -> int | str:
         return self.integer() if self.here.kind == "number" else self.name()

@@ -35,6 +35,7 @@ from dycl.ir.nodes import (
     Jump,
     ListType,
     Lit,
+    Mapping,
     Op,
     Operand,
     Program,
@@ -45,6 +46,7 @@ from dycl.ir.nodes import (
     ScalarType,
     Seq,
     SeqKind,
+    StructType,
     Subgraph,
     TensorOp,
     TensorType,
@@ -172,11 +174,35 @@ class _Checker:
             for item in operand.items:
                 self._check_fit(where, item, wanted.element, types)
             return
+        if isinstance(wanted, StructType) and not isinstance(operand, Ref):
+            self._check_struct(where, operand, wanted.template, types)
+            return
         if isinstance(operand, Ref) and found is None:
             return  # reported as a use without a definition
         if not fits:
             name = f" ({print_type(found)})" if isinstance(operand, Ref) and found is not None else ""
             self.say(where, f"{_show(operand)}{name} does not fit {print_type(wanted)}")
+
+    def _check_struct(self, where: str, operand: Operand, template: Operand, types: dict[ValueId, ValueType]) -> None:
+        """An object that is put together fits a structure: the same nest, and leaves that fit its leaves."""
+        match operand, template:
+            case _, InputLeaf(type=wanted):
+                self._check_fit(where, operand, wanted, types)
+            case Seq(kind=kind, items=items), Seq(kind=same, items=wanted_items) if kind is same and len(items) == len(
+                wanted_items
+            ):
+                for item, wanted_item in zip(items, wanted_items, strict=True):
+                    self._check_struct(where, item, wanted_item, types)
+            case Mapping(items=pairs), Mapping(items=wanted_pairs) if [k for k, _ in pairs] == [
+                k for k, _ in wanted_pairs
+            ]:
+                for (_, item), (_, wanted_item) in zip(pairs, wanted_pairs, strict=True):
+                    self._check_struct(where, item, wanted_item, types)
+            case Ref(id=value), _ if isinstance(found := types.get(value), StructType):
+                if not _same_structure(found.template, template):
+                    self.say(where, f"%{value} ({print_type(found)}) does not fit {print_operand(template)}")
+            case _ if operand != template:
+                self.say(where, f"{_show(operand)} does not fit {print_operand(template)}")
 
     def _check_args(self, where: str, args: Sequence[Operand], params: Sequence[Value]) -> None:
         if len(args) != len(params):
@@ -389,9 +415,32 @@ def _fits(found: ValueType | None, wanted: ValueType) -> bool:
         if found.is_scalar != wanted.is_scalar:
             return False
         found, wanted = TensorType(found.dtype, found.shape), TensorType(wanted.dtype, wanted.shape)
+    if isinstance(found, StructType) and isinstance(wanted, StructType):
+        return _same_structure(found.template, wanted.template)
     if not isinstance(found, TensorType) or not isinstance(wanted, TensorType):
         return found == wanted
     if found.dtype != wanted.dtype or len(found.shape) != len(wanted.shape):
         return False
     pairs = zip(found.shape, wanted.shape, strict=True)
     return all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in pairs)
+
+
+def _same_structure(found: Operand, wanted: Operand) -> bool:
+    match found, wanted:
+        case InputLeaf(type=given), InputLeaf(type=needed):
+            return _fits(given, needed)
+        case Seq(kind=kind, items=items), Seq(kind=same, items=wanted_items):
+            return (
+                kind is same
+                and len(items) == len(wanted_items)
+                and all(_same_structure(a, b) for a, b in zip(items, wanted_items, strict=True))
+            )
+        case Mapping(items=pairs), Mapping(items=wanted_pairs):
+            return _keys(pairs) == _keys(wanted_pairs) and all(
+                _same_structure(a, b) for (_, a), (_, b) in zip(pairs, wanted_pairs, strict=True)
+            )
+    return found == wanted
+
+
+def _keys(pairs: Sequence[tuple[Lit, Operand]]) -> list[Lit]:
+    return [key for key, _ in pairs]

@@ -368,6 +368,8 @@ def _sequence(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
         return RuntimeList(args[0].element, args[0].vid, args[0].origin)
     if len(args) == 1 and isinstance(args[0], RuntimeRange) and native is list:
         return Interpret(pymodels.list_copy, (args[0],))
+    if len(args) == 1 and isinstance(args[0], SequenceIterator) and isinstance(args[0].items, RuntimeList):
+        return Interpret(pymodels.list_copy, args)
     if len(args) == 1 and isinstance(args[0], (RangeIterator, SequenceIterator, torch.Tensor)):
         return native(machine.native(iter, (args[0],), {}))
     return NotImplemented

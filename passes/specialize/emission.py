@@ -46,6 +46,7 @@ class Emission:
         self.float_wholes: set[sympy.Basic] = set()  # integers that a float became: a float is near
         self.growing: set[sympy.Basic] = set()  # integers made of such that a loop may make many times as large
         self.counters: set[sympy.Basic] = set()  # integers that come into a block
+        self.size_origins: dict[sympy.Basic, Any] = {}  # symbols that stand for generalised sizes
         self.consumed: list[Generator] = []
         self._symfloats: dict[ValueId, Any] = {}
         self._symbools: dict[ValueId, Any] = {}
@@ -60,6 +61,10 @@ class Emission:
 
     def host(self, name: str, *args: Any) -> Any:
         """The result of a host function (`Numbers`)."""
+        raise NotImplementedError
+
+    def settled(self, scalar: Scalar) -> Any:
+        """The scalar with a value of its own, or the number that it is on this path (`Symbols`)."""
         raise NotImplementedError
 
     def vid_of(self, scalar: Scalar) -> ValueId:

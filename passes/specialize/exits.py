@@ -15,6 +15,7 @@ from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.nodes import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKind
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.residual import RawBlock
+from dycl.passes.specialize.templates import is_mirrored
 from dycl.passes.specialize.values import PLACE_HOLDER, RuntimeList, Scalar, Text
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ class OutputBuilder:
 
     def operand(self, value: Any, what: str, loc: SourceRange) -> Operand:
         """The operand for a value that leaves the program."""
+        if isinstance(value, RuntimeList) and not is_mirrored(value.element):
+            raise UnsupportedError(
+                "DY213",
+                loc,
+                f"{what} holds a list of run-time length of objects that the host does not have",
+                hint="make the elements tuples, lists or dicts of numbers and tensors",
+            )
         if (
             isinstance(value, (torch.Tensor, Scalar, RuntimeList, Text, torch.SymInt))
             or value is None

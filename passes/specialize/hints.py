@@ -13,6 +13,9 @@ from typing import Any
 
 import sympy
 
+from dycl.passes.specialize.outline import Generality
+from dycl.passes.specialize.templates import Template
+
 Skeleton = tuple[Any, ...]
 
 
@@ -28,7 +31,10 @@ class Hints:
     """Grows monotonically over the attempts of one compile."""
 
     general: dict[Skeleton, set[int]] = field(default_factory=dict)
-    general_lists: dict[Skeleton, dict[int, Any]] = field(default_factory=dict)
+    outlines: dict[Skeleton, Generality] = field(default_factory=dict)
+    wider: dict[Any, Template] = field(default_factory=dict)  # by place: what the elements of a list turned out to be
+    listed: set[Any] = field(default_factory=set)  # tensors that lie in a run-time list in some round
+    unrelated: set[Any] = field(default_factory=set)  # points whose states forget how integers relate
     pinned: set[Any] = field(default_factory=set)  # places
     places_at: dict[Any, set[Any]] = field(default_factory=dict)  # what is generalised at a point
     points: set[Any] = field(default_factory=set)  # program points that have a generalised state

@@ -22,6 +22,7 @@ from dycl.passes.specialize.builtins import Interpret, has_runtime
 from dycl.passes.specialize.dispatch import choose, lookup
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
+from dycl.passes.specialize.lists import binary_list, delete_list_item, store_list_item, unpacked
 from dycl.passes.specialize.protocols import binary_operation, own_method, text_method, truth_method
 from dycl.passes.specialize.state import TRUTH, Frame
 from dycl.passes.specialize.texts import percent_text
@@ -202,8 +203,8 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
         with machine.recorder:
             index = machine.recorder.item(index)
     if isinstance(target, RuntimeList):
-        machine.keep_static(target)
-        raise UnsupportedError("DY204", machine.loc(), "assignment to an element of a list of run-time length")
+        store_list_item(machine, target, index, value)
+        return
     if isinstance(target, torch.Tensor):
         store_tensor_item(machine, target, index, value)
         return
@@ -216,6 +217,9 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
 
 def delete_item(machine: Machine, frame: Frame, ins: ir.DeleteItem) -> None:
     target, index = read(frame, ins.obj), read(frame, ins.index)
+    if isinstance(target, RuntimeList):
+        delete_list_item(machine, target, index)
+        return
     if isinstance(index, Scalar):
         index = choose(machine, target, index)
     machine.native(operator.delitem, (target, index), {})
@@ -265,11 +269,17 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
         machine.enter(pymodels.list_extend, (left, right), {}, "%discarded")
         frame.regs[ins.dst] = left
         return
+    if isinstance(left, RuntimeList) or isinstance(right, RuntimeList):
+        result = binary_list(machine, ins.op, left, right)
+        if result is not NotImplemented:
+            machine.put(frame, ins.dst, result)
+            return
     machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (left, right), {}))
 
 
 def _is_same(machine: Machine, left: Any, right: Any) -> bool:
     if not isinstance(left, Scalar) and not isinstance(right, Scalar):
+        machine.check_identity(left, right)
         return left is right
     kinds = {scalars.kind_of(left), scalars.kind_of(right)} if _is_number(left) and _is_number(right) else set()
     if kinds == {ScalarKind.BOOL}:  # there are two bools only
@@ -465,7 +475,9 @@ def _items(machine: Machine, source: Any) -> list[Any]:
 def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
     source = read(frame, ins.src)
     if isinstance(source, RuntimeList):
-        raise _unpacked_list(machine, source)
+        if ins.star >= 0:
+            raise _unpacked_list(machine, source)
+        source = unpacked(machine, source, len(ins.dsts))
     values = _items(machine, source)
     wanted = len(ins.dsts)
     if ins.star < 0:

@@ -9,18 +9,15 @@ from typing import Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import HostOp, Ref, ScalarKind, ScalarType, TensorType
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret
-from dycl.passes.specialize.natives import Natives
-from dycl.passes.specialize.scalars import kind_of
+from dycl.passes.specialize.runtime_lists import RuntimeLists
 from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
     RuntimeList,
     RuntimeRange,
-    Scalar,
     SequenceIterator,
     Text,
 )
@@ -28,7 +25,7 @@ from dycl.passes.specialize.values import (
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 
 
-class Iteration(Natives):
+class Iteration(RuntimeLists):
     """The part of the machine that iterates."""
 
     def iterator(self, value: Any) -> Any:
@@ -39,7 +36,7 @@ class Iteration(Natives):
         if kind is RuntimeRange:
             return Interpret(pymodels.range_, (value.start, value.stop, value.step))
         if kind is RuntimeList:
-            return Interpret(pymodels.list_items, (value,))
+            return SequenceIterator(value)
         if isinstance(value, Array):
             if value.fake.dim() and isinstance(value.fake.shape[0], torch.SymInt):
                 return Interpret(pymodels.array_rows, (value,))
@@ -72,60 +69,3 @@ class Iteration(Natives):
         if isinstance(found, SequenceIterator) and found is not value and found.watched is None:
             found.is_private = True
         return found
-
-    def list_length(self, items: RuntimeList) -> Scalar:
-        """len() of a run-time list."""
-        call = ("list_len", items.vid)
-        found, out = self.replayed(call)
-        if found:
-            return out  # type: ignore[no-any-return]
-        length = self.host_op("list_len", (self.operand(items),), ScalarKind.INT)
-        self._give_symbol(length)
-        self.bound_symbol(length.expr, 0, None)
-        self.log(call, length)
-        return length
-
-    def list_append(self, items: RuntimeList, value: Any) -> None:
-        """items.append(value)."""
-        value = self.list_value(items, value)
-        old = items.vid
-        items.vid = self.values.new(items.type, self.values.names.get(old, ""))
-        self.emit_list("list_append", (old, value), items.vid)
-
-    def list_get(self, items: RuntimeList, index: Any) -> Any:
-        """items[index], with the index checked as a decision."""
-        length = self.list_length(items)
-        position = index if self.truth(index >= 0) else self.host("add", index, length)
-        if not (self.truth(self.host("ge", position, 0)) and self.truth(self.host("lt", position, length))):
-            raise IndexError("list index out of range")
-        call = ("list_get", items.vid, getattr(position, "vid", position), getattr(position, "expr", None))
-        found, out = self.replayed(call)
-        if found:
-            return out
-        assert isinstance(items.element, ScalarType)
-        got = self.host_op("list_get", (self.operand(items), self.operand(position)), items.element.kind)
-        if got.kind is ScalarKind.INT:
-            self._give_symbol(got)
-        self.log(call, got)
-        return got
-
-    def list_value(self, items: RuntimeList, value: Any) -> Any:
-        """A value that such a list can hold."""
-        element = items.element
-        is_number = isinstance(value, (Scalar, bool, int, float))
-        if is_number and isinstance(element, ScalarType) and kind_of(value) is element.kind:
-            return value
-        raise UnsupportedError(
-            "DY204",
-            self.loc(),
-            f"a {type(value).__name__} in a list of run-time length that holds {_element_text(items.element)}",
-        )
-
-    def emit_list(self, name: str, args: tuple[Any, ...], vid: Any) -> None:
-        """Emit a host operation that makes a list."""
-        old, value = args
-        self.emit(HostOp(function=name, args=(Ref(old), self.operand(value)), result=self.value(vid), loc=self.loc()))
-
-
-def _element_text(element: TensorType | ScalarType) -> str:
-    return element.kind.value if isinstance(element, ScalarType) else "tensors"

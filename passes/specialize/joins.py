@@ -15,30 +15,27 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import (
     Edge,
     Jump,
-    ListType,
     Lit,
     Operand,
     Ref,
     ScalarKind,
-    ScalarType,
-    Seq,
-    SeqKind,
     TensorType,
     ValueId,
 )
 from dycl.passes.specialize.failures import note_carried
+from dycl.passes.specialize.generalise import Generalise, Plan, trend
 from dycl.passes.specialize.hints import Position, Skeleton
+from dycl.passes.specialize.outline import Outline
 from dycl.passes.specialize.residual import RawBlock
-from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, State
-from dycl.passes.specialize.symbols import Symbols
-from dycl.passes.specialize.values import RuntimeList, Scalar
-from dycl.passes.specialize.walker import Slot, Walker, is_dense, strides
+from dycl.passes.specialize.values import NOWHERE, Scalar
+from dycl.passes.specialize.walker import Respelling, Slot, Walker
 
 MAX_VARIANTS = 8  # states of one skeleton that may differ in numbers before these are generalised
 MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
 MAX_FUTILE = 48  # blocks at a point that was generalised before that is given up: what grows there is no number
+MAX_RELATED = 24  # states of one outline before the distances between their integers are forgotten
 MAX_INTERVALS = 3  # states that differ in intervals alone before these are forgotten at their point
 MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 MAX_BLOCKS = 20_000
@@ -54,14 +51,12 @@ class Canonical:
     state: State
     skeleton: Skeleton
     row: tuple[Any, ...]
-    list_skeleton: Skeleton
-    list_row: tuple[Any, ...]
+    outline: Outline
     places: tuple[Any, ...]
-    known: tuple[tuple[Any, str | None], ...]
-    list_places: tuple[Any, ...]
+    known: dict[Any, tuple[Any, str | None]]
 
 
-class Joins(Symbols):
+class Joins(Generalise):
     """The part of the machine that recognises states."""
 
     def __init__(self, *args: Any) -> None:
@@ -71,8 +66,7 @@ class Joins(Symbols):
         self.rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
         self.same_tokens: dict[Any, int] = collections.defaultdict(int)
         self.at_point: dict[Any, int] = collections.defaultdict(int)
-        self.known_rows: dict[Skeleton, list[tuple[tuple[Any, str | None], ...]]] = collections.defaultdict(list)
-        self.list_rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
+        self.known_rows: dict[Skeleton, list[dict[Any, Any]]] = collections.defaultdict(list)
 
     def new_block(self) -> RawBlock:
         """A new, empty block."""
@@ -91,48 +85,40 @@ class Joins(Symbols):
         """
         walker = Walker(self, state)
         copy = walker.state()
-        list_skeleton, list_row = self._list_skeleton(walker, point)
-        list_places = tuple(slot.place for slot in walker.list_slots)
-        lists = self._general_lists(walker, list_skeleton)
-        list_args: dict[int, Operand] = {}
-        if lists:
-            list_args = {made.vid: self._list_operand(state, walker, index) for index, made in lists.items()}
-            walker = Walker(self, state, lists=lists)
-            copy = walker.state()
+        apart = is_entry or point in self.hints.unrelated
+        plan = self.plan(walker, point, apart=apart)
+        groups = None if apart else plan.groups
+        given: dict[str, Any] = {"lists": plan.lists, "sizes": plan.sizes, "groups": groups, "is_join": True}
+        walker = Walker(self, state, substitute=plan.numbers, **given)
+        copy = walker.state()
         skeleton, row = self._skeleton(walker, point)
+        places = tuple(slot.place for slot in walker.slots)
         chosen = self._general_slots(walker, skeleton)
-        static_args: dict[ValueId, Operand] = {scalar.vid: Lit(walker.slots[i].value) for i, scalar in chosen.items()}
+        static_args: dict[ValueId, Operand] = {**plan.args}
+        static_args |= {scalar.vid: Lit(walker.slots[i].value) for i, scalar in chosen.items()}
+        numbers = plan.numbers | {walker.slots[i].address: scalar for i, scalar in chosen.items()}
+        if chosen:
+            walker = Walker(self, state, substitute=numbers, **given)
+            copy = walker.state()
         respell = self._respell(walker)
         retensor = self._retensor(walker, respell, is_entry)
-        if chosen or respell or retensor:
-            walker = Walker(self, state, substitute=chosen, lists=lists, respell=respell, retensor=retensor)
+        if respell or retensor:
+            walker = Walker(self, state, substitute=numbers, **given, respell=respell, retensor=retensor)
             copy = walker.state()
         forgets = point in self.hints.forget_facts
-        operands, params = self._bindings(walker, respell, retensor, static_args, list_args)
-        self._settle(copy, walker, state, respell, forgets, skeleton, point)
+        operands, params = self._bindings(walker, retensor, static_args)
+        self._settle(copy, walker, state, plan, forgets, skeleton, point)
         tokens = self._forgetful(walker.key) if forgets else walker.key
         keeps_ranges = not (is_entry or forgets or point in self.hints.forget_ranges)
         copy.facts.ranges = self._ranges(walker, state, retensor) if keeps_ranges else {}
         ranges = walker.ranges(state.facts) if keeps_ranges else ()
         key = (point, tuple(tokens), walker.intervals(copy.facts), ranges)
-        places = tuple(slot.place for slot in walker.slots)
-        return Canonical(
-            key,
-            operands,
-            params,
-            copy,
-            skeleton,
-            row,
-            list_skeleton,
-            list_row,
-            places,
-            tuple(walker.known_slots),
-            list_places,
-        )
+        return Canonical(key, operands, params, copy, skeleton, row, plan.outline, places, walker.known_slots)
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
         return [
-            (*token[:4], None) if isinstance(token, tuple) and token and token[0] == "T" else token for token in key
+            (*token[:4], None, token[5]) if isinstance(token, tuple) and token and token[0] == "T" else token
+            for token in key
         ]
 
     def _skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
@@ -142,22 +128,6 @@ class Joins(Symbols):
                 tokens[slot.token] = ("#", slot.kind)
         row = tuple(None if isinstance(slot.value, Scalar) else slot.value for slot in walker.slots)
         return (point, tuple(self._forgetful(tokens))), row
-
-    def _list_skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
-        tokens: list[Any] = list(walker.key)
-        for slot in walker.slots:
-            if slot.place not in self.hints.pinned:
-                tokens[slot.token] = ("#", slot.kind)
-        row: list[Any] = []
-        for slot in reversed(walker.list_slots):
-            if isinstance(slot.value, RuntimeList):
-                tokens[slot.token] = ("#list",)
-                row.append(None)
-            else:
-                element, length, start, end = slot.value
-                tokens[start:end] = [("#list",)]
-                row.append((element, length))
-        return (point, "lists", tuple(self._forgetful(tokens))), tuple(reversed(row))
 
     # ------------------------------------------------------------ generalisation
 
@@ -190,62 +160,35 @@ class Joins(Symbols):
             self.hints.bounds[slot.place] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
             raise Restart("the bounds of a generalised number are wider")
 
-    def bounds_of(self, expr: sympy.Basic | None) -> tuple[Any, Any]:
-        """The interval of an integer expression on this path."""
-        if expr is None:
-            return (-int_oo, int_oo)
-        if expr.is_Symbol:
-            return self.state.facts.interval(expr)
-        return self.state.facts.bounds(expr)
-
-    def _general_lists(self, walker: Walker, skeleton: Skeleton) -> dict[int, RuntimeList]:
-        wanted = self.hints.general_lists.get(skeleton, {})
-        chosen = {}
-        for index, element in sorted(wanted.items()):
-            slot = walker.list_slots[index]
-            if not isinstance(slot.value, RuntimeList) and slot.place not in self.hints.pinned:
-                vid = self.values.new(ListType(element), _variable(slot.place))
-                chosen[index] = RuntimeList(element, vid, frozenset({Position(slot.place)}))
-        return chosen
-
-    def _list_operand(self, state: State, walker: Walker, index: int) -> Operand:
-        items = walker.list_slots[index].items
-        return Seq(SeqKind.LIST, tuple(self.operand(item) for item in items))
-
-    def list_element(self, items: list[Any]) -> Any:
-        """The element type of a list that could be of run-time length: numbers of one kind. `...` for an empty list."""
-        if not items:
-            return ...
-        kinds = {kind_of(item) if isinstance(item, (Scalar, bool, int, float)) else None for item in items}
-        if len(kinds) != 1 or None in kinds:
-            return None
-        return ScalarType(next(kind for kind in kinds if kind is not None))
-
     # ------------------------------------------------------------ new names
 
-    def _respell(self, walker: Walker) -> dict[sympy.Basic, Scalar]:
-        """A fresh symbol for each compound integer expression, so that `i + 1` closes a loop over `i`."""
-        fresh: dict[sympy.Basic, Scalar] = {}
-        for scalar in walker.scalars:
+    def _respell(self, walker: Walker) -> Respelling:
+        """A fresh symbol for each class of compound integer expressions, so that `i + 1` closes a loop over `i`."""
+        fresh: Respelling = {}
+        seen: set[sympy.Basic] = set()
+        for name, (index, constant) in walker.classes.items():
+            scalar = walker.scalars[index]
+            assert scalar.expr is not None
             note_carried(self, scalar.expr)  # type: ignore[arg-type]
-            if scalar.kind is ScalarKind.INT and scalar.expr is not None and not scalar.expr.is_Symbol:
-                fresh[scalar.expr] = self.new_int(scalar.origin)
-                self._bound_fresh(fresh[scalar.expr].expr, scalar.expr, walker)
+            if not scalar.expr.is_Symbol or scalar.expr in seen:
+                fresh[name] = (self.new_int(scalar.origin), constant)
+                self._bound_fresh(fresh[name][0].expr, scalar.expr, walker)
+                self.size_origins[fresh[name][0].expr] = self.size_origins.get(name[0], NOWHERE)
+            seen.add(scalar.expr)
         return fresh
 
     def _bound_fresh(self, symbol: sympy.Basic, expr: sympy.Basic, walker: Walker) -> None:
         """The interval of a fresh symbol: what tensors it is a size of are made with torch asking about it."""
         low, high = self.bounds_of(expr)
-        is_size = expr in walker.sizes
+        is_size = expr in walker.size_expressions()
         self.state.facts.intervals[symbol] = (max(low, sympy.Integer(0)) if is_size else low, high)
 
-    def _retensor(
-        self, walker: Walker, respell: dict[sympy.Basic, Scalar], is_entry: bool
-    ) -> dict[ValueId, FakeTensor]:
+    def _retensor(self, walker: Walker, respell: Respelling, is_entry: bool) -> dict[ValueId, FakeTensor]:
         """Fake tensors for those whose sizes are respelled; at an entry for all but the stateful weights'."""
         fresh: dict[ValueId, Any] = {}
-        if not respell and not is_entry:
+        if not respell and not is_entry and not walker.size_substitute:
             return fresh
+        walker.respell = respell
         weights = {id(tensor) for tensor in self.stateful_fakes.values()}
         storages: set[int] = set()
         for tensor in walker.tensors:
@@ -260,31 +203,31 @@ class Joins(Symbols):
                 )
             storages.add(group)
             is_kept = is_entry and id(tensor) not in weights
-            numbers = (*tensor.shape, *strides(tensor))
-            if is_kept or any(isinstance(size, torch.SymInt) and size.node.expr in respell for size in numbers):
-                new = fresh[self.current_vid(tensor)] = self._made_anew(tensor, respell)
+            if is_kept or walker.is_remade(tensor, self.current_vid(tensor)):
+                new = fresh[self.current_vid(tensor)] = self._made_anew(tensor, walker)
                 if not is_entry:
                     self.moved_storages[new.untyped_storage()._cdata] = storage
                 self.renew_memory(new, tensor)
                 self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
+                if storage in self.state.listed:
+                    self.state.listed |= {new.untyped_storage()._cdata}
         return fresh
 
-    def _made_anew(self, tensor: FakeTensor, respell: dict[sympy.Basic, Scalar]) -> Any:
+    def _made_anew(self, tensor: FakeTensor, walker: Walker) -> Any:
         """A tensor like another in new symbols."""
-        shape = [self.respelled(size, respell) for size in tensor.shape]
-        steps = [self.respelled(stride, respell) for stride in strides(tensor)]
+        vid = self.current_vid(tensor)
+        layout = walker.layouts[vid]
+        shape = [self.sym_size(size) for size in walker.new_shape(walker.shapes[vid])]
         with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
-            if is_dense(tensor):
-                return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
-            return torch.empty_strided(shape, steps, dtype=tensor.dtype, device=tensor.device)
+            if isinstance(layout, list):
+                steps = [self.sym_size(step) for step in walker.new_shape(layout)]
+                return torch.empty_strided(shape, steps, dtype=tensor.dtype, device=tensor.device)
+            inverse = sorted(range(len(layout)), key=layout.__getitem__)
+            dense = torch.empty([shape[dim] for dim in layout], dtype=tensor.dtype, device=tensor.device)
+            return dense if layout == tuple(range(len(layout))) else dense.permute(inverse)
 
     def _bindings(
-        self,
-        walker: Walker,
-        respell: dict[sympy.Basic, Scalar],
-        retensor: dict[ValueId, FakeTensor],
-        static_args: dict[ValueId, Operand],
-        list_args: dict[int, Operand],
+        self, walker: Walker, retensor: dict[ValueId, FakeTensor], static_args: dict[ValueId, Operand]
     ) -> tuple[tuple[Operand, ...], tuple[ValueId, ...]]:
         """What is passed, and the names under which the block receives it."""
         args: list[Operand] = []
@@ -293,15 +236,12 @@ class Joins(Symbols):
             vid = self.current_vid(tensor)
             args.append(Ref(vid))
             params.append(retensor[vid]._dycl_root if vid in retensor else vid)  # type: ignore[attr-defined]
-        for scalar in walker.scalars:
-            if scalar.expr is not None and scalar.expr in respell:
-                args.append(self.operand(self.compute(scalar.expr)))
-                params.append(respell[scalar.expr].vid)
-            else:
-                args.append(static_args.get(scalar.vid) or Ref(self.vid_of(scalar)))
-                params.append(scalar.vid)
+        symbols = walker.symbols
+        for index, scalar in enumerate(walker.scalars):
+            args.append(static_args.get(scalar.vid) or self.operand(scalar))
+            params.append(self.values.symbols[symbols[index]] if index in symbols else scalar.vid)
         for made in walker.lists:
-            args.append(list_args.get(made.vid) or Ref(made.vid))
+            args.append(static_args.get(made.vid) or Ref(made.vid))
             params.append(made.vid)
         return tuple(args), tuple(params)
 
@@ -319,7 +259,7 @@ class Joins(Symbols):
         copy: State,
         walker: Walker,
         source: State,
-        respell: dict[sympy.Basic, Scalar],
+        plan: Plan,
         forgets: bool,
         skeleton: Skeleton,
         point: Any,
@@ -327,31 +267,31 @@ class Joins(Symbols):
         """What the state of a new block knows: intervals of live symbols, aliases of live tensors, nothing else."""
         facts = copy.facts
         facts.bools, facts.relations, facts.results = {}, {}, {}
-        live = {scalar.expr for scalar in walker.scalars if scalar.expr is not None and scalar.expr.is_Symbol}
+        symbols = walker.symbols
         drops = forgets or point in self.hints.forget_intervals
-        intervals = {} if drops else {s: i for s, i in source.facts.intervals.items() if s in live}
-        if not drops:
-            intervals |= {made.expr: self.bounds_of(expr) for expr, made in respell.items()}
-        for symbol in live:
+        intervals: dict[sympy.Basic, Any] = {}
+        for name, (index, _) in walker.classes.items():
+            symbol, expr = symbols[index], walker.scalars[index].expr
+            if not drops:
+                intervals[symbol] = self.bounds_of(expr)
             if symbol in self.symbol_bounds and symbol not in intervals:
                 low, high = self.symbol_bounds[symbol]
                 intervals[symbol] = (sympy.sympify(low), sympy.sympify(high))
-        wanted = self.hints.general.get(skeleton, set())
-        for index in wanted:
+            if name[1] in plan.bounds:
+                intervals[symbol] = plan.bounds[name[1]]
+        static_vids = {scalar.vid for scalar in walker.substitute.values()}
+        for index in self.hints.general.get(skeleton, set()):
             bounds = self.hints.bounds.get(walker.slots[index].place)
             value = walker.slots[index].value
-            if bounds is not None and index in walker.substitute:
-                self.symbol_bounds[walker.substitute[index].expr] = intervals[walker.substitute[index].expr] = bounds
-            elif bounds is not None and isinstance(value, Scalar) and value.expr is not None:
-                expr = respell[value.expr].expr if value.expr in respell else value.expr
+            if bounds is not None and isinstance(value, Scalar) and value.expr is not None:
+                expr = walker.respelled(value.expr, walker.slots[index].address)
                 intervals[expr] = bounds
-                if value.expr in respell:  # a symbol of this block alone: it holds wherever that goes
-                    self.symbol_bounds[expr] = bounds
-        for expr in walker.sizes:
-            symbol = respell[expr].expr if expr in respell else expr
-            if symbol is not None and symbol.is_Symbol:
-                low, high = intervals.get(symbol, (-int_oo, int_oo))
-                intervals[symbol] = (max(low, sympy.Integer(0)), high)
+                if expr != value.expr or value.vid in static_vids:
+                    self.symbol_bounds[expr] = bounds  # a symbol of this block alone: it holds wherever that goes
+        for expr in walker.size_expressions(respelled=True):
+            if expr.is_Symbol:
+                low, high = intervals.get(expr, (-int_oo, int_oo))
+                intervals[expr] = (max(low, sympy.Integer(0)), high)
         facts.intervals = intervals
         vids = {self.current_vid(tensor): tensor for tensor in walker.tensors}
         roots = {t._dycl_root for vid, t in vids.items() if vid not in walker.retensor}  # type: ignore[attr-defined]
@@ -410,7 +350,7 @@ class Joins(Symbols):
         self._check_growth(form, point)
         self._check_intervals(form, point)
         self._check_ranges(form, point)
-        self.known_rows[form.list_skeleton].append(form.known)
+        self.known_rows[form.outline.skeleton].append(form.known)
         if point in self.hints.points and self._forget_differing(form):
             raise Restart("known values of tensors are forgotten in a loop")
         rows = self.rows[form.skeleton]
@@ -423,7 +363,7 @@ class Joins(Symbols):
             )
             if differing:
                 for index in differing:
-                    self.hints.bounds.setdefault(form.places[index], _trend([row[index] for row in rows]))
+                    self.hints.bounds.setdefault(form.places[index], trend([row[index] for row in rows]))
                 general |= differing
                 self.hints.places_at.setdefault(point, set()).update(form.places[index] for index in differing)
                 self._forget_differing(form)
@@ -469,47 +409,26 @@ class Joins(Symbols):
         )
 
     def _note_lists(self, form: Canonical, point: Any, variants: int) -> None:
-        rows = self.list_rows[form.list_skeleton]
-        rows.append(form.list_row)
-        if len(rows) <= variants:
-            return
-        general = self.hints.general_lists.setdefault(form.list_skeleton, {})
-        found = {}
-        for index in range(len(form.list_row)):
-            cells = [row[index] for row in rows if row[index] is not None]
-            elements = {cell[0] for cell in cells} - {...}
-            is_new = index not in general and form.list_places[index] not in self.hints.pinned
-            if len({cell[1] for cell in cells}) > 1 and len(elements) == 1 and is_new:
-                found[index] = next(iter(elements))
-        if found:
-            general.update(found)
+        if self.note_outline(form.outline, point, variants):
             self._forget_differing(form)
-            self.hints.points.add(point)
-            raise Restart("lists are generalised")
-        if self._forget_differing(form):
-            raise Restart("known values of tensors are forgotten")
+            raise Restart("what grows is generalised")
+        if len(self.outlines[form.outline.skeleton]) > variants:
+            if self._forget_differing(form):
+                raise Restart("known values of tensors are forgotten")
+            if len(self.outlines[form.outline.skeleton]) > MAX_RELATED and point not in self.hints.unrelated:
+                self.hints.unrelated.add(point)
+                raise Restart("the relations of integers are forgotten")
 
     def _forget_differing(self, form: Canonical) -> bool:
         """Forget the known values of tensors that differ between the variants; True if that is new."""
-        rows = self.known_rows[form.list_skeleton]
+        rows = self.known_rows[form.outline.skeleton]
         places = {
-            form.known[index][0] for index in range(len(form.known)) if len({row[index][1] for row in rows}) > 1
+            place
+            for address, (place, _) in form.known.items()
+            if len({row[address][1] for row in rows if address in row}) > 1
         } - self.hints.forget_known
         self.hints.forget_known |= places
         return bool(places)
-
-
-def _trend(values: list[Any]) -> tuple[Any, Any]:
-    """Bounds for a position that took these values in order: open on the side to which it moves."""
-    numbers = [value for value in values if type(value) is int]
-    if not numbers:
-        return (-int_oo, int_oo)
-    first = numbers[0]
-    if first == min(numbers):
-        return (sympy.Integer(first), int_oo)
-    if first == max(numbers):
-        return (-int_oo, sympy.Integer(first))
-    return (-int_oo, int_oo)
 
 
 def _point(state: State) -> tuple[tuple[int, int], ...]:

@@ -47,9 +47,14 @@ class Journal(Joins):
             target, (torch.nn.Module, type, types.ModuleType, types.FunctionType)
         )
 
+    def check_not_frozen(self, value: Any) -> None:
+        """Refuse a write into an object that lies in a run-time list (`RuntimeLists`)."""
+        raise NotImplementedError
+
     def store_attribute(self, target: Any, name: str, value: Any) -> None:
         """target.name = value."""
         if not self.is_old(target):
+            self.check_not_frozen(target)
             setattr(target, name, value)
             return
         if isinstance(target, types.ModuleType):
@@ -114,6 +119,7 @@ class Journal(Joins):
     def delete_attribute(self, target: Any, name: str) -> None:
         """del target.name."""
         if not self.is_old(target):
+            self.check_not_frozen(target)
             delattr(target, name)
             return
         self._check_mine(target)
@@ -330,3 +336,13 @@ def _fill(container: Any, content: Any) -> None:
         container.update(content)
     else:
         container.extend(content)
+
+
+def same_content(container: Any, before: Any) -> bool:
+    """Whether a container still holds what it held."""
+    return _same(_content(container), before)
+
+
+def undo_content(container: Any, before: Any) -> None:
+    """The container as it was."""
+    _fill(container, before)

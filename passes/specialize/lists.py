@@ -1,42 +1,453 @@
-"""The methods of a list of run-time length, as the machine runs them."""
+"""The methods of a list of run-time length, and the builtins and functions of torch that take one."""
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import operator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from dycl.diagnostics import UnsupportedError
+from dycl.ir.nodes import Lit, Ref, ScalarKind
 from dycl.passes.specialize import pymodels
-from dycl.passes.specialize.builtins import MODELS, Interpret
+from dycl.passes.specialize.builtins import MODELS, Interpret, model
+from dycl.passes.specialize.ordering import columns_of
+from dycl.passes.specialize.templates import Items, ListOf, Number, Template, Tensor
+from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
-    from dycl.passes.specialize.values import RuntimeList
+
+MIN_SORTED = 4  # static items with run-time keys from which on the host sorts them: n! paths otherwise
+LIST_METHODS: dict[str, Any] = {}
 
 
-def append(items: RuntimeList, value: Any) -> None:
-    """list.append"""
+def method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Register a method of run-time lists under the function's name."""
+    name = function.__name__.strip("_")
+
+    def stand_in(items: RuntimeList, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("a method of a run-time list runs in the machine alone")
+
+    stand_in.__name__ = name
+    LIST_METHODS[name] = stand_in
+    MODELS[stand_in] = lambda machine, items, *args, native, **kwargs: function(machine, items, *args, **kwargs)
+    return function
 
 
-def extend(items: RuntimeList, more: Any) -> None:
-    """list.extend"""
-
-
-def copy(items: RuntimeList) -> Any:
-    """list.copy"""
-
-
-def _append(machine: Machine, items: RuntimeList, value: Any, *, native: Any) -> None:
+@method
+def _append(machine: Machine, items: RuntimeList, value: Any) -> None:
     machine.list_append(items, value)
 
 
-def _extend(machine: Machine, items: RuntimeList, more: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.list_extend, (items, more))
+@method
+def _extend(machine: Machine, items: RuntimeList, more: Any) -> Any:
+    if isinstance(more, (list, tuple)) and not more:
+        return None
+    other = machine.list_of(more, items.element) if isinstance(more, (list, tuple, RuntimeList)) else None
+    if other is None or other.element != items.element:
+        return Interpret(pymodels.list_extend, (items, more))
+    machine.list_update(items, "list_concat", Ref(other.vid))
+    return None
 
 
-def _copy(machine: Machine, items: RuntimeList, *, native: Any) -> Any:
-    return type(items)(items.element, items.vid, items.origin)
+@method
+def _copy(machine: Machine, items: RuntimeList) -> Any:
+    return RuntimeList(items.element, items.vid, items.origin)
 
 
-MODELS[append] = _append
-MODELS[extend] = _extend
-MODELS[copy] = _copy
-LIST_METHODS: dict[str, Any] = {"append": append, "extend": extend, "copy": copy}
+@method
+def _insert(machine: Machine, items: RuntimeList, index: Any, value: Any) -> None:
+    template = machine.template_of(items, value)
+    at = machine.operand(machine.list_index(index))
+    machine.list_update(items, "list_insert", at, machine.encoded(value, template))
+
+
+@method
+def _pop(machine: Machine, items: RuntimeList, index: Any = -1) -> Any:
+    if not machine.truth(machine.host("gt", machine.list_length(items), 0)):
+        raise IndexError("pop from empty list")
+    position = machine.list_position(items, index, "pop index out of range")
+    value = machine.list_element_at(items, position)
+    machine.list_update(items, "list_delete", machine.operand(position))
+    return value
+
+
+@method
+def _clear(machine: Machine, items: RuntimeList) -> None:
+    machine.list_update(items, "list_slice", Lit(0), Lit(0))
+
+
+@method
+def _reverse(machine: Machine, items: RuntimeList) -> None:
+    machine.list_update(items, "list_reversed")
+
+
+@method
+def _index(machine: Machine, items: RuntimeList, value: Any) -> Any:
+    return Interpret(pymodels.list_index, (items, value))
+
+
+@method
+def _count(machine: Machine, items: RuntimeList, value: Any) -> Any:
+    return Interpret(pymodels.list_count, (items, value))
+
+
+@method
+def _remove(machine: Machine, items: RuntimeList, value: Any) -> Any:
+    return Interpret(pymodels.list_remove, (items, value))
+
+
+@method
+def _sort(machine: Machine, items: RuntimeList, *, key: Any = None, reverse: Any = False) -> Any:
+    if key is not None:
+        return Interpret(pymodels.runtime_list_sort, (items, key, reverse))
+    _check_sortable(machine, items.element)
+    machine.list_update(items, "list_sorted", machine.operand(bool(machine.truth(reverse))))
+    return None
+
+
+def become(items: RuntimeList, other: RuntimeList) -> None:
+    """items[:] = other"""
+
+
+@model(become)
+def _become(machine: Machine, items: RuntimeList, other: RuntimeList, *, native: Any) -> None:
+    machine.check_not_frozen(items)
+    items.vid = other.vid
+
+
+def _check_sortable(machine: Machine, template: Template) -> None:
+    match template:
+        case Number() | Tensor(shape=()):
+            return
+        case Items(items=items):
+            for item in items:
+                _check_sortable(machine, item)
+        case ListOf(element=element):
+            _check_sortable(machine, element)
+        case _:
+            raise UnsupportedError(
+                "DY203",
+                machine.loc(),
+                "sorting a list of run-time length by more than numbers and text",
+                hint="sort by a key that is a number",
+            )
+
+
+# ---------------------------------------------------------------- operators
+
+
+def binary_list(machine: Machine, op: str, left: Any, right: Any) -> Any:
+    """left + right, left * n, left == right; NotImplemented for what is no operation on run-time lists."""
+    if op == "add" and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
+        return _concatenate(machine, left, right)
+    if op == "mul" and isinstance(left, RuntimeList) and isinstance(right, (int, Scalar)):
+        return machine.new_list("list_repeat", left.element, Ref(left.vid), machine.operand(machine.list_index(right)))
+    if op in ("eq", "ne") and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
+        if not left or not right:
+            other = left if isinstance(left, RuntimeList) else right
+            return machine.host(op, machine.list_length(other), 0)
+        first = left if isinstance(left, RuntimeList) else right
+        a, b = machine.list_of(left, first.element), machine.list_of(right, first.element)
+        if a is not None and b is not None and isinstance(first.element, Number):
+            return machine.list_number(op, ScalarKind.BOOL, Ref(a.vid), Ref(b.vid))
+        raise UnsupportedError("DY203", machine.loc(), "the comparison of lists of run-time length")
+    return NotImplemented
+
+
+def _concatenate(machine: Machine, left: Any, right: Any) -> RuntimeList:
+    runtime = left if isinstance(left, RuntimeList) else right
+    origin = frozenset().union(*[side.origin for side in (left, right) if isinstance(side, RuntimeList)])
+    sides = []
+    for side in (left, right):
+        if not isinstance(side, RuntimeList):
+            for value in side:
+                machine.template_of(runtime, value)
+            side = machine.list_of(side, runtime.element) if side else None
+        sides.append(side)
+    made = [side for side in sides if side is not None]
+    if len(made) == 1:
+        return RuntimeList(made[0].element, made[0].vid, origin)
+    if made[0].element != made[1].element:
+        raise UnsupportedError("DY204", machine.loc(), "lists of run-time length of different elements are joined")
+    args = (Ref(made[0].vid), Ref(made[1].vid))
+    return machine.new_list("list_concat", made[0].element, *args, origin=origin)
+
+
+def store_list_item(machine: Machine, items: RuntimeList, index: Any, value: Any) -> None:
+    """items[index] = value"""
+    if isinstance(index, slice):
+        raise UnsupportedError("DY204", machine.loc(), "assignment to a slice of a list of run-time length")
+    template = machine.template_of(items, value)
+    position = machine.list_position(items, index, "list assignment index out of range")
+    machine.list_update(items, "list_set", machine.operand(position), machine.encoded(value, template))
+
+
+def delete_list_item(machine: Machine, items: RuntimeList, index: Any) -> None:
+    """del items[index]"""
+    if isinstance(index, slice):
+        if index.step is not None:
+            raise UnsupportedError("DY204", machine.loc(), "a slice with a step of a run-time list is deleted")
+        kept = machine.list_slice(items, slice(None, index.start if index.start is not None else 0))
+        rest = machine.list_slice(items, slice(index.stop, None)) if index.stop is not None else None
+        if rest is not None and index.start is not None:
+            starts, stops = machine.list_index(index.start), machine.list_index(index.stop)
+            is_ordered = machine.truth(machine.host("ge", starts, 0)) == machine.truth(machine.host("ge", stops, 0))
+            if not is_ordered or not machine.truth(machine.host("le", starts, stops)):
+                raise UnsupportedError("DY204", machine.loc(), "this slice of a list of run-time length is deleted")
+        made = kept if rest is None else _concatenate(machine, kept, rest)
+        machine.check_not_frozen(items)
+        items.vid = made.vid
+        return
+    position = machine.list_position(items, index, "list assignment index out of range")
+    machine.list_update(items, "list_delete", machine.operand(position))
+
+
+def unpacked(machine: Machine, items: RuntimeList, wanted: int) -> Any:
+    """The items, if there are as many as wanted: a decision."""
+    machine.keep_static(items)
+    length = machine.list_length(items)
+    if machine.truth(machine.host("ge", length, wanted)):
+        if machine.truth(machine.host("gt", length, wanted)):
+            raise ValueError(f"too many values to unpack (expected {wanted})")
+        return [machine.list_element_at(items, index) for index in range(wanted)]
+    for found in range(wanted):
+        if machine.truth(machine.host("eq", length, found)):
+            raise ValueError(f"not enough values to unpack (expected {wanted}, got {found})")
+    raise AssertionError("a length is neither smaller, equal nor larger")
+
+
+# ---------------------------------------------------------------- builtins
+
+
+def _numbers(machine: Machine, native: Any, items: RuntimeList) -> Any:
+    """The least or greatest number of a list."""
+    kind = machine.kind_of_elements(items)
+    if kind is None:
+        return None
+    if not machine.truth(machine.host("gt", machine.list_length(items), 0)):
+        raise ValueError(f"{native.__name__}() iterable argument is empty")
+    return machine.list_number(f"list_{native.__name__}", kind, Ref(items.vid))
+
+
+def _wrap(*functions: Any) -> Callable[[Any], Any]:
+    """A model that is asked before the one there is."""
+
+    def register(function: Any) -> Any:
+        for native in functions:
+            before = MODELS.get(native)
+
+            def asked(machine: Machine, *args: Any, native: Any, _before: Any = before, **kwargs: Any) -> Any:
+                result = function(machine, *args, native=native, **kwargs)
+                if result is not NotImplemented or _before is None:
+                    return result
+                return _before(machine, *args, native=native, **kwargs)
+
+            MODELS[native] = asked
+        return function
+
+    return register
+
+
+@_wrap(min, max)
+def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwargs: Any) -> Any:
+    if len(args) != 1 or not isinstance(args[0], RuntimeList):
+        return NotImplemented
+    if key is None and not kwargs and (found := _numbers(machine, native, args[0])) is not None:
+        return found
+    default = (kwargs["default"],) if "default" in kwargs else ()
+    return Interpret(pymodels.extremum, (args[0], key or pymodels.identity, default, native is max))
+
+
+@_wrap(sum)
+def _sum(machine: Machine, items: Any, start: Any = 0, *, native: Any) -> Any:
+    if not isinstance(items, RuntimeList):
+        return NotImplemented
+    kind = machine.kind_of_elements(items)
+    if kind is ScalarKind.INT and type(start) is int:
+        return machine.list_number("list_sum", kind, Ref(items.vid), Lit(start))
+    return Interpret(pymodels.sum_, (items, start))
+
+
+@_wrap(sorted)
+def _sorted(machine: Machine, items: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
+    if isinstance(items, RuntimeList):
+        if key is not None:
+            return Interpret(pymodels.runtime_sorted, (items, key, reverse))
+        _check_sortable(machine, items.element)
+        flag = machine.operand(bool(machine.truth(reverse)))
+        return machine.new_list("list_sorted", items.element, Ref(items.vid), flag, origin=items.origin)
+    return NotImplemented
+
+
+def _has_keys(keys: Any) -> bool:
+    is_static = type(keys) in (list, tuple) and len(keys) >= MIN_SORTED
+    return is_static and any(isinstance(key, Scalar) for key in keys)
+
+
+@_wrap(pymodels.permuted)
+def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: Any) -> Any:
+    if isinstance(items, RuntimeList):
+        if not isinstance(keys, RuntimeList):
+            made = machine.list_of(keys) if keys else None
+            if made is None:
+                return RuntimeList(items.element, items.vid, items.origin)
+            keys = made
+        _check_sortable(machine, keys.element)
+        return _taken(machine, items, keys, reverse)
+    if isinstance(keys, RuntimeList):
+        raise UnsupportedError("DY204", machine.loc(), "a list sorted by keys of run-time number")
+    return (
+        _sorted_static(machine, items, keys, reverse) if _has_keys(keys) and not columns_of(items) else NotImplemented
+    )
+
+
+def _taken(machine: Machine, items: RuntimeList, keys: RuntimeList, reverse: Any) -> RuntimeList:
+    flag = machine.operand(bool(machine.truth(reverse)))
+    order = machine.new_list("list_order", Number(ScalarKind.INT), Ref(keys.vid), flag)
+    return machine.new_list("list_take", items.element, Ref(items.vid), Ref(order.vid), origin=items.origin)
+
+
+def _sorted_static(machine: Machine, items: Any, keys: Any, reverse: Any) -> Any:
+    """Static items in an order that only the run knows: a list of the same length."""
+    made, made_keys = machine.list_of(list(items)), machine.list_of(list(keys))
+    if made is None or made_keys is None:
+        return NotImplemented
+    _check_sortable(machine, made_keys.element)
+    taken = _taken(machine, made, made_keys, reverse)
+    return [machine.list_element_at(taken, index) for index in range(len(items))]
+
+
+@_wrap(any, all)
+def _quantifier(machine: Machine, items: Any, *, native: Any) -> Any:
+    if not isinstance(items, RuntimeList):
+        return NotImplemented
+    return Interpret(pymodels.any_ if native is any else pymodels.all_, (items,))
+
+
+@_wrap(reversed)
+def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
+    if not isinstance(items, RuntimeList):
+        return NotImplemented
+    return Interpret(pymodels.reversed_list, (items,))
+
+
+@_wrap(list, tuple)
+def _sequence(machine: Machine, *args: Any, native: Any) -> Any:
+    if len(args) == 1 and isinstance(args[0], RuntimeList) and native is tuple:
+        raise UnsupportedError("DY204", machine.loc(), "a tuple of run-time length", hint="keep the list")
+    return NotImplemented
+
+
+def _bisect(machine: Machine, items: Any, value: Any, *rest: Any, native: Any, **kwargs: Any) -> Any:
+    if not isinstance(items, RuntimeList) or rest or kwargs:
+        return NotImplemented
+    is_left = native is bisect.bisect_left
+    return Interpret(pymodels.bisect_left if is_left else pymodels.bisect_right, (items, value))
+
+
+for _native in (bisect.bisect, bisect.bisect_left, bisect.bisect_right):
+    MODELS[_native] = _bisect
+
+
+@model(heapq.heappush)
+def _heappush(machine: Machine, heap: Any, item: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.heappush, (heap, item))
+
+
+@model(heapq.heappop)
+def _heappop(machine: Machine, heap: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.heappop, (heap,))
+
+
+# ---------------------------------------------------------------- torch
+
+
+def _elements(machine: Machine, items: Any, what: str) -> Tensor | None:
+    if not isinstance(items, RuntimeList):
+        return None
+    if not isinstance(items.element, Tensor):
+        raise UnsupportedError("DY203", machine.loc(), f"{what} of a list of run-time length that holds no tensors")
+    return items.element
+
+
+@model(torch.stack)
+def _stack(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
+    element = _elements(machine, tensors, "torch.stack")
+    if element is None or kwargs:
+        return NotImplemented
+    if not machine.truth(machine.host("gt", machine.list_length(tensors), 0)):
+        raise RuntimeError("stack expects a non-empty TensorList")
+    dim = operator.index(dim) + (len(element.shape) + 1 if dim < 0 else 0)
+    shape = (*element.shape[:dim], None, *element.shape[dim:])
+    return machine.tensor_from_host("stack", (Ref(tensors.vid), Lit(dim)), element.dtype, shape)
+
+
+@model(torch.cat, torch.concat, torch.concatenate)
+def _cat(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
+    element = _elements(machine, tensors, "torch.cat")
+    if element is None or kwargs:
+        return NotImplemented
+    if not machine.truth(machine.host("gt", machine.list_length(tensors), 0)):
+        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+    if not element.shape:
+        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    dim = operator.index(dim) + (len(element.shape) if dim < 0 else 0)
+    shape = (*element.shape[:dim], None, *element.shape[dim + 1 :])
+    return machine.tensor_from_host("cat", (Ref(tensors.vid), Lit(dim)), element.dtype, shape)
+
+
+@model(torch.tensor, torch.as_tensor, torch.LongTensor, torch.FloatTensor)
+def _tensor(machine: Machine, data: Any, *args: Any, native: Any, dtype: Any = None, **kwargs: Any) -> Any:
+    if not isinstance(data, RuntimeList):
+        return NotImplemented
+    if not machine.truth(machine.host("gt", machine.list_length(data), 0)):
+        return native([], *args, **kwargs) if dtype is None else native([], *args, dtype=dtype, **kwargs)
+    found = _row(data.element)
+    if found is None or args:
+        raise UnsupportedError("DY203", machine.loc(), "a tensor of a list of run-time length that holds no numbers")
+    kind, shape = found
+    defaults = {ScalarKind.FLOAT: torch.get_default_dtype(), ScalarKind.INT: torch.int64, ScalarKind.BOOL: torch.bool}
+    fixed = {torch.LongTensor: torch.int64, torch.FloatTensor: torch.float32}
+    wanted = dtype or fixed.get(native) or defaults[kind]
+    name = str(wanted).removeprefix("torch.")
+    return machine.tensor_from_host("tensor_of", (Ref(data.vid), Lit(name)), name, (None, *shape))
+
+
+def _row(template: Template) -> tuple[ScalarKind, tuple[int, ...]] | None:
+    """The kind of number and the shape of an element that is a nest of numbers."""
+    match template:
+        case Number(kind=kind) if kind is not ScalarKind.STR:
+            return kind, ()
+        case Tensor(dtype=dtype, shape=()):
+            return (ScalarKind.FLOAT, ()) if dtype == "float32" else (ScalarKind.INT, ()) if dtype == "int64" else None
+        case Items(items=items) if items:
+            rows = [_row(item) for item in items]
+            first = rows[0]
+            return (first[0], (len(rows), *first[1])) if first and all(row == first for row in rows) else None
+    return None
+
+
+@model(torch.nn.utils.rnn.pad_sequence)
+def _pad_sequence(
+    machine: Machine, sequences: Any, batch_first: Any = False, padding_value: Any = 0.0, *, native: Any, **kwargs: Any
+) -> Any:
+    if not isinstance(sequences, RuntimeList) or kwargs:
+        return NotImplemented
+    return Interpret(pymodels.pad_sequence, (sequences, batch_first, padding_value))
+
+
+def joined(machine: Machine, separator: str, items: RuntimeList) -> Any:
+    """separator.join(items)"""
+    if machine.kind_of_elements(items) is not ScalarKind.STR:
+        raise TypeError(f"sequence item 0: expected str instance, {_element_name(items)} found")
+    return machine.text_of(machine.list_number("list_join", ScalarKind.STR, Ref(items.vid), Lit(separator)))
+
+
+def _element_name(items: RuntimeList) -> str:
+    element = items.element
+    return KIND_TYPES[element.kind].__name__ if isinstance(element, Number) else "object"

@@ -24,6 +24,7 @@ from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
+from dycl.passes.specialize.journal import same_content, undo_content
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
@@ -101,7 +102,6 @@ _TENSOR_LIBRARY = re.compile(rf".*[/\\]site-packages[/\\]({'|'.join(sorted(_TENS
 
 MODELS_FILE = pymodels.__file__
 
-
 OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no source of the model's
 
 # Python that runs below native code without being the model's: the machine itself, torch, what torch's symbols call.
@@ -166,7 +166,7 @@ class Natives(Arrays):
         snapshots = self.before_native(function, args, kwargs)
         positions = [(leaf, leaf.index) for leaf in leaves((args, kwargs)) if isinstance(leaf, SequenceIterator)]
         try:
-            with self.recorder, self.guarded(() if _is_operator(function) else (_owner(function), args, kwargs)):
+            with self.recorder, self.guarded((getattr(function, "__self__", None), args, kwargs)):
                 result = function(*args, **kwargs)
         except (TypeError, AttributeError) as error:
             self._check_genuine(error, function, args, kwargs)
@@ -186,7 +186,10 @@ class Natives(Arrays):
         except Signal:
             self._undo(snapshots, positions)
             raise
-        for container, _ in snapshots:
+        for container, before in snapshots:
+            if id(container) in self.state.frozen and not same_content(container, before):
+                undo_content(container, before)
+                self.check_not_frozen(container)
             self._settle_keys(container)
         self._settle_keys(result)
         self.after_native(snapshots)
@@ -537,15 +540,6 @@ class Guard:
 
 class StepIn(Signal):
     """The instruction is to be run again: its callee will be interpreted now."""
-
-
-def _is_operator(function: Any) -> bool:
-    """Whether a function is an operator of torch: what is registered for it computes and does nothing else."""
-    return isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket))
-
-
-def _owner(function: Any) -> Any:
-    return getattr(function, "__self__", None)
 
 
 def _is_foreign(leaf: Any) -> bool:

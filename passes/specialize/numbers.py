@@ -197,6 +197,8 @@ class Numbers(Operands):
 
     def tolist(self, tensor: torch.Tensor) -> Any:
         """Nested lists of the elements."""
+        if tensor.dim() and not isinstance(tensor.shape[0], int):
+            return self.list_of_rows(tensor)
         if any(not isinstance(size, int) for size in tensor.shape):
             raise UnsupportedError(
                 "DY204", self.loc(), "a list of run-time length", hint="tolist() of a tensor whose size depends on data"
@@ -207,6 +209,10 @@ class Numbers(Operands):
         for size in reversed(tensor.shape[1:]):
             flat = [flat[i : i + size] for i in range(0, len(flat), size)] if size else []
         return flat
+
+    def list_of_rows(self, tensor: torch.Tensor) -> Any:
+        """tolist() of a tensor whose size only the run knows (`RuntimeLists`)."""
+        raise NotImplementedError
 
     def convert(self, kind: type, value: Any) -> Any:
         """`int(x)`, `float(x)`, `bool(x)` of a number."""
@@ -223,6 +229,9 @@ class Numbers(Operands):
             return bool(known) if isinstance(known, sympy.logic.boolalg.BooleanAtom) else int(known)
         if expr.is_Symbol:
             return self.scalar_of_expr(expr)
+        if isinstance(expr, sympy.Add) and expr.args[0].is_Integer:  # sympy has the constant first
+            rest, constant = self.compute(expr - expr.args[0]), int(expr.args[0])
+            return self.host("add", rest, constant) if constant > 0 else self.host("sub", rest, -constant)
         parts = [self.compute(arg) for arg in expr.args]
         for node, name in _EXPRESSIONS:
             if isinstance(expr, node):

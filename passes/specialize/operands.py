@@ -157,14 +157,15 @@ class Operands(Emission):
         if isinstance(value, Text):
             return self.text_operand(value)
         if isinstance(value, Scalar):
-            return Ref(self.vid_of(value))
+            found = self.settled(value)
+            return Ref(found.vid) if isinstance(found, Scalar) else Lit(found)
         if isinstance(value, RuntimeList):
             return Ref(value.vid)
         if isinstance(value, Array):
             return Ref(self.current_vid(value.fake))
         if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat)):
             found = self.scalar_of(value)
-            return Ref(self.vid_of(found)) if isinstance(found, Scalar) else Lit(found)
+            return self.operand(found) if isinstance(found, Scalar) else Lit(found)
         if value is None or value is Ellipsis or type(value) in (bool, int, float, str):
             return Lit(value)
         if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):

@@ -436,3 +436,132 @@ def dropwhile(predicate: Any, iterable: Any) -> Any:
             continue
         dropping = False
         yield item
+
+
+def identity(item: Any) -> Any:
+    """The key of what is compared itself."""
+    return item
+
+
+def sum_(items: Any, start: Any) -> Any:
+    """`sum`."""
+    total = start
+    for item in items:
+        total = total + item
+    return total
+
+
+def list_index(items: Any, value: Any) -> Any:
+    """`list.index`."""
+    for index, item in enumerate(items):
+        if item == value:
+            return index
+    raise ValueError(f"{value!r} is not in list")
+
+
+def list_count(items: Any, value: Any) -> Any:
+    """`list.count`."""
+    count = 0
+    for item in items:
+        if item == value:
+            count += 1
+    return count
+
+
+def list_remove(items: Any, value: Any) -> Any:
+    """`list.remove`."""
+    for index, item in enumerate(items):
+        if item == value:
+            del items[index]
+            return
+    raise ValueError("list.remove(x): x not in list")
+
+
+def runtime_sorted(items: Any, key: Any, reverse: Any) -> Any:
+    """`sorted` of a list of run-time length."""
+    return permuted(items, [key(item) for item in items], reverse)
+
+
+def runtime_list_sort(items: Any, key: Any, reverse: Any) -> Any:
+    """`list.sort` of a list of run-time length."""
+    from dycl.passes.specialize.lists import become
+
+    become(items, permuted(items, [key(item) for item in items], reverse))
+
+
+def bisect_left(items: Any, value: Any) -> Any:
+    """`bisect.bisect_left`."""
+    low = 0
+    high = len(items)
+    while low < high:
+        middle = (low + high) // 2
+        if items[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def bisect_right(items: Any, value: Any) -> Any:
+    """`bisect.bisect_right`."""
+    low = 0
+    high = len(items)
+    while low < high:
+        middle = (low + high) // 2
+        if value < items[middle]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def heappush(heap: Any, item: Any) -> Any:
+    """`heapq.heappush`: the new item rises to its place."""
+    heap.append(item)
+    place = len(heap) - 1
+    while place > 0:
+        parent = (place - 1) // 2
+        if not item < heap[parent]:
+            break
+        heap[place] = heap[parent]
+        place = parent
+    heap[place] = item
+
+
+def heappop(heap: Any) -> Any:
+    """`heapq.heappop`: the last item takes the first's place, sinks to a leaf and rises to its place."""
+    last = heap.pop()
+    if not heap:
+        return last
+    found = heap[0]
+    end = len(heap)
+    place = 0
+    child = 1
+    while child < end:
+        if child + 1 < end and not heap[child] < heap[child + 1]:
+            child += 1
+        heap[place] = heap[child]
+        place = child
+        child = 2 * place + 1
+    while place > 0:
+        parent = (place - 1) // 2
+        if not last < heap[parent]:
+            break
+        heap[place] = heap[parent]
+        place = parent
+    heap[place] = last
+    return found
+
+
+def pad_sequence(sequences: Any, batch_first: Any, padding_value: Any) -> Any:
+    """`torch.nn.utils.rnn.pad_sequence`."""
+    import torch
+
+    longest = 0
+    for sequence in sequences:
+        longest = max(longest, sequence.size(0))
+    padded: list[Any] = []
+    for sequence in sequences:
+        widths = [0, 0] * (sequence.dim() - 1) + [0, longest - sequence.size(0)]
+        padded.append(torch.nn.functional.pad(sequence, widths, value=padding_value))
+    return torch.stack(padded, 0 if batch_first else 1)

@@ -69,6 +69,7 @@ _METADATA = frozenset(
         "is_neg",
         "is_same_size",
         "element_size",
+        "untyped_storage",
         "get_device",
         "__len__",
         "result_type",
@@ -352,6 +353,13 @@ class Recorder(TorchFunctionMode):
                 )
             machine.weight_storage_written(storage)
             machine.check_tensor_write(storage)
+            if storage in machine.state.listed:
+                raise UnsupportedError(
+                    "DY207",
+                    machine.loc(),
+                    "a tensor that lies in a list of run-time length is written in place",
+                    hint="put a clone() into the list",
+                )
             pairs += machine.rename_content(roots)
         return tuple(pairs)
 

@@ -84,11 +84,13 @@ class State:
         "facts",
         "forks",
         "frames",
+        "frozen",
         "fuzz",
         "has_asked",
         "is_dirty",
         "is_split",
         "journal",
+        "listed",
         "may_join",
         "needless",
         "replay",
@@ -102,6 +104,8 @@ class State:
         self.journal: dict[tuple[int, str, str], JournalEntry] = {}
         self.current: dict[ValueId, ValueId] = {}  # first name of a mutated tensor -> name of its present content
         self.aliases: dict[int, tuple[ValueId, ...]] = {}  # storage -> first names of the tensors that view it
+        self.frozen: dict[int, Any] = {}  # mutable objects that lie in a run-time list, by id
+        self.listed: frozenset[int] = frozenset()  # storages of tensors that lie in a run-time list
         self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join
         self.may_join = False

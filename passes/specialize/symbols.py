@@ -87,12 +87,15 @@ class Symbols(Numbers):
 
     def vid_of(self, scalar: Scalar) -> ValueId:
         """The value that holds the scalar, computed now if nobody has yet."""
-        if scalar.vid == LAZY:
-            made = self.compute(scalar.expr)
-            if not isinstance(made, Scalar):
-                raise InternalError(f"specialize: {scalar.expr} is not a run-time value")
-            return made.vid  # of this path: the scalar itself is seen by all paths
-        return scalar.vid
+        found = self.settled(scalar)
+        if not isinstance(found, Scalar):
+            raise InternalError(f"specialize: {scalar.expr} is not a run-time value")
+        return found.vid
+
+    def settled(self, scalar: Scalar) -> Any:
+        """The scalar with a value of its own, computed now if nobody has yet; a number if the facts tell it."""
+        # What is computed is of this path: the scalar itself is seen by all paths.
+        return self.compute(scalar.expr) if scalar.vid == LAZY else scalar  # type: ignore[arg-type]
 
     def scalar_of_expr(self, expr: sympy.Basic) -> Scalar:
         """The run-time int that an expression stands for."""
@@ -119,11 +122,9 @@ class Symbols(Numbers):
             return float(expr)
         raise UnsupportedError("DY204", self.loc(), "arithmetic on a run-time float inside of torch")
 
-    def respelled(self, size: Any, respell: dict[sympy.Basic, Scalar]) -> Any:
-        """A dimension in new symbols."""
-        if isinstance(size, torch.SymInt) and size.node.expr in respell:
-            return self.symbolic(respell[size.node.expr])
-        return size
+    def sym_size(self, size: Any) -> Any:
+        """A size, an int or an expression, as torch takes it."""
+        return size if isinstance(size, int) else self.env.create_symintnode(size, hint=None)
 
     def symbolic(self, value: Any) -> Any:
         """A scalar as torch's symbolic number."""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from dycl.ir.nodes import ListType, ScalarKind, ScalarType, TensorType, ValueId
+from dycl.ir.nodes import ListType, ScalarKind, ValueId
 from dycl.passes.specialize.signals import Drain
 
 if TYPE_CHECKING:
     from dycl.frontend.code import Code
     from dycl.passes.specialize.machine import Machine
     from dycl.passes.specialize.state import Frame
+    from dycl.passes.specialize.templates import Template
 
 # Where an abstraction came from: a static value at this position of a join was generalised (`hints.Position`).
 Origin = frozenset[Any]
@@ -208,7 +209,7 @@ class RuntimeList:
 
     __slots__ = ("element", "origin", "vid")
 
-    def __init__(self, element: TensorType | ScalarType, vid: ValueId, origin: Origin = NOWHERE) -> None:
+    def __init__(self, element: Template, vid: ValueId, origin: Origin = NOWHERE) -> None:
         self.element = element
         self.vid = vid
         self.origin = origin
@@ -216,7 +217,9 @@ class RuntimeList:
     @property
     def type(self) -> ListType:
         """The type of the value it currently is."""
-        return ListType(self.element)
+        from dycl.passes.specialize.templates import ir_type
+
+        return ListType(ir_type(self.element))
 
 
 class RangeIterator:
@@ -247,12 +250,17 @@ class SequenceIterator:
     __slots__ = ("index", "is_private", "items", "view", "watched", "watched_size")
 
     def __init__(
-        self, items: list[Any] | tuple[Any, ...], watched: Any = None, *, is_private: bool = False, view: str = "keys"
+        self,
+        items: list[Any] | tuple[Any, ...] | RuntimeList,
+        watched: Any = None,
+        *,
+        is_private: bool = False,
+        view: str = "keys",
     ) -> None:
         self.view = view  # of the watched dict: its `items` are keys, whose values are looked up when they are reached
         self.is_private = is_private  # made for one consumer: nobody else can advance it
         self.items = items
-        self.index = 0
+        self.index: Any = 0
         self.watched = watched  # the dict or set that must not change its size meanwhile
         self.watched_size = len(watched) if watched is not None else 0
 
@@ -260,6 +268,13 @@ class SequenceIterator:
         return self
 
     def __next__(self) -> Any:
+        if isinstance(self.items, RuntimeList):
+            machine = Active.get()
+            if machine.truth(machine.host("ge", self.index, machine.list_length(self.items))):
+                raise StopIteration
+            value = machine.list_element_at(self.items, self.index)
+            self.index = machine.host("add", self.index, 1)
+            return value
         if self.watched is not None and len(self.watched) != self.watched_size:
             raise RuntimeError(_changed(self.watched))
         if self.index >= len(self.items):

@@ -14,6 +14,7 @@ import enum
 import fractions
 import functools
 import gc
+import itertools
 import pathlib
 import re
 import sys
@@ -30,7 +31,6 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind, ValueId
 from dycl.passes.specialize.arrayvalue import Array, array_root
 from dycl.passes.specialize.facts import EVERYTHING, Facts
-from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, Frame, JournalEntry, State
 from dycl.passes.specialize.values import (
     UNSET,
@@ -45,6 +45,10 @@ from dycl.passes.specialize.values import (
     TextPart,
 )
 from dycl.passes.specialize.weights import slot_names
+
+Address = tuple[Any, ...]
+MAX_ORDERED = 5  # dimensions up to which orders of memory are tried
+Respelling = dict[Any, tuple[Scalar, int]]  # of a class of integers: the new symbol and what it stands for
 
 _ATOMS: tuple[type, ...] = (
     types.FunctionType,
@@ -78,20 +82,44 @@ _KIND_OF: dict[type, ScalarKind] = {int: ScalarKind.INT, float: ScalarKind.FLOAT
 class Slot:
     """A numeric position that may be generalised: where in the key it stands and what it holds."""
 
-    __slots__ = ("items", "kind", "place", "token", "value")
+    __slots__ = ("address", "kind", "place", "token", "value")
 
-    def __init__(self, token: int, kind: ScalarKind, value: Any, place: Any, items: Any = ()) -> None:
+    def __init__(self, token: int, kind: ScalarKind, value: Any, place: Any, address: Address) -> None:
         self.place = place
-        self.items = items
+        self.address = address
         self.token = token
         self.kind = kind
         self.value = value
 
 
+class ListSlot:
+    """A list that may be generalised: where in the key it stands and what it holds."""
+
+    __slots__ = ("address", "end", "items", "place", "start")
+
+    def __init__(self, address: Address, place: Any, start: int, end: int, items: Any) -> None:
+        self.address, self.place = address, place
+        self.start, self.end = start, end
+        self.items = items
+
+
+class SizeSlot:
+    """A size that may be generalised: of which dimension, where in the key its tensor or shape stands."""
+
+    __slots__ = ("address", "dim", "place", "token", "value")
+
+    def __init__(self, token: int, dim: int, value: Any, place: Any, address: Address) -> None:
+        self.token, self.dim = token, dim
+        self.value = value  # an int or an expression
+        self.place, self.address = place, address
+
+
 class Walker:
     """Copies values and collects their canonical form; see the module docstring.
 
-    `substitute` gives new scalars for numeric positions (by index), `respell` new symbols for integer expressions.
+    A position has an address: the way to it from the state's roots. `substitute` gives new scalars for numbers and
+    `lists` run-time lists for lists at an address, `sizes` new expressions for sizes; integers of different `groups`
+    are not related; `respell` gives new symbols for classes of integer expressions.
     """
 
     def __init__(
@@ -99,25 +127,35 @@ class Walker:
         machine: Any,
         state: State,
         *,
-        substitute: dict[int, Scalar] | None = None,
-        lists: dict[int, RuntimeList] | None = None,
-        respell: dict[sympy.Basic, Scalar] | None = None,
+        substitute: dict[Address, Scalar] | None = None,
+        lists: dict[Address, RuntimeList] | None = None,
+        sizes: dict[Address, sympy.Basic] | None = None,
+        groups: dict[Address, Any] | None = None,
+        respell: Respelling | None = None,
         retensor: dict[ValueId, FakeTensor] | None = None,
+        is_join: bool = False,
     ) -> None:
         self.machine = machine
         self.source = state
         self.substitute = substitute or {}
         self.list_substitute = lists or {}
+        self.size_substitute = sizes or {}
+        self.groups = groups
         self.respell = respell or {}
         self.retensor = retensor or {}
+        self.is_join = is_join  # the copy starts a block: compound integers are computed anew from its parameters
         self.key: list[Any] = []
         self.tensors: list[FakeTensor] = []
         self.scalars: list[Scalar] = []  # one per class of equal values
         self.lists: list[RuntimeList] = []
-        self.sizes: set[sympy.Basic] = set()  # the dimensions of the tensors that only the run knows
         self.slots: list[Slot] = []
-        self.list_slots: list[Slot] = []
-        self.known_slots: list[tuple[Any, str | None]] = []  # of each tensor: the place and what is known of its value
+        self.list_slots: list[ListSlot] = []
+        self.sizes: list[SizeSlot] = []
+        self.known_slots: dict[Address, tuple[Any, str | None]] = {}  # of each tensor: its place, its known value
+        self.listed: dict[Address, bool] = {}  # of each tensor: whether it lies in a run-time list
+        self.shapes: dict[ValueId, list[tuple[Any, Address]]] = {}  # of each tensor: its sizes, substituted
+        self.layouts: dict[ValueId, Any] = {}  # of each tensor: the order of its dimensions in memory, or its strides
+        self.classes: dict[Any, tuple[int, int]] = {}  # integers that differ by constants: index, the first's constant
         self.forgotten: dict[ValueId, FakeTensor] = {}  # tensors whose known values the hints drop
         self._tensor_index: dict[Any, int] = {}
         self._storage_index: dict[int, int] = {}
@@ -127,30 +165,81 @@ class Walker:
         # what fills a container that stays the one it was: a list of the state, but never one of run-time length
         self._contents = {id(entry.value) for entry in state.journal.values() if entry.kind == "content"}
         self.place: Any = None  # the function and variable being walked
+        self._scope: Address = ()
+        self._count = 0
 
     # ------------------------------------------------------------ leaves
 
-    def _scalar_class(self, scalar: Scalar) -> int:
-        name: Any = scalar.vid if scalar.expr is None or scalar.kind is not ScalarKind.INT else scalar.expr
-        index = self._scalar_index.get(name)
-        if index is None:
-            index = self._scalar_index[name] = len(self.scalars)
+    def _group(self, address: Address) -> Any:
+        """Integers of different groups are passed one by one even where they are related."""
+        return address if self.groups is None else self.groups.get(address)
+
+    def class_name(self, expr: sympy.Basic, address: Address) -> tuple[Any, int]:
+        """The class of an integer expression and its distance from the class's own."""
+        constant, rest = expr.as_coeff_Add()
+        return (rest, self._group(address)), int(constant)
+
+    def _scalar_class(self, scalar: Scalar, address: Address) -> tuple[int, int]:
+        if scalar.expr is None or scalar.kind is not ScalarKind.INT:
+            index = self._scalar_index.get(scalar.vid)
+            if index is None:
+                index = self._scalar_index[scalar.vid] = len(self.scalars)
+                self.scalars.append(scalar)
+            return index, 0
+        name, constant = self.class_name(scalar.expr, address)
+        found = self.classes.get(name)
+        if found is None:
+            found = self.classes[name] = (len(self.scalars), constant)
             self.scalars.append(scalar)
-        return index
+        return found[0], constant - found[1]
 
-    def _dimension(self, size: Any) -> Any:
-        if not isinstance(size, torch.SymInt):
-            return int(size)
-        expr = size.node.expr
-        if expr.is_Integer:
-            return int(expr)
-        return ("s", self._scalar_class(self.machine.scalar_of_expr(expr)))
+    def respelled(self, expr: sympy.Basic, address: Address) -> sympy.Basic:
+        """The expression in the symbols of the new block."""
+        name, constant = self.class_name(expr, address)
+        found = self.respell.get(name)
+        return expr if found is None else found[0].expr + (constant - found[1])
 
-    def _layout(self, tensor: FakeTensor) -> Any:
-        """How the elements lie in memory, which `view` and `is_contiguous` ask about: "dense", or the strides."""
-        if is_dense(tensor):
-            return "dense"
-        return tuple(self._dimension(stride) for stride in strides(tensor))
+    def _sizes(self, shape: Any, first: int = 0) -> tuple[tuple[Any, ...], list[tuple[Any, Address]]]:
+        """The tokens of sizes, and the sizes with their addresses."""
+        pairs = [self._size_token(size, dim, (*self._scope, dim)) for dim, size in enumerate(shape, first)]
+        sizes = [(size, (*self._scope, dim)) for dim, (_, size) in enumerate(pairs, first)]
+        return tuple(token for token, _ in pairs), sizes
+
+    def new_shape(self, sizes: list[tuple[Any, Address]]) -> list[Any]:
+        """Sizes as the new block knows them."""
+        return [size if isinstance(size, int) else self.respelled(size, address) for size, address in sizes]
+
+    def _size_token(self, size: Any, dim: int, address: Address) -> tuple[Any, Any]:
+        """The size's token and the size, substituted."""
+        value = size.node.expr if isinstance(size, torch.SymInt) else int(size)
+        value = int(value) if isinstance(value, sympy.Basic) and value.is_Integer else value
+        self.sizes.append(SizeSlot(len(self.key), dim, value, self.place, address))
+        value = self.size_substitute.get(address, value)
+        if isinstance(value, int):
+            return value, value
+        token = ("s", *self._scalar_class(self.machine.scalar_of_expr(value), address))
+        return token, value
+
+    def _layout(self, tensor: FakeTensor, vid: ValueId) -> tuple[Any, ...]:
+        """How the elements lie in memory, which `view` and `is_contiguous` ask about: dense, in what order, strided."""
+        order = _dense_order(tensor)
+        if order is not None:
+            self.layouts[vid] = order
+            return ("dense", order)
+        tokens, self.layouts[vid] = self._sizes(strides(tensor), len(tensor.shape) + 1)
+        return ("strides", *tokens)
+
+    def is_remade(self, tensor: FakeTensor, vid: ValueId) -> bool:
+        """Whether the new block knows the tensor's sizes or strides by other symbols."""
+        layout = self.layouts[vid]
+        old = [*tensor.shape, *(strides(tensor) if isinstance(layout, list) else ())]
+        new = [*self.new_shape(self.shapes[vid]), *(self.new_shape(layout) if isinstance(layout, list) else ())]
+        return any(_expression(a) != b for a, b in zip(old, new, strict=True))
+
+    def size_expressions(self, *, respelled: bool = False) -> set[sympy.Basic]:
+        """The dimensions of the tensors that only the run knows."""
+        found = [pair for shape in self.shapes.values() for pair in shape if not isinstance(pair[0], int)]
+        return {self.respelled(*pair) if respelled else pair[0] for pair in found}
 
     def _tensor(self, tensor: FakeTensor) -> Any:
         vid = self.machine.current_vid(tensor, self.source)
@@ -162,46 +251,74 @@ class Walker:
         self.tensors.append(tensor)
         memory = self.machine.memory_group(self.machine.memory_of(tensor))
         storage = self._storage_index.setdefault(memory, index)
-        sizes: tuple[Any, ...] = tensor.shape
-        shape = tuple(self._dimension(size) for size in sizes), self._layout(tensor)
-        self.sizes.update(size.node.expr for size in sizes if isinstance(size, torch.SymInt))
+        shape, self.shapes[vid] = self._sizes(tensor.shape)
+        shape = (*shape, *self._layout(tensor, vid))
         known = self.machine.known.get(vid)
         if known is not None and self.place in self.machine.hints.forget_known:
             self.forgotten[vid] = tensor
             known = None
-        self.known_slots.append((self.place, None if known is None else repr(known.tolist())))
-        self.key.append(("T", tensor.dtype, shape, storage, None if known is None else repr(known.tolist())))
+        content = None if known is None else repr(known.tolist())
+        self.known_slots[self._scope] = (self.place, content)
+        address = (self.place, self._scope)
+        is_listed = tensor.untyped_storage()._cdata in self.source.listed or address in self.machine.hints.listed
+        if is_listed:
+            self.source.listed |= {tensor.untyped_storage()._cdata}
+        self.listed[address] = is_listed
+        self.key.append(("T", tensor.dtype, shape, storage, content, is_listed))
         return self.retensor.get(vid, tensor)
 
     def _number(self, value: Any, general: bool) -> Any:
         kind = _KIND_OF[type(value)]
         token: Any = (kind, repr(value))
         if general:
-            index = len(self.slots)
-            self.slots.append(Slot(len(self.key), kind, value, self.place))
-            if index in self.substitute:
-                value = self.substitute[index]
-                token = ("s", kind, self._scalar_class(value))
+            value = self.substitute.get(self._scope, value)
+            self.slots.append(Slot(len(self.key), kind, value, self.place, self._scope))
+            if isinstance(value, Scalar):
+                token = ("s", kind, *self._scalar_class(value, self._scope))
+                if value.expr is not None and kind is ScalarKind.INT:
+                    value = self._respelled_scalar(value)
         self.key.append(token)
         return value
 
     def _runtime_number(self, value: Scalar, general: bool) -> Any:
         if general:
-            self.slots.append(Slot(len(self.key), value.kind, value, self.place))
-        replacement = self.respell.get(value.expr, value) if value.expr is not None else value
-        self.key.append(("s", value.kind, self._scalar_class(value)))
-        return replacement
+            self.slots.append(Slot(len(self.key), value.kind, value, self.place, self._scope))
+        self.key.append(("s", value.kind, *self._scalar_class(value, self._scope)))
+        return self._respelled_scalar(value) if value.expr is not None and value.kind is ScalarKind.INT else value
+
+    def _respelled_scalar(self, value: Scalar) -> Scalar:
+        expr = self.respelled(value.expr, self._scope)  # type: ignore[arg-type]
+        is_passed = self.machine.values.symbols.get(expr) == value.vid if expr.is_Symbol else not self.is_join
+        if expr == value.expr and is_passed:
+            return value
+        made: Scalar = self.machine.scalar_of_expr(expr)
+        made.origin = value.origin
+        return made
 
     def _runtime_list(self, value: RuntimeList) -> Any:
-        self.list_slots.append(Slot(len(self.key), ScalarKind.INT, value, self.place))
-        self.key.append(("L", value.element, len(self.lists)))
-        self.lists.append(value)
+        self.list_slots.append(ListSlot(self._scope, self.place, len(self.key), len(self.key) + 1, value))
+        self.key.append(("L", value.element, self._list_class(value)))
         return RuntimeList(value.element, value.vid, value.origin)
+
+    def _list_class(self, value: RuntimeList) -> int:
+        """Lists of one value at this moment are passed once."""
+        for index, known in enumerate(self.lists):
+            if known.vid == value.vid:
+                return index
+        self.lists.append(value)
+        return len(self.lists) - 1
 
     # ------------------------------------------------------------ values
 
     def walk(self, value: Any, general: bool = True) -> Any:
         """A copy of the value; its canonical form goes to the key. `general`: numbers in it may be generalised."""
+        scope, count = self._scope, self._count
+        self._scope, self._count = (*scope, count), 0
+        copy = self._walk(value, general)
+        self._scope, self._count = scope, count + 1
+        return copy
+
+    def _walk(self, value: Any, general: bool) -> Any:
         kind = type(value)
         if kind is Text:
             self.key.append(
@@ -236,6 +353,8 @@ class Walker:
             self.key.append(("ref", number))
             return copy
         self._keep.append(value)
+        if id(value) in self.source.frozen:
+            self.key.append("frozen")
         return self._object(value, general)
 
     def _is_atom(self, value: Any) -> bool:
@@ -271,10 +390,11 @@ class Walker:
 
     def _size(self, value: torch.Size, general: bool) -> Any:
         self.key.append(("size", len(value)))
-        self.key.extend(self._dimension(size) for size in value)
-        if not self.respell:
+        tokens, sizes = self._sizes(value)
+        self.key.append(tokens)
+        if not self.respell and not self.size_substitute:
             return self._remember(value, value)
-        return self._remember(value, torch.Size([self.machine.respelled(size, self.respell) for size in value]))
+        return self._remember(value, torch.Size([self.machine.sym_size(size) for size in self.new_shape(sizes)]))
 
     def _named_tuple(self, value: Any, general: bool) -> Any:
         kind = type(value)
@@ -283,21 +403,18 @@ class Walker:
         return self._remember(value, kind(*items) if hasattr(kind, "_fields") else kind(items))
 
     def _list(self, value: list[Any], general: bool) -> Any:
-        elements = self.machine.list_element(value) if id(value) not in self._contents else None
-        if elements is not None and general:
-            index = len(self.list_slots)
-            self.list_slots.append(Slot(len(self.key), ScalarKind.INT, (elements, len(value)), self.place, value))
-            if index in self.list_substitute:
-                replacement = self.list_substitute[index]
-                self.key.append(("L", replacement.element, len(self.lists)))
-                self.lists.append(replacement)
-                return self._remember(value, replacement)
         start = len(self.key)
+        replacement = self.list_substitute.get(self._scope)
+        if replacement is not None:
+            self.list_slots.append(ListSlot(self._scope, self.place, start, start + 1, replacement))
+            self.key.append(("L", replacement.element, self._list_class(replacement)))
+            return self._remember(value, replacement)
         self.key.append((list, len(value)))
         copy: list[Any] = self._remember(value, [])
+        address = self._scope
         copy.extend([self.walk(item, general) for item in value])
-        if elements is not None and general:
-            self.list_slots[index].value = (elements, len(value), start, len(self.key))
+        if general and id(value) not in self._contents:
+            self.list_slots.append(ListSlot(address, self.place, start, len(self.key), value))
         return copy
 
     def _deque(self, value: collections.deque[Any], general: bool) -> Any:
@@ -416,19 +533,14 @@ class Walker:
 
     def _sequence_iterator(self, value: SequenceIterator, general: bool) -> Any:
         items, index = value.items, value.index
-        if isinstance(items, RuntimeList):
-            raise UnsupportedError("DY204", self.machine.loc(), "an iterator over a list of run-time length")
         # Elements already consumed are dead if nobody else sees the list: then the key is what remains.
-        if value.watched is None and (isinstance(items, tuple) or sys.getrefcount(items) <= 3):
+        is_own = isinstance(items, tuple) or (type(items) is list and sys.getrefcount(items) <= 3)
+        if value.watched is None and is_own and type(index) is int:
             items, index = items[index:], 0
-        self.key.append(("iterator", index, value.watched_size, value.view))
+        self.key.append(("iterator", value.watched_size, value.view))
         copy = self._remember(value, SequenceIterator(()))
         copy.items = self.walk(items)
-        if isinstance(copy.items, RuntimeList):
-            if not self.machine.hints.pin(copy.items.origin):
-                raise UnsupportedError("DY204", self.machine.loc(), "an iterator over a list of run-time length")
-            raise Restart("a list is generalised while it is iterated over")
-        copy.index = index
+        copy.index = self.walk(index, value.watched is None and not isinstance(items, tuple))
         copy.watched = self.walk(value.watched)
         copy.watched_size, copy.view = value.watched_size, value.view
         return copy
@@ -512,15 +624,19 @@ class Walker:
         self.key.append(("frame", id(value.code), value.ip, value.result if isinstance(value.result, str) else None))
         copy = self._remember(value, Frame(value.code, value.globals))
         copy.ip, copy.current, copy.forks = value.ip, value.current, value.forks
+        scope = self._scope
         for name in sorted(value.regs):
             if name in live or name == TRUTH:
                 self.key.append(name)
                 self.place = (id(value.code), name)
+                self._scope, self._count = (*scope, name), 0
                 copy.regs[name] = self.walk(value.regs[name])
         for name in sorted(value.cells):
             self.place = (id(value.code), name)
+            self._scope, self._count = (*scope, name), 0
             copy.cells[name] = self.walk(value.cells[name])
         self.place = None
+        self._scope, self._count = scope, 0
         copy.exc = self.walk(value.exc)
         copy.pending = self.walk(value.pending)
         copy.result = self.walk(value.result)
@@ -546,7 +662,21 @@ class Walker:
         copy.current, copy.aliases = dict(source.current), dict(source.aliases)
         copy.forks, copy.is_dirty, copy.may_join = source.forks, source.is_dirty, source.may_join
         copy.has_asked, copy.is_split = source.has_asked, source.is_split
+        copy.listed = source.listed
+        copy.frozen = {id(self._memo[key][1]): self._memo[key][1] for key in source.frozen if key in self._memo}
+        if source.replay:  # what an interrupted instruction got out of a list it will get again
+            copy.frozen |= {key: value for key, value in source.frozen.items() if key not in self._memo}
         return copy
+
+    @property
+    def symbols(self) -> dict[int, sympy.Basic]:
+        """Of each class of integers the symbol that the new block knows it by, where it is one."""
+        found = {}
+        for name, (index, _) in self.classes.items():
+            scalar = self.respell[name][0] if name in self.respell else self.scalars[index]
+            if scalar.expr is not None and scalar.expr.is_Symbol:
+                found[index] = scalar.expr
+        return found
 
     def intervals(self, facts: Facts) -> tuple[Any, ...]:
         """The canonical facts about the integer scalars met, by their class."""
@@ -554,8 +684,7 @@ class Walker:
         for index, scalar in enumerate(self.scalars):
             expr = scalar.expr
             if scalar.kind is ScalarKind.INT and expr is not None:
-                symbol = self.respell[expr].expr if expr in self.respell else expr
-                interval = facts.interval(symbol)
+                interval = facts.interval(self.symbols[index]) if index in self.symbols else EVERYTHING
                 if interval != EVERYTHING:
                     found.append((index, str(interval[0]), str(interval[1])))
         return tuple(found)
@@ -571,14 +700,23 @@ class Walker:
         return tuple(found)
 
 
-def is_dense(tensor: torch.Tensor) -> bool:
+def _dense_order(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """The order in which the dimensions lie densely in memory, the slowest first; None if they do not."""
+    steps = strides(tensor)
+    for order in itertools.permutations(range(tensor.dim())) if tensor.dim() <= MAX_ORDERED else [range(tensor.dim())]:
+        if is_dense([tensor.shape[dim] for dim in order], [steps[dim] for dim in order]):
+            return tuple(order)
+    return None
+
+
+def is_dense(shape: list[Any], steps: list[Any]) -> bool:
     """Whether the elements certainly lie in the order of the indices without gaps; nothing is asked."""
     expected: Any = sympy.S.One
-    for size, stride in zip(reversed(tensor.shape), reversed(strides(tensor)), strict=True):
+    for size, stride in zip(reversed(shape), reversed(steps), strict=True):
         if isinstance(size, int) and size == 1:
             continue
         if sympy.expand(_expression(stride) - expected) != 0:
-            return any(isinstance(size, int) and size == 0 for size in tensor.shape)
+            return any(isinstance(size, int) and size == 0 for size in shape)
         expected = expected * _expression(size)
     return True
 

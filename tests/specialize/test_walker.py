@@ -145,7 +145,7 @@ def test_numbers_are_substituted_where_the_slots_say(machine):
     _, walker = walk(machine, value)
     assert [slot.value for slot in walker.slots] == [3, 1, 2]
     scalar = machine.new_int()
-    second = Walker(machine, machine.state, substitute={2: scalar})
+    second = Walker(machine, machine.state, substitute={walker.slots[2].address: scalar})
     copy = second.walk(value)
     assert copy["n"] == 3
     assert copy["xs"][2] is scalar

@@ -1,0 +1,221 @@
+"""Generalisation by outline: what arrives at a generalised point is put in the form that its block takes."""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sympy
+from torch.utils._sympy.numbers import int_oo
+
+from dycl.ir.nodes import ListType, Lit, Operand, Seq, SeqKind, ValueId
+from dycl.passes.specialize.hints import Position
+from dycl.passes.specialize.outline import (
+    Address,
+    Generality,
+    Outline,
+    build_outline,
+    find_classes,
+    find_lists,
+    is_below,
+)
+from dycl.passes.specialize.signals import Restart
+from dycl.passes.specialize.symbols import Symbols
+from dycl.passes.specialize.templates import Template, ir_type, unify
+from dycl.passes.specialize.values import RuntimeList
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.walker import Walker
+
+MAX_OUTLINED = 8  # states of one outline before what differs between them is generalised
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a walk of the state puts in the place of what it finds, by address, and what is passed for it."""
+
+    outline: Outline
+    lists: dict[Address, RuntimeList] = field(default_factory=dict)
+    numbers: dict[Address, Any] = field(default_factory=dict)
+    sizes: dict[Address, sympy.Basic] = field(default_factory=dict)
+    groups: dict[Address, Any] = field(default_factory=dict)
+    args: dict[ValueId, Operand] = field(default_factory=dict)
+    bounds: dict[Any, tuple[Any, Any]] = field(default_factory=dict)  # by class, and by its first address
+
+
+class Generalise(Symbols):
+    """The part of the machine that generalises states of one outline."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.outlines: dict[Any, list[Outline]] = collections.defaultdict(list)
+
+    # filled in further up the chain of classes
+
+    def is_old(self, target: Any) -> bool:
+        """Whether an object existed before the run (`Journal`)."""
+        raise NotImplementedError
+
+    def encoded(self, value: Any, template: Template) -> Operand:
+        """An element of a run-time list as an operand (`Iteration`)."""
+        raise NotImplementedError
+
+    def plan(self, walker: Walker, point: Any, *, apart: bool) -> Plan:
+        """What the hints generalise in the state that was walked; may restart the compile with better hints.
+
+        `apart`: every integer gets a symbol of its own, whatever it moves together with.
+        """
+        outline = build_outline(walker, point, self.hints, self.is_old)
+        plan = Plan(outline)
+        generality = self.hints.outlines.get(outline.skeleton)
+        if generality is None:
+            return plan
+        items = {slot.address: slot.items for slot in walker.list_slots}
+        for address, templates in generality.lists.items():
+            cell = outline.lists.get(address)
+            if cell is not None and cell.length is not None and not is_below(address, plan.lists):
+                self._plan_list(plan, generality, address, templates, items[address])
+        classes = generality.classes
+        if apart:
+            classes = [{address: 0} for members in classes for address in members]
+        for number, members in enumerate(classes):
+            self._plan_class(plan, generality, number, members)
+        return plan
+
+    # ------------------------------------------------------------ lists
+
+    def _plan_list(
+        self, plan: Plan, generality: Generality, address: Address, templates: tuple[Template, ...], items: list[Any]
+    ) -> None:
+        cell = plan.outline.lists[address]
+        for index, template in enumerate(templates):
+            merged = template if cell.template is None else unify(template, cell.template)
+            if merged is None:
+                continue
+            wider = self.hints.wider.get(cell.place)
+            if wider is not None:
+                merged = unify(merged, wider) or merged
+            if merged != template:
+                generality.lists[address] = (*templates[:index], merged, *templates[index + 1 :])
+                raise Restart("the elements of a run-time list are more general")
+            vid = self.values.new(ListType(ir_type(template)), _variable(cell.place))
+            made = RuntimeList(template, vid, frozenset({Position(cell.place)}))
+            plan.lists[address] = made
+            plan.args[vid] = Seq(SeqKind.LIST, tuple(self.encoded(item, template) for item in items))
+            return
+
+    # ------------------------------------------------------------ integers
+
+    def _plan_class(self, plan: Plan, generality: Generality, number: int, members: dict[Address, int]) -> None:
+        """Integers that move together: one fresh symbol and offsets where all are known; where not, they must agree."""
+        ints = plan.outline.ints
+        present = {
+            address: offset
+            for address, offset in members.items()
+            if address in ints and not is_below(address, plan.lists)
+        }
+        if not present:
+            return
+        first = min(present, key=lambda address: ints[address].order)
+        present = {address: offset - present[first] for address, offset in present.items()}
+        bases = {address: sympy.sympify(ints[address].value) - offset for address, offset in present.items()}
+        apart = {address for address, base in bases.items() if sympy.expand(base - bases[first]) != 0}
+        if apart:
+            generality.classes[number] = {a: offset for a, offset in members.items() if a not in apart}
+            generality.classes.append({a: offset for a, offset in members.items() if a in apart})
+            raise Restart("integers that seemed to move together do not")
+        for address in present:
+            plan.groups[address] = number
+        base = bases[first]
+        least = max([-offset for address, offset in present.items() if ints[address].is_size], default=-int_oo)
+        self._check_class_bounds(generality, first, base, least)
+        plan.bounds[number] = plan.bounds[first] = generality.bounds[first]
+        if not base.is_Integer:
+            return
+        origin = frozenset(Position(ints[address].place) for address in present)
+        scalar = self.new_int(origin)
+        self.values.names[scalar.vid] = _variable(ints[first].place)
+        self.size_origins[scalar.expr] = origin
+        self.counters.add(scalar.expr)
+        plan.args[scalar.vid] = Lit(int(base))
+        self.state.facts.intervals[scalar.expr] = generality.bounds[first]
+        for address, offset in present.items():
+            expr = scalar.expr + offset
+            if ints[address].is_size:
+                plan.sizes[address] = expr
+            elif offset == 0:
+                plan.numbers[address] = scalar
+            else:
+                made = self.scalar_of_expr(expr)
+                made.origin = origin
+                plan.numbers[address] = made
+
+    def _check_class_bounds(self, generality: Generality, first: Address, base: sympy.Basic, least: Any) -> None:
+        low, high = generality.bounds.get(first, (-int_oo, int_oo))
+        generality.bounds[first] = low, high = max(low, sympy.sympify(least)), high
+        found = (base, base) if base.is_Integer else self.bounds_of(base)
+        if found[0] < low or found[1] > high:
+            generality.bounds[first] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
+            raise Restart("the bounds of a generalised number are wider")
+
+    def bounds_of(self, expr: sympy.Basic | None) -> tuple[Any, Any]:
+        """The interval of an integer expression on this path."""
+        if expr is None:
+            return (-int_oo, int_oo)
+        if expr.is_Symbol:
+            return self.state.facts.interval(expr)
+        return self.state.facts.bounds(expr)
+
+    # ------------------------------------------------------------ variants
+
+    def note_outline(self, outline: Outline, point: Any, variants: int) -> bool:
+        """Count a new state of its outline; True if the hints now generalise more of it."""
+        found = self.outlines[outline.skeleton]
+        found.append(outline)
+        unlisted = {address for other in found for address, is_listed in other.listed.items() if not is_listed}
+        news = {address for other in found for address, is_listed in other.listed.items() if is_listed} & unlisted
+        if point in self.hints.points and not news <= self.hints.listed:
+            self.hints.listed |= news
+            return True
+        if len(found) <= variants:
+            return False
+        generality = self.hints.outlines.setdefault(outline.skeleton, Generality())
+        lists = {a: t for a, t in find_lists(found).items() if a not in generality.lists}
+        general = {**generality.lists, **lists}
+        known = {address for members in generality.classes for address in members}
+        classes = [
+            {address: offset for address, offset in members.items() if address not in known}
+            for members in find_classes(found, general)
+        ]
+        classes = [members for members in classes if members]
+        has_size = any(outline.ints[address].is_size for members in classes for address in members)
+        if not lists and not has_size:
+            return False
+        generality.lists.update(lists)
+        for members in classes:
+            address = next(iter(members))
+            generality.classes.append({a: offset - members[address] for a, offset in members.items()})
+            values = [found_in.ints[address].value for found_in in found if address in found_in.ints]
+            generality.bounds[address] = trend([value for value in values if not isinstance(value, sympy.Basic)])
+        self.hints.points.add(point)
+        return True
+
+
+def trend(values: list[Any]) -> tuple[Any, Any]:
+    """Bounds for a position that took these values in order: open on the side to which it moves."""
+    numbers = [int(value) for value in values if type(value) is int]
+    if not numbers:
+        return (-int_oo, int_oo)
+    first = numbers[0]
+    if first == min(numbers):
+        return (sympy.Integer(first), int_oo)
+    if first == max(numbers):
+        return (-int_oo, sympy.Integer(first))
+    return (-int_oo, int_oo)
+
+
+def _variable(place: Any) -> str:
+    """The source variable at a place, if it has one."""
+    place = place[1] if isinstance(place, tuple) and place and place[0] == "size" else place
+    return str(place[1]).partition("%")[0] if isinstance(place, tuple) and len(place) == 2 else ""
