@@ -226,6 +226,36 @@ b2:
         verify_model(subject(Near(), exact, host_text=text.replace("LIMIT", "2.9")), below)
 
 
+def test_a_number_that_is_all_rounding_is_no_wrong_number() -> None:
+    """What is left of a sum after its parts are taken away again: no two implementations agree on it."""
+
+    class Left(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return ((x + 1000.0) - 1000.0 - x) * 1000.0
+
+    text = """\
+program Left method forward
+param x: positional_or_keyword = input 0: float32[1, 3]
+entry b0
+
+b0(%0 x: float32[1, 3]):
+  %1: float32[1, 3] = call torch.Tensor.add(%0, 1000.0)
+  %2: float32[1, 3] = call torch.Tensor.sub(%1, 1000.0)
+  %3: float32[1, 3] = call torch.Tensor.sub(%2, %0)
+  %4: float32[1, 3] = call torch.Tensor.mul(%3, 1000.0)
+  %5: float32[1, 3] = call torch.Tensor.add(%4, OFF)
+  return %5
+"""
+    exact = text.replace("OFF", "0.0")
+    report = verify_model(subject(Left(), exact, host_text=text.replace("OFF", "0.01")), samples(Left(), 3))
+    assert report.ties
+    with pytest.raises(TargetError, match="values differ"):
+        verify_model(subject(Left(), exact, host_text=text.replace("OFF", "1000.0")), samples(Left(), 3))
+    wider = text.replace("OFF", "0.0").replace("return %5", "return (%5, 1)")
+    with pytest.raises(TargetError, match="expected"):
+        verify_model(subject(Left(), exact, host_text=wider), samples(Left(), 3))
+
+
 RAISING = """\
 program Strict method forward
 param x: positional_or_keyword = input 0: float32[1, 3]
