@@ -330,6 +330,7 @@ class ForIter:
     dst: Register
     iterator: Register
     exhausted: int
+    value: Register | None = None  # gets what a generator returns, on the way to `exhausted`; it was None before
     loc: SourceRange
 
 
@@ -361,10 +362,11 @@ class Return:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yield:
-    """Hand src to the consumer of the generator; dst = what it sends (None)."""
+    """Hand src to the consumer of the generator; dst = what it sends (None). `is_delegated`: of `yield from`."""
 
     dst: Register
     src: Register
+    is_delegated: bool = False
     loc: SourceRange
 
 

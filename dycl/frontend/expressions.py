@@ -17,7 +17,9 @@ from dycl.frontend.code import (
     BuildDict,
     BuildSlice,
     Collection,
+    ForIter,
     Format,
+    GetIter,
     Item,
     JoinText,
     LoadAttr,
@@ -366,12 +368,26 @@ def _lower_field(f: FunctionBuilder, field: cst.FormattedStringExpression, raw: 
 @lowers_expression(cst.Yield)
 def _lower_yield(f: FunctionBuilder, node: cst.Yield) -> Register:
     if isinstance(node.value, cst.From):
-        raise f.unsupported(node, "the value of `yield from` is used", "return it by other means, or loop and yield")
+        return lower_yield_from(f, node, node.value)
     loc = f.loc(node)
     value = f.const(None, loc) if node.value is None else f.expression(node.value)
     dst = f.temp()
     f.emit(Yield(dst=dst, src=value, loc=loc))
     return dst
+
+
+def lower_yield_from(f: FunctionBuilder, node: cst.Yield, source: cst.From) -> Register:
+    """Yield every item, and give what the generator returns."""
+    loc = f.loc(node)
+    iterable, iterator, item, end = f.expression(source.item), f.temp(), f.temp(), f.label()
+    f.emit(GetIter(dst=iterator, src=iterable, loc=loc))
+    result = f.const(None, loc)
+    head = f.here()
+    f.emit(ForIter(dst=item, iterator=iterator, exhausted=end, value=result, loc=loc))
+    f.emit(Yield(dst=f.temp(), src=item, is_delegated=True, loc=loc))
+    f.jump(head, loc)
+    f.place(end)
+    return result
 
 
 @lowers_expression(cst.Await)

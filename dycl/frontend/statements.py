@@ -6,9 +6,9 @@ import libcst as cst
 
 from dycl.frontend.assignment import assign
 from dycl.frontend.builder import FunctionBuilder, lowers_statement
-from dycl.frontend.code import ForIter, GetIter, Raise, Return, Yield
+from dycl.frontend.code import ForIter, GetIter, Raise, Return
 from dycl.frontend.conditions import jump_on
-from dycl.frontend.expressions import literal
+from dycl.frontend.expressions import literal, lower_yield_from
 
 
 @lowers_statement(cst.SimpleStatementLine)
@@ -20,20 +20,9 @@ def _lower_line(f: FunctionBuilder, node: cst.SimpleStatementLine) -> None:
 @lowers_statement(cst.Expr)
 def _lower_expression_statement(f: FunctionBuilder, node: cst.Expr) -> None:
     if isinstance(node.value, cst.Yield) and isinstance(node.value.value, cst.From):
-        _lower_yield_from(f, node.value, node.value.value)
+        lower_yield_from(f, node.value, node.value.value)
     elif literal(node.value) is None:
         f.expression(node.value)
-
-
-def _lower_yield_from(f: FunctionBuilder, node: cst.Yield, source: cst.From) -> None:
-    loc = f.loc(node)
-    iterable, iterator, value, end = f.expression(source.item), f.temp(), f.temp(), f.label()
-    f.emit(GetIter(dst=iterator, src=iterable, loc=loc))
-    head = f.here()
-    f.emit(ForIter(dst=value, iterator=iterator, exhausted=end, loc=loc))
-    f.emit(Yield(dst=f.temp(), src=value, loc=loc))
-    f.jump(head, loc)
-    f.place(end)
 
 
 @lowers_statement(cst.Pass)

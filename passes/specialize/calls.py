@@ -20,6 +20,7 @@ from dycl.frontend.lower import lower_function
 from dycl.passes.specialize import copying, modulemodels, ordering, pymodels  # noqa: F401  (the models register themselves)
 from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
+from dycl.passes.specialize.generators import call_generator_method, is_generator_method
 from dycl.passes.specialize.iteration import Iteration
 from dycl.passes.specialize.natives import TORCH
 from dycl.passes.specialize.protocols import own_method
@@ -94,6 +95,9 @@ class Calls(Iteration):
             return
         if isinstance(function, torch.nn.Module):
             self._call_module(frame, dst, function, args, kwargs)
+            return
+        if is_generator_method(function):
+            call_generator_method(self, function, dst, args[0], args[1:])  # type: ignore[arg-type]
             return
         result = self._modelled(frame, dst, function, args, kwargs)
         if result is not NotImplemented:

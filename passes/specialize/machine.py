@@ -29,6 +29,7 @@ from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.faults import is_own_fault
+from dycl.passes.specialize.generators import GENERATOR_METHODS
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
@@ -254,6 +255,8 @@ class Machine(Calls):
 
         if isinstance(caller.instruction, ForIter):
             caller.ip = caller.instruction.exhausted
+            if caller.instruction.value is not None:
+                caller.regs[caller.instruction.value] = value
             return
         raise StopIteration(*(() if value is None else (value,)))
 
@@ -373,6 +376,8 @@ class Machine(Calls):
         stands_for = class_of(target)
         if name in _KNOWN_ATTRIBUTES.get(stands_for, ()) or (isinstance(target, Closure) and name in vars(target)):
             return getattr(target, name)
+        if isinstance(target, Generator) and name in GENERATOR_METHODS:
+            return types.MethodType(GENERATOR_METHODS[name], target)
         if not hasattr(stands_for, name):
             raise AttributeError(f"{stands_for.__name__!r} object has no attribute {name!r}")
         raise UnsupportedError("DY203", self.loc(), f"{stands_for.__name__}.{name} of a run-time value")

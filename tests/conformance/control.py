@@ -248,7 +248,7 @@ class GeneratorManager(Base):
         return x
 
 
-@SECTION.not_yet("`contextlib.contextmanager` that handles an exception of the body")
+@SECTION.yes("`contextlib.contextmanager` that handles an exception of the body")
 class HandlingManager(Base):
     @contextlib.contextmanager
     def guarded(self, seen):

@@ -151,7 +151,7 @@ class FirstOf(Base):
         return x if found is None else found
 
 
-@SECTION.not_yet("`yield from`, its value")
+@SECTION.yes("`yield from`, its value")
 class YieldFrom(Base):
     def inner(self, x):
         for layer in self.layers[:2]:
@@ -169,7 +169,7 @@ class YieldFrom(Base):
         return list(self.outer(x))
 
 
-@SECTION.not_yet("generator's `send`")
+@SECTION.yes("generator's `send`")
 class Send(Base):
     def steps(self, x):
         while True:

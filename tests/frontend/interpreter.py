@@ -255,8 +255,10 @@ def step(frame: Frame, i: c.Instruction) -> None:
             iterator = read(frame, i.iterator)
             try:
                 r[i.dst] = type(iterator).__next__(iterator)
-            except StopIteration:
+            except StopIteration as end:
                 after = i.exhausted
+                if i.value is not None:
+                    r[i.value] = end.value
         case c.Jump():
             after = i.target
         case c.JumpIf():

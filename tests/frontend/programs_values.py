@@ -517,8 +517,9 @@ def generators(r):
 
     def delegate():
         yield "first"
-        yield from count(2)
-        yield from [7, 8]
+        how = yield from count(2)
+        yield how
+        yield (yield from [7, 8])
         yield
 
     g = count(3)

@@ -35,10 +35,8 @@ REFUSED = [
     ("async def f(x):\n    pass\n", 1, 0, "async def"),
     ("def f(x):\n    async def g():\n        await x\n", 2, 4, "async def g():"),
     ("def f(x):\n    try:\n        x()\n    except* ValueError:\n        pass\n", 4, 4, "except* ValueError:"),
-    ("def f(x):\n    a = yield from x\n", 2, 8, "yield from x"),
     ("def f(x):\n    global g\n    del g\n", 3, 8, "g"),
     ("class A:\n    class B:\n        def f(self):\n            def g():\n                class C: pass\n", 5, 22, "C"),
-    ("def f(x):\n    return [\n        x,\n        (yield from x),\n    ]\n", 4, 9, "yield from x"),
     ("def f(x):\n    é = 'é'; class_ = é\n    if é:\n        class D: pass\n", 4, 14, "D"),
 ]
 
