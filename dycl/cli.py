@@ -234,7 +234,7 @@ def _check(
 
     try:
         loaded = _load(model, inputs, given)
-        report = check_model(loaded.model, loaded.args, loaded.kwargs, settings).report
+        report = check_model(loaded.model, loaded.args, loaded.kwargs, settings, sampler=loaded.sample_inputs).report
     except Exception as error:  # one model's failure, ours too, is told and does not hide the others
         return _tell_failure(model, error, verbose, format_)
     row = {
@@ -288,7 +288,7 @@ def explain_command(
 
         loaded = _load(model, inputs, input_)
         settings = Settings(tunable=tuple(tunable or ()), rng=rng.value)
-        checked = check_model(loaded.model, loaded.args, loaded.kwargs, settings)
+        checked = check_model(loaded.model, loaded.args, loaded.kwargs, settings, sampler=loaded.sample_inputs)
         print_branches(find_branches(checked.specialized))
 
 

@@ -17,6 +17,8 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    NothingType,
+    ObjectType,
     Operand,
     Param,
     Program,
@@ -28,6 +30,7 @@ from dycl.ir.nodes import (
     StructType,
     TensorType,
     TorchLit,
+    UnionType,
     ValueType,
     Weight,
 )
@@ -96,7 +99,7 @@ def _write_param(param: Param) -> str:
     return f"{param.name}: {write_spec(param.spec)}" + (" (optional)" if param.optional else "")
 
 
-def write_type(kind: ValueType) -> str:
+def write_type(kind: ValueType | NothingType) -> str:
     """A type as a person reads it: `float32[1, 3]`, `int`, `list[int]`."""
     match kind:
         case TensorType(dtype=dtype, shape=shape):
@@ -109,6 +112,12 @@ def write_type(kind: ValueType) -> str:
             return f"numpy {dtype}" if is_scalar else f"numpy {dtype}[{', '.join(map(str, shape))}]"
         case StructType(template=template):
             return write_spec(template)
+        case ObjectType(schema=schema):
+            return schema
+        case UnionType(members=members):
+            return " | ".join(write_type(member) for member in members)
+        case NothingType():
+            return "None"
         case _:
             assert_never(kind)
 
@@ -149,11 +158,23 @@ def _describe_param(param: Param) -> ParamEntry:
     )
 
 
+def _leaf_name(kind: ValueType) -> str:
+    match kind:
+        case TensorType():
+            return "tensor"
+        case ListType():
+            return "list"
+        case ObjectType():
+            return "object"
+        case _:
+            return "scalar"
+
+
 def encode_spec(spec: Operand) -> dict[str, Any]:
     """A parameter's specification as JSON: one key says what it is."""
     match spec:
         case InputLeaf(index=index, type=kind):
-            leaf = "tensor" if isinstance(kind, TensorType) else "list" if isinstance(kind, ListType) else "scalar"
+            leaf = _leaf_name(kind)
             return {"input": index, "leaf": leaf, "type": write_type(kind)}
         case Lit(value=value):
             return {"literal": value} if _is_json(value) else {"constant": repr(value)}

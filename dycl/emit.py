@@ -26,6 +26,7 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    ObjectType,
     Operand,
     Record,
     Ref,
@@ -38,6 +39,7 @@ from dycl.ir.nodes import (
     TensorOp,
     TensorType,
     TorchLit,
+    UnionType,
     Value,
     ValueId,
     ValueType,
@@ -114,7 +116,7 @@ def _annotation(kind: ValueType) -> str:
             return f"list[{_annotation(element)}]"
         case ArrayType():
             raise InternalError("an array is handed to a subgraph")
-        case StructType():
+        case StructType() | ObjectType() | UnionType():
             return "object"
         case _:
             assert_never(kind)

@@ -21,10 +21,12 @@ from dycl.ir.nodes import (
     CallModule,
     Dispatch,
     HostOp,
+    Invoke,
     Jump,
     Op,
     Program,
     Raise,
+    Reply,
     Return,
     TensorOp,
     edges,
@@ -95,7 +97,7 @@ def _find_side(program: Program, start: BlockId, join: BlockId) -> Side:
         block = program.block(block_id)
         calls.update(dict.fromkeys(name for op in block.ops for name in _call_names(program, op)))
         match block.end:
-            case Return():
+            case Return() | Reply():
                 ends["returns"] = None
             case Raise(class_name=name):
                 ends[f"raises {name.split(':')[-1]}"] = None
@@ -113,7 +115,7 @@ def _call_names(program: Program, op: Op) -> Iterable[str]:
         case Dispatch(subgraph=subgraph):
             for inner in program.subgraphs[subgraph].ops:
                 yield from _call_names(program, inner)
-        case HostOp():
+        case HostOp() | Invoke():
             return
         case _:
             assert_never(op)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dycl.comparison import Comparison
-from dycl.ir.nodes import BlockId, Branch, Jump, Program, Raise, Return, edges
+from dycl.ir.nodes import BlockId, Branch, Invoke, Jump, Program, Raise, Reply, Return, edges
 from dycl.sampling import Sample
 from dycl.trials import ExecutorTrial, HostTrial, Outcome, Subject, compare_outcomes
 
@@ -126,6 +126,11 @@ def _predecessors(program: Program) -> dict[int, list[tuple[int, bool | None]]]:
                     found[target.target].append((block.id, side))
             case Return(resume=resume) | Raise(resume=resume):
                 found[program.entries[resume].block].append((block.id, None))
+            case Reply():
+                pass
+        for op in block.ops:
+            if isinstance(op, Invoke):
+                found[program.procedures[op.procedure].block].append((block.id, None))
     return found
 
 

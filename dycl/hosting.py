@@ -47,8 +47,8 @@ class HostModel:
     def call(self, *args: object, **kwargs: object) -> object:
         """Call the compiled method; its exceptions are those of the model."""
         passed = _Conversion()
-        given = [map_values(arg, passed.to_numpy) for arg in args]
-        named = {name: map_values(arg, passed.to_numpy) for name, arg in kwargs.items()}
+        given = [map_values(arg, passed.to_numpy, is_leaf=self._is_object) for arg in args]
+        named = {name: map_values(arg, passed.to_numpy, is_leaf=self._is_object) for name, arg in kwargs.items()}
         try:
             result = self._host(*given, **named)
         except Exception as error:
@@ -56,8 +56,22 @@ class HostModel:
             if type(error).__module__ != self._own_module or original is None:
                 raise
             raise original(*error.args) from error
-        result = map_values(result, lambda leaf: leaf, self._restore)
-        return map_values(result, self._to_torch) if passed.seen else result
+        finally:
+            passed.seen |= self._host.has_tensors
+            if passed.seen:
+                self._convert_written()
+        result = map_values(result, lambda leaf: leaf, self._restore, is_leaf=self._is_object)
+        return map_values(result, self._to_torch, is_leaf=self._is_object) if passed.seen else result
+
+    def _is_object(self, value: object) -> bool:
+        """Whether a value is an object of the caller's that the host reads, and writes, where it is."""
+        schemas = self._host.SCHEMAS.values()
+        return any(schema.kind == "instance" and schema.class_name == type(value).__name__ for schema in schemas)
+
+    def _convert_written(self) -> None:
+        """What the host has hung on objects of the caller's, as tensors."""
+        for target, name in self._host.written:
+            setattr(target, name, map_values(getattr(target, name), self._to_torch, is_leaf=self._is_object))
 
     def _to_torch(self, leaf: Any) -> Any:
         """What stands for a tensor as one; what is an array in the source stays an array."""
@@ -129,21 +143,33 @@ class _Conversion:
         return leaf.detach().cpu().resolve_conj().resolve_neg().numpy()
 
 
-def map_values(value: Any, change: Callable[[Any], Any], restore: Callable[[Any], Any] = lambda made: made) -> Any:
+def map_values(
+    value: Any,
+    change: Callable[[Any], Any],
+    restore: Callable[[Any], Any] = lambda made: made,
+    *,
+    is_leaf: Callable[[Any], bool] = lambda value: False,
+) -> Any:
     """A new value of the same nesting, every leaf changed and then every object with fields restored."""
+
+    def map_item(item: Any) -> Any:
+        return map_values(item, change, restore, is_leaf=is_leaf)
+
+    if is_leaf(value):
+        return value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return restore(type(value)(*(map_values(item, change, restore) for item in value)))
+        return restore(type(value)(*map(map_item, value)))
     if type(value) in (tuple, list):
-        return type(value)(map_values(item, change, restore) for item in value)
+        return type(value)(map(map_item, value))
     if isinstance(value, dict):
-        pairs = {key: map_values(item, change, restore) for key, item in value.items()}
+        pairs = {key: map_item(item) for key, item in value.items()}
         if type(value) is dict:
             return pairs
         return restore(type(value)(**pairs) if dataclasses.is_dataclass(value) else type(value)(pairs))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         made = object.__new__(type(value))
         for item in dataclasses.fields(value):
-            object.__setattr__(made, item.name, map_values(getattr(value, item.name), change, restore))
+            object.__setattr__(made, item.name, map_item(getattr(value, item.name)))
         return restore(made)
     return change(value)
 

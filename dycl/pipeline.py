@@ -28,7 +28,9 @@ from dycl.hosting import HostModel
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Branch, Program
 from dycl.ir.printer import print_ir
+from dycl.ir.structures import find_structures
 from dycl.knobs import read_knobs
+from dycl.loading import bind_inputs, split_call
 from dycl.package import find_package_name, write_init, write_pyproject
 from dycl.passes.order import PASSES, run_passes
 from dycl.passes.specialize.specializer import specialize
@@ -39,6 +41,7 @@ from dycl.trials import Decide, Subject, find_tolerance
 from dycl.verification import VerificationReport, verify_model
 
 DEFAULT_TARGET = "onnxruntime"
+EXAMPLES = 16  # sampled inputs that show what objects look like
 DEFAULT_SAMPLES = 20
 _PROGRAM_STAGES = ("specialize", *(step.name for step in PASSES))
 STAGES = (*_PROGRAM_STAGES, "host", "target", "package", "verify", "publish")
@@ -115,9 +118,13 @@ def check_model(
     kwargs: Mapping[str, object],
     settings: Settings,
     observer: Observer | None = None,
+    sampler: Sampler | None = None,
 ) -> Checked:
-    """Everything but the target: the program after its passes, or the errors that say why there is none."""
-    return _check(model, args, kwargs, settings, Stages(observer or Silence(), read_knobs()))
+    """Everything but the target: the program after its passes, or the errors that say why there is none.
+
+    Where inputs are objects, the sampler shows what else may be in them.
+    """
+    return _check(model, args, kwargs, settings, Stages(observer or Silence(), read_knobs()), sampler=sampler)
 
 
 def compile_model(
@@ -136,7 +143,7 @@ def compile_model(
     _check_emit(settings.emit)
     if output is not None:
         check_output(output)
-    checked = _check(model, args, kwargs, settings, stages)
+    checked = _check(model, args, kwargs, settings, stages, sampler=sampler)
     scratch = None if output is not None else Path(tempfile.mkdtemp(prefix="dycl-"))
     place = output if output is not None else Path(str(scratch), find_package_name(checked.program.name))
     with stage_artifact(place) as staging:
@@ -174,6 +181,20 @@ def show_stage(
 # ---------------------------------------------------------------- program
 
 
+def _examples(
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    settings: Settings,
+    sampler: Sampler | None,
+) -> list[tuple[tuple[object, ...], dict[str, object]]]:
+    """Further inputs, where these are objects: what is in one example need not be all that may be in others."""
+    has_objects = any(True for value in (*args, *kwargs.values()) for _ in find_structures(value, ""))
+    if sampler is None or not has_objects:
+        return []
+    return [bind_inputs(model, *split_call(sampler(seed)), settings.method) for seed in range(EXAMPLES)]
+
+
 def _check(
     model: nn.Module,
     args: tuple[object, ...],
@@ -181,7 +202,9 @@ def _check(
     settings: Settings,
     stages: Stages,
     last: str | None = None,
+    sampler: Sampler | None = None,
 ) -> Checked:
+    examples = _examples(model, args, kwargs, settings, sampler)
     with stages.stage("specialize"):
         made = specialize(
             model,
@@ -192,6 +215,7 @@ def _check(
             fuzz=settings.fuzz,
             rng=settings.rng,
             dynamic=settings.dynamic,
+            examples=examples,
         )
     stages.dump("specialize", print_ir(made.program))
     steps = PASSES if last is None else PASSES[: _PROGRAM_STAGES.index(last)]

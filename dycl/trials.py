@@ -25,9 +25,12 @@ from dycl.diagnostics import SourceRange
 from dycl.eagerlog import EagerLog, Read
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.graph import definitions
+from dycl.ir.graph import definitions, operand_parts
 from dycl.ir.hosteffects import DRAWS
-from dycl.ir.nodes import BlockId, HostOp, Program, Raise, TensorType
+from dycl.ir.nodes import BlockId, HostOp, InputLeaf, ObjectType, Program, Raise, TensorType
+from dycl.ir.objects import bind_inputs
+from dycl.ir.schemas import find_written
+from dycl.ir.structures import find_structures
 from dycl.sampling import Sample, map_leaves
 
 Decide = Callable[[BlockId, bool], bool]
@@ -88,6 +91,7 @@ class EagerTrial:
     """The source itself, on copies of the model: one computes undisturbed, one is watched while it reads."""
 
     def __init__(self, subject: Subject) -> None:
+        self._program = subject.program
         self._method = subject.program.method
         self._slots = sorted({slot.name for entry in subject.program.entries for slot in entry.slots})
         self._model = copy.deepcopy(subject.model)
@@ -100,11 +104,13 @@ class EagerTrial:
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call; decisions are not known of the source, `reads` has what it read."""
-        value, error = self._call(self._model, sample)
+        args, kwargs = copy_inputs(sample)
+        value, error = self._call(self._model, args, kwargs)
         found = {name: find_attribute(self._model, name, _MISSING) for name in self._slots if ":" not in name}
         found |= self._globals[id(self._model)]
         state = {name: _shown(held) for name, held in found.items() if held is not _MISSING}
         untouched = frozenset(name for name, held in found.items() if self._is_untouched(name, held))
+        state |= written_inputs(self._program, args, kwargs)
         return Outcome(value=value, error=error, state=snapshot(state), untouched=untouched)
 
     def _is_untouched(self, name: str, held: object) -> bool:
@@ -116,11 +122,10 @@ class EagerTrial:
     def reads(self, sample: Sample) -> list[Read]:
         """What the source reads from its tensors in the same call, made once more on the other copy."""
         with EagerLog() as log:
-            self._call(self._watched, sample)
+            self._call(self._watched, *copy_inputs(sample))
         return log.reads
 
-    def _call(self, model: nn.Module, sample: Sample) -> tuple[object, Exception | None]:
-        args, kwargs = copy_inputs(sample)
+    def _call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[object, Exception | None]:
         method = model if self._method == "forward" else getattr(model, self._method)
         before = _read_globals(self._slots)
         _write_globals(self._globals[id(model)])  # each copy of the model has its own
@@ -147,7 +152,8 @@ class ExecutorTrial:
         self._calls += 1
         value, error = attempt(lambda: self.executor.call(*args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.executor.decisions)
-        return Outcome(value=value, error=error, decisions=decisions, state=snapshot(self.executor.state))
+        state = {**self.executor.state, **written_inputs(self.executor.program, args, kwargs)}
+        return Outcome(value=value, error=error, decisions=decisions, state=snapshot(state))
 
     @property
     def observations(self) -> list[tuple[SourceRange, object]]:
@@ -162,6 +168,7 @@ class HostTrial:
         self.host = subject.make_host(decide)
         self._draws = draws(subject.program)
         self._calls = 0
+        self._program = subject.program
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call."""
@@ -171,7 +178,8 @@ class HostTrial:
         self._calls += 1
         value, error = attempt(lambda: self.host.call(*args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.host.decisions)
-        return Outcome(value=snapshot(value), error=error, decisions=decisions, state=snapshot(dict(self.host.state)))
+        state = {**self.host.state, **written_inputs(self._program, args, kwargs)}
+        return Outcome(value=snapshot(value), error=error, decisions=decisions, state=snapshot(state))
 
 
 def draws(program: Program) -> bool:
@@ -205,7 +213,23 @@ def attempt(call: Callable[[], object]) -> tuple[object, Exception | None]:
 
 def copy_inputs(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Inputs of its own for a call that may write into them."""
+    if any(True for value in (*sample.args, *sample.kwargs.values()) for _ in find_structures(value, "")):
+        return copy.deepcopy((sample.args, dict(sample.kwargs)))
     return snapshot(sample.args), snapshot(dict(sample.kwargs))
+
+
+def written_inputs(program: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
+    """What the objects among the inputs hold in the fields that the program writes, after a call."""
+    if not any(field.is_written for schema in program.schemas for field in schema.fields):
+        return {}
+    inputs = bind_inputs(program, args, kwargs, Environment())
+    parts = (part for param in program.signature for part in operand_parts(param.spec))
+    leaves = sorted((part for part in parts if isinstance(part, InputLeaf)), key=lambda leaf: leaf.index)
+    found: dict[str, object] = {}
+    for leaf, value in zip(leaves, inputs, strict=True):
+        if isinstance(leaf.type, ObjectType):
+            found |= find_written(f"input {leaf.index}", leaf.type.schema, value, program.schemas)
+    return found
 
 
 def snapshot(value: Any) -> Any:

@@ -21,9 +21,11 @@ from dycl.ir.nodes import (
     Record,
     RecordKind,
     Ref,
+    Reply,
     Return,
     Seq,
     SliceOf,
+    Terminator,
     TorchLit,
     Weight,
 )
@@ -46,7 +48,7 @@ def all_operands(program: Program) -> Iterator[Operand]:
             yield from walk_operand(operand)
 
 
-def _end_operands(end: Jump | Branch | Return | Raise) -> tuple[Operand, ...]:
+def _end_operands(end: Terminator) -> tuple[Operand, ...]:
     match end:
         case Jump(edge=edge):
             return edge.args
@@ -56,6 +58,8 @@ def _end_operands(end: Jump | Branch | Return | Raise) -> tuple[Operand, ...]:
             return (value, *state)
         case Raise(args=args, state=state):
             return (*args, *state)
+        case Reply(values=values):
+            return values
         case _:
             assert_never(end)
 

@@ -5,6 +5,7 @@ Floats are never re-associated: the text evaluates exactly the tree of operation
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ POWER = 80
 NOT = 15
 
 _PROBES = ("error_of", "error_text")
+
+OBJECT_READS = frozenset({"attr", "attr_now", "entry", "narrow"})
 
 Text = tuple[str, int]  # an expression and the precedence of its outermost operator
 
@@ -149,6 +152,8 @@ class Expressions:
             return f"time.{op.args[0].value}()", ATOM
         if op.function.startswith(DRAWS) and not function.text:
             return f"self.{op.function}({self.arguments(op.args)})", ATOM
+        if op.function in OBJECT_READS:
+            return self._object_read(op)
         if not function.text:
             return f"{op.function}({self.arguments(op.args)})", ATOM
         if op.function in ONE_ELEMENT - {"item"} and self._is_array(op.args[0]):
@@ -160,6 +165,17 @@ class Expressions:
             parts = [self.text(arg, 0 if index else first) for index, arg in enumerate(op.args)]
             return function.text.format(*parts), ATOM
         return function.text.format(*self._sides(op)), function.precedence
+
+    def _object_read(self, op: HostOp) -> Text:
+        """Something read from an object of the caller's; a tensor in it may be torch's or an array."""
+        text = self.text(op.args[0], ATOM)
+        name = op.args[1].value if len(op.args) > 1 and isinstance(op.args[1], Lit) else None
+        if op.function in ("attr", "attr_now"):
+            plain = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+            text = f"{text}.{name}" if plain else f"getattr({text}, {literal(name)[0]})"
+        elif op.function == "entry":
+            text = f"{text}[{self.text(op.args[1])}]"
+        return (f"as_array({text})" if isinstance(op.result.type, TensorType) else text), ATOM
 
     def _sides(self, op: HostOp) -> list[str]:
         """The operands of an operator. Comparisons take no comparison as operand: it would make a chain."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dycl.ir.graph import ROOT, block_order
 from dycl.ir.nodes import BlockId, Program, edges
@@ -26,7 +26,7 @@ class Flow:
 
 def find_flow(program: Program) -> Flow:
     """Analyse the graph."""
-    order = (ROOT, *block_order(program))
+    order = (ROOT, *block_order(replace(program, procedures=())))
     place = {block: index for index, block in enumerate(order)}
     successors = {ROOT: tuple(entry.block for entry in program.entries)}
     successors.update({b: tuple(edge.target for edge in edges(program.block(b).end)) for b in order[1:]})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import tokenize
+from dataclasses import replace
 from pathlib import Path
 
 from dycl.diagnostics import InternalError
@@ -18,9 +19,12 @@ from dycl.hostgen.inlining import find_inlining
 from dycl.hostgen.leaves import copy_leaves
 from dycl.hostgen.liveness import find_overlaps, find_owned_lists
 from dycl.hostgen.names import OWN, choose_names, identifier, unique
-from dycl.hostgen.signature import method_parameters, parameter, return_annotation, states, summary
+from dycl.hostgen.signature import method_parameters, parameter, return_annotation, schema_text, states, summary
 from dycl.hostgen.statements import (
+    Line,
+    Lines,
     MethodText,
+    annotation,
     is_stateful,
     location_comment,
     source_text,
@@ -29,13 +33,16 @@ from dycl.hostgen.statements import (
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
 from dycl.ir import numerics, randomness
-from dycl.ir.graph import definitions
+from dycl.ir.graph import definitions, find_owners
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import (
     Block,
     BlockId,
     Branch,
+    Entry,
     HostOp,
+    Procedure,
+    ProcedureId,
     Program,
     RecordKind,
     Ref,
@@ -53,6 +60,10 @@ PARTS = {"numerics": numerics, "randomness": randomness}
 # What the class inherits: no attribute of ours may hide it.
 _HOST_ATTRIBUTES = frozenset(
     {
+        "SCHEMAS",
+        "_set",
+        "written",
+        "has_tensors",
         "_arrays",
         "_array",
         "_begin",
@@ -73,17 +84,20 @@ _SUPPORT_NAMES = frozenset(
     {
         "Array",
         "Constant",
+        "Field",
         "Fields",
         "Items",
         "Keys",
         "ListOf",
         "Number",
+        "Object",
         "Parameter",
         "RecordMapping",
+        "Schema",
         "SliceOf",
         "Slot",
     }
-    | {"ToArray", "ToArrays", "TorchConstant", "UNSET", "as_tensor", "in_place"}
+    | {"as_array", "is_a", "ToArray", "ToArrays", "TorchConstant", "UNSET", "as_tensor", "in_place"}
 )
 
 
@@ -125,6 +139,7 @@ class _HostModule:
         self._name_attributes()
         self._method = self._prepare_method()
         self._body = self._method.lines(build_structure(program, self._bare_blocks()))
+        self._procedures = [(part, self._method_of(part)) for part in program.procedures]
 
     def _name_attributes(self) -> None:
         taken = {*_HOST_ATTRIBUTES, *self._tunables.values(), self._program.method}
@@ -133,6 +148,11 @@ class _HostModule:
             attribute = unique(f"_{base.rstrip('_')}", taken)
             taken.add(attribute)
             self._subgraphs[attribute] = (subgraph.name, subgraph)
+        self._procedure_names: dict[ProcedureId, str] = {}
+        for procedure in self._program.procedures:
+            attribute = unique(f"_{identifier(procedure.name).rstrip('_')}", taken)
+            taken.add(attribute)
+            self._procedure_names[procedure.id] = attribute
         for operand in all_operands(self._program):
             if isinstance(operand, Weight) and operand.name not in self._weights:
                 attribute = unique(f"_{identifier(operand.name.replace('.', '_')).rstrip('_')}", taken)
@@ -149,7 +169,13 @@ class _HostModule:
         expressions = Expressions(names, inlining, self._types, self._weights, self._classes, self._tunables)
         decide = unique("decide", {param.name for param in program.signature})
         ids = {subgraph.id: attribute for attribute, (_, subgraph) in self._subgraphs.items()}
-        return MethodText(program, expressions, owned, overlaps.used, ids, decide)
+        return MethodText(program, expressions, owned, overlaps.used, ids, self._procedure_names, decide)
+
+    def _method_of(self, procedure: Procedure) -> Lines:
+        """The lines of a procedure: a program of its own, but for the names."""
+        alone = replace(self._program, entries=(Entry(block=procedure.block),), procedures=())
+        text = replace(self._method, is_procedure=True, annotated=set())
+        return text.lines(build_structure(alone, self._bare_blocks()))
 
     def _bare_blocks(self) -> frozenset[BlockId]:
         return frozenset(block.id for block in self._program.blocks if self._method.is_bare(block.id))
@@ -223,6 +249,9 @@ class _HostModule:
             out.blank()
             self._write_method(out)
             out.blank()
+            for procedure, lines in self._procedures:
+                self._write_procedure(out, procedure, lines)
+                out.blank()
             self._write_tables(out)
 
     def _write_summary(self, out: PythonWriter) -> None:
@@ -262,9 +291,22 @@ class _HostModule:
         returned = return_annotation(self._source, _types(self._source), self._classes)
         with out.block(f"def {self._program.method}({method_parameters(self._program)}) -> {returned}:"):
             out.line(f'"""Run the model; see `{self._class}` for the types."""')
-            if any(isinstance(block.end, Branch) for block in self._program.blocks):
+            owners = find_owners(self._program)
+            if any(isinstance(block.end, Branch) and None in owners[block.id] for block in self._program.blocks):
                 out.line(f"{self._method.decide} = self._decide")
             write_lines(out, self._body)
+
+    def _write_procedure(self, out: PythonWriter, procedure: Procedure, lines: Lines) -> None:
+        names = self._method.expressions.names
+        params = ["self"]
+        for index, param in enumerate(self._program.block(procedure.block).params):
+            name = names[param.id] if param.id in self._method.used else f"_unused{index}"
+            params.append(f"{name}: {annotation(param.type)}")
+        with out.block(f"def {self._procedure_names[procedure.id]}({', '.join(params)}) -> Any:", str(procedure.loc)):
+            owners = find_owners(self._program)
+            if any(isinstance(b.end, Branch) and procedure.id in owners[b.id] for b in self._program.blocks):
+                out.line(f"{self._method.decide} = self._decide")
+            write_lines(out, lines or [Line("pass")])
 
     def _write_tables(self, out: PythonWriter) -> None:
         program = self._program
@@ -274,6 +316,11 @@ class _HostModule:
         if program.dimensions:
             rows = [f"({quoted(d.name)}, {d.low}, {d.high})" for d in program.dimensions]
             self._write_table(out, "DIMENSIONS", rows)
+        if program.schemas:
+            with out.block("SCHEMAS = {"):
+                for schema in program.schemas:
+                    out.line(f"{quoted(schema.name)}: {schema_text(schema)},")
+            out.line("}")
         sites = [_site(block) for block in program.blocks if isinstance(block.end, Branch)]
         if sites:
             self._write_table(out, "SITES", sites)
@@ -310,6 +357,8 @@ def _appends(program: Program, owned: frozenset[ValueId]) -> list[tuple[ValueId,
                 first = op.args[0]
                 if isinstance(first, Ref) and first.id in owned:
                     found.append((op.result.id, first.id))
+            if isinstance(op, HostOp) and op.function == "narrow" and isinstance(op.args[0], Ref):
+                found.append((op.result.id, op.args[0].id))
     return found
 
 

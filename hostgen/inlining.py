@@ -20,6 +20,7 @@ from dycl.ir.nodes import (
     Op,
     Program,
     Raise,
+    Reply,
     Return,
     TensorType,
     Terminator,
@@ -129,7 +130,7 @@ def _is_late(end: Terminator, value: ValueId, in_end: bool, chosen: Inlining) ->
             return in_end and value not in chosen.leaves([cond])
         case Return(resume=resume, state=state) | Raise(resume=resume, state=state):
             return in_end and bool(resume or state)
-        case Jump():
+        case Jump() | Reply():
             return False
         case _:
             assert_never(end)
@@ -159,7 +160,7 @@ def block_uses(block: Block, chosen: Inlining) -> tuple[tuple[ValueId, ...], tup
             return chosen.leaves([cond]), chosen.leaves(on_edges)
         case Jump(edge=edge):
             return (), chosen.leaves(v for operand in edge.args for v in refs(operand))
-        case Return() | Raise():
+        case Return() | Raise() | Reply():
             return chosen.leaves(end_uses(block.end)), ()
         case _:
             assert_never(block.end)

@@ -9,8 +9,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dycl.hostgen.inlining import Inlining, block_uses
-from dycl.ir.graph import definitions, entry_blocks, op_definitions, op_uses, predecessors
-from dycl.ir.nodes import Block, BlockId, Edge, HostOp, ListType, Operand, Program, Ref, Seq, Value, ValueId, edges
+from dycl.ir.graph import definitions, end_uses, entry_blocks, op_definitions, op_uses, predecessors
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Edge,
+    HostOp,
+    Invoke,
+    ListType,
+    Operand,
+    Program,
+    Ref,
+    Reply,
+    Seq,
+    Value,
+    ValueId,
+    edges,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,7 @@ def find_owned_lists(program: Program, overlaps: Overlaps) -> frozenset[ValueId]
     owned -= {value.id for block in starts for value in program.block(block).params}
     params = {value.id for block in program.blocks for value in block.params}
     owned &= params | fresh
+    owned -= _lent(program)
     changed = True
     while changed:
         before = len(owned)
@@ -105,6 +121,13 @@ def find_owned_lists(program: Program, overlaps: Overlaps) -> frozenset[ValueId]
                 owned -= {param.id, *([arg.id] if isinstance(arg, Ref) else [])}
         changed = len(owned) < before
     return frozenset(owned)
+
+
+def _lent(program: Program) -> set[ValueId]:
+    """What procedures are handed, or hand back: somebody else may hold it, too."""
+    ops = [op for block in program.blocks for op in block.ops if isinstance(op, Invoke)]
+    ends = [block.end for block in program.blocks if isinstance(block.end, Reply)]
+    return {value for op in ops for value in op_uses(op)} | {value for end in ends for value in end_uses(end)}
 
 
 def _list_arguments(program: Program) -> Iterator[tuple[Value, Operand, Edge]]:

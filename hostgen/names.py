@@ -21,12 +21,15 @@ from dycl.ir.nodes import (
     Block,
     Dispatch,
     HostOp,
+    Invoke,
     ListType,
+    ObjectType,
     Program,
     Ref,
     ScalarType,
     StructType,
     TensorType,
+    UnionType,
     Value,
     ValueId,
     edges,
@@ -34,7 +37,9 @@ from dycl.ir.nodes import (
 from dycl.ir.printer import print_type
 
 # Names that the host's own text uses in `forward`.
-OWN = frozenset({"self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}) | {
+OWN = frozenset(
+    {"as_array", "is_a", "self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}
+) | {
     "randomness",
     "time",
     "Runtime",
@@ -177,6 +182,8 @@ def _kind(value: Value) -> str:
             return f"list {_kind(Value(value.id, element))}"
         case StructType():
             return print_type(value.type)
+        case ObjectType() | UnionType():
+            return "object"
 
 
 def _default_names(program: Program) -> dict[ValueId, str]:
@@ -187,7 +194,7 @@ def _default_names(program: Program) -> dict[ValueId, str]:
             match op:
                 case HostOp(function=function, result=result):
                     found[result.id] = _operation_name(function)
-                case Dispatch(results=results):
+                case Dispatch(results=results) | Invoke(results=results):
                     found.update((result.id, "out") for result in results)
     return found
 

@@ -14,6 +14,8 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    NothingType,
+    ObjectType,
     Operand,
     Param,
     ParamKind,
@@ -24,12 +26,14 @@ from dycl.ir.nodes import (
     Ref,
     Return,
     ScalarType,
+    Schema,
     Seq,
     SeqKind,
     SliceOf,
     StructType,
     TensorType,
     TorchLit,
+    UnionType,
     ValueId,
     ValueType,
     Weight,
@@ -71,7 +75,7 @@ def specification(operand: Operand, classes: dict[str, str], holes: dict[ValueId
             assert_never(operand)
 
 
-def _leaf(index: int, of: ValueType) -> str:
+def _leaf(index: int, of: ValueType | NothingType) -> str:
     match of:
         case TensorType(dtype=dtype, shape=shape):
             return f'Array({index}, "{dtype}", {_tuple([literal(size)[0] for size in shape])})'
@@ -79,12 +83,29 @@ def _leaf(index: int, of: ValueType) -> str:
             return f'Number({index}, "{kind.value}")'
         case ListType(element=element):
             return f"ListOf({index}, {_leaf(-1, element)})"
+        case ObjectType(schema=schema):
+            return f"Object({index}, {quoted(schema)})"
+        case NothingType():
+            return "Constant(None)"
+        case UnionType():
+            raise InternalError("host generator: something undecided stands in a signature")
         case ArrayType(dtype=dtype, shape=shape):
             return _leaf(index, TensorType(dtype, shape))
         case StructType(template=template):
             return specification(template, {}, {})
         case _:
             assert_never(of)
+
+
+def schema_text(schema: Schema) -> str:
+    """The text that builds a `Schema`."""
+    fields = [
+        f"Field({quoted(field.name)}, {_tuple([_leaf(-1, member) for member in field.members])}"
+        + (", optional=True)" if field.optional else ")")
+        for field in schema.fields
+    ]
+    name = schema.class_name.rpartition(":")[2].rpartition(".")[2]
+    return f'Schema("{schema.kind.value}", {quoted(name)}, {_tuple(fields)})'
 
 
 def _tuple(items: list[str]) -> str:

@@ -32,13 +32,17 @@ from dycl.ir.nodes import (
     Dispatch,
     HostOp,
     InputLeaf,
+    Invoke,
     ListType,
     Lit,
     Mapping,
+    ObjectType,
     Operand,
+    ProcedureId,
     Program,
     Raise,
     Ref,
+    Reply,
     Return,
     ScalarType,
     Seq,
@@ -46,6 +50,7 @@ from dycl.ir.nodes import (
     StructType,
     SubgraphId,
     TensorType,
+    UnionType,
     Value,
     ValueId,
     ValueType,
@@ -118,6 +123,8 @@ def annotation(of: ValueType) -> str:
             return f"list[{annotation(element)}]"
         case StructType(template=template):
             return _structure(template)
+        case ObjectType() | UnionType():
+            return "Any"
         case _:
             assert_never(of)
 
@@ -147,7 +154,9 @@ class MethodText:
     owned: frozenset[ValueId]
     used: frozenset[ValueId]
     subgraphs: dict[SubgraphId, str]
+    procedures: dict[ProcedureId, str]
     decide: str
+    is_procedure: bool = False
     annotated: set[str] = field(default_factory=set)
 
     def lines(self, body: Body) -> Lines:
@@ -238,6 +247,8 @@ class MethodText:
                 text = self._host_statement(op)
             elif isinstance(op, Dispatch):
                 text = self._dispatch(op)
+            elif isinstance(op, Invoke):
+                text = self._invoke(op)
             else:
                 raise InternalError("host generator: the program is not partitioned")
             found += [Line(text, location_comment(op.loc))] if text else []
@@ -246,6 +257,10 @@ class MethodText:
     def _host_statement(self, op: HostOp) -> str:
         result = op.result.id
         name = self.expressions.names[result]
+        if op.function == "set_attr":
+            return self.expressions.operation(op)
+        if op.function == "narrow" and self.expressions.operation(op) == name:
+            return ""
         if result not in self.used and not self._text_may_raise(op):
             return ""
         if op.function == "np.setitem":
@@ -264,6 +279,12 @@ class MethodText:
 
     def _dispatch(self, op: Dispatch) -> str:
         call = f"self.{self.subgraphs[op.subgraph]}({self.expressions.arguments(op.args)})"
+        if not any(value.id in self.used for value in op.results):
+            return call
+        return f"{', '.join(self.expressions.names[value.id] for value in op.results)} = {call}"
+
+    def _invoke(self, op: Invoke) -> str:
+        call = f"self.{self.procedures[op.procedure]}({self.expressions.arguments(op.args)})"
         if not any(value.id in self.used for value in op.results):
             return call
         return f"{', '.join(self.expressions.names[value.id] for value in op.results)} = {call}"
@@ -307,6 +328,8 @@ class MethodText:
     # ------------------------------------------------------------ the ends of a call
 
     def _enter_program(self, index: int) -> list[Line]:
+        if self.is_procedure:
+            return []
         entry = self.program.entries[index]
         params = self.program.block(entry.block).params
         count = len(params) - entry.state_params
@@ -323,6 +346,9 @@ class MethodText:
 
     def _leave(self, block: BlockId) -> list[Line]:
         end = self.program.block(block).end
+        if isinstance(end, Reply):
+            text = self.expressions.arguments(end.values)
+            return [Line(f"return {text}" if text else "return", location_comment(end.loc))]
         assert isinstance(end, (Return, Raise))
         lines = []
         if is_stateful(self.program):

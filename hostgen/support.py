@@ -5,7 +5,7 @@ This file is part of the artifact. It needs numpy and the standard library, noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Union
 
@@ -122,7 +122,36 @@ class Fields:
         return f"{self.name}({', '.join(f'{name}: {item}' for name, item in self.fields)})"
 
 
-Spec = Union[Array, Number, ListOf, Constant, TorchConstant, Items, SliceOf, Keys, Fields]  # noqa: UP007
+@dataclass(frozen=True)
+class Object:
+    """An object given at run time, of any structure that its schema allows."""
+
+    index: int
+    schema: str
+
+    def __str__(self) -> str:
+        return self.schema
+
+
+@dataclass(frozen=True)
+class Field:
+    """What an attribute or an item of an object may be; `optional`: it may be missing."""
+
+    name: str
+    members: tuple[Array | Number | Object | Constant, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What an object looks like: an instance of a class of this name, a list of any length, a tuple or a dict."""
+
+    kind: str
+    class_name: str
+    fields: tuple[Field, ...]
+
+
+Spec = Union[Array, Number, ListOf, Object, Constant, TorchConstant, Items, SliceOf, Keys, Fields]  # noqa: UP007
 
 UNSET: Any = object()  # the default of a parameter that cannot be written as a literal
 
@@ -161,7 +190,10 @@ def _shown(value: object) -> str:
 class _Binder:
     """Takes one call's arguments apart; the first that does not fit raises an error that names it."""
 
-    def __init__(self, *, by_identity: bool) -> None:
+    def __init__(self, *, by_identity: bool, schemas: Mapping[str, Schema] | None = None) -> None:
+        self.has_tensors = False  # torch's, in the objects that were given
+        self._schemas = schemas or {}
+        self._checked: dict[int, str] = {}  # objects known to fit their schema
         self.leaves: dict[int, object] = {}
         self._by_identity = by_identity  # what stands in two places must be one object, not just equal
         self._given: dict[int, object] = {}
@@ -169,7 +201,10 @@ class _Binder:
 
     def bind(self, where: str, spec: Spec, value: object) -> None:
         """Check a value and keep the run-time values in it."""
-        if isinstance(spec, (Array, Number, ListOf)):
+        if isinstance(spec, Object):
+            self._check_object(where, spec.schema, value)
+            self.leaves[spec.index] = value
+        elif isinstance(spec, (Array, Number, ListOf)):
             self._bind_leaf(where, spec, value)
         elif isinstance(spec, Constant):
             if not _same(spec.value, value):
@@ -237,6 +272,47 @@ class _Binder:
             wanted = f"{low} or more" if high is None else f"{low} to {high}"
             raise ValueError(f"{place}: compiled for {name} of {wanted}, got {size}")
 
+    def _check_object(self, where: str, schema: str, value: object) -> None:
+        """Check an object and all that it holds."""
+        pending = [(where, schema, value)]
+        while pending:
+            place, name, found = pending.pop()
+            if self._checked.get(id(found)) == name:
+                continue
+            self._checked[id(found)] = name
+            spec = self._schemas[name]
+            if not is_a(found, spec.class_name if spec.kind == "instance" else _shape_of(spec)):
+                raise TypeError(f"{place}: expected {_described(name, spec)}, got {_shown(found)}")
+            for where, field, item in _parts(place, spec, found):
+                member = self._member(where, field, item)
+                if isinstance(member, Object):
+                    pending.append((where, member.schema, item))
+
+    def _member(self, where: str, field: Field, value: object) -> Spec:
+        """What the value of a field is, of all that it may be."""
+        if _is_torch(value):
+            self.has_tensors = True
+        expected = " or ".join(map(str, field.members))
+        for member in field.members:
+            if isinstance(member, Object):
+                spec = self._schemas[member.schema]
+                fits = is_a(value, spec.class_name if spec.kind == "instance" else _shape_of(spec))
+            elif isinstance(member, Array):
+                fits = is_a(value, "tensor") and self._fits_array(where, member, value)
+            else:
+                fits = is_a(value, member.kind) if isinstance(member, Number) else value is None
+            if fits:
+                return member
+        raise TypeError(f"{where}: expected {expected or 'nothing that the examples have'}, got {_shown(value)}")
+
+    def _fits_array(self, where: str, spec: Array, value: Any) -> bool:
+        shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
+        if dtype != spec.dtype or len(shape) != len(spec.shape):
+            raise TypeError(f"{where}: expected {spec}, got {dtype}{list(shape)}")
+        if any(isinstance(want, int) and size != want for size, want in zip(shape, spec.shape, strict=True)):
+            raise ValueError(f"{where}: expected {spec}, got {dtype}{list(shape)}")
+        return True
+
     def _bind_items(self, where: str, spec: Items, value: object) -> None:
         if not isinstance(value, _SEQUENCES[spec.kind]):
             raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
@@ -268,6 +344,60 @@ class _Binder:
             self.bind(f"{where}.{name}", part, item)
 
 
+def is_a(value: object, name: str) -> bool:
+    """Whether a value is of a class of this name, a tensor, or a tuple of a length."""
+    if name == "tensor":
+        return hasattr(value, "shape") and hasattr(value, "dtype")
+    if name.startswith("tuple "):
+        return type(value) is tuple and len(value) == int(name[6:])
+    return type(value).__name__ == name
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A tensor that an object holds, numpy's or torch's, as a subgraph takes it."""
+    if _is_torch(value):
+        value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
+    return np.ascontiguousarray(value).reshape(value.shape)
+
+
+def _is_torch(value: object) -> bool:
+    return hasattr(value, "detach") and hasattr(value, "numpy")
+
+
+def _shape_of(spec: Schema) -> str:
+    return f"tuple {len(spec.fields)}" if spec.kind == "tuple" else spec.kind
+
+
+def _described(name: str, spec: Schema) -> str:
+    return f"a {spec.class_name}" if spec.kind == "instance" else f"a {_shape_of(spec)} ({name})"
+
+
+_MISSING = object()
+
+
+def _parts(place: str, spec: Schema, value: Any) -> Iterator[tuple[str, Field, object]]:
+    """The attributes or items that a schema speaks of, with their places."""
+    if spec.kind == "list":
+        field = spec.fields[0] if spec.fields else Field("item", ())
+        for index, item in enumerate(value):
+            yield f"{place}[{index}]", field, item
+        return
+    if spec.kind == "dict" and (unknown := [key for key in value if key not in {f.name for f in spec.fields}]):
+        raise ValueError(f"{place}: compiled for the keys {[field.name for field in spec.fields]}, got {unknown} too")
+    for index, field in enumerate(spec.fields):
+        if spec.kind == "instance":
+            where, item = f"{place}.{field.name}", getattr(value, field.name, _MISSING)
+        elif spec.kind == "tuple":
+            where, item = f"{place}[{index}]", value[index]
+        else:
+            where, item = f"{place}[{field.name!r}]", value.get(field.name, _MISSING)
+        if item is _MISSING:
+            if field.optional:
+                continue
+            raise TypeError(f"{where}: it is missing")
+        yield where, field, item
+
+
 def _same(a: object, b: object) -> bool:
     """Equal and of one type, at every depth: True is not 1, 1 is not 1.0, 0.0 is not -0.0, nan is nan."""
     if type(a) is not type(b):
@@ -294,7 +424,7 @@ def _copy(value: Any) -> Any:
 
 def _build(spec: Spec, leaves: Mapping[int, Any]) -> Any:
     """The value that a template stands for."""
-    if isinstance(spec, (Array, Number, ListOf)):
+    if isinstance(spec, (Array, Number, ListOf, Object)):
         return leaves[spec.index]
     if isinstance(spec, Constant):
         return spec.value
@@ -320,7 +450,7 @@ def _unset_value(parameter: Parameter) -> Any:
 
 def _leaf_indices(spec: Spec) -> list[int]:
     """The run-time values in a specification."""
-    if isinstance(spec, (Array, Number, ListOf)):
+    if isinstance(spec, (Array, Number, ListOf, Object)):
         return [spec.index]
     if isinstance(spec, Items):
         return [index for item in spec.items for index in _leaf_indices(item)]
@@ -384,12 +514,17 @@ class Host:
     DIMENSIONS: ClassVar[tuple[tuple[str, int, int | None], ...]] = ()
     SITES: ClassVar[tuple[tuple[int, str, str], ...]] = ()
     STATES: ClassVar[tuple[tuple[Slot, ...], ...]] = ((),)
+    SCHEMAS: ClassVar[dict[str, Schema]] = {}
 
     def __init__(self, initial: tuple[Any, ...] = ()) -> None:
         self.force: Callable[[int, bool], bool] | None = None
         """Called at each decision with its site and what it would be; what it returns is done instead."""
         self._decisions: list[tuple[int, bool]] = []
         self._arrays: list[np.ndarray] = []
+        self.has_tensors = False
+        """Whether the objects given to the last call hold tensors of torch's."""
+        self.written: list[tuple[Any, str]] = []
+        """The attributes of objects of the caller's that the last call has written."""
         self._initial = initial
         self._resume = 0
         self._state = initial
@@ -441,13 +576,20 @@ class Host:
 
     def _begin(self, *values: Any) -> tuple[Any, ...]:
         """Check the arguments; their run-time values in order, arrays contiguous."""
-        binder = _Binder(by_identity=True)
+        self.written, self.has_tensors = [], False
+        binder = _Binder(by_identity=True, schemas=self.SCHEMAS)
         for parameter, value in zip(self.SIGNATURE, values, strict=True):
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
         for name, low, high in self.DIMENSIONS:
             binder.check_dimension(name, low, high)
         self._decisions, self._arrays = [], []
+        self.has_tensors = binder.has_tensors
         return tuple(binder.leaves[index] for index in sorted(binder.leaves))
+
+    def _set(self, target: Any, name: str, value: object) -> None:
+        """Write an attribute of an object of the caller's."""
+        setattr(target, name, value)
+        self.written.append((target, name))
 
     def is_array(self, value: object) -> bool:
         """Whether a part of the last result is an array in the source too, not what stands for a tensor."""

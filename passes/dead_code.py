@@ -40,17 +40,19 @@ from typing import assert_never
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_definitions, renumber
+from dycl.ir.graph import entry_blocks, op_definitions, renumber
 from dycl.ir.nodes import (
     Block,
     Branch,
     Dispatch,
     HostOp,
+    Invoke,
     Jump,
     Op,
     Operand,
     Program,
     Raise,
+    Reply,
     Return,
     TensorOp,
     Terminator,
@@ -66,7 +68,7 @@ def run(program: Program, environment: Environment) -> Program:
     """The program without work and parameters that nobody uses."""
     live = _find_live(program)
     blocks = tuple(_sweep(block, live) for block in program.blocks)
-    starts = {entry.block for entry in program.entries}
+    starts = entry_blocks(program)
     dead = {param.id for block in blocks for param in block.params if block.id not in starts and param.id not in live}
     return renumber(drop_params(replace(program, blocks=blocks), dead))
 
@@ -118,6 +120,8 @@ def _roots(block: Block, types: dict[ValueId, ValueType]) -> Iterable[ValueId]:
     for op in block.ops:
         if isinstance(op, HostOp) and may_raise(op, types):
             yield op.result.id  # may be unused, but the operation stays and so does what it reads
+        elif isinstance(op, Invoke):
+            yield from op_reads(op)
     yield from _end_roots(block.end)
 
 
@@ -131,6 +135,8 @@ def _end_roots(end: Terminator) -> tuple[ValueId, ...]:
             return _refs_of((value, *state))
         case Raise(args=args, state=state):
             return _refs_of(args + state)
+        case Reply(values=values):
+            return _refs_of(values)
         case _:
             assert_never(end)
 
@@ -147,6 +153,8 @@ def _is_live(op: Op, live: frozenset[ValueId]) -> bool:
     match op:
         case TensorOp() | HostOp():
             return any(value.id in live for value in op_definitions(op))
+        case Invoke():
+            return True
         case Dispatch():
             raise InternalError("dead code runs before partition")
         case _:

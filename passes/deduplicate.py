@@ -43,6 +43,7 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    ObjectType,
     Operand,
     Program,
     Record,
@@ -54,6 +55,7 @@ from dycl.ir.nodes import (
     SubgraphId,
     TensorOp,
     TensorType,
+    UnionType,
     Value,
     ValueId,
     ValueType,
@@ -166,6 +168,8 @@ class _Describer:
                 return ("array", dtype, tuple(self._dim(size) for size in shape))
             case StructType():
                 return ("struct", of)
+            case ObjectType() | UnionType():
+                raise InternalError("a subgraph takes no object")
             case _:
                 return ("scalar", of.kind.value)
 

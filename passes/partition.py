@@ -46,6 +46,7 @@ from dycl.ir.nodes import (
     Block,
     Dispatch,
     HostOp,
+    Invoke,
     Op,
     Program,
     Ref,
@@ -87,10 +88,10 @@ class _Partitioner:
         """The block with its tensor operations in subgraphs."""
         levels = schedule_block(block, self._types, self._environment)
         numbers = range(max(levels, default=-1) + 1)
-        host: dict[int, list[HostOp]] = {level: [] for level in numbers}
+        host: dict[int, list[HostOp | Invoke]] = {level: [] for level in numbers}
         work: dict[int, list[TensorOp]] = {level: [] for level in numbers}
         for op, level in zip(block.ops, levels, strict=True):
-            if isinstance(op, HostOp):
+            if isinstance(op, HostOp | Invoke):
                 host[level].append(op)
             elif isinstance(op, TensorOp):
                 work[level].append(op)
@@ -104,7 +105,7 @@ class _Partitioner:
 
     def _find_wanted(self, block: Block, bodies: Mapping[int, tuple[TensorOp, ...]], level: int) -> frozenset[ValueId]:
         """What others than the dispatch of this level use: host, terminator, other dispatches, later blocks."""
-        others = [op for op in block.ops if isinstance(op, HostOp)]
+        others = [op for op in block.ops if isinstance(op, HostOp | Invoke)]
         wanted = {value for op in others for value in op_uses(op)}
         wanted.update(value for other, ops in bodies.items() if other != level for op in ops for value in op_uses(op))
         wanted.update(end_uses(block.end))

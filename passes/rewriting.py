@@ -23,6 +23,7 @@ from dycl.ir.nodes import (
     Program,
     Raise,
     Ref,
+    Reply,
     Return,
     TensorOp,
     Terminator,
@@ -144,7 +145,7 @@ def _keep_args(end: Terminator, kept: dict[BlockId, tuple[int, ...]]) -> Termina
             return replace(end, edge=_keep_edge_args(edge, kept))
         case Branch(if_true=yes, if_false=no):
             return replace(end, if_true=_keep_edge_args(yes, kept), if_false=_keep_edge_args(no, kept))
-        case Return() | Raise():
+        case Return() | Raise() | Reply():
             return end
         case _:
             assert_never(end)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_definitions
-from dycl.ir.nodes import Block, Dispatch, HostOp, TensorOp, TensorType, ValueId, ValueType
+from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp, TensorType, ValueId, ValueType
 from dycl.passes.aliasing import MemoryGroups
 from dycl.passes.effects import may_raise
 from dycl.passes.rewriting import op_reads
@@ -35,6 +35,8 @@ def schedule_block(block: Block, types: Mapping[ValueId, ValueType], environment
                 levels.append(scheduler.add_tensor_op(op))
             case HostOp():
                 levels.append(scheduler.add_host_op(op))
+            case Invoke():
+                levels.append(scheduler.add_invoke(op))
             case Dispatch():
                 raise InternalError("a block to be partitioned holds a dispatch")
     return tuple(levels)
@@ -88,4 +90,13 @@ class _Scheduler:
             level = self._last_raise = max(level, self._last_raise)
         self._last_reader.update(dict.fromkeys(reads, _HOST))
         self._ready[op.result.id] = level
+        return level
+
+    def add_invoke(self, op: Invoke) -> int:
+        """How many dispatches come before a call of a procedure, which may do anything that the host may."""
+        reads = op_reads(op)
+        level = max((max(self._made_by.get(v, -1) + 1, self._ready.get(v, 0)) for v in reads), default=0)
+        level = self._last_raise = max(level, self._last_raise)
+        self._last_reader.update(dict.fromkeys(reads, _HOST))
+        self._ready.update((value.id, level) for value in op.results)
         return level

@@ -27,11 +27,13 @@ from dycl.ir.nodes import (
     Dispatch,
     Edge,
     HostOp,
+    Invoke,
     Jump,
     Op,
     Operand,
     Program,
     Raise,
+    Reply,
     Return,
     Target,
     TensorOp,
@@ -120,6 +122,8 @@ class Executor:
                 error = find_class(end.class_name, self.environment)(*self._objects(end.args, values))
                 self._leave(end, values)
                 raise error
+            if isinstance(end, Reply):
+                return self._objects(end.values, values)
             edge = end.edge if isinstance(end, Jump) else self._choose(block, end, values)
             block, args = self.program.block(edge.target), self._objects(edge.args, values)
 
@@ -151,6 +155,8 @@ class Executor:
                 self._run_tensor_op(op, values)
             elif isinstance(op, HostOp):
                 self._run_host_op(op, values)
+            elif isinstance(op, Invoke):
+                self._run_invoke(op, values)
             else:
                 self._run_dispatch(op, values)
         except Exception as error:
@@ -197,6 +203,14 @@ class Executor:
         for inner in subgraph.ops:
             self._run_op(inner, inside)
         _define(op.results, [inside[value] for value in subgraph.results], values, op.loc)
+
+    def _run_invoke(self, op: Invoke, values: Values) -> None:
+        block = self.program.block(self.program.procedures[op.procedure].block)
+        replied = self._run_blocks(block, self._objects(op.args, values))
+        assert isinstance(replied, list)
+        pairs = [(value, found) for value, found in zip(op.results, replied, strict=True) if found is not None]
+        _define(tuple(value for value, _ in pairs), [found for _, found in pairs], values, op.loc)
+        values.update((value.id, None) for value, found in zip(op.results, replied, strict=True) if found is None)
 
     def _resolve(self, target: Target) -> Callable[..., object]:
         if isinstance(target, CallFunction):

@@ -23,15 +23,18 @@ from dycl.ir.nodes import (
     Entry,
     HostOp,
     InputLeaf,
+    Invoke,
     Jump,
     Lit,
     Mapping,
     Op,
     Operand,
+    ProcedureId,
     Program,
     Raise,
     Record,
     Ref,
+    Reply,
     Return,
     Seq,
     SliceOf,
@@ -60,7 +63,7 @@ def op_definitions(op: Op) -> tuple[Value, ...]:
             return results + tuple(new for _, new in mutates)
         case HostOp(result=result):
             return (result,)
-        case Dispatch(results=results):
+        case Dispatch(results=results) | Invoke(results=results):
             return results
         case _:
             assert_never(op)
@@ -88,6 +91,8 @@ def end_uses(end: Terminator) -> tuple[ValueId, ...]:
             return refs(value) + _all_refs(state)
         case Raise(args=args, state=state):
             return _all_refs(args) + _all_refs(state)
+        case Reply(values=values):
+            return _all_refs(values)
         case _:
             assert_never(end)
 
@@ -120,7 +125,8 @@ def operand_parts(operand: Operand) -> Iterator[Operand]:
 
 
 def block_graph(program: Program) -> nx.DiGraph:
-    """Blocks and edges; an edge's `sides` say how it is taken: "jump", "true", "false", and "entry" from `ROOT`.
+    """Blocks and edges; an edge's `sides` say how it is taken: "jump", "true", "false", and from `ROOT` "entry" and
+    "procedure".
 
     Edges to blocks that do not exist are left out.
     """
@@ -128,6 +134,8 @@ def block_graph(program: Program) -> nx.DiGraph:
     graph.add_nodes_from([ROOT, *range(len(program.blocks))])
     for entry in program.entries:
         _add_edge(graph, ROOT, entry.block, "entry")
+    for procedure in program.procedures:
+        _add_edge(graph, ROOT, procedure.block, "procedure")
     for index, block in enumerate(program.blocks):
         names = ("true", "false") if isinstance(block.end, Branch) else ("jump",)
         for side, edge in zip(names, edges(block.end), strict=False):
@@ -143,8 +151,8 @@ def _add_edge(graph: nx.DiGraph, source: BlockId, target: BlockId, side: str) ->
 
 
 def entry_blocks(program: Program) -> frozenset[BlockId]:
-    """The blocks where a call may start."""
-    return frozenset(entry.block for entry in program.entries)
+    """The blocks where a call of the program, or of a procedure, may start."""
+    return frozenset(start.block for start in (*program.entries, *program.procedures))
 
 
 def predecessors(program: Program) -> dict[BlockId, tuple[BlockId, ...]]:
@@ -154,6 +162,21 @@ def predecessors(program: Program) -> dict[BlockId, tuple[BlockId, ...]]:
         for edge in edges(block.end):
             found[edge.target].append(block.id)
     return {block: tuple(sources) for block, sources in found.items()}
+
+
+def find_owners(program: Program) -> dict[BlockId, frozenset[ProcedureId | None]]:
+    """The procedures that each block is reached from; None stands for the program's own entries."""
+    starts: list[tuple[BlockId, ProcedureId | None]] = [(entry.block, None) for entry in program.entries]
+    starts += [(procedure.block, procedure.id) for procedure in program.procedures]
+    found: dict[BlockId, frozenset[ProcedureId | None]] = {}
+    for start, owner in starts:
+        pending = [start]
+        while pending:
+            block = pending.pop()
+            if owner not in found.get(block, frozenset()):
+                found[block] = found.get(block, frozenset()) | {owner}
+                pending += [edge.target for edge in edges(program.block(block).end)]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +340,7 @@ def substitute_op(op: Op, mapping: Substitution) -> Op:
             kwargs = tuple((name, substitute_operand(value, mapping)) for name, value in op.kwargs)
             mutates = tuple((_substitute_id(old, mapping), new) for old, new in op.mutates)
             return replace(op, args=args, kwargs=kwargs, mutates=mutates)
-        case HostOp() | Dispatch():
+        case HostOp() | Dispatch() | Invoke():
             return replace(op, args=args)
         case _:
             assert_never(op)
@@ -341,6 +364,8 @@ def substitute_end(end: Terminator, mapping: Substitution) -> Terminator:
             return replace(end, value=substitute_operand(end.value, mapping), state=state)
         case Raise():
             return replace(end, args=_substitute_all(end.args, mapping), state=_substitute_all(end.state, mapping))
+        case Reply(values=values):
+            return replace(end, values=_substitute_all(values, mapping))
         case _:
             assert_never(end)
 
@@ -363,7 +388,7 @@ def block_order(program: Program) -> tuple[BlockId, ...]:
     """The reachable blocks in reverse post order: first entry first, and the true side before the false."""
     seen: set[BlockId] = set()
     done: list[BlockId] = []
-    pending = [(entry.block, False) for entry in program.entries]
+    pending = [(start.block, False) for start in (*program.entries, *program.procedures)]
     while pending:
         block, finished = pending.pop()
         if finished:
@@ -390,6 +415,7 @@ def renumber(program: Program) -> Program:
         entries=tuple(_renumber_entry(entry, block_ids, value_ids) for entry in program.entries),
         blocks=tuple(_renumber_block(block, block_ids, value_ids) for block in kept),
         subgraphs=tuple(_renumber_subgraph(subgraph) for subgraph in program.subgraphs),
+        procedures=tuple(replace(part, block=block_ids[part.block]) for part in program.procedures),
     )
 
 
@@ -421,7 +447,7 @@ def _renumber_op(op: Op, ids: ValueIds) -> Op:
             return replace(op, results=tuple(_rename(value, ids) for value in op.results), mutates=mutates)
         case HostOp():
             return replace(op, result=_rename(op.result, ids))
-        case Dispatch():
+        case Dispatch() | Invoke():
             return replace(op, results=tuple(_rename(value, ids) for value in op.results))
         case _:
             assert_never(op)

@@ -128,6 +128,34 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("tolist", "{0}.tolist()", lambda x: x.tolist(), False),
 )
 
+
+def is_a(value: object, name: str) -> bool:
+    """Whether a value is of a class of this name, a tensor, or a tuple of a length."""
+    if name == "tensor":
+        return hasattr(value, "shape") and hasattr(value, "dtype")
+    if name.startswith("tuple "):
+        return type(value) is tuple and len(value) == int(name[6:])
+    return type(value).__name__ == name
+
+
+def _set_attr(target: object, name: str, value: object) -> bool:
+    setattr(target, name, value)
+    return True
+
+
+# What asks or changes the caller's objects. `attr_now` reads what the program itself writes: it keeps its order.
+_OBJECTS: tuple[tuple[str, str, int, Callable[..., object], bool], ...] = (
+    ("attr", "getattr({0}, {1})", 100, getattr, False),
+    ("attr_now", "getattr({0}, {1})", 100, getattr, True),
+    ("entry", "{0}[{1}]", 100, lambda items, index: items[index], False),
+    ("has_attr", "hasattr({0}, {1})", 100, hasattr, True),
+    ("is_a", "is_a({0}, {1})", 100, is_a, False),
+    ("is_none", "{0} is None", 20, lambda value: value is None, False),
+    ("same", "{0} is {1}", 20, operator.is_, False),
+    ("narrow", "{0}", 100, lambda value: value, False),
+    ("set_attr", "self._set({0}, {1}, {2})", 100, _set_attr, True),
+)
+
 _MATH = [
     "acos",
     "acosh",
@@ -197,6 +225,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("numerics.place_of_min", numerics.place_of_min, ""),
         HostFunction("tunable", _tunable, "self.{0}"),
     ]
+    rows += [HostFunction(n, f, text, precedence, r) for n, text, precedence, f, r in _OBJECTS]
     return {row.name: row for row in rows} | ARRAY_FUNCTIONS | EFFECTS
 
 

@@ -16,6 +16,7 @@ from dycl.diagnostics import UNKNOWN, SourceRange
 ValueId = NewType("ValueId", int)
 BlockId = NewType("BlockId", int)
 SubgraphId = NewType("SubgraphId", int)
+ProcedureId = NewType("ProcedureId", int)
 
 
 # ---------------------------------------------------------------- types
@@ -68,7 +69,29 @@ class StructType:
     template: Operand
 
 
-ValueType = TensorType | ScalarType | ListType | ArrayType | StructType
+@dataclass(frozen=True, slots=True)
+class NothingType:
+    """None, as one of several things that a place may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectType:
+    """A Python object of the caller's, or what the model hung on one: its schema, by name, says what is in it."""
+
+    schema: str
+
+
+Member = TensorType | ScalarType | ObjectType | NothingType
+
+
+@dataclass(frozen=True, slots=True)
+class UnionType:
+    """One of several: what it is, is a decision of the host."""
+
+    members: tuple[Member, ...]
+
+
+ValueType = TensorType | ScalarType | ListType | ArrayType | StructType | ObjectType | UnionType
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +252,17 @@ class Dispatch:
     loc: SourceRange = UNKNOWN
 
 
-Op = TensorOp | HostOp | Dispatch
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoke:
+    """Run a procedure. Where it replies in several ways, the values of the ways it did not take are None."""
+
+    procedure: ProcedureId
+    args: tuple[Operand, ...]
+    results: tuple[Value, ...]
+    loc: SourceRange = UNKNOWN
+
+
+Op = TensorOp | HostOp | Dispatch | Invoke
 
 
 # ---------------------------------------------------------------- control flow
@@ -285,7 +318,15 @@ class Raise:
     loc: SourceRange = UNKNOWN
 
 
-Terminator = Jump | Branch | Return | Raise
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """Leave the procedure with these results."""
+
+    values: tuple[Operand, ...]
+    loc: SourceRange = UNKNOWN
+
+
+Terminator = Jump | Branch | Return | Raise | Reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +355,67 @@ class Subgraph:
     results: tuple[ValueId, ...]
     structure: int = -1
     loc: SourceRange = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Procedure:
+    """A function of the source that calls itself in an unknown depth.
+
+    Its blocks are the program's, reached from `block` alone, whose parameters are the arguments. They end in `Reply`,
+    or in a `Raise` that leaves the whole program.
+    """
+
+    id: ProcedureId
+    name: str
+    block: BlockId
+    loc: SourceRange = UNKNOWN
+
+
+# ---------------------------------------------------------------- schemas
+
+
+class SchemaKind(Enum):
+    """What an object with a schema is."""
+
+    INSTANCE = "instance"
+    LIST = "list"  # any number of items, all as the one field says
+    TUPLE = "tuple"
+    DICT = "dict"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaField:
+    """An attribute or item: what it may hold. `optional`: it may be missing; `is_written`: the program writes it."""
+
+    name: str
+    members: tuple[Member, ...]
+    optional: bool = False
+    is_written: bool = False
+
+    @property
+    def type(self) -> ValueType:
+        """What is read."""
+        return (
+            self.members[0] if len(self.members) == 1 and not _is_nothing(self.members[0]) else UnionType(self.members)
+        )
+
+
+def _is_nothing(member: Member) -> bool:
+    return isinstance(member, NothingType)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What an object of the caller's looks like; `class_name` (`module:qualname`) of an instance."""
+
+    name: str
+    kind: SchemaKind
+    class_name: str
+    fields: tuple[SchemaField, ...]
+
+    def field(self, name: str) -> SchemaField | None:
+        """The field of that name."""
+        return next((field for field in self.fields if field.name == name), None)
 
 
 # ---------------------------------------------------------------- programs
@@ -408,6 +510,8 @@ class Program:
     tunables: tuple[Tunable, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
     sources: tuple[SourceFile, ...] = ()
+    procedures: tuple[Procedure, ...] = ()
+    schemas: tuple[Schema, ...] = ()
 
     def block(self, block_id: BlockId) -> Block:
         """The block of that id. Blocks are stored so that `blocks[i].id == i`."""
@@ -421,7 +525,7 @@ def edges(end: Terminator) -> tuple[Edge, ...]:
             return (edge,)
         case Branch(if_true=yes, if_false=no):
             return (yes, no)
-        case Return() | Raise():
+        case Return() | Raise() | Reply():
             return ()
         case _:
             assert_never(end)

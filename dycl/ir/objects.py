@@ -21,6 +21,8 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    NothingType,
+    ObjectType,
     Operand,
     ParamKind,
     Program,
@@ -29,18 +31,21 @@ from dycl.ir.nodes import (
     Ref,
     ScalarKind,
     ScalarType,
+    Schema,
     Seq,
     SeqKind,
     SliceOf,
     StructType,
     TensorType,
     TorchLit,
+    UnionType,
     ValueId,
     ValueType,
     Weight,
 )
 from dycl.ir.printer import print_operand, print_type
 from dycl.ir.resolve import resolve_torch
+from dycl.ir.schemas import check_object
 
 SCALAR_CLASSES: dict[ScalarKind, type] = {
     ScalarKind.INT: int,
@@ -140,7 +145,7 @@ def dtype_name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def check_type(value: object, of: ValueType, where: str, sizes: dict[str, int]) -> None:
+def check_type(value: object, of: ValueType | NothingType, where: str, sizes: dict[str, int]) -> None:
     """Raise TypeError or ValueError unless the value is of the type.
 
     `sizes` holds the dimensions that are known by name so far, and learns new ones.
@@ -155,6 +160,12 @@ def check_type(value: object, of: ValueType, where: str, sizes: dict[str, int]) 
         case StructType(template=template):
             fits = True
             _check_struct(value, template, where, sizes)
+        case ObjectType():
+            fits = True  # what is in it was checked when it was passed
+        case NothingType():
+            fits = value is None
+        case UnionType(members=members):
+            fits = any(has_type(value, member) for member in members)
         case TensorType(dtype=dtype, shape=shape):
             fits = isinstance(value, torch.Tensor) and dtype_name(value) == dtype.removeprefix("torch.")
             if isinstance(value, torch.Tensor) and fits and not _fits_shape(tuple(value.shape), shape, sizes):
@@ -197,6 +208,15 @@ def _is_of(value: Any, kind: SeqKind) -> bool:
     return type(value) is SEQUENCE_CLASSES[kind]
 
 
+def has_type(value: object, of: ValueType | NothingType) -> bool:
+    """Whether the value is of the type."""
+    try:
+        check_type(value, of, "", {})
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _fits_shape(found: tuple[int, ...], wanted: tuple[int | str, ...], sizes: dict[str, int]) -> bool:
     if len(found) != len(wanted):
         return False
@@ -218,7 +238,7 @@ def bind_inputs(
         for param in program.signature
     ]
     given = inspect.Signature(parameters).bind(*args, **kwargs).arguments
-    call = _Call(environment)
+    call = _Call(environment, program.schemas)
     for param in program.signature:
         if param.name in given:
             call.match(param.spec, given[param.name], param.name)
@@ -232,8 +252,9 @@ def bind_inputs(
 class _Call:
     """The inputs and sizes that a call has shown so far."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, schemas: Sequence[Schema]) -> None:
         self.environment = environment
+        self.schemas = schemas
         self.inputs: dict[int, object] = {}
         self.sizes: dict[str, int] = {}
 
@@ -242,6 +263,8 @@ class _Call:
         found: dict[Any, Any]
         match spec:
             case InputLeaf(index=index, type=of):
+                if isinstance(of, ObjectType):
+                    check_object(where, of.schema, value, self.schemas)
                 check_type(value, of, where, self.sizes)
                 self.inputs[index] = value
             case Seq(kind=SeqKind.TUPLE | SeqKind.LIST | SeqKind.SIZE as kind, items=items):

@@ -18,14 +18,21 @@ from dycl.ir.nodes import (
     Edge,
     Entry,
     HostOp,
+    Invoke,
     Jump,
     Op,
     Operand,
     Param,
     ParamKind,
+    Procedure,
+    ProcedureId,
     Program,
     Raise,
+    Reply,
     Return,
+    Schema,
+    SchemaField,
+    SchemaKind,
     SourceFile,
     StateSlot,
     Subgraph,
@@ -34,6 +41,7 @@ from dycl.ir.nodes import (
     TensorOp,
     Terminator,
     Tunable,
+    UnionType,
     Value,
     ValueId,
 )
@@ -43,7 +51,8 @@ from dycl.ir.tokens import tokenize
 T = TypeVar("T")
 
 _PARAMS = {kind.value.replace(" ", "_"): kind for kind in ParamKind}
-_ENDS = ("jump", "branch", "return", "raise")
+_ENDS = ("jump", "branch", "return", "raise", "reply")
+_SCHEMAS = {kind.value: kind for kind in SchemaKind}
 
 
 def parse_ir(text: str) -> Program:
@@ -75,8 +84,11 @@ class _Parser(Reader):
             subgraph = SubgraphId(self.numbered("s", "a subgraph"))
             args = self.in_parens(self.operand)
             return Dispatch(subgraph=subgraph, args=args, results=results, loc=self.loc())
+        if self.accept("invoke"):
+            procedure = ProcedureId(self.numbered("p", "a procedure"))
+            return Invoke(procedure=procedure, args=self.in_parens(self.operand), results=results, loc=self.loc())
         if not self.accept("host"):
-            self.fail("module, call, host, dispatch or a terminator")
+            self.fail("module, call, host, dispatch, invoke or a terminator")
         if len(results) != 1:
             self.fail("one result", token)
         return HostOp(function=self.name(), args=self.in_parens(self.operand), result=results[0], loc=self.loc())
@@ -111,6 +123,8 @@ class _Parser(Reader):
             value = self.operand()
             resume, state = self.resume()
             return Return(value=value, resume=resume, state=state, loc=self.loc())
+        if self.accept("reply"):
+            return Reply(values=self.in_parens(self.operand), loc=self.loc())
         self.expect("raise")
         name, args = self.class_name(), self.in_parens(self.operand)
         resume, state = self.resume()
@@ -196,6 +210,24 @@ class _Parser(Reader):
             self.end_line()
         return Entry(block=block, slots=tuple(slots), state_params=state)
 
+    def procedure(self) -> Procedure:
+        number, name = ProcedureId(self.numbered("p", "a procedure")), self.name()
+        return Procedure(id=number, name=name, block=self.block_id(), loc=self.loc())
+
+    def schema(self) -> Schema:
+        name, kind, class_name = self.name(), self.one_of(_SCHEMAS, "a kind of schema"), self.class_name()
+        fields: list[SchemaField] = []
+        self.end_line()
+        while self.accept("field"):
+            field = self.name()
+            optional, is_written = self.accept("optional"), self.accept("written")
+            self.expect(":")
+            token, of = self.here, self.type()
+            members = of.members if isinstance(of, UnionType) else self.fail("a union", token)
+            fields.append(SchemaField(field, members, optional, is_written))
+            self.end_line()
+        return Schema(name, kind, class_name, tuple(fields))
+
     def statements(self, word: str, rule: Callable[[], T]) -> tuple[T, ...]:
         """The statements that begin with this word."""
         found: list[T] = []
@@ -219,7 +251,9 @@ class _Parser(Reader):
         dimensions = self.statements("dimension", self.dimension_range)
         signature = self.statements("param", self.param)
         initial = self.statements("initial", lambda: self.in_parens(self.operand))
+        schemas = self.statements("schema", self.schema)
         entries = self.statements("entry", self.entry)
+        procedures = self.statements("procedure", self.procedure)
         subgraphs = self.statements("subgraph", self.subgraph)
         blocks: list[Block] = []
         while self.here.kind != "end":
@@ -235,4 +269,6 @@ class _Parser(Reader):
             tunables=tunables,
             dimensions=dimensions,
             sources=sources,
+            procedures=procedures,
+            schemas=schemas,
         )

@@ -33,19 +33,25 @@ from dycl.ir.nodes import (
     Entry,
     HostOp,
     InputLeaf,
+    Invoke,
     Jump,
     ListType,
     Lit,
     Mapping,
+    NothingType,
+    ObjectType,
     Op,
     Operand,
     Param,
+    Procedure,
     Program,
     Raise,
     Record,
     Ref,
+    Reply,
     Return,
     ScalarType,
+    Schema,
     Seq,
     SeqKind,
     SliceOf,
@@ -57,6 +63,7 @@ from dycl.ir.nodes import (
     Terminator,
     TorchLit,
     Tunable,
+    UnionType,
     Value,
     ValueId,
     ValueType,
@@ -76,10 +83,10 @@ def print_ir(program: Program, *, locations: bool = True) -> str:
     return "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
 
 
-_WORDS = ("list", "struct", "array", "scalar")  # of the grammar of types: a dtype of this name is quoted
+_WORDS = ("list", "struct", "array", "scalar", "object", "union")  # of types: a dtype of this name is quoted
 
 
-def print_type(of: ValueType) -> str:
+def print_type(of: ValueType | NothingType) -> str:
     """A type: `float32[1, n]`, `int`, `list[float]`."""
     match of:
         case TensorType(dtype=dtype, shape=shape):
@@ -93,6 +100,12 @@ def print_type(of: ValueType) -> str:
             return f"{'scalar' if is_scalar else 'array'}[{print_type(TensorType(dtype, shape))}]"
         case StructType(template=template):
             return f"struct[{print_operand(template)}]"
+        case ObjectType(schema=schema):
+            return f"object[{_name(schema)}]"
+        case UnionType(members=members):
+            return f"union[{', '.join(print_type(member) for member in members)}]"
+        case NothingType():
+            return "None"
         case _:
             assert_never(of)
 
@@ -137,6 +150,8 @@ def print_op(op: Op) -> str:
             return _results((result,)) + f"host {_name(function)}({_operands(args)})"
         case Dispatch(subgraph=subgraph, args=args, results=results):
             return _results(results) + f"dispatch s{subgraph}({_operands(args)})"
+        case Invoke(procedure=procedure, args=args, results=results):
+            return _results(results) + f"invoke p{procedure}({_operands(args)})"
         case _:
             assert_never(op)
 
@@ -152,6 +167,8 @@ def print_end(end: Terminator) -> str:
             return f"return {print_operand(value)}" + _resume(end)
         case Raise(class_name=name, args=args):
             return f"raise {_class(name)}({_operands(args)})" + _resume(end)
+        case Reply(values=values):
+            return f"reply ({_operands(values)})"
         case _:
             assert_never(end)
 
@@ -179,7 +196,9 @@ class _Printer:
         lines += [_dimension(dimension) for dimension in program.dimensions]
         lines += [_param(param) for param in program.signature]
         lines += [f"initial ({_operands(program.initial)})"] if program.initial else []
-        return lines + [line for entry in program.entries for line in _entry(entry)]
+        lines += [line for schema in program.schemas for line in _schema(schema)]
+        lines += [line for entry in program.entries for line in _entry(entry)]
+        return lines + [self.at(_procedure(procedure), procedure.loc) for procedure in program.procedures]
 
     def subgraph(self, subgraph: Subgraph) -> list[str]:
         """A subgraph, from its head to its `results`."""
@@ -299,3 +318,15 @@ def _entry(entry: Entry) -> list[str]:
     state = f" state {entry.state_params}" if entry.state_params else ""
     slots = [f"  slot {_name(slot.name)} = {print_operand(slot.template)}" for slot in entry.slots]
     return [f"entry b{entry.block}{state}", *slots]
+
+
+def _schema(schema: Schema) -> list[str]:
+    lines = [f"schema {_name(schema.name)} {schema.kind.value} {_class(schema.class_name)}"]
+    for part in schema.fields:
+        marks = (" optional" if part.optional else "") + (" written" if part.is_written else "")
+        lines.append(f"  field {_name(part.name)}{marks}: {print_type(UnionType(part.members))}")
+    return lines
+
+
+def _procedure(procedure: Procedure) -> str:
+    return f"procedure p{procedure.id} {_name(procedure.name)} b{procedure.block}"

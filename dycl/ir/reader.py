@@ -15,6 +15,9 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    Member,
+    NothingType,
+    ObjectType,
     Operand,
     Record,
     RecordKind,
@@ -27,6 +30,7 @@ from dycl.ir.nodes import (
     StructType,
     TensorType,
     TorchLit,
+    UnionType,
     Value,
     ValueId,
     ValueType,
@@ -162,6 +166,14 @@ class Reader:
             template = self.operand()
             self.expect("]")
             return StructType(template)
+        if name == "object" and not quoted:
+            self.expect("[")
+            schema = self.name()
+            self.expect("]")
+            return ObjectType(schema)
+        if name == "union" and not quoted:
+            self.expect("[")
+            return UnionType(self.many(self.member, "]"))
         if self.accept("["):
             return TensorType(name, self.many(self.dimension, "]"))
         return ScalarType(SCALARS[name]) if name in SCALARS else self.fail("'['")
@@ -171,6 +183,12 @@ class Reader:
         token, of = self.here, self.type()
         self.expect("]")
         return ArrayType(of.dtype, of.shape, is_scalar) if isinstance(of, TensorType) else self.fail("dtype[]", token)
+
+    def member(self) -> Member:
+        if self.accept("None"):
+            return NothingType()
+        token, of = self.here, self.type()
+        return self.fail("a plain type", token) if isinstance(of, ListType | ArrayType | StructType | UnionType) else of
 
     def bracketed_type(self) -> ValueType:
         self.expect("[")

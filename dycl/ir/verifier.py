@@ -16,6 +16,7 @@ from dycl.ir.graph import (
     dominators,
     end_uses,
     find_liveness,
+    find_owners,
     op_definitions,
     op_operands,
     op_uses,
@@ -32,15 +33,19 @@ from dycl.ir.nodes import (
     Entry,
     HostOp,
     InputLeaf,
+    Invoke,
     Jump,
     ListType,
     Lit,
     Mapping,
+    NothingType,
     Op,
     Operand,
+    ProcedureId,
     Program,
     Raise,
     Ref,
+    Reply,
     Return,
     ScalarKind,
     ScalarType,
@@ -50,6 +55,7 @@ from dycl.ir.nodes import (
     Subgraph,
     TensorOp,
     TensorType,
+    UnionType,
     Value,
     ValueId,
     ValueType,
@@ -98,6 +104,7 @@ class _Checker:
         for entry in self.program.entries:
             self._check_entry(entry)
         self._check_initial()
+        self._check_procedures()
         for subgraph in self.program.subgraphs:
             self._check_subgraph(subgraph)
         self._check_reachable()
@@ -229,6 +236,8 @@ class _Checker:
             case Raise(args=args, state=state):
                 self._check_operands(where, (*args, *state))
                 self._check_resume(where, block.end)
+            case Reply(values=values):
+                self._check_operands(where, values)
             case _:
                 assert_never(block.end)
 
@@ -254,6 +263,8 @@ class _Checker:
                 self._check_host_op(where, op)
             case Dispatch():
                 self._check_dispatch(where, op)
+            case Invoke():
+                self._check_invoke(where, op)
             case _:
                 assert_never(op)
 
@@ -293,6 +304,14 @@ class _Checker:
         for value, given in zip(op.results, subgraph.results, strict=False):
             if given in inside and not _fits(inside[given], value.type):
                 self.say(where, f"%{value.id} is {print_type(value.type)}, the result {print_type(inside[given])}")
+
+    def _check_invoke(self, where: str, op: Invoke) -> None:
+        if not 0 <= op.procedure < len(self.program.procedures):
+            self.say(where, f"invokes p{op.procedure}, which does not exist")
+            return
+        block = self.program.procedures[op.procedure].block
+        if block in self.blocks:
+            self._check_args(f"{where} -> p{op.procedure}", op.args, self.program.block(block).params)
 
     def _check_operands(self, where: str, operands: Iterable[Operand]) -> None:
         for operand in operands:
@@ -349,6 +368,52 @@ class _Checker:
         if self.program.entries:
             self._check_args("initial", self.program.initial, self._state_params(0))
 
+    # ------------------------------------------------------------ procedures
+
+    def _check_procedures(self) -> None:
+        """Nobody but `Invoke` goes into a procedure, and all of its replies fit what its callers take."""
+        starts = {procedure.block for procedure in self.program.procedures}
+        taken = {entry.block for entry in self.program.entries}
+        for index, procedure in enumerate(self.program.procedures):
+            if procedure.id != index:
+                self.say(f"p{procedure.id}", f"stands at index {index}")
+            if procedure.block not in self.blocks:
+                self.say(f"p{index}", f"starts at b{procedure.block}, which does not exist")
+                return
+        if not taken <= set(self.blocks):
+            return  # reported with the entry
+        if not self._is_numbered() or len(starts) != len(self.program.procedures) or starts & taken:
+            self.say("program", "procedures do not start at blocks of their own") if self._is_numbered() else None
+            return
+        owners = find_owners(self.program)
+        for block in self.program.blocks:
+            found = owners.get(block.id, frozenset())
+            if len(found) > 1:
+                self.say(f"b{block.id}", "belongs to more than one procedure")
+            if isinstance(block.end, Return | Reply) and (None in found) is not isinstance(block.end, Return):
+                self.say(f"b{block.id}", f"ends in a {type(block.end).__name__.lower()} where it must not")
+        self._check_replies(owners)
+
+    def _check_replies(self, owners: dict[BlockId, frozenset[ProcedureId | None]]) -> None:
+        wanted: dict[ProcedureId, Invoke] = {
+            op.procedure: op for block in self.program.blocks for op in block.ops if isinstance(op, Invoke)
+        }
+        for block in self.program.blocks:
+            for op in block.ops:
+                if isinstance(op, Invoke) and _types_of(op) != _types_of(wanted[op.procedure]):
+                    self.say(f"b{block.id}", f"p{op.procedure} is invoked for other results elsewhere")
+            if not isinstance(block.end, Reply):
+                continue
+            for procedure in owners.get(block.id, frozenset()):
+                if procedure not in wanted:
+                    continue
+                results = wanted[procedure].results
+                if len(results) != len(block.end.values):
+                    self.say(f"b{block.id}", f"replies {len(block.end.values)} values, {len(results)} are taken")
+                for value, operand in zip(results, block.end.values, strict=False):
+                    if operand != Lit(None):
+                        self._check_fit(f"b{block.id}", operand, value.type, self.types)
+
     # ------------------------------------------------------------ subgraphs
 
     def _check_subgraph(self, subgraph: Subgraph) -> None:
@@ -374,6 +439,10 @@ class _Checker:
         for value in used:
             if value not in known:
                 self.say(where, f"%{value} is used and not defined in the subgraph before")
+
+
+def _types_of(op: Invoke) -> list[ValueType]:
+    return [value.type for value in op.results]
 
 
 def _count_operands(text: str) -> int:
@@ -409,6 +478,8 @@ def _find_type(operand: Operand, types: dict[ValueId, ValueType]) -> ValueType |
 
 def _fits(found: ValueType | None, wanted: ValueType) -> bool:
     """Can a value of the first type stand for one of the second? A named dimension is any size."""
+    if isinstance(wanted, UnionType) and not isinstance(found, UnionType):
+        return any(_fits(found, member) for member in wanted.members if not isinstance(member, NothingType))
     if isinstance(found, ListType) and isinstance(wanted, ListType):
         return _fits(found.element, wanted.element)
     if isinstance(found, ArrayType) and isinstance(wanted, ArrayType):

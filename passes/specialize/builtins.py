@@ -27,10 +27,12 @@ from dycl.passes.specialize.arrayvalue import Array, class_of_array
 from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
     KIND_TYPES,
+    Active,
     Closure,
     Generator,
     RangeIterator,
     RuntimeList,
+    RuntimeObject,
     RuntimeRange,
     Scalar,
     SequenceIterator,
@@ -67,7 +69,8 @@ def model(*functions: Any) -> Callable[[Model], Model]:
 def is_runtime(value: Any) -> bool:
     """Whether a leaf is known at run time only."""
     return isinstance(
-        value, (Scalar, FakeTensor, RuntimeList, Array, Text, torch.SymInt, torch.SymFloat, torch.SymBool)
+        value,
+        (Scalar, FakeTensor, RuntimeList, RuntimeObject, Array, Text, torch.SymInt, torch.SymFloat, torch.SymBool),
     )
 
 
@@ -157,6 +160,11 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
         return machine.list_length(value)
     if isinstance(value, Array):
         return machine.array_length(value)
+    if isinstance(value, Scalar) and value.kind is ScalarKind.STR:
+        raise UnsupportedError("DY204", machine.loc(), "the length of a run-time text")
+    if isinstance(value, RuntimeObject):
+        length = machine.own_method(value, "__len__")
+        return Interpret(length, (value,)) if length is not None else machine.object_length(value)
     if isinstance(value, RuntimeRange):
         size = (value.stop - value.start + value.step - 1) // value.step
         return size if machine.truth(size > 0) else 0
@@ -173,6 +181,8 @@ def _isinstance(machine: Machine, value: Any, classes: Any, *, native: Any) -> A
         stand_in = KIND_TYPES[value.kind]
     if isinstance(value, Array):
         stand_in = class_of_array(value)
+    if isinstance(value, RuntimeObject):
+        stand_in = class_of(value)
     return NotImplemented if stand_in is None else issubclass(stand_in, classes)
 
 
@@ -195,6 +205,8 @@ def class_of(value: Any) -> type:
         return KIND_TYPES[value.kind]
     if type(value) is Array:
         return class_of_array(value)
+    if type(value) is RuntimeObject:
+        return Active.get().schemas.class_of(value.schema)
     if type(value) is FakeTensor:
         return torch.Tensor
     return str if type(value) is Text else _STAND_INS.get(type(value), type(value))
@@ -234,6 +246,9 @@ def _hasattr(machine: Machine, target: Any, name: Any, *, native: Any) -> Any:
 
 @model(setattr)
 def _setattr(machine: Machine, target: Any, name: Any, value: Any, *, native: Any) -> Any:
+    if isinstance(target, RuntimeObject):
+        machine.store_object_attribute(target, machine.plain(name), value)
+        return
     machine.store_attribute(target, machine.plain(name), value)
 
 

@@ -17,7 +17,13 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend.code import Code
 from dycl.frontend.lower import lower_function
-from dycl.passes.specialize import copying, modulemodels, ordering, pymodels  # noqa: F401  (the models register themselves)
+from dycl.passes.specialize import (  # noqa: F401  (the models register themselves)
+    copying,
+    modulemodels,
+    ordering,
+    procedures,
+    pymodels,
+)
 from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
 from dycl.passes.specialize.generators import call_generator_method, is_generator_method
@@ -34,6 +40,7 @@ from dycl.passes.specialize.values import (
     RuntimeRange,
     Scalar,
 )
+from dycl.passes.specialize.walker import Walker
 
 MAX_DEPTH = 300
 
@@ -250,6 +257,9 @@ class Calls(Iteration):
             frame.owner = generator
             self.put(self.state.frames[-1], dst, generator)
             return
+        if self.state.frames and procedures.note_recursion(self, frame):  # type: ignore[arg-type]
+            procedures.invoke(self, frame)  # type: ignore[arg-type]
+            return
         if len(self.state.frames) >= MAX_DEPTH:
             raise UnsupportedError(
                 "DY208",
@@ -259,6 +269,15 @@ class Calls(Iteration):
             )
         frame.forks = self.state.forks
         self.state.frames.append(frame)
+
+    def given_tensors(self) -> list[Any]:
+        """The tensors that the procedure, whose body the path is in, was handed; not those that are state."""
+        if self.state.procedure is None:
+            return []
+        walker = Walker(self, self.state)
+        walker.walk(self.state.given, False)
+        kept = {id(tensor) for tensor in self.stateful_fakes.values()}
+        return [tensor for tensor in walker.tensors if id(tensor) not in kept]
 
     # ------------------------------------------------------------ native calls
 

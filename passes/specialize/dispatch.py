@@ -107,6 +107,8 @@ def _checked(machine: Machine, target: Any, index: Scalar) -> Scalar:
 
 def choose(machine: Machine, target: Any, index: Scalar) -> Any:
     """The index that the run-time number is on this path: one branch for each candidate."""
+    if index.kind is ScalarKind.STR and isinstance(target, (dict, torch.nn.ModuleDict, torch.nn.ParameterDict)):
+        return _choose_text(machine, target, index)
     if isinstance(target, dict):
         return _choose_key(machine, target, index)
     if index.kind is ScalarKind.FLOAT:
@@ -126,6 +128,15 @@ def choose(machine: Machine, target: Any, index: Scalar) -> Any:
     if isinstance(target, torch.nn.Module):
         raise IndexError(Text.of("index ", TextPart(index, "", ""), " is out of range"))
     return size
+
+
+def _choose_text(machine: Machine, target: Any, index: Scalar) -> Any:
+    for key in target.keys():  # noqa: SIM118  (not only dicts)
+        if isinstance(key, str) and machine.truth(machine.host("eq", index, key)):
+            return key
+    if hasattr(type(target), "__missing__"):
+        return machine.concrete(index)
+    raise KeyError(Text.of(TextPart(index, "", "")))
 
 
 def _choose_key(machine: Machine, target: dict[Any, Any], index: Scalar) -> Any:

@@ -11,11 +11,13 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from dycl.diagnostics import InternalError, SourceRange
 from dycl.ir.nodes import (
     HostOp,
+    Invoke,
     TensorOp,
     ValueId,
 )
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.residual import Values
+from dycl.passes.specialize.schemas import SchemaTable
 from dycl.passes.specialize.shapes import PathShapeEnv
 from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import Generator, RuntimeList, Scalar
@@ -39,6 +41,8 @@ class Emission:
         self.fresh_log: list[Any] = []
         self.input_storages: set[int] = set()
         self.moved_storages: dict[int, int] = {}  # of a fake tensor made anew at a join -> of the one it stands for
+        self.schemas = SchemaTable()
+        self.stale: set[ValueId] = set()  # content of views whose memory a procedure has written
         self.weight_storages: dict[int, torch.Tensor] = {}
         self.stateful_fakes: dict[int, FakeTensor] = {}
         self.symbol_bounds: dict[sympy.Symbol, tuple[Any, Any]] = {}
@@ -146,7 +150,7 @@ class Emission:
         """Never let the address of an object that a key names by it be given to another."""
         self._kept[id(value)] = value
 
-    def emit(self, op: TensorOp | HostOp) -> None:
+    def emit(self, op: TensorOp | HostOp | Invoke) -> None:
         """Add an operation to the block."""
         self.state.block.ops.append(op)
         self.state.is_dirty = True

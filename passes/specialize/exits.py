@@ -16,7 +16,7 @@ from dycl.ir.nodes import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKin
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.templates import is_mirrored
-from dycl.passes.specialize.values import PLACE_HOLDER, RuntimeList, Scalar, Text
+from dycl.passes.specialize.values import PLACE_HOLDER, RuntimeList, RuntimeObject, Scalar, Text
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -51,7 +51,7 @@ class OutputBuilder:
                 hint="make the elements tuples, lists or dicts of numbers and tensors",
             )
         if (
-            isinstance(value, (torch.Tensor, Scalar, RuntimeList, Text, torch.SymInt))
+            isinstance(value, (torch.Tensor, Scalar, RuntimeList, RuntimeObject, Text, torch.SymInt))
             or value is None
             or value is Ellipsis
         ):

@@ -14,13 +14,18 @@ from dycl.ir.nodes import (
     Edge,
     Entry,
     HostOp,
+    Invoke,
     Jump,
     Operand,
     Param,
+    Procedure,
+    ProcedureId,
     Program,
     Raise,
     Ref,
+    Reply,
     Return,
+    Schema,
     SourceFile,
     StateSlot,
     TensorOp,
@@ -29,7 +34,7 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
 )
-from dycl.passes.specialize.residual import RawBlock, RawEntry, Values
+from dycl.passes.specialize.residual import RawBlock, RawEntry, RawProcedure, Values
 
 Renaming = dict[ValueId, ValueId]
 
@@ -51,6 +56,8 @@ class Finisher:
         entries: list[RawEntry],
         initial: tuple[Operand, ...],
         tunables: tuple[Tunable, ...],
+        schemas: tuple[Schema, ...] = (),
+        procedures: tuple[RawProcedure, ...] = (),
     ) -> Program:
         """The program."""
         work: list[tuple[int, Renaming]] = [
@@ -75,6 +82,13 @@ class Finisher:
             initial=initial,
             blocks=tuple(_renumbered(block, dense) for block in blocks),
             tunables=tunables,
+            schemas=schemas,
+            procedures=tuple(
+                Procedure(
+                    id=ProcedureId(index), name=raw.name, block=dense[self._done[raw.block.id].id], loc=raw.block.loc
+                )
+                for index, raw in enumerate(procedures)
+            ),
         )
         program = renumber(program)
         return dataclasses.replace(program, sources=_sources(program))
@@ -87,7 +101,7 @@ class Finisher:
             params = tuple(self._fresh(param, names) for param in raw.params)
         else:
             names = dict(names)
-        ops: list[TensorOp | HostOp] = []
+        ops: list[TensorOp | HostOp | Invoke] = []
         for op in raw.ops:
             match op:
                 case TensorOp():
@@ -103,6 +117,10 @@ class Finisher:
                 case HostOp():
                     args = tuple(self._operand(arg, names) for arg in op.args)
                     ops.append(dataclasses.replace(op, args=args, result=self._fresh(op.result.id, names)))
+                case Invoke():
+                    args = tuple(self._operand(arg, names) for arg in op.args)
+                    results = tuple(self._fresh(value.id, names) for value in op.results)
+                    ops.append(dataclasses.replace(op, args=args, results=results))
         end, sides = self._end(raw.end, names)
         self._done[raw.id] = Block(id=BlockId(raw.id), params=params, ops=tuple(ops), end=end, loc=raw.loc)
         return sides
@@ -121,6 +139,8 @@ class Finisher:
             case Raise(args=args, state=state):
                 kept = tuple(self._operand(arg, names) for arg in state)
                 return dataclasses.replace(end, args=tuple(self._operand(arg, names) for arg in args), state=kept), []
+            case Reply(values=values):
+                return dataclasses.replace(end, values=tuple(self._operand(value, names) for value in values)), []
 
     def _fresh(self, raw: ValueId, names: Renaming) -> Value:
         new = ValueId(self._next)

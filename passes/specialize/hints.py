@@ -48,6 +48,11 @@ class Hints:
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
     writes_arrays: bool = False  # something writes into a numpy array: arrays and tensors share no memory then
     lifted: set[Any] = field(default_factory=set)  # where static arrays are made that are written with run-time values
+    writes: list[Any] = field(default_factory=list)  # what the model writes into objects of the caller's
+    recursive: set[int] = field(default_factory=set)  # lowered functions, by id, whose calls are procedures
+    procedure_numbers: dict[Any, int] = field(default_factory=dict)  # by canonical form of the call
+    guarded: set[int] = field(default_factory=set)  # functions, by id, whose exceptions a caller catches
+    replies: dict[Any, list[Any]] = field(default_factory=dict)  # by procedure: the ways in which it ends
     unfolded: set[int] = field(default_factory=set)
     draws: bool = False  # random operations are the host's to do: the user's choice, never changed
     large_integers: bool = False  # integers that loops carry may grow beyond every float

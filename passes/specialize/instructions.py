@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
-from dycl.passes.specialize import pymodels, scalars
+from dycl.passes.specialize import objects, pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret, has_runtime
 from dycl.passes.specialize.dispatch import choose, lookup
@@ -32,6 +32,7 @@ from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
     RuntimeList,
+    RuntimeObject,
     RuntimeRange,
     Scalar,
     SequenceIterator,
@@ -140,6 +141,9 @@ def load_special(machine: Machine, frame: Frame, ins: ir.LoadSpecial) -> None:
 def store_attribute(machine: Machine, frame: Frame, ins: ir.StoreAttr) -> None:
     target, value = read(frame, ins.obj), read(frame, ins.src)
     machine.name_value(value, ins.name)
+    if isinstance(target, RuntimeObject):
+        objects.store_attribute(machine, target, ins.name, value)
+        return
     setter = getattr(type(target), ins.name, None)
     if isinstance(setter, property) and machine.is_steppable(setter.fset):
         machine.enter(setter.fset, (target, value), {}, "%discarded")
@@ -163,6 +167,9 @@ def delete_attribute(machine: Machine, frame: Frame, ins: ir.DeleteAttr) -> None
 
 def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     target, index = read(frame, ins.obj), read(frame, ins.index)
+    if isinstance(target, RuntimeObject):
+        _load_object_item(machine, frame, ins, target, index)
+        return
     own = getattr(type(target), "__getitem__", None)
     if machine.is_steppable(own):
         machine.enter(own, (target, index), {}, ins.dst)
@@ -187,6 +194,13 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     if isinstance(index, Text):
         index = machine.plain(index)
     machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
+
+
+def _load_object_item(machine: Machine, frame: Frame, ins: ir.LoadItem, target: RuntimeObject, index: Any) -> None:
+    if (own := own_method(machine, target, "__getitem__")) is not None:
+        machine.enter(own, (target, index), {}, ins.dst)
+        return
+    machine.put(frame, ins.dst, objects.load_item(machine, target, index))
 
 
 def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
@@ -278,6 +292,8 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
 
 
 def _is_same(machine: Machine, left: Any, right: Any) -> bool:
+    if isinstance(left, RuntimeObject) or isinstance(right, RuntimeObject):
+        return objects.is_same(machine, left, right)
     if not isinstance(left, Scalar) and not isinstance(right, Scalar):
         machine.check_identity(left, right)
         return left is right
@@ -310,7 +326,7 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
         machine.enter(model, (own, container, element), {}, ins.dst)
         return
     is_iterated = not hasattr(type(container), "__contains__") and own_method(machine, container, "__iter__")
-    if is_iterated or isinstance(container, (RuntimeList, Generator, SequenceIterator, RangeIterator)):
+    if is_iterated or isinstance(container, (RuntimeList, RuntimeObject, Generator, SequenceIterator, RangeIterator)):
         model = pymodels.list_contains if is_in else pymodels.list_contains_not
         machine.enter(model, (container, element), {}, ins.dst)
         return
@@ -478,8 +494,11 @@ def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
         if ins.star >= 0:
             raise _unpacked_list(machine, source)
         source = unpacked(machine, source, len(ins.dsts))
-    values = _items(machine, source)
     wanted = len(ins.dsts)
+    if isinstance(source, RuntimeObject) and ins.star < 0:
+        values = objects.unpacked(machine, source, wanted)
+    else:
+        values = _items(machine, source)
     if ins.star < 0:
         if len(values) < wanted:
             raise ValueError(f"not enough values to unpack (expected {wanted}, got {len(values)})")

@@ -9,14 +9,17 @@ from typing import Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.passes.specialize import pymodels
+from dycl.ir.nodes import SchemaKind
+from dycl.passes.specialize import objects, pymodels
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret
+from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.runtime_lists import RuntimeLists
 from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
     RuntimeList,
+    RuntimeObject,
     RuntimeRange,
     SequenceIterator,
     Text,
@@ -47,6 +50,8 @@ class Iteration(RuntimeLists):
             return RangeIterator(value.start, value.stop, value.step)
         if kind is list:
             return SequenceIterator(value)
+        if kind is RuntimeObject:
+            return self._object_iterator(value)
         own = getattr(kind, "__iter__", None)
         if self.is_steppable(own):
             return Interpret(own, (value,))
@@ -59,10 +64,26 @@ class Iteration(RuntimeLists):
         items = tuple(self.native(iter, (value,), {}))
         return SequenceIterator(items, value if isinstance(value, (dict, set, collections.deque)) else None)
 
+    def _object_iterator(self, value: RuntimeObject) -> Any:
+        own = own_method(self, value, "__iter__")  # type: ignore[arg-type]
+        if own is not None:
+            return Interpret(own, (value,))
+        if self.schemas[value.schema].kind is SchemaKind.LIST:
+            return Interpret(pymodels.list_items, (value,))
+        return SequenceIterator(tuple(objects.items(self, value)))  # type: ignore[arg-type]
+
+    def store_object_attribute(self, target: RuntimeObject, name: str, value: Any) -> None:
+        """target.name = value, of an object of the caller's."""
+        objects.store_attribute(self, target, name, value)  # type: ignore[arg-type]
+
+    def object_length(self, value: RuntimeObject) -> Any:
+        """len() of an object of the caller's."""
+        return objects.length(self, value)  # type: ignore[arg-type]
+
     def plain_iterator(self, value: Any) -> Any:
         """Something iterable that a fork can copy: native views and iterators become the machine's own."""
         if isinstance(
-            value, (list, tuple, range, RuntimeList, RuntimeRange, Generator, torch.Tensor)
+            value, (list, tuple, range, RuntimeList, RuntimeObject, RuntimeRange, Generator, torch.Tensor)
         ) or self.is_steppable(getattr(type(value), "__iter__", None)):
             return value
         found = self.iterator(value)

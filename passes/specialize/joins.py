@@ -208,6 +208,8 @@ class Joins(Generalise):
                 if not is_entry:
                     self.moved_storages[new.untyped_storage()._cdata] = storage
                 self.renew_memory(new, tensor)
+                if storage in self.input_storages and not is_entry:
+                    self.input_storages.add(new.untyped_storage()._cdata)
                 self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
                 if storage in self.state.listed:
                     self.state.listed |= {new.untyped_storage()._cdata}
@@ -243,6 +245,9 @@ class Joins(Generalise):
         for made in walker.lists:
             args.append(static_args.get(made.vid) or Ref(made.vid))
             params.append(made.vid)
+        for found in walker.objects:
+            args.append(Ref(found.vid))
+            params.append(found.vid)
         return tuple(args), tuple(params)
 
     def _ranges(
@@ -343,6 +348,7 @@ class Joins(Generalise):
         """Go on in `state` with what the copy holds."""
         state.frames, state.journal, state.facts = copy.frames, copy.journal, copy.facts
         state.current, state.aliases, state.fuzz = copy.current, copy.aliases, copy.fuzz
+        state.given, state.expected = copy.given, copy.expected
         self.switch(state.journal)
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:

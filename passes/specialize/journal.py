@@ -81,9 +81,7 @@ class Journal(Joins):
             raise TypeError(
                 f"cannot assign '{kind}' as buffer '{name}' (torch.nn.Buffer, torch.Tensor or None expected)"
             )
-        self._record(
-            JournalEntry(target, self._kind(target, name), name, value, original, self.slot_name(target, name))
-        )
+        self.record(JournalEntry(target, self._kind(target, name), name, value, original, self.slot_name(target, name)))
 
     def store_buffer(self, target: torch.nn.Module, name: str, value: Any) -> None:
         """target.register_buffer(name, value), its arguments checked."""
@@ -91,7 +89,7 @@ class Journal(Joins):
             self.store_attribute(target, name, value)
             return
         self._check_mine(target)
-        self._record(JournalEntry(target, "buffer", name, value, UNSET, self.slot_name(target, name)))
+        self.record(JournalEntry(target, "buffer", name, value, UNSET, self.slot_name(target, name)))
 
     def store_global(self, names: dict[str, Any], name: str, value: Any) -> None:
         """A global variable that the model writes: state of the artifact, which shares it with nobody."""
@@ -126,11 +124,9 @@ class Journal(Joins):
         original = _get(target, name)
         if original is UNSET:
             raise AttributeError(name)
-        self._record(
-            JournalEntry(target, self._kind(target, name), name, UNSET, original, self.slot_name(target, name))
-        )
+        self.record(JournalEntry(target, self._kind(target, name), name, UNSET, original, self.slot_name(target, name)))
 
-    def _record(self, entry: JournalEntry) -> None:
+    def record(self, entry: JournalEntry) -> None:
         journal = self.state.journal
         if entry.key in journal:
             entry.original = journal[entry.key].original
@@ -197,7 +193,7 @@ class Journal(Joins):
         if id(container) not in self.hints.unadoptable:
             _fill(container, before)
             self._adopt(container)
-        self._record(JournalEntry(container, "content", "", _content(container), before, self.slot_name(container, "")))
+        self.record(JournalEntry(container, "content", "", _content(container), before, self.slot_name(container, "")))
 
     def _adopt(self, container: Any) -> None:
         """Begin again with a container of the model as a value of the state; or with its content as state."""

@@ -16,12 +16,16 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
+from dycl.frontend.lower import lower_function
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
 from dycl.passes.specialize import (
     constructors,  # noqa: F401  (registers its models)
     instructions,
+    objects,
+    procedures,
     protocols,
+    pymodels,
 )
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
@@ -33,9 +37,9 @@ from dycl.passes.specialize.generators import GENERATOR_METHODS
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
-from dycl.passes.specialize.signals import Drain, Impossible, Question, Restart, Signal, Unknown
+from dycl.passes.specialize.signals import Abandoned, Drain, Impossible, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
-from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, Scalar
+from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, RuntimeObject, Scalar
 from dycl.passes.specialize.walker import Walker
 from dycl.passes.specialize.weights import WeightNames
 
@@ -77,6 +81,11 @@ class Machine(Calls):
         self._random = random.Random(fuzz) if fuzz is not None else None
         self._needless = 0
         self.steps = 0
+        self.procedures: dict[Any, procedures.Procedure] = {}
+        self.invocations: list[procedures.Invocation] = []
+        self.waiting: list[State] = []  # bodies of procedures, to be run
+        self.left: list[State] = []  # as paths have left procedures
+        self.is_provisional = False
         self.forks = 0
 
     # ------------------------------------------------------------ where
@@ -90,16 +99,26 @@ class Machine(Calls):
                 "site-packages" in file and not file.startswith(TORCH)
             ):
                 return frame.loc
-        return frames[-1].loc if frames else UNKNOWN
+        return frames[-1].loc if frames and frames[-1].code.file != MODELS_FILE else UNKNOWN
 
     def restart(self, reason: str) -> Restart:
         """A signal to begin again with the hints as they are now."""
         return Restart(reason)
 
+    def native_object_refused(self, value: RuntimeObject) -> UnsupportedError:
+        """Native code compares or hashes an object of the caller's."""
+        cls = self.schemas.class_of(value.schema)
+        return UnsupportedError(
+            "DY203",
+            self.loc(),
+            f"an input, a {cls.__qualname__}, is compared or hashed by native code",
+            hint="compare with `is`, and keep what belongs to an object in its attributes",
+        )
+
     def name_value(self, value: Any, register: str) -> None:
         """Remember which source variable holds a value."""
         depth = len(self.state.frames)
-        if isinstance(value, (Scalar, RuntimeList)) and value.vid >= 0:
+        if isinstance(value, (Scalar, RuntimeList, RuntimeObject)) and value.vid >= 0:
             self.values.name(value.vid, register, depth)
         elif isinstance(value, Array):
             self.values.name(self.current_vid(value.fake), register, depth)
@@ -113,7 +132,10 @@ class Machine(Calls):
         self.state = state
         while hasattr(function, "__wrapped__") and not self.is_steppable(function):
             function = function.__wrapped__
-        self.enter(function, args, kwargs, None)
+        if type(function) is types.FunctionType and id(lower_function(function)) in self.hints.recursive:
+            self.enter(pymodels.start, (function, args, kwargs), {}, None)
+        else:
+            self.enter(function, args, kwargs, None)
 
     def run_all(self, work: list[State]) -> None:
         """Run the paths to their ends, and those that fork off them."""
@@ -123,8 +145,8 @@ class Machine(Calls):
         try:
             with warnings.catch_warnings(), torch.no_grad(), self.fake:
                 warnings.simplefilter("ignore")
-                while work:
-                    self.run(work.pop(), work)
+                while work or self.waiting:
+                    self.run(work.pop() if work else self.waiting.pop(), work)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
             Active.machine = None
@@ -168,6 +190,9 @@ class Machine(Calls):
         except StepIn:
             frame.ip = frame.current
             return True
+        except Abandoned:
+            procedures.abandon(self, state)
+            return False
         except Drain as drain:
             frame.ip = frame.current
             state.replay = state.replay[: self.position] + self.fresh_log
@@ -235,7 +260,10 @@ class Machine(Calls):
         """A function returns."""
         state = self.state
         if len(state.frames) == 1:
-            self.exits.append(Exit(state.block, state, value, None, self.loc()))
+            if state.procedure is not None:
+                procedures.reply(self, state, value)
+            else:
+                self.exits.append(Exit(state.block, state, value, None, self.loc()))
             state.frames = []
             return
         state.frames.pop()
@@ -306,6 +334,8 @@ class Machine(Calls):
                 return True
             if len(state.frames) == 1:
                 self.exits.append(Exit(state.block, state, None, error, raised_at))
+                if state.procedure is not None:
+                    state.procedure.errors.append(raised_at)
                 state.frames = []
                 return False
             if frame.owner is not None:
@@ -319,7 +349,9 @@ class Machine(Calls):
     def may_catch(self) -> bool:
         """Whether an exception raised here would be seen by the model: by a handler, or by what state is kept."""
         state = self.state
-        is_caught = any(frame.code.handlers[frame.current] is not None for frame in state.frames)
+        is_caught = procedures.is_guarded(self, state) or any(
+            frame.code.handlers[frame.current] is not None for frame in state.frames
+        )
         weights = self.stateful_fakes.values()
         return is_caught or bool(state.journal) or any(weight._dycl_root in state.current for weight in weights)  # type: ignore[attr-defined]
 
@@ -350,6 +382,8 @@ class Machine(Calls):
         """target.name."""
         if name == "__class__":
             return class_of(target)
+        if isinstance(target, RuntimeObject):
+            return objects.load_attribute(self, target, name)
         if isinstance(target, RuntimeList):
             if name not in LIST_METHODS:
                 self.keep_static(target)

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 import dycl
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import objects, pymodels
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
@@ -36,6 +36,7 @@ from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
     RuntimeList,
+    RuntimeObject,
     RuntimeRange,
     Scalar,
     SequenceIterator,
@@ -89,7 +90,17 @@ _MOVERS: frozenset[Any] = frozenset(
 )
 
 _NATIVE_PACKAGES = frozenset({"builtins", "torch", "numpy", "dycl", "collections", "types", "enum", "functools", "re"})
-_STAND_INS = (Scalar, RuntimeList, RuntimeRange, SequenceIterator, RangeIterator, Generator, Closure, Array)
+_STAND_INS = (
+    Scalar,
+    RuntimeList,
+    RuntimeObject,
+    RuntimeRange,
+    SequenceIterator,
+    RangeIterator,
+    Generator,
+    Closure,
+    Array,
+)
 
 TORCH = os.path.dirname(torch.__file__) + os.sep
 
@@ -142,6 +153,8 @@ class Natives(Arrays):
 
     def native(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of native code, whose calls of torch are recorded."""
+        if function in (list, tuple) and len(args) == 1 and type(args[0]) is RuntimeObject:
+            return function(objects.items(self, args[0]))  # type: ignore[arg-type]
         check_pure(self, function)  # type: ignore[arg-type]
         if (found := self.numpy_call(function, args, kwargs)) is not NotImplemented:
             return found
@@ -347,7 +360,7 @@ class Natives(Arrays):
             or isinstance(function, types.MethodWrapperType | types.WrapperDescriptorType)
         ):
             return
-        if not has_runtime((args, kwargs)) and not isinstance(owner, (Scalar, RuntimeList)):
+        if not has_runtime((args, kwargs)) and not isinstance(owner, (Scalar, RuntimeList, RuntimeObject)):
             return
         if isinstance(function, types.FunctionType) and self._blame(function):
             raise StepIn("step in")
@@ -462,6 +475,8 @@ class Natives(Arrays):
             return self.truth(value)
         if isinstance(value, RuntimeList):
             return self.truth(self.host("ne", self.list_length(value), 0))
+        if isinstance(value, RuntimeObject):
+            return objects.truth(self, value)  # type: ignore[arg-type]
         if isinstance(value, RuntimeRange):
             return self.truth(value.start < value.stop) if value.step > 0 else self.truth(value.start > value.stop)
         if isinstance(value, (Generator, Closure)):

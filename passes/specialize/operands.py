@@ -31,7 +31,7 @@ from dycl.passes.specialize.emission import Emission
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import State
 from dycl.passes.specialize.trees import map_leaves
-from dycl.passes.specialize.values import RuntimeList, Scalar, Text, TextPart
+from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text, TextPart
 
 _SMALL_CONSTANT = 1024
 
@@ -100,6 +100,15 @@ class Operands(Emission):
             pairs.append((old, self.value(new)))
         return pairs
 
+    def replace_content(self, tensor: FakeTensor, content: FakeTensor) -> None:
+        """A procedure has written a buffer: it has this content now, and earlier views of it are gone."""
+        state = self.state
+        for root in state.aliases.get(tensor.untyped_storage()._cdata, ()):
+            gone = self.values.new(self.values.types[root])
+            self.stale.add(gone)
+            state.current[root] = gone
+        state.current[tensor._dycl_root] = self.current_vid(content)  # type: ignore[attr-defined]
+
     def weight_written(self, tensor: torch.Tensor) -> NoReturn:
         """A weight turns out to be state: specialise again with it as a value."""
         owners = self.weight_names.sharing(tensor)
@@ -151,7 +160,15 @@ class Operands(Emission):
     def operand(self, value: Any) -> Operand:
         """A call's argument as it stands in the program."""
         if isinstance(value, FakeTensor):
-            return Ref(self.current_vid(value))
+            vid = self.current_vid(value)
+            if vid in self.stale:
+                raise UnsupportedError(
+                    "DY301",
+                    self.loc(),
+                    "a view of a buffer is used after a recursive function has written the buffer",
+                    hint="take the view again",
+                )
+            return Ref(vid)
         if isinstance(value, torch.Tensor):
             return self._weight(value)
         if isinstance(value, Text):
@@ -159,7 +176,7 @@ class Operands(Emission):
         if isinstance(value, Scalar):
             found = self.settled(value)
             return Ref(found.vid) if isinstance(found, Scalar) else Lit(found)
-        if isinstance(value, RuntimeList):
+        if isinstance(value, (RuntimeList, RuntimeObject)):
             return Ref(value.vid)
         if isinstance(value, Array):
             return Ref(self.current_vid(value.fake))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret, class_of
+from dycl.passes.specialize.values import RuntimeObject
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -41,8 +42,9 @@ _SEQUENCES = (str, bytes, list, tuple)  # their + and * come after the other ope
 
 def own_method(machine: Machine, value: Any, *names: str) -> types.FunctionType | None:
     """The first of these special methods that the class of the value has, if it is the model's own Python."""
+    kind = class_of(value) if type(value) is RuntimeObject else type(value)
     for name in names:
-        found = getattr(type(value), name, None)
+        found = getattr(kind, name, None)
         if found is not None:
             return found if machine.is_steppable(found) else None
     return None
@@ -126,6 +128,10 @@ def text_method(machine: Machine, value: Any, conversion: str, spec: str) -> Int
 def attribute_method(machine: Machine, target: Any, name: str) -> Interpret | None:
     """What computes an attribute in the model's own Python, if anything does."""
     kind = type(target)
+    if kind is RuntimeObject:
+        from dycl.passes.specialize import objects  # which needs the builtins, as this module does
+
+        return objects.attribute_method(machine, target, name)
     if isinstance(target, (type, types.ModuleType)):
         return None
     if machine.is_steppable(kind.__getattribute__):

@@ -9,6 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def start(function: Any, args: Any, kwargs: Any) -> Any:
+    """The compiled method, where that is a procedure itself."""
+    return function(*args, **kwargs)
+
+
 def construct(cls: Any, args: Any, kwargs: Any) -> Any:
     """`cls(*args, **kwargs)`."""
     instance = cls.__new__(cls) if cls.__new__ is object.__new__ else cls.__new__(cls, *args, **kwargs)
@@ -292,6 +297,26 @@ def list_items(items: Any) -> Any:
     while index < len(items):
         yield items[index]
         index += 1
+
+
+def dict_keys(table: Any) -> Any:
+    """`dict.keys` of a dict of the caller's."""
+    return list(table)
+
+
+def dict_values(table: Any) -> Any:
+    """`dict.values` of a dict of the caller's."""
+    return [table[key] for key in table]
+
+
+def dict_items(table: Any) -> Any:
+    """`dict.items` of a dict of the caller's."""
+    return [(key, table[key]) for key in table]
+
+
+def dict_get(table: Any, key: Any, default: Any = None) -> Any:
+    """`dict.get` of a dict of the caller's."""
+    return table[key] if key in table else default  # noqa: SIM401  (this is what get() means)
 
 
 def list_contains(items: Any, element: Any) -> Any:

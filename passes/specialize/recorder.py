@@ -360,6 +360,13 @@ class Recorder(TorchFunctionMode):
                     "a tensor that lies in a list of run-time length is written in place",
                     hint="put a clone() into the list",
                 )
+            if any(leaf.untyped_storage()._cdata == storage for leaf in machine.given_tensors()):
+                raise UnsupportedError(
+                    "DY208",
+                    machine.loc(),
+                    "a recursive function writes into a tensor that it is handed",
+                    hint="return the new content",
+                )
             pairs += machine.rename_content(roots)
         return tuple(pairs)
 

@@ -12,7 +12,7 @@ from typing import Any
 import sympy
 
 from dycl.diagnostics import UNKNOWN, SourceRange
-from dycl.ir.nodes import HostOp, Operand, TensorOp, Terminator, ValueId, ValueType
+from dycl.ir.nodes import HostOp, Invoke, Operand, TensorOp, Terminator, ValueId, ValueType
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class RawBlock:
 
     id: int
     params: tuple[ValueId, ...] | None = None  # None: a fork's side, entered from one place
-    ops: list[TensorOp | HostOp] = field(default_factory=list)
+    ops: list[TensorOp | HostOp | Invoke] = field(default_factory=list)
     end: Terminator | None = None
     loc: SourceRange = UNKNOWN
 
@@ -57,6 +57,14 @@ class Values:
         if name and depth < self.depths.get(vid, 1_000_000):
             self.names[vid] = name
             self.depths[vid] = depth
+
+
+@dataclass(frozen=True, slots=True)
+class RawProcedure:
+    """A procedure: its name in the source and where it starts."""
+
+    name: str
+    block: RawBlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,3 +57,10 @@ class Impossible(Signal):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
+
+
+class Abandoned(Signal):
+    """The path ends at a call that, as far as is known, never comes back."""
+
+    def __init__(self) -> None:
+        super().__init__("abandoned")

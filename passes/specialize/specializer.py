@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from dycl.ir.nodes import (
     InputLeaf,
     Lit,
     Mapping,
+    ObjectType,
     Operand,
     Param,
     ParamKind,
@@ -35,6 +37,7 @@ from dycl.ir.nodes import (
     ValueId,
     Weight,
 )
+from dycl.ir.structures import find_structures, is_structure, map_arguments
 from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.finish import Finisher
@@ -42,12 +45,13 @@ from dycl.passes.specialize.freedom import Freedom, FreeNumber
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.joins import Canonical
 from dycl.passes.specialize.machine import Machine
-from dycl.passes.specialize.residual import RawEntry
+from dycl.passes.specialize.procedures import check_errors
+from dycl.passes.specialize.residual import RawEntry, RawProcedure
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.slots import state_slots
 from dycl.passes.specialize.state import JournalEntry, State
-from dycl.passes.specialize.trees import leaves, map_leaves
-from dycl.passes.specialize.values import Scalar, Text
+from dycl.passes.specialize.trees import leaves
+from dycl.passes.specialize.values import RuntimeObject, Scalar, Text
 from dycl.passes.specialize.weights import WeightNames
 
 MAX_ATTEMPTS = 200
@@ -76,9 +80,11 @@ def specialize(
     fuzz: int | None = None,
     rng: str = "refuse",
     dynamic: DynamicInputs = STATIC,
+    examples: Sequence[tuple[tuple[Any, ...], dict[str, Any]]] = (),
 ) -> Specialization:
     """The program of `model.method` for inputs like these: any values of the tensors, the same everything else.
 
+    Objects in them may have any structure of which every part occurs in the inputs or in the further `examples`.
     Raises UnsupportedError where the method cannot be compiled soundly. `fuzz` seeds needless forks.
     `rng`: random operations are refused, or drawn by the "host".
     """
@@ -87,7 +93,7 @@ def specialize(
     names = WeightNames(model)
     places: dict[Any, JournalEntry] = {}
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        run = _Attempt(model, args, kwargs or {}, method, tunable, fuzz, hints, names, places, dynamic)
+        run = _Attempt(model, args, kwargs or {}, method, tunable, fuzz, hints, names, places, dynamic, examples)
         try:
             program = run.program()
         except Restart:
@@ -117,6 +123,7 @@ class _Attempt:
         names: WeightNames,
         places: dict[Any, JournalEntry],
         dynamic: DynamicInputs,
+        examples: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
     ) -> None:
         names.forget_used()
         self.machine = Machine(model, hints, names, tunable, fuzz)
@@ -128,6 +135,7 @@ class _Attempt:
         self._entry_index: dict[Any, int] = {}
         self._inputs: list[torch.Tensor] = []
         self.freedom = Freedom(self.machine, dynamic)
+        self._draw_schemas([(args, kwargs), *examples])
         self._make_inputs(args, kwargs)
 
     # ------------------------------------------------------------ inputs
@@ -141,6 +149,8 @@ class _Attempt:
                 value, vid = self.freedom.number(leaf)
                 self._input_vids.append(vid)
                 return value
+            if is_structure(leaf):
+                return self._make_object(leaf)
             if not isinstance(leaf, torch.Tensor):
                 return leaf
             made = self.freedom.tensor(leaf)
@@ -167,18 +177,36 @@ class _Attempt:
         add_defaults(bound, self.freedom.dynamic)
         given_arguments = self.freedom.mark(bound.arguments)
         # by parameter order, which is the order in which the host receives them
-        arguments = {name: map_leaves(fake, value) for name, value in given_arguments.items()}
+        arguments = {name: map_arguments(fake, value) for name, value in given_arguments.items()}
         for value in arguments.values():
             machine.remember_inputs(value)
         for name, value in arguments.items():
             for leaf in leaves(value):
                 if isinstance(leaf, FakeTensor):
                     machine.values.names.setdefault(machine.current_vid(leaf), name)
-                elif isinstance(leaf, Scalar):
+                elif isinstance(leaf, (Scalar, RuntimeObject)):
                     machine.values.names.setdefault(leaf.vid, name)
         bound.arguments.update(arguments)
         self.call_args, self.call_kwargs = bound.args, bound.kwargs
         self.signature = self._signature(inspect.signature(function), arguments)
+
+    def _draw_schemas(self, examples: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
+        """The schemas of the objects in all examples, and of what the model is known to write into them."""
+        signature = inspect.signature(getattr(self.model, self.method))
+        self._objects: dict[int, str] = {}
+        for args, kwargs in examples:
+            for name, value in signature.bind(*args, **kwargs).arguments.items():
+                for base, found in find_structures(value, name):
+                    self._objects[id(found)] = self.machine.schemas.add(found, base)
+        for write in self.hints.writes:
+            self.machine.schemas.write(write)
+
+    def _make_object(self, value: Any) -> RuntimeObject:
+        machine = self.machine
+        schema = self._objects.get(id(value)) or machine.schemas.add(value, "input")
+        found = RuntimeObject(schema, machine.values.new(ObjectType(schema)))
+        self._input_vids.append(found.vid)
+        return found
 
     def _signature(self, signature: inspect.Signature, arguments: dict[str, Any]) -> tuple[Param, ...]:
         counter = iter(range(len(self._input_vids)))
@@ -219,6 +247,8 @@ class _Attempt:
             return InputLeaf(next(counter), ScalarType(value.kind))
         if isinstance(value, Text):
             return InputLeaf(next(counter), ScalarType(ScalarKind.STR))
+        if isinstance(value, RuntimeObject):
+            return InputLeaf(next(counter), ObjectType(value.schema))
         if _is_literal(value):
             return Lit(value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -268,6 +298,7 @@ class _Attempt:
         }
         initial = tuple(substitute_operand(arg, weights) for arg in first.args)
         self._enter(first)
+        self._settle_procedures()
         done = 0
         while done < len(machine.exits):
             exits, done = machine.exits[done:], len(machine.exits)
@@ -286,8 +317,25 @@ class _Attempt:
         finisher = Finisher(machine.blocks, machine.values)
         tunables = tuple(machine.tunables[name] for name in sorted(machine.tunables))
         signature = self.freedom.rename(self.signature)
-        program = finisher.finish(type(self.model).__name__, self.method, signature, self.entries, initial, tunables)
+        program = finisher.finish(
+            type(self.model).__name__,
+            self.method,
+            signature,
+            self.entries,
+            initial,
+            tunables,
+            machine.schemas.all(),
+            tuple(RawProcedure(part.name, part.block) for part in machine.procedures.values()),
+        )
         return dataclasses.replace(program, dimensions=self.freedom.dynamic.dimensions)
+
+    def _settle_procedures(self) -> None:
+        """Begin again if the procedures end in ways, or write state, that their callers did not know of."""
+        machine = self.machine
+        self._note_places(machine.left)
+        if machine.is_provisional:
+            raise Restart("a procedure ends in another way")
+        check_errors(machine)
 
     def _stateful_tensors(self) -> None:
         machine = self.machine

@@ -15,7 +15,20 @@ TRUTH = "%truth"  # the register of an answer that a branch waits for
 class Frame:
     """One activation of a lowered function."""
 
-    __slots__ = ("cells", "code", "current", "exc", "forks", "globals", "ip", "owner", "pending", "regs", "result")
+    __slots__ = (
+        "cells",
+        "code",
+        "current",
+        "exc",
+        "forks",
+        "forms",
+        "globals",
+        "ip",
+        "owner",
+        "pending",
+        "regs",
+        "result",
+    )
 
     def __init__(self, code: Code, global_names: dict[str, Any]) -> None:
         self.code = code
@@ -28,6 +41,7 @@ class Frame:
         self.pending: BaseException | None = None  # the exception on its way to the handler at `ip`
         self.result: Any = None  # what the caller does with the result: see `Machine.leave`
         self.forks = 0  # the path's forks when the frame was entered: more at its end make the return a join
+        self.forms: Any = None  # what the call looked like, where it may be recursive
         self.owner: Any = None  # the generator this frame belongs to
 
     @property
@@ -81,11 +95,13 @@ class State:
         "aliases",
         "block",
         "current",
+        "expected",
         "facts",
         "forks",
         "frames",
         "frozen",
         "fuzz",
+        "given",
         "has_asked",
         "is_dirty",
         "is_split",
@@ -93,6 +109,7 @@ class State:
         "listed",
         "may_join",
         "needless",
+        "procedure",
         "replay",
     )
 
@@ -113,3 +130,6 @@ class State:
         self.has_asked = False  # its instruction has forked and is to be run again: a join would forget the answer
         self.needless = 0  # how many of its forks were needless (fuzz mode)
         self.fuzz: Any = None  # the run-time number that needless forks ask about (fuzz mode)
+        self.procedure: Any = None  # the procedure whose body this path is in; None: the program's own
+        self.given: Any = None  # what the procedure was handed that has an identity
+        self.expected: Any = None  # and what was in it then

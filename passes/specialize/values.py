@@ -118,14 +118,27 @@ class Scalar:
         return is_finite and machine.host("eq", machine.host("mod", self, 1.0), 0.0)
 
 
+_OF_TEXTS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "add"})
+
+
+def _is_operand(name: str, one: Scalar, other: object) -> bool:
+    """Whether the host computes with both: numbers, or two texts that are compared or put together."""
+    is_text = one.kind is ScalarKind.STR
+    if isinstance(other, str) or (isinstance(other, Scalar) and other.kind is ScalarKind.STR):
+        if is_text and (name not in _OF_TEXTS or isinstance(other, Text)):
+            raise Active.get().native_text_refused()
+        return is_text
+    return not is_text and isinstance(other, (Scalar, int, float))
+
+
 def _binary(name: str) -> tuple[Any, Any]:
     def forward(self: Scalar, other: object) -> Any:
-        if not isinstance(other, (Scalar, int, float)):
+        if not _is_operand(name, self, other):
             return NotImplemented
         return Active.get().host(name, self, other)
 
     def backward(self: Scalar, other: object) -> Any:
-        if not isinstance(other, (Scalar, int, float)):
+        if not _is_operand(name, self, other):
             return NotImplemented
         return Active.get().host(name, other, self)
 
@@ -220,6 +233,26 @@ class RuntimeList:
         from dycl.passes.specialize.templates import ir_type
 
         return ListType(ir_type(self.element))
+
+
+class RuntimeObject:
+    """An object of the caller's, or what the model hung on one: a name for it, and the schema that says what is in it.
+
+    Immutable: what is in the object is the host's.
+    """
+
+    __slots__ = ("schema", "vid")
+
+    def __init__(self, schema: str, vid: ValueId) -> None:
+        self.schema = schema
+        self.vid = vid
+
+    def __eq__(self, other: object) -> Any:
+        """Refused: whether the class compares by identity is not asked here."""
+        raise Active.get().native_object_refused(self)
+
+    def __hash__(self) -> int:
+        raise Active.get().native_object_refused(self)
 
 
 class RangeIterator:

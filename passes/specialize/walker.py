@@ -38,6 +38,7 @@ from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
     RuntimeList,
+    RuntimeObject,
     RuntimeRange,
     Scalar,
     SequenceIterator,
@@ -148,6 +149,7 @@ class Walker:
         self.tensors: list[FakeTensor] = []
         self.scalars: list[Scalar] = []  # one per class of equal values
         self.lists: list[RuntimeList] = []
+        self.objects: list[RuntimeObject] = []  # one for each name
         self.slots: list[Slot] = []
         self.list_slots: list[ListSlot] = []
         self.sizes: list[SizeSlot] = []
@@ -160,6 +162,7 @@ class Walker:
         self._tensor_index: dict[Any, int] = {}
         self._storage_index: dict[int, int] = {}
         self._scalar_index: dict[Any, int] = {}
+        self._object_index: dict[ValueId, int] = {}
         self._memo: dict[int, tuple[int, Any]] = {}
         self._keep: list[Any] = []
         # what fills a container that stays the one it was: a list of the state, but never one of run-time length
@@ -308,6 +311,14 @@ class Walker:
         self.lists.append(value)
         return len(self.lists) - 1
 
+    def _runtime_object(self, value: RuntimeObject) -> Any:
+        index = self._object_index.get(value.vid)
+        if index is None:
+            index = self._object_index[value.vid] = len(self.objects)
+            self.objects.append(value)
+        self.key.append(("O", value.schema, index))
+        return value
+
     # ------------------------------------------------------------ values
 
     def walk(self, value: Any, general: bool = True) -> Any:
@@ -339,6 +350,8 @@ class Walker:
             return self._runtime_number(value, general)
         if isinstance(value, FakeTensor):
             return self._tensor(value)
+        if kind is RuntimeObject:
+            return self._runtime_object(value)
         if kind in (torch.SymInt, torch.SymFloat, torch.SymBool):
             return self._runtime_number(self.machine.scalar_of(value), general)
         if isinstance(value, _VALUES):
@@ -623,7 +636,7 @@ class Walker:
         live = value.live(is_waiting=value is not self.source.frames[-1])
         self.key.append(("frame", id(value.code), value.ip, value.result if isinstance(value.result, str) else None))
         copy = self._remember(value, Frame(value.code, value.globals))
-        copy.ip, copy.current, copy.forks = value.ip, value.current, value.forks
+        copy.ip, copy.current, copy.forks, copy.forms = value.ip, value.current, value.forks, value.forms
         scope = self._scope
         for name in sorted(value.regs):
             if name in live or name == TRUTH:
@@ -648,6 +661,11 @@ class Walker:
         source = self.source
         copy = State()
         copy.frames = [self.walk(frame) for frame in source.frames]
+        if source.procedure is not None or source.given is not None:
+            self.key.append(("procedure", None if source.procedure is None else source.procedure.number))
+            self.place = None
+            copy.procedure = source.procedure
+            copy.given, copy.expected = self.walk(source.given, False), self.walk(source.expected, False)
         for key, entry in sorted(source.journal.items(), key=lambda item: (item[1].slot, item[1].kind)):
             self.key.append(("journal", key))
             self.place = key
@@ -677,6 +695,24 @@ class Walker:
             if scalar.expr is not None and scalar.expr.is_Symbol:
                 found[index] = scalar.expr
         return found
+
+    def forget_objects(self) -> None:
+        """Walk containers again as if they were new; tensors and numbers stay known."""
+        self._memo = {}
+
+    def objects_met(self) -> dict[int, Any]:
+        """The containers met since, by the order in which they were."""
+        numbers = {id(value): value for value in self._keep}
+        return {number: numbers[key] for key, (number, _) in self._memo.items() if key in numbers}
+
+    def number_of(self, value: Any) -> int | None:
+        """Which of the containers met since it is."""
+        found = self._memo.get(id(value))
+        return None if found is None else found[0]
+
+    def is_atom(self, value: Any) -> bool:
+        """Whether a value is known by its identity alone."""
+        return self._is_atom(value)
 
     def intervals(self, facts: Facts) -> tuple[Any, ...]:
         """The canonical facts about the integer scalars met, by their class."""

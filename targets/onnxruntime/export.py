@@ -28,7 +28,17 @@ from torch.export._patches import register_gru_while_loop_decomposition, registe
 from torch.export.graph_signature import OutputKind
 
 from dycl.diagnostics import InternalError, TargetError
-from dycl.ir.nodes import ArrayType, ListType, ScalarKind, ScalarType, StructType, Subgraph, TensorType
+from dycl.ir.nodes import (
+    ArrayType,
+    ListType,
+    ObjectType,
+    ScalarKind,
+    ScalarType,
+    StructType,
+    Subgraph,
+    TensorType,
+    UnionType,
+)
 from dycl.targets.base import StoredWeight
 from dycl.targets.onnxruntime.division import rewrite_divisions
 from dycl.targets.onnxruntime.module import SubgraphModule
@@ -96,7 +106,7 @@ def check_types(subgraph: Subgraph) -> None:
         match param.type:
             case TensorType(dtype=dtype):
                 _check_dtype(subgraph, f"input {param.name or param.id!r}", dtype)
-            case ScalarType(kind=ScalarKind.STR) | ListType() | ArrayType() | StructType():
+            case ScalarType(kind=ScalarKind.STR) | ListType() | ArrayType() | StructType() | ObjectType() | UnionType():
                 raise refuse(subgraph, f"input {param.name or param.id!r} is {param.type}, not a tensor or a number")
             case ScalarType():
                 pass

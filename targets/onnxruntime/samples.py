@@ -9,7 +9,19 @@ from typing import assert_never
 import torch
 
 from dycl.diagnostics import InternalError
-from dycl.ir.nodes import ArrayType, Dimension, ListType, ScalarKind, ScalarType, StructType, Subgraph, TensorType, Value
+from dycl.ir.nodes import (
+    ArrayType,
+    Dimension,
+    ListType,
+    ObjectType,
+    ScalarKind,
+    ScalarType,
+    StructType,
+    Subgraph,
+    TensorType,
+    UnionType,
+    Value,
+)
 
 SCALAR_DTYPES = {ScalarKind.INT: "int64", ScalarKind.FLOAT: "float64", ScalarKind.BOOL: "bool"}
 
@@ -72,8 +84,8 @@ def _random(param: Value, sizes: Mapping[str, int], generator: torch.Generator) 
             return torch.randint(0, 4, (), generator=generator)
         case ScalarType(kind=kind):
             return _random_tensor(getattr(torch, SCALAR_DTYPES[kind]), [], generator)
-        case ListType() | ArrayType() | StructType():
-            raise InternalError(f"no example of the run-time list or array {param.name!r} can be made")
+        case ListType() | ArrayType() | StructType() | ObjectType() | UnionType():
+            raise InternalError(f"no example of the list, array or object {param.name!r} can be made")
         case _:
             assert_never(param.type)
 

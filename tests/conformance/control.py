@@ -302,7 +302,7 @@ class BoundedRecursion(Base):
         return self.down(x, 0)
 
 
-@SECTION.refused("DY208", "recursion whose depth depends on the input", "the limit is 300 calls within one another")
+@SECTION.yes("recursion whose depth depends on the input", "a procedure of the host, which calls itself")
 class Recursion(Base):
     def halve(self, x, depth):
         if x.abs().max() > 0.25:
@@ -311,6 +311,17 @@ class Recursion(Base):
 
     def forward(self, x):
         return self.halve(x, 0)
+
+
+@SECTION.refused("DY208", "recursion that changes a list or an object it is handed")
+class ChangingRecursion(Base):
+    def halve(self, x, seen):
+        seen.append(x.sum().item())
+        return self.halve(x * 0.5, seen) if x.abs().max() > 0.25 else x
+
+    def forward(self, x):
+        seen = []
+        return self.halve(x, seen), len(seen)
 
 
 @SECTION.refused("DY102", "`async` function")

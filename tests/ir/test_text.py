@@ -260,14 +260,14 @@ def test_a_literal_without_a_text_is_refused() -> None:
         (text_of("return slice(1, 2)"), "expected three operands"),
         (text_of("return 'open"), 'unexpected "\'"'),
         (text_of("%1: float = host item(%0) @f3:1:2-1:3"), "expected a file of the list, found '@f3:1:2-1:3'"),
-        (text_of("%1: float = add(%0)"), "expected module, call, host, dispatch or a terminator, found 'add'"),
+        (text_of("%1: float = add(%0)"), "expected module, call, host, dispatch, invoke or a terminator, found 'add'"),
         (text_of("%1 float = host item(%0)"), "expected ':', found '='"),
         (text_of("%1: flat = host item(%0)"), r"expected '\[', found '='"),
         (text_of("host item(%0)"), "expected one result, found 'host'"),
         (text_of("%1: int = call torch.f(a=1, %0)"), "expected keyword arguments last"),
         (text_of("branch 3 ? b1 : b2"), "expected a value, found '3'"),
         (text_of("jump b0 b1"), "expected the end of the line, found 'b1'"),
-        (text_of("return 1") + "b1:\n", "expected module, call, host, dispatch or a terminator, found the end"),
+        (text_of("return 1") + "b1:\n", "expected module, call, host, dispatch, invoke or a terminator, found the end"),
     ],
 )
 def test_mistakes_name_their_place(text: str, message: str) -> None:

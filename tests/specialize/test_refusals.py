@@ -82,6 +82,8 @@ def endless(self, x):
     seen = 0
 
     def again(y):
+        nonlocal seen
+        seen += 1
         return again(y * 2) if y.sum() < 100 else y  # refused
 
     return again(x), seen
