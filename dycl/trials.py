@@ -91,7 +91,7 @@ class EagerTrial:
     """The source itself, on copies of the model: one computes undisturbed, one is watched while it reads."""
 
     def __init__(self, subject: Subject) -> None:
-        self._program = subject.program
+        self._subject = subject
         self._method = subject.program.method
         self._slots = sorted({slot.name for entry in subject.program.entries for slot in entry.slots})
         self._model = copy.deepcopy(subject.model)
@@ -110,7 +110,7 @@ class EagerTrial:
         found |= self._globals[id(self._model)]
         state = {name: _shown(held) for name, held in found.items() if held is not _MISSING}
         untouched = frozenset(name for name, held in found.items() if self._is_untouched(name, held))
-        state |= written_inputs(self._program, args, kwargs)
+        state |= written_inputs(self._subject, args, kwargs)
         return Outcome(value=value, error=error, state=snapshot(state), untouched=untouched)
 
     def _is_untouched(self, name: str, held: object) -> bool:
@@ -142,6 +142,7 @@ class ExecutorTrial:
     """The program, run by the reference executor."""
 
     def __init__(self, subject: Subject, decide: Decide | None = None, environment: Environment | None = None) -> None:
+        self._subject = subject
         self.executor = Executor(subject.program, environment or subject.environment, decide=decide)
         self._calls = 0
 
@@ -152,7 +153,7 @@ class ExecutorTrial:
         self._calls += 1
         value, error = attempt(lambda: self.executor.call(*args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.executor.decisions)
-        state = {**self.executor.state, **written_inputs(self.executor.program, args, kwargs)}
+        state = {**self.executor.state, **written_inputs(self._subject, args, kwargs)}
         return Outcome(value=value, error=error, decisions=decisions, state=snapshot(state))
 
     @property
@@ -168,7 +169,7 @@ class HostTrial:
         self.host = subject.make_host(decide)
         self._draws = draws(subject.program)
         self._calls = 0
-        self._program = subject.program
+        self._subject = subject
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call."""
@@ -178,7 +179,7 @@ class HostTrial:
         self._calls += 1
         value, error = attempt(lambda: self.host.call(*args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.host.decisions)
-        state = {**self.host.state, **written_inputs(self._program, args, kwargs)}
+        state = {**self.host.state, **written_inputs(self._subject, args, kwargs)}
         return Outcome(value=snapshot(value), error=error, decisions=decisions, state=snapshot(state))
 
 
@@ -218,11 +219,12 @@ def copy_inputs(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return snapshot(sample.args), snapshot(dict(sample.kwargs))
 
 
-def written_inputs(program: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
+def written_inputs(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
     """What the objects among the inputs hold in the fields that the program writes, after a call."""
+    program = subject.program
     if not any(field.is_written for schema in program.schemas for field in schema.fields):
         return {}
-    inputs = bind_inputs(program, args, kwargs, Environment())
+    inputs = bind_inputs(program, args, kwargs, subject.environment)
     parts = (part for param in program.signature for part in operand_parts(param.spec))
     leaves = sorted((part for part in parts if isinstance(part, InputLeaf)), key=lambda leaf: leaf.index)
     found: dict[str, object] = {}

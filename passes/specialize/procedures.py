@@ -138,14 +138,14 @@ def invoke(machine: Machine, frame: Frame) -> None:
 
 def _invocation(machine: Machine, frame: Frame) -> tuple[Procedure, tuple[Value, ...]]:
     """The procedure and the results of this invocation, emitted unless the instruction runs again."""
-    call = ("invoke", id(frame.code))
-    found, out = machine.replayed(call)
-    if found:
-        return out  # type: ignore[no-any-return]
     state = machine.state
     entry = _entry_state(machine, frame)
     point = ("procedure", id(frame.code))
     form = machine.canonical(entry, point)
+    call = ("invoke", id(frame.code))
+    found, out = machine.replayed(call)  # after the arguments, which may have been computed just now
+    if found:
+        return out  # type: ignore[no-any-return]
     if any(isinstance(machine.values.types[param], ArrayType) for param in form.params):
         raise UnsupportedError(
             "DY208",

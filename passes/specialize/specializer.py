@@ -195,7 +195,11 @@ class _Attempt:
         signature = inspect.signature(getattr(self.model, self.method))
         self._objects: dict[int, str] = {}
         for args, kwargs in examples:
-            for name, value in signature.bind(*args, **kwargs).arguments.items():
+            try:
+                arguments = signature.bind(*args, **kwargs).arguments
+            except TypeError:
+                continue  # said with the inputs
+            for name, value in arguments.items():
                 for base, found in find_structures(value, name):
                     self._objects[id(found)] = self.machine.schemas.add(found, base)
         for write in self.hints.writes:

@@ -164,7 +164,7 @@ REFUSALS = [
     Refusal(text_read, "DY204", 'f"{x.sum().item():.2f}".encode()'),
     Refusal(shared, "DY205", "x.sum() > 0"),
     Refusal(registers, "DY206", 'REGISTRY["calls"]'),
-    Refusal(endless, "DY208", "again(y * 2)"),
+    Refusal(endless, "DY208", "return again(y * 2)"),
     Refusal(always_fails, "DY214", "raise ValueError"),
     Refusal(timed, "DY210", "datetime.datetime.now()"),
     Refusal(rolled, "DY210", "random.random()"),
