@@ -223,7 +223,7 @@ class Operands(Emission):
         for part in text.parts:
             total = (
                 self.host("add", total, part if isinstance(part, str) else self._formatted(part))
-                if total != ""
+                if isinstance(total, Scalar) or total
                 else (part if isinstance(part, str) else self._formatted(part))
             )
         return Ref(total.vid) if isinstance(total, Scalar) else Lit(total)
