@@ -29,6 +29,7 @@ class Journal(Joins):
         super().__init__(*args)
         self.known_objects: dict[int, Any] = dict(self.weight_names.objects)
         self.known_objects.update((key, table) for key, (table, _, _) in self.weight_names.tables.items())
+        self.made_modules: dict[int, Any] = {}  # modules that the run has made: they are copied when the path forks
         self.applied: dict[Any, JournalEntry] = {}
         self.input_objects: dict[int, Any] = {}
 
@@ -43,6 +44,8 @@ class Journal(Joins):
 
     def is_old(self, target: Any) -> bool:
         """Whether an object existed before the run, so that a write to it has to be journalled."""
+        if id(target) in self.made_modules:
+            return False
         return id(target) in self.known_objects or isinstance(
             target, (torch.nn.Module, type, types.ModuleType, types.FunctionType)
         )

@@ -181,6 +181,8 @@ class Natives(Arrays):
         try:
             with self.recorder, self.guarded((getattr(function, "__self__", None), args, kwargs)):
                 result = function(*args, **kwargs)
+            if isinstance(result, torch.nn.Module) and getattr(function, "__name__", "") == "__new__":
+                self.made_modules[id(result)] = result
         except (TypeError, AttributeError) as error:
             self._check_genuine(error, function, args, kwargs)
             raise

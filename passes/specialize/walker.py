@@ -371,6 +371,8 @@ class Walker:
         return self._object(value, general)
 
     def _is_atom(self, value: Any) -> bool:
+        if id(value) in self.machine.made_modules:
+            return False
         return (
             isinstance(value, (torch.Tensor, *_ATOMS))
             or id(value) in self.machine.known_objects
@@ -609,6 +611,8 @@ class Walker:
             raise self._uncopyable(value)
         try:
             copy = kind() if kind is types.SimpleNamespace else object.__new__(kind)
+            if isinstance(value, torch.nn.Module):
+                self.machine.made_modules[id(copy)] = copy
         except TypeError:
             raise self._uncopyable(value) from None
         attributes = dict(getattr(value, "__dict__", {}))

@@ -303,6 +303,51 @@ class JoinedIndex(nn.Module):
         return items[i]
 
 
+class Wrapped(nn.Module):
+    """A module that wraps a function of the model: a solver makes one for each call."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.calls = 0
+
+    def forward(self, t, y):
+        self.calls += 1
+        return self.function(y) * t
+
+
+class ModuleOfTheRun(nn.Module):
+    """A module made in the run is written on both sides of a branch; `nonlocal` steps until one of two breaks."""
+
+    def __init__(self):
+        super().__init__()
+        self.field = nn.Linear(4, 4)
+
+    def forward(self, x):
+        function = Wrapped(self.field)
+        t, dt, rejected = 0.0, 0.5, 0
+
+        def step(y):
+            nonlocal t, dt, rejected
+            new = y + dt * function(1.0, y)
+            error = (new - y).abs().max().item()
+            if error > 0.4:
+                dt = dt * 0.5
+                rejected += 1
+                return y
+            t, dt = t + dt, min(dt * 1.5, 0.6)
+            return new
+
+        y = x
+        while True:
+            y = step(y)
+            if t >= 1.0:
+                break
+            if rejected > 3:
+                break
+        return y, t, rejected, function.calls
+
+
 def _case(cls, inputs):
     return Case(cls, inputs)
 
@@ -327,4 +372,5 @@ CASES = [
     _case(DictOfNumbers, vectors),
     _case(IndexAfterWrite, vectors),
     _case(JoinedIndex, vectors),
+    _case(ModuleOfTheRun, vectors),
 ]
