@@ -142,6 +142,8 @@ class Calls(Iteration):
                 function, args = function.__func__, (function.__self__, *args)
             elif (eager := _eager(function)) is not None:
                 function = eager
+            elif type(function) is types.MethodWrapperType and function.__name__ in _ATTRIBUTE_METHODS:
+                function, args = getattr(function.__objclass__, function.__name__), (function.__self__, *args)
             elif isinstance(function, functools._lru_cache_wrapper) or _is_gradient_wrapper(function):
                 function = function.__wrapped__
             else:
@@ -295,6 +297,9 @@ def _eager(function: Any) -> Any:
     if isinstance(function, torch.jit.ScriptFunction):
         return getattr(function, "_torchdynamo_inline", None)
     return getattr(function, "_torchdynamo_orig_callable", None) if type(function) is types.FunctionType else None
+
+
+_ATTRIBUTE_METHODS = ("__getattribute__", "__setattr__", "__delattr__")
 
 
 def _is_gradient_wrapper(function: Any) -> bool:

@@ -8,6 +8,7 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.builtins import model
+from dycl.passes.specialize.protocols import plain_attribute_method
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -109,3 +110,23 @@ def _change_refused(machine: Machine, name: str) -> UnsupportedError:
         f"Module.{name} changes the dtype or the device of weights while the model runs",
         hint="convert the model before it is compiled",
     )
+
+
+# ---------------------------------------------------------------- what special methods of the model's own fall back on
+
+
+@model(object.__getattribute__)
+def _plain_attribute(machine: Machine, target: Any, name: Any, *, native: Any) -> Any:
+    name = machine.plain(name)
+    own = plain_attribute_method(machine, target, name)
+    return own if own is not None else machine.wrapped(native(target, name))
+
+
+@model(object.__setattr__, torch.nn.Module.__setattr__)
+def _plain_store(machine: Machine, target: Any, name: Any, value: Any, *, native: Any) -> None:
+    machine.store_attribute(target, machine.plain(name), value)
+
+
+@model(object.__delattr__, torch.nn.Module.__delattr__)
+def _plain_delete(machine: Machine, target: Any, name: Any, *, native: Any) -> None:
+    machine.delete_attribute(target, machine.plain(name))

@@ -423,18 +423,23 @@ class Natives(Arrays):
     def formatted(self, value: Any, conversion: str, spec: str) -> Any:
         """One field of a text."""
         if isinstance(value, torch.Tensor):
-            if value.dim() or conversion in ("r", "a"):
+            if not value.dim() and conversion and not value.is_floating_point() and not value.is_complex():
+                dtype = "" if value.dtype in (torch.int64, torch.bool) else f", dtype={value.dtype}"
+                return Text.of("tensor(", self.formatted(self.recorder.item(value), "r", ""), f"{dtype})")
+            if value.dim() or conversion:
                 raise UnsupportedError("DY203", self.loc(), "the text of a tensor", hint="format its item() instead")
             value = self.recorder.item(value)
         if isinstance(value, Array):
             value = self.number_for_text(value, conversion, spec)
+        if isinstance(value, (torch.SymInt, torch.SymBool)):
+            return self.formatted(self.scalar_of(value), conversion, spec)
         if isinstance(value, Scalar):
             return Text.of(TextPart(value, conversion, spec))
         if isinstance(value, Text) and not spec and conversion in ("", "s"):
             return value
         if isinstance(value, BaseException) and not spec:
             return self._text_of_error(value, conversion)
-        if has_runtime(value) and not spec and type(value) in (list, tuple, dict):
+        if has_runtime(value) and not spec and type(value) in (list, tuple, dict, torch.Size):
             return self._text_of_nest(value)
         if isinstance(value, Text) and not spec:
             whole = self.text_operand(value)
@@ -469,6 +474,8 @@ class Natives(Arrays):
         separated = [part for field in fields for part in (", ", field)][1:]
         comma = "," if type(value) is tuple and len(value) == 1 else ""
         opening, closing = ("[", "]") if type(value) is list else ("(", ")") if type(value) is tuple else ("{", "}")
+        if type(value) is torch.Size:
+            comma, opening, closing = "", "torch.Size([", "])"
         return Text.of(opening, *separated, comma, closing)
 
     def truth_of(self, value: Any) -> bool:

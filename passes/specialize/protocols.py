@@ -136,6 +136,17 @@ def attribute_method(machine: Machine, target: Any, name: str) -> Interpret | No
         return None
     if machine.is_steppable(kind.__getattribute__):
         return Interpret(kind.__getattribute__, (target, name))
+    found = plain_attribute_method(machine, target, name)
+    own = getattr(kind, "__getattr__", None)
+    is_missing = own is not None and not any(name in vars(cls) for cls in kind.__mro__)
+    if is_missing and machine.is_steppable(own) and not _has_plainly(target, name):
+        return Interpret(own, (target, name))
+    return found
+
+
+def plain_attribute_method(machine: Machine, target: Any, name: str) -> Interpret | None:
+    """What `object.__getattribute__` would call: a property or another descriptor of the model's own."""
+    kind = type(target)
     found = next((vars(cls)[name] for cls in kind.__mro__ if name in vars(cls)), None)
     if isinstance(found, property):
         return Interpret(found.fget, (target,)) if machine.is_steppable(found.fget) else None
@@ -146,9 +157,6 @@ def attribute_method(machine: Machine, target: Any, name: str) -> Interpret | No
     is_descriptor = found is not None and machine.is_steppable(getattr(type(found), "__get__", None))
     if is_descriptor and (hasattr(type(found), "__set__") or name not in getattr(target, "__dict__", {})):
         return Interpret(getattr(type(found), "__get__"), (found, target, kind))  # noqa: B009  (mypy)
-    own = getattr(kind, "__getattr__", None)
-    if found is None and own is not None and machine.is_steppable(own) and not _has_plainly(target, name):
-        return Interpret(own, (target, name))
     return None
 
 

@@ -32,6 +32,7 @@ from dycl.passes.specialize import masks, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.signals import Signal, Unknown
+from dycl.passes.specialize.trees import map_leaves
 from dycl.passes.specialize.values import RuntimeList, Scalar
 from dycl.passes.specialize.witnesses import check_empty
 
@@ -211,6 +212,8 @@ class Recorder(TorchFunctionMode):
             return RANDOM[func](self.machine, *args, native=func, **kwargs)
         if func in self.composite:
             return self.inside(func, args, kwargs)
+        if name in _TAKES_SIZES:
+            args, kwargs = self._with_sizes(func, args, kwargs)
         if name in _SUBSCRIPTS and not kwargs:
             args = self._without_masks(args)
         if (name in shapeops.MODELS and self.machine.has_symbols(args)) or name == "masked_select":
@@ -244,6 +247,16 @@ class Recorder(TorchFunctionMode):
             raise UnsupportedError("DY201", self.machine.loc(), f"{func} cannot be named in a program")
         with self:
             return _body(func)(*args, **kwargs)
+
+    def _with_sizes(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Arguments of a call that takes sizes: a tensor of one integer among them is its number."""
+
+        def number(leaf: Any) -> Any:
+            is_size = isinstance(leaf, torch.Tensor) and leaf.dim() == 0 and not leaf.is_floating_point()
+            return self.item(leaf) if is_size and leaf.dtype != torch.bool else leaf
+
+        own = 1 if getattr(torch.Tensor, getattr(func, "__name__", ""), None) is func else 0
+        return (*args[:own], *map_leaves(number, args[own:])), kwargs
 
     def _type(self, tensor: torch.Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         """`tensor.type()`, and `tensor.type(torch.FloatTensor)` as the conversion that it is."""
@@ -491,6 +504,26 @@ _CONVERSIONS: dict[str, Callable[..., Any]] = {
     "__float__": lambda recorder, tensor: recorder.convert(tensor, float),
 }
 
+
+# Calls whose arguments beside the tensor itself are sizes.
+_TAKES_SIZES = frozenset(
+    {
+        "view",
+        "reshape",
+        "expand",
+        "repeat",
+        "unflatten",
+        "narrow",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "zeros",
+        "ones",
+        "empty",
+        "eye",
+        "tile",
+    }
+)
 
 # What `Tensor.type` calls the types of tensors on the CPU.
 _TENSOR_CLASSES: dict[torch.dtype, str] = {

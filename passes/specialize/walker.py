@@ -353,7 +353,8 @@ class Walker:
         if kind is RuntimeObject:
             return self._runtime_object(value)
         if kind in (torch.SymInt, torch.SymFloat, torch.SymBool):
-            return self._runtime_number(self.machine.scalar_of(value), general)
+            found = self.machine.scalar_of(value)  # a number where the facts of the path tell it
+            return self._runtime_number(found, general) if type(found) is Scalar else self.walk(found, general)
         if isinstance(value, _VALUES):
             self.key.append((kind, str(value)))
             return value

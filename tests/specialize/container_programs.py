@@ -215,6 +215,43 @@ class MovesItself(nn.Module):
         return self.rnn(y.type(torch.float64).to(torch.float32))[0]
 
 
+class OwnSetattr(nn.Module):
+    """Special methods of the model's own that fall back on torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.n = 0
+        self.h = None
+
+    def __setattr__(self, name, value):
+        if name == "n" and value > 3:
+            value = 0
+        super().__setattr__(name, value)
+
+    def __getattribute__(self, name):
+        return super().__getattribute__("n" if name == "alias" else name)
+
+    def forward(self, x):
+        self.n = self.n + 1
+        self.h = x[0] * self.n if x.sum() > 0 else None
+        if self.h is None:
+            return x[1] + self.alias
+        object.__setattr__(self, "h", x[2] * 1)
+        return self.h * 1
+
+
+class SizesFromTensors(nn.Module):
+    """Sizes that are tensors of one integer, in calls and in texts."""
+
+    def forward(self, x):
+        rows = torch.div(x.size(0) * 2, 2, rounding_mode="trunc")
+        y = x.view(rows, -1).new_zeros(rows, torch.tensor(2))
+        count = (x[:, 0] > 0).sum()
+        if count > 1:
+            raise ValueError(f"{count} {count!r} {str(torch.tensor(3))} {y.size()}")
+        return y.expand(rows, 2), x.narrow(0, torch.tensor(1), torch.tensor(2)) + count
+
+
 calls = 0
 last = None
 
@@ -232,6 +269,8 @@ class WritesGlobals(nn.Module):
 
 CASES = [
     Case(WritesGlobals, is_end_to_end=True),
+    Case(OwnSetattr),
+    Case(SizesFromTensors),
     Case(WritesItsDict, is_end_to_end=True),
     Case(RegistersInForward, is_end_to_end=True),
     Case(Counts, is_end_to_end=True),

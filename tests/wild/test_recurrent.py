@@ -188,8 +188,18 @@ def test_x_transformers_generates_until_the_end_token(compare: Compare) -> None:
 # ---------------------------------------------------------------- transformers
 
 
-def test_longformer_attends_globally_where_the_mask_says(compare: Compare) -> None:
+def _transformers() -> Any:
+    """The package; operators of torchvision, which it imports, may be built for another torch and are declared here."""
     transformers = pytest.importorskip("transformers")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return transformers
+
+
+def test_longformer_attends_globally_where_the_mask_says(compare: Compare) -> None:
+    transformers = _transformers()
     config = transformers.LongformerConfig(
         vocab_size=60,
         hidden_size=16,
