@@ -74,7 +74,9 @@ class Layer(nn.Module):
 class MixtureOfExperts(nn.Module):
     """Token ids in; logits over the vocabulary and the router's logits of each layer out."""
 
-    def __init__(self, vocabulary: int = 32, width: int = 16, layers: int = 2, experts: int = 4, top_k: int = 2) -> None:
+    def __init__(
+        self, vocabulary: int = 32, width: int = 16, layers: int = 2, experts: int = 4, top_k: int = 2
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList([Layer(width, 2, 2 * width, experts, top_k) for _ in range(layers)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import heapq
 import operator
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of
 from dycl.passes.specialize.templates import Items, ListOf, Number, Template, Tensor
-from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar
+from dycl.passes.specialize.values import KIND_TYPES, Generator, RuntimeList, RuntimeObject, Scalar
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -265,6 +266,8 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
 
 @_wrap(sum)
 def _sum(machine: Machine, items: Any, start: Any = 0, *, native: Any) -> Any:
+    if isinstance(items, (Generator, RuntimeObject)) and sys.version_info < (3, 12):  # later ones compensate rounding
+        return Interpret(pymodels.sum_, (items, start))
     if not isinstance(items, RuntimeList):
         return NotImplemented
     kind = machine.kind_of_elements(items)
