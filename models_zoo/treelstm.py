@@ -1,6 +1,7 @@
 """Child-sum Tree-LSTM: sentiment of a sentence from its dependency tree.
 
-Tai, Socher, Manning: "Improved Semantic Representations From Tree-Structured Long Short-Term Memory Networks", ACL 2015.
+Tai, Socher, Manning: "Improved Semantic Representations From Tree-Structured Long Short-Term Memory Networks", ACL
+2015.
 
 Dynamic: the input is a Python tree, and the network is its shape. Each node adds up what its children, however many,
 have found, each of them through a forget gate of its own; the model calls itself for every child.
