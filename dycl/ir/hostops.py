@@ -155,6 +155,15 @@ _OBJECTS: tuple[tuple[str, str, int, Callable[..., object], bool], ...] = (
     ("narrow", "{0}", 100, lambda value: value, False),
     ("set_attr", "self._set({0}, {1}, {2})", 100, _set_attr, True),
 )
+# Methods of `str`: which type they give. They are written as `str.upper(text)`.
+_TEXT_METHODS_BY_KIND = {
+    "str": """upper lower strip lstrip rstrip title capitalize swapcase casefold replace zfill ljust rjust center
+        removeprefix removesuffix expandtabs""",
+    "bool": """startswith endswith isdigit isalpha isalnum isnumeric isdecimal isspace isupper islower isidentifier
+        __contains__""",
+    "int": "find rfind count index rindex __len__",
+}
+TEXT_METHODS = {name: kind for kind, names in _TEXT_METHODS_BY_KIND.items() for name in names.split()}
 
 _MATH = [
     "acos",
@@ -218,6 +227,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("error_text", _error_text, ""),
         HostFunction("real_pow", numerics.real_pow, "numerics.real_pow({0}, {1})", 100, True),
         HostFunction("from_front", numerics.from_front, "numerics.from_front({0}, {1})"),
+        *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
         HostFunction("sorted", sorted, "sorted({0})"),
         HostFunction("sorted_down", _sorted_down, "sorted({0}, reverse=True)"),
         HostFunction("numerics.order_of", numerics.order_of, ""),

@@ -24,6 +24,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
+from dycl.passes.specialize.textops import length_of_text
 from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
     KIND_TYPES,
@@ -169,7 +170,7 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
         size = (value.stop - value.start + value.step - 1) // value.step
         return size if machine.truth(size > 0) else 0
     if isinstance(value, Text):
-        return len(machine.plain(value))
+        return length_of_text(machine, value)
     length = getattr(type(value), "__len__", None)
     return Interpret(length, (value,)) if machine.is_steppable(length) else NotImplemented
 

@@ -32,6 +32,7 @@ from dycl.passes.specialize.natives import TORCH
 from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.signals import Unknown
 from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.textops import call_text_method, is_text_method
 from dycl.passes.specialize.texts import format_text
 from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
@@ -122,6 +123,10 @@ class Calls(Iteration):
             self.enter(method, (function, *args), kwargs, dst)
             return
         owner = getattr(function, "__self__", None)
+        if not kwargs and is_text_method(function, args):
+            with self.recorder:
+                self.put(frame, dst, call_text_method(self, function, args))  # type: ignore[arg-type]
+            return
         if type(owner) is str and function.__name__ == "format" and has_runtime((args, kwargs)):
             self.put(frame, dst, format_text(self, owner, args, kwargs))  # type: ignore[arg-type]
             return

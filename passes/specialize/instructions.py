@@ -25,6 +25,7 @@ from dycl.passes.specialize.journal import CONTAINERS
 from dycl.passes.specialize.lists import binary_list, delete_list_item, store_list_item, unpacked
 from dycl.passes.specialize.protocols import binary_operation, own_method, text_method, truth_method
 from dycl.passes.specialize.state import TRUTH, Frame
+from dycl.passes.specialize.textops import choose_key, compare_texts, contains_text, is_text_comparison
 from dycl.passes.specialize.texts import percent_text
 from dycl.passes.specialize.values import (
     UNSET,
@@ -37,6 +38,7 @@ from dycl.passes.specialize.values import (
     Scalar,
     SequenceIterator,
     Text,
+    TextPart,
 )
 
 if TYPE_CHECKING:
@@ -191,6 +193,8 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         found = lookup(machine, target, index)
         machine.put(frame, ins.dst, target[choose(machine, target, index)] if found is UNSET else found)
         return
+    if isinstance(index, Text) and type(target) is dict and _has_run_time_text(index):
+        index = choose_key(machine, target, index)
     if isinstance(index, Text):
         index = machine.plain(index)
     machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
@@ -201,6 +205,10 @@ def _load_object_item(machine: Machine, frame: Frame, ins: ir.LoadItem, target: 
         machine.enter(own, (target, index), {}, ins.dst)
         return
     machine.put(frame, ins.dst, objects.load_item(machine, target, index))
+
+
+def _has_run_time_text(text: Text) -> bool:
+    return any(isinstance(part, TextPart) and part.value.kind is ScalarKind.STR for part in text.parts)
 
 
 def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
@@ -269,6 +277,9 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
     if ins.op in ("in", "not_in"):
         _contains(machine, frame, ins, left, right)
         return
+    if is_text_comparison(ins.op, left, right):
+        machine.put(frame, ins.dst, compare_texts(machine, ins.op, left, right))
+        return
     if _is_text_concatenation(ins.op, left, right):
         frame.regs[ins.dst] = Text.of(left, right)
         return
@@ -329,6 +340,14 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
     if is_iterated or isinstance(container, (RuntimeList, RuntimeObject, Generator, SequenceIterator, RangeIterator)):
         model = pymodels.list_contains if is_in else pymodels.list_contains_not
         machine.enter(model, (container, element), {}, ins.dst)
+        return
+    if isinstance(container, str) and isinstance(element, str) and Text in (type(container), type(element)):
+        held = contains_text(machine, container, element)
+        machine.put(frame, ins.dst, held if is_in else machine.host("not_", held))
+        return
+    if isinstance(element, Text) and isinstance(container, (list, tuple, set, frozenset, dict)):
+        model = pymodels.list_contains if is_in else pymodels.list_contains_not
+        machine.enter(model, (tuple(container), element), {}, ins.dst)
         return
     if isinstance(element, Text):
         element = machine.plain(element)

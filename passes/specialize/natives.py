@@ -28,6 +28,7 @@ from dycl.passes.specialize.journal import same_content, undo_content
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.textops import truth_of_text
 from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import (
     KIND_TYPES,
@@ -482,6 +483,8 @@ class Natives(Arrays):
         """`bool(value)`."""
         if isinstance(value, Scalar):
             return self.truth(value)
+        if isinstance(value, Text):
+            return truth_of_text(self, value)  # type: ignore[arg-type]
         if isinstance(value, RuntimeList):
             return self.truth(self.host("ne", self.list_length(value), 0))
         if isinstance(value, RuntimeObject):

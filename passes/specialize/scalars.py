@@ -8,6 +8,7 @@ import sympy
 import torch
 from torch.utils._sympy.functions import FloorDiv, Max, Min, PythonMod
 
+from dycl.ir.hostops import TEXT_METHODS
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize.values import Scalar
 
@@ -39,6 +40,8 @@ def result_kind(name: str, args: tuple[Any, ...]) -> ScalarKind | None:
         return BOOL
     if name in _TEXT:
         return STR
+    if name.startswith("str."):
+        return ScalarKind(TEXT_METHODS[name.removeprefix("str.")])
     if name == "add" and STR in kinds:
         return STR
     if name in _BITS:

@@ -40,7 +40,9 @@ class TextAsName(Base):
         return self.table[f"block{x.sum() > 0:d}"](x)
 
 
-@SECTION.not_yet("characters of a run-time text: `upper`, `split`, `startswith`, `in`, `len`, `==`, truth")
+@SECTION.yes(
+    "characters of a run-time text: `upper`, `strip`, `startswith`, `in`, `len`, `==`, truth", "operations of the host"
+)
 class Characters(Base):
     def forward(self, x):
         text = f"{x.sum().item():.2f}"

@@ -66,6 +66,8 @@ class Numbers(nn.Module):
             x = x * scale
         if flag and k > 2:
             return x, f"{name}:{k}"
+        if name == "b" or name.startswith("c"):
+            return x - {"b": 1, "c": 2}[name], len(name), name.upper() if name else None
         return x + k, name
 
 
@@ -147,6 +149,18 @@ def test_a_number_of_another_type_is_refused() -> None:
         host(x, 3.5)
     with pytest.raises(ValueError, match=r"scale: compiled for 1\.0, got 2\.0"):
         host(x, 3, 2.0)
+
+
+def test_text_of_a_call_is_compared_and_looked_up() -> None:
+    model = Numbers()
+    checked = check_model(model, CASES[3][1], {}, Settings(dynamic=parse_dynamic([], ["name"])))
+    host = make_host(checked.program, checked.environment)
+    x = CASES[3][1][0]
+    for name in ("a", "b", "c", ""):
+        expected, found = model(x, name=name), host(x.numpy(), name=name)
+        assert found[1:] == expected[1:]
+    with pytest.raises(KeyError, match="cd"):
+        host(x.numpy(), name="cd")
 
 
 def test_dimensions_are_written_as_torch_export_has_them() -> None:

@@ -1,0 +1,90 @@
+"""Characters of a text with run-time numbers in it: its methods, comparisons and truth are operations of the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dycl.ir.hostops import TEXT_METHODS
+from dycl.ir.nodes import Ref, ScalarKind
+from dycl.passes.specialize.values import Scalar, Text, TextPart
+
+if TYPE_CHECKING:
+    from dycl.passes.specialize.machine import Machine
+
+COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+
+
+def whole(machine: Machine, text: Any) -> Any:
+    """The text as one run-time value; anything else as it is."""
+    if not isinstance(text, Text):
+        return text
+    operand = machine.text_operand(text)
+    return Scalar(ScalarKind.STR, operand.id) if isinstance(operand, Ref) else operand.value  # type: ignore[union-attr]
+
+
+def _wrapped(value: Any) -> Any:
+    return Text.of(TextPart(value, "", "")) if isinstance(value, Scalar) and value.kind is ScalarKind.STR else value
+
+
+def is_text_method(function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a call is of a method of `str` that the host can do, on a text that only the run knows."""
+    owner = getattr(function, "__self__", None)
+    if not isinstance(owner, str):
+        return False
+    name = function.__name__
+    if name == "join":
+        return len(args) == 1 and type(args[0]) in (list, tuple) and any(isinstance(item, Text) for item in args[0])
+    return name in TEXT_METHODS and any(isinstance(item, Text) for item in (owner, *args))
+
+
+def call_text_method(machine: Machine, function: Any, args: tuple[Any, ...]) -> Any:
+    """The result of such a method."""
+    owner = function.__self__
+    if function.__name__ == "join":
+        return _joined(owner, args[0])
+    return _wrapped(machine.host(f"str.{function.__name__}", *[whole(machine, item) for item in (owner, *args)]))
+
+
+def _joined(separator: str, items: Any) -> Any:
+    if not all(isinstance(item, str) for item in items):
+        index, wrong = next((index, item) for index, item in enumerate(items) if not isinstance(item, str))
+        raise TypeError(f"sequence item {index}: expected str instance, {type(wrong).__name__} found")
+    return Text.of(*[part for item in items for part in (separator, item)][1:])
+
+
+def compare_texts(machine: Machine, op: str, left: Any, right: Any) -> Any:
+    """left == right, and so on, for texts one of which only the run knows."""
+    return machine.host(op, whole(machine, left), whole(machine, right))
+
+
+def is_text_comparison(op: str, left: Any, right: Any) -> bool:
+    """Whether both are texts, and one is known at run time only."""
+    both = isinstance(left, str) and isinstance(right, str)
+    return op in COMPARISONS and both and (isinstance(left, Text) or isinstance(right, Text))
+
+
+def contains_text(machine: Machine, container: str, element: str) -> Any:
+    """element in container"""
+    return machine.host("str.__contains__", whole(machine, container), whole(machine, element))
+
+
+def truth_of_text(machine: Machine, text: Text) -> bool:
+    """Whether it has any characters."""
+    if any(isinstance(part, str) and part for part in text.parts):
+        return True
+    if any(isinstance(part, TextPart) and part.value.kind is not ScalarKind.STR for part in text.parts):
+        return True  # a number is never written as nothing
+    return machine.truth(compare_texts(machine, "ne", text, ""))
+
+
+def length_of_text(machine: Machine, text: Text) -> Any:
+    """len(text)"""
+    return machine.host("str.__len__", whole(machine, text))
+
+
+def choose_key(machine: Machine, table: dict[Any, Any], text: Text) -> str:
+    """The key that the text is on this path: one branch for each that is a text."""
+    for key in table:
+        if type(key) is str and machine.truth(compare_texts(machine, "eq", text, key)):
+            return key
+    raise KeyError(text)
