@@ -370,7 +370,7 @@ class Stack:
         return self.items.pop()
 
 
-@SECTION.yes("stack machine over a class with `__slots__`")
+@SECTION.yes("stack machine over a class with `__slots__`", unreachable=5)
 class SlotsObject(Base):
     def forward(self, x):
         stack = Stack()

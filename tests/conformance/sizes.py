@@ -9,7 +9,7 @@ from tests.conformance.table import Base, Section
 SECTION = Section("Sizes that depend on data")
 
 
-@SECTION.not_yet("`x[x > 0]`, `masked_select`")
+@SECTION.yes("`x[x > 0]`, `masked_select`")
 class Masked(Base):
     def forward(self, x):
         kept = x[x > 0]
@@ -31,20 +31,20 @@ class Unique(Base):
         return torch.unique(x.round().long()).numel()
 
 
-@SECTION.not_yet("result whose size depends on data")
+@SECTION.yes("result whose size depends on data")
 class SizedResult(Base):
     def forward(self, x):
         return x[x > 0] * 2
 
 
-@SECTION.not_yet("`topk` with a run-time `k`")
+@SECTION.yes("`topk` with a run-time `k`")
 class TopK(Base):
     def forward(self, x):
         k = int((x > 0).sum()) + 1
         return x[0].topk(min(k, 4)).values.sum()
 
 
-@SECTION.not_yet("`torch.split(x, tuple_of_tensors)`")
+@SECTION.yes("`torch.split(x, tuple_of_tensors)`")
 class SplitByTensors(Base):
     def forward(self, x):
         k = (x[0] > 0).sum()
@@ -52,7 +52,7 @@ class SplitByTensors(Base):
         return first.sum(), second.sum()
 
 
-@SECTION.not_yet("iteration over a tensor of run-time size")
+@SECTION.yes("iteration over a tensor of run-time size")
 class RowsOfRuntimeSize(Base):
     def forward(self, x):
         total = x.sum() * 0
