@@ -101,7 +101,7 @@ class Journal(Joins):
             raise UnsupportedError("DY206", self.loc(), f"a write to the global {name!r} of {names.get('__name__')}")
         self.keep_alive(names)
         slot = f"{names.get('__name__')}:{name}"
-        self._record(JournalEntry(names, "global", name, value, names.get(name, UNSET), slot))
+        self.record(JournalEntry(names, "global", name, value, names.get(name, UNSET), slot))
 
     def is_written_global(self, names: dict[str, Any], name: str) -> bool:
         """Whether a global variable holds a value of the run, not one from before."""

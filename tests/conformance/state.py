@@ -9,6 +9,7 @@ from tests.conformance.table import Base, Section
 
 SECTION = Section("State")
 SEEN: list[int] = []
+switched = False
 
 
 @SECTION.yes(
@@ -170,6 +171,50 @@ class Deleted(Base):
         if hasattr(self, "note") and x.sum() > 1:
             del self.note
         return hasattr(self, "note")
+
+
+class Keys:
+    """A helper object that a model keeps."""
+
+    def __init__(self):
+        self.items = []
+        self.n = 0
+
+    def add(self, key):
+        self.items = [*self.items[-1:], key]
+        self.n += 1
+
+
+@SECTION.yes("helper object on the model, written and replaced", "state, shown by its attributes")
+class HelperObject(Base):
+    def __init__(self):
+        super().__init__()
+        self.keys = Keys()
+
+    def forward(self, x):
+        if x.sum() > 1:
+            self.keys = Keys()
+        self.keys.add(x * 2)
+        return sum(self.keys.items), self.keys.n
+
+
+@SECTION.yes("`register_buffer` in a call", "an assignment")
+class RegisteredLate(Base):
+    def forward(self, x):
+        if not hasattr(self, "mean"):
+            self.register_buffer("mean", x * 1)
+        if x.sum() > 0:
+            self.mean = self.mean * 0.5 + x
+        return x - self.mean
+
+
+@SECTION.yes("global variable written", "state of the artifact: no two hosts share it")
+class GlobalVariable(Base):
+    def forward(self, x):
+        global switched
+        if x.sum() > 0:
+            switched = not switched
+        return x if switched else -x
 
 
 @SECTION.refused("DY206", "global list or another object written", "keep what changes in attributes of the model")
