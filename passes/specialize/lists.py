@@ -149,7 +149,7 @@ def binary_list(machine: Machine, op: str, left: Any, right: Any) -> Any:
     if op == "mul" and isinstance(left, RuntimeList) and isinstance(right, (int, Scalar)):
         return machine.new_list("list_repeat", left.element, Ref(left.vid), machine.operand(machine.list_index(right)))
     if op in ("eq", "ne") and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
-        if not left or not right:
+        if any(isinstance(side, list) and not side for side in (left, right)):
             other = left if isinstance(left, RuntimeList) else right
             return machine.host(op, machine.list_length(other), 0)
         first = left if isinstance(left, RuntimeList) else right
@@ -261,7 +261,7 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
     if key is None and not kwargs and (found := _numbers(machine, native, args[0])) is not None:
         return found
     default = (kwargs["default"],) if "default" in kwargs else ()
-    return Interpret(pymodels.extremum, (args[0], key or pymodels.identity, default, native is max))
+    return Interpret(pymodels.extremum_of_list, (args[0], key or pymodels.identity, default, native is max))
 
 
 @_wrap(sum)
@@ -357,12 +357,12 @@ for _native in (bisect.bisect, bisect.bisect_left, bisect.bisect_right):
     MODELS[_native] = _bisect
 
 
-@model(heapq.heappush)
+@_wrap(heapq.heappush)
 def _heappush(machine: Machine, heap: Any, item: Any, *, native: Any) -> Any:
     return Interpret(pymodels.heappush, (heap, item))
 
 
-@model(heapq.heappop)
+@_wrap(heapq.heappop)
 def _heappop(machine: Machine, heap: Any, *, native: Any) -> Any:
     return Interpret(pymodels.heappop, (heap,))
 
@@ -378,7 +378,7 @@ def _elements(machine: Machine, items: Any, what: str) -> Tensor | None:
     return items.element
 
 
-@model(torch.stack)
+@_wrap(torch.stack)
 def _stack(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
     element = _elements(machine, tensors, "torch.stack")
     if element is None or kwargs:
@@ -390,7 +390,7 @@ def _stack(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwarg
     return machine.tensor_from_host("stack", (Ref(tensors.vid), Lit(dim)), element.dtype, shape)
 
 
-@model(torch.cat, torch.concat, torch.concatenate)
+@_wrap(torch.cat, torch.concat, torch.concatenate)
 def _cat(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
     element = _elements(machine, tensors, "torch.cat")
     if element is None or kwargs:
@@ -404,7 +404,7 @@ def _cat(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs:
     return machine.tensor_from_host("cat", (Ref(tensors.vid), Lit(dim)), element.dtype, shape)
 
 
-@model(torch.tensor, torch.as_tensor, torch.LongTensor, torch.FloatTensor)
+@_wrap(torch.tensor, torch.as_tensor, torch.LongTensor, torch.FloatTensor)
 def _tensor(machine: Machine, data: Any, *args: Any, native: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if not isinstance(data, RuntimeList):
         return NotImplemented
@@ -435,7 +435,7 @@ def _row(template: Template) -> tuple[ScalarKind, tuple[int, ...]] | None:
     return None
 
 
-@model(torch.nn.utils.rnn.pad_sequence)
+@_wrap(torch.nn.utils.rnn.pad_sequence)
 def _pad_sequence(
     machine: Machine, sequences: Any, batch_first: Any = False, padding_value: Any = 0.0, *, native: Any, **kwargs: Any
 ) -> Any:

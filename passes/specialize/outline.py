@@ -102,6 +102,8 @@ def _masked(token: Any, original: Any) -> Any:
     if not isinstance(token, tuple) or not token:
         return token
     match token[0]:
+        case "index":
+            return ("#", ScalarKind.INT)
         case "t":
             return ("#t",)
         case "ref":

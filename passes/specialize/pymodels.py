@@ -590,3 +590,18 @@ def pad_sequence(sequences: Any, batch_first: Any, padding_value: Any) -> Any:
         widths = [0, 0] * (sequence.dim() - 1) + [0, longest - sequence.size(0)]
         padded.append(torch.nn.functional.pad(sequence, widths, value=padding_value))
     return torch.stack(padded, 0 if batch_first else 1)
+
+
+def extremum_of_list(items: Any, key: Any, default: Any, is_max: Any) -> Any:
+    """`min` and `max` of a list of run-time length."""
+    if not items:
+        if default:
+            return default[0]
+        raise ValueError(f"{'max' if is_max else 'min'}() iterable argument is empty")
+    best = items[0]
+    best_key = key(best)
+    for item in items[1:]:
+        item_key = key(item)
+        if item_key > best_key if is_max else item_key < best_key:
+            best, best_key = item, item_key
+    return best

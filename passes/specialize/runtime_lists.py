@@ -150,6 +150,10 @@ class RuntimeLists(Natives):
         self.keep.append(value)
         return value
 
+    def native_list_refused(self) -> UnsupportedError:
+        """Native code wants the items of a list of run-time length."""
+        return UnsupportedError("DY203", self.loc(), "native code goes through a list of run-time length")
+
     def check_not_frozen(self, value: Any) -> None:
         """Refuse a write into an object that lies in a run-time list: the list would not see it."""
         if id(value) in self.state.frozen:

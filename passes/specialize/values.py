@@ -227,6 +227,14 @@ class RuntimeList:
         self.vid = vid
         self.origin = origin
 
+    def __iter__(self) -> Any:
+        """Refused: native code would go through items that only the run knows."""
+        raise Active.get().native_list_refused()
+
+    def __len__(self) -> int:
+        """Refused, as iteration is; truth too."""
+        raise Active.get().native_list_refused()
+
     @property
     def type(self) -> ListType:
         """The type of the value it currently is."""

@@ -556,7 +556,11 @@ class Walker:
         self.key.append(("iterator", value.watched_size, value.view))
         copy = self._remember(value, SequenceIterator(()))
         copy.items = self.walk(items)
-        copy.index = self.walk(index, value.watched is None and not isinstance(items, tuple))
+        if isinstance(copy.items, RuntimeList):
+            copy.index = self.walk(index)
+        else:  # it is known as long as the items are
+            self.key.append(("index", index))
+            copy.index = index
         copy.watched = self.walk(value.watched)
         copy.watched_size, copy.view = value.watched_size, value.view
         return copy
