@@ -24,6 +24,7 @@ from dycl.passes.specialize.arrayshapes import Found, UnknownShapeError, array_d
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.numbers import item_kind
 from dycl.passes.specialize.subscripts import select
+from dycl.passes.specialize.templates import Number, Tensor
 from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar
 
@@ -320,7 +321,10 @@ class Arrays(ArrayMemory):
             if index.dim() == 0 and index.dtype is not torch.bool:
                 return self._tensor_item(index)
             return self.array_of_tensor(index)
-        if isinstance(index, RuntimeList) or (isinstance(index, list) and _has_runtime(index)):
+        if isinstance(index, RuntimeList):
+            array = self.array_of_list(index)
+            return array if isinstance(array.fake.shape[0], torch.SymInt) else self.constant_array(np.zeros(0, np.intp))
+        if isinstance(index, list) and _has_runtime(index):
             return self.array_call("array", (index,), {})
         if isinstance(index, list):
             return self.constant_array(np.asarray(index, dtype=None if index else np.intp))
@@ -485,16 +489,18 @@ class Arrays(ArrayMemory):
 
     def array_of_list(self, items: RuntimeList) -> Array:
         """`np.array` of a list of run-time length: of an empty one it is of float64, whatever it was meant to hold."""
-        kind = getattr(items.element, "kind", None)
-        if kind is None:
-            raise UnsupportedError("DY204", self.loc(), "an array of a list of tensors of run-time length")
+        element = items.element
+        is_number = isinstance(element, Number) and element.kind is not ScalarKind.STR
+        if not is_number and not (isinstance(element, Tensor) and element.is_scalar):
+            raise UnsupportedError("DY204", self.loc(), "an array of a list of run-time length that holds no numbers")
         length = self.list_length(items)
         is_empty = not self.truth(self.host("ne", length, 0))
         call = ("np", "array of list", items.vid)
         found, out = self.replayed(call)
         if found:
             return out  # type: ignore[no-any-return]
-        dtype = np.dtype(float if is_empty else KIND_TYPES[kind])
+        wanted = element.dtype if isinstance(element, Tensor) else KIND_TYPES[element.kind]  # type: ignore[union-attr]
+        dtype = np.dtype(float if is_empty else wanted)
         out = self.new_array(dtype, (0 if is_empty else self.symbolic(length),), is_scalar=False)
         self.define_array(out, "np.array", (self.operand(items),))
         self.log(call, out)

@@ -26,6 +26,7 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
 )
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.natives import Natives
 from dycl.passes.specialize.numbers import item_kind
 from dycl.passes.specialize.scalars import kind_of
@@ -131,10 +132,14 @@ class RuntimeLists(Natives):
             sizes.append(size)
         with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
             tensor: Any = torch.empty(sizes, dtype=dtype)
-        self.values.types[vid] = self.tensor_type(tensor)
+        if template.is_scalar:
+            tensor._dycl_array = True
+        self.values.types[vid] = self.value_type(tensor)
         tensor._dycl_root = vid
         self.keep.append(tensor)
         self.state.aliases[tensor.untyped_storage()._cdata] = (vid,)
+        if template.is_scalar:
+            return Array(tensor, is_scalar=True)
         self._mark_tensor(tensor)
         for dim, symbol in symbols.items():
             self.bind_size(symbol.node.expr, tensor, dim)

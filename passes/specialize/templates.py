@@ -16,6 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.ir.nodes import (
+    ArrayType,
     InputLeaf,
     ListType,
     Lit,
@@ -29,6 +30,7 @@ from dycl.ir.nodes import (
     TensorType,
     ValueType,
 )
+from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.values import RuntimeList, Scalar, Text
 
@@ -42,10 +44,11 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor; None: a size that differs from element to element."""
+    """A tensor, or one of numpy's scalars; None: a size that differs from element to element."""
 
     dtype: str
     shape: tuple[int | None, ...]
+    is_scalar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ def describe(value: Any, is_old: Any) -> Template | None:
     """The template of a value; None for what no run-time list may hold. `is_old`: there before the run."""
     if isinstance(value, (Scalar, bool, int, float, str)) and type(value) in (Scalar, Text, bool, int, float, str):
         return Number(kind_of(value))
+    if isinstance(value, Array):  # only numpy's scalars never change
+        return Tensor(str(value.fake.dtype).removeprefix("torch."), (), True) if value.is_scalar else None
     if isinstance(value, torch.Tensor):
         shape = tuple(int(size) if _is_static(size) else None for size in value.shape)
         return Tensor(str(value.dtype).removeprefix("torch."), shape)
@@ -146,6 +151,8 @@ def unify(left: Template, right: Template) -> Template | None:
     if left == right:
         return left
     match left, right:
+        case Tensor(is_scalar=True), Tensor() | Tensor(), Tensor(is_scalar=True):
+            return None
         case Tensor(dtype=dtype, shape=shape), Tensor(dtype=same, shape=other) if dtype == same and len(shape) == len(
             other
         ):
@@ -223,6 +230,8 @@ def _type(template: Template, counter: Iterator[int]) -> ValueType:
     match template:
         case Number(kind=kind):
             return ScalarType(kind)
+        case Tensor(dtype=dtype, is_scalar=True):
+            return ArrayType(dtype, (), is_scalar=True)
         case Tensor(dtype=dtype, shape=shape):
             return TensorType(dtype, tuple(f"any{next(counter)}" if size is None else size for size in shape))
         case ListOf(element=element):

@@ -139,6 +139,22 @@ class GreedyNms(nn.Module):
         return boxes[torch.from_numpy(picked[:count])]
 
 
+class PickedInLoop(nn.Module):
+    """Suppression that keeps its picks in a list of any length, whose items are scalars of numpy's."""
+
+    def forward(self, boxes, scores):
+        x1, x2 = boxes[:, 0].numpy(), boxes[:, 2].numpy()
+        ids = np.argsort(scores.numpy())
+        picked = []
+        while len(ids) > 0:
+            last = len(ids) - 1
+            i = ids[last]
+            picked.append(i)
+            overlap = np.minimum(x2[i], x2[ids[:last]]) - np.maximum(x1[i], x1[ids[:last]])
+            ids = np.delete(ids, np.concatenate([[last], np.where(overlap > 3.0)[0]]))
+        return boxes.numpy()[picked], len(picked)
+
+
 class IteratesArrays(nn.Module):
     """Loops over arrays, membership, conversions."""
 
@@ -190,6 +206,12 @@ def boxes(seed):
     return torch.cat([corners, corners + sizes], 1), torch.rand(6, generator=made)
 
 
+def many_boxes(seed):
+    made = torch.Generator().manual_seed(seed)
+    corners = torch.rand(24, 2, generator=made) * 60
+    return torch.cat([corners, corners + 8], 1), torch.rand(24, generator=made)
+
+
 CASES = [
     Case(ArraysOfTensors, is_end_to_end=True),
     Case(Elementwise),
@@ -199,6 +221,7 @@ CASES = [
     Case(ListsOfTensors),
     Case(ScalarsInTorch, is_end_to_end=True),
     Case(GreedyNms, boxes, is_end_to_end=True),
+    Case(PickedInLoop, many_boxes, is_end_to_end=True),
     Case(IteratesArrays),
     Case(ThroughDecisions, is_end_to_end=True),
     Case(IntegerArrays, whole),
