@@ -180,7 +180,7 @@ class Natives(Arrays):
         snapshots = self.before_native(function, args, kwargs)
         positions = [(leaf, leaf.index) for leaf in leaves((args, kwargs)) if isinstance(leaf, SequenceIterator)]
         try:
-            with self.recorder, self.guarded((getattr(function, "__self__", None), args, kwargs)):
+            with self.recorder, self.guarded(() if _is_operator(function) else (_owner(function), args, kwargs)):
                 result = function(*args, **kwargs)
             if isinstance(result, torch.nn.Module) and getattr(function, "__name__", "") == "__new__":
                 self.made_modules[id(result)] = result
@@ -567,6 +567,15 @@ class Guard:
 
 class StepIn(Signal):
     """The instruction is to be run again: its callee will be interpreted now."""
+
+
+def _is_operator(function: Any) -> bool:
+    """Whether a function is an operator of torch: what is registered for it computes and does nothing else."""
+    return isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket))
+
+
+def _owner(function: Any) -> Any:
+    return getattr(function, "__self__", None)
 
 
 def _is_foreign(leaf: Any) -> bool:
