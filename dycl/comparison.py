@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from dycl.ir.structures import is_instance
+
 RTOL, ATOL = 1e-3, 1e-4
 
 
@@ -115,6 +117,8 @@ def as_fields(value: object) -> dict[str, object] | None:
         return {f"[{key!r}]": item for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f".{item.name}": getattr(value, item.name) for item in dataclasses.fields(value)}
+    if is_instance(value):
+        return {f".{name}": item for name, item in vars(value).items()} if hasattr(value, "__dict__") else None
     return None
 
 

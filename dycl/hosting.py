@@ -60,8 +60,8 @@ class HostModel:
             passed.seen |= self._host.has_tensors
             if passed.seen:
                 self._convert_written()
-        result = map_values(result, lambda leaf: leaf, self._restore, is_leaf=self._is_object)
-        return map_values(result, self._to_torch, is_leaf=self._is_object) if passed.seen else result
+        change = self._to_torch if passed.seen else lambda leaf: leaf
+        return map_values(result, change, self._restore, is_leaf=self._is_object)
 
     def _is_object(self, value: object) -> bool:
         """Whether a value is an object of the caller's that the host reads, and writes, where it is."""
@@ -88,7 +88,7 @@ class HostModel:
             return original(**record)
         if isinstance(record, tuple):
             return original(*record)
-        made: Any = object.__new__(original)
+        made: Any = original.__new__(original)
         for item in dataclasses.fields(record):
             object.__setattr__(made, item.name, getattr(record, item.name))
         return made

@@ -13,6 +13,7 @@ import torch
 
 from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.nodes import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKind
+from dycl.ir.structures import is_instance
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.templates import is_mirrored
@@ -86,6 +87,8 @@ class OutputBuilder:
         elif dataclasses.is_dataclass(value):
             fields = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
             kind = RecordKind.DATACLASS
+        elif self._is_plain(value):
+            fields, kind = list(vars(value).items()), RecordKind.DATACLASS
         else:
             raise UnsupportedError(
                 "DY213",
@@ -95,6 +98,13 @@ class OutputBuilder:
             )
         name = self.class_name(cls)
         return Record(kind, name, tuple((str(key), self.operand(item, what, loc)) for key, item in fields))
+
+    def _is_plain(self, value: Any) -> bool:
+        """Whether the run has made the object, and its attributes are all that there is to it."""
+        cls: Any = type(value)
+        has_slots = any(vars(base).get("__slots__") for base in cls.__mro__)
+        is_ours = cls.__module__.startswith("dycl.passes.")
+        return is_instance(value) and not has_slots and not is_ours and not self._machine.is_old(value)
 
     def class_name(self, cls: type) -> str:
         """`module:qualname`, remembered for whoever makes the objects."""

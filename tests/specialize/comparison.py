@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dycl.ir.executor import Executor
+from dycl.ir.structures import is_instance
 from dycl.ir.verifier import verify
 from dycl.passes.specialize.specializer import Specialization, specialize
 from dycl.trials import find_attribute
@@ -106,6 +107,8 @@ def difference(wanted: Any, got: Any) -> str | None:
         same = same_number or (math.isnan(wanted) and math.isnan(got))
         return None if same else f"{wanted!r} is wanted, {got!r} is there"
     if dataclasses.is_dataclass(wanted) and not isinstance(wanted, type):
+        return difference(vars(wanted), vars(got))
+    if is_instance(wanted) and hasattr(wanted, "__dict__"):
         return difference(vars(wanted), vars(got))
     if isinstance(wanted, dict):
         if list(wanted) != list(got):

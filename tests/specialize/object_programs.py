@@ -249,7 +249,44 @@ def chain(seed):
     return node, last
 
 
+class Children:
+    def __init__(self, word, children):
+        self.word, self.children = word, children
+
+
+class Found:
+    """A result of a class of the model's own."""
+
+    def __init__(self, hidden, label):
+        self.hidden, self.label = hidden, label
+
+
+class Stacked(Fold):
+    """What the children give is a list of run-time length, put together by torch."""
+
+    def fold(self, node):
+        x = self.embedding(torch.tensor([node.word]))
+        if not node.children:
+            return x
+        found = torch.cat([self.fold(child) for child in node.children], dim=0)
+        return torch.tanh(x + (torch.sigmoid(found) * found).sum(0, keepdim=True))
+
+    def forward(self, tree):
+        hidden = self.fold(tree)
+        return Found(hidden, 1 if hidden.sum() > 0 else None)
+
+
+def children_tree(seed):
+    rng = random.Random(seed)
+
+    def grow(depth):
+        return Children(rng.randrange(10), [grow(depth - 1) for _ in range(rng.randrange(4) if depth else 0)])
+
+    return grow(3)
+
+
 CASES = [
+    Case(Stacked, lambda seed: (children_tree(seed),)),
     *[
         Case(model, lambda seed: (binary_tree(seed),))
         for model in (Fold, Itself, Closure, Decided, Counting, Writing, Mutual)
