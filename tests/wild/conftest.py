@@ -6,6 +6,7 @@ package is missing: `transformers = pytest.importorskip("transformers")`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ import torch
 from torch import nn
 
 from tests.wild.differences import find_differences
+
+try:
+    import torchvision  # noqa: F401
+except (ImportError, RuntimeError):  # one that was built for another torch: nobody is to find it
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
