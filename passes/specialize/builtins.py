@@ -7,6 +7,7 @@ or NotImplemented where the native builtin is right.
 from __future__ import annotations
 
 import collections
+import collections.abc
 import functools
 import itertools
 import logging
@@ -308,6 +309,11 @@ def _is_grad_enabled(machine: Machine, *, native: Any) -> Any:
 @model(torch.overrides.has_torch_function_variadic)
 def _has_torch_function(machine: Machine, *args: Any, native: Any) -> Any:
     return False  # only the machine's own recording makes it true
+
+
+@model(collections.abc.Mapping.get)
+def _mapping_get(machine: Machine, mapping: Any, key: Any, default: Any = None, *, native: Any) -> Any:
+    return Interpret(pymodels.mapping_get, (mapping, key, default))
 
 
 # ---------------------------------------------------------------- iteration

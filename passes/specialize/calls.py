@@ -8,6 +8,7 @@ library's Python runs natively until it is caught deciding something that only t
 from __future__ import annotations
 
 import collections
+import contextvars
 import functools
 import types
 from typing import Any
@@ -29,7 +30,7 @@ from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
 from dycl.passes.specialize.generators import call_generator_method, is_generator_method
 from dycl.passes.specialize.iteration import Iteration
 from dycl.passes.specialize.natives import TORCH
-from dycl.passes.specialize.protocols import own_method
+from dycl.passes.specialize.protocols import own_method, plain_attribute_method
 from dycl.passes.specialize.signals import Unknown
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.textops import call_text_method, is_text_method
@@ -50,6 +51,7 @@ MAX_DEPTH = 300
 # Native functions that may be handed run-time values: they move them about, compare them or ask for their truth.
 
 _NO_VALUE = object()
+_MODELLED_OWNERS: tuple[type, ...] = (list, torch.Tensor, contextvars.ContextVar)  # whose bound methods have models
 _HIDING = TORCH + "_compile.py"
 
 
@@ -161,10 +163,18 @@ class Calls(Iteration):
             return NotImplemented
         if found is None and isinstance(function, types.BuiltinFunctionType):
             owner: Any = function.__self__
-            kind = list if type(owner) is list else torch.Tensor if isinstance(owner, torch.Tensor) else None
+            kind = next((kind for kind in _MODELLED_OWNERS if isinstance(owner, kind)), None)
             unbound = getattr(kind, function.__name__, None)
             if kind is not None and unbound in MODELS:
                 found, function, args = MODELS[unbound], unbound, (owner, *args)
+        if isinstance(function, types.MethodWrapperType) and function.__name__ == "__getattribute__":
+            # as in `super().__getattribute__(name)` of a class that redefines it
+            name = args[0] if len(args) == 1 and isinstance(args[0], str) else ""
+            result = plain_attribute_method(self, function.__self__, name)  # type: ignore[arg-type]
+            if result is None:
+                return NotImplemented
+            self.enter(result.function, result.args, {}, dst)
+            return _NO_VALUE
         if found is None:
             return NotImplemented
         with self.recorder:

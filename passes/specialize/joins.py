@@ -349,6 +349,7 @@ class Joins(Generalise):
         state.frames, state.journal, state.facts = copy.frames, copy.journal, copy.facts
         state.current, state.aliases, state.fuzz = copy.current, copy.aliases, copy.fuzz
         state.given, state.expected = copy.given, copy.expected
+        state.contexts = copy.contexts
         self.switch(state.journal)
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:

@@ -67,6 +67,8 @@ class Journal(Joins):
         if isinstance(target, torch.Tensor):
             raise UnsupportedError("DY211", self.loc(), f"assignment to .{name} of a tensor of the model")
         original = _get(target, name)
+        if isinstance(value, torch.nn.Module) and value is original:
+            return  # as in `self.layer = self.layer.to(dtype)` where nothing is to be done
         if isinstance(original, (torch.nn.Parameter, torch.nn.Module)) or isinstance(value, (torch.nn.Module,)):
             raise UnsupportedError(
                 "DY206", self.loc(), f"the parameter or module {name!r} of the model is replaced at run time"

@@ -31,6 +31,7 @@ from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
+from dycl.passes.specialize.contexts import check_taken_back
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.faults import is_own_fault
 from dycl.passes.specialize.generators import GENERATOR_METHODS
@@ -260,6 +261,7 @@ class Machine(Calls):
         """A function returns."""
         state = self.state
         if len(state.frames) == 1:
+            check_taken_back(self)
             if state.procedure is not None:
                 procedures.reply(self, state, value)
             else:
@@ -333,6 +335,7 @@ class Machine(Calls):
                 state.may_join = True
                 return True
             if len(state.frames) == 1:
+                check_taken_back(self)
                 self.exits.append(Exit(state.block, state, None, error, raised_at))
                 if state.procedure is not None:
                     state.procedure.errors.append(raised_at)

@@ -107,6 +107,14 @@ def has_attribute(getter: Any) -> Any:
     return True
 
 
+def mapping_get(mapping: Any, key: Any, default: Any = None) -> Any:
+    """`collections.abc.Mapping.get`, whose own source is frozen into Python."""
+    try:
+        return mapping[key]
+    except KeyError:
+        return default
+
+
 def consume(function: Any, args: Any, wanted: Any) -> Any:
     """A builtin that goes through iterables of the model's own: they are gone through before."""
     return function(*[[item for item in arg] if is_own else arg for arg, is_own in zip(args, wanted)])  # noqa: B905

@@ -94,6 +94,7 @@ class State:
     __slots__ = (
         "aliases",
         "block",
+        "contexts",
         "current",
         "expected",
         "facts",
@@ -123,6 +124,7 @@ class State:
         self.aliases: dict[int, tuple[ValueId, ...]] = {}  # storage -> first names of the tensors that view it
         self.frozen: dict[int, Any] = {}  # mutable objects that lie in a run-time list, by id
         self.listed: frozenset[int] = frozenset()  # storages of tensors that lie in a run-time list
+        self.contexts: dict[Any, Any] = {}  # what the run has set context variables to
         self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join
         self.may_join = False

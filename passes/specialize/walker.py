@@ -8,6 +8,7 @@ a mutable native object that cannot be copied is refused, because both sides of 
 from __future__ import annotations
 
 import collections
+import contextvars
 import datetime
 import decimal
 import enum
@@ -72,6 +73,7 @@ _ATOMS: tuple[type, ...] = (
     re.Pattern,
     datetime.date,
     datetime.timedelta,
+    contextvars.ContextVar,
     np.dtype,
     type(UNSET),
 )
@@ -683,6 +685,9 @@ class Walker:
             )
         for tensor in self.machine.stateful_fakes.values():  # written weights outlive the call, whoever holds them
             self.walk(tensor)
+        for variable, held in source.contexts.items():
+            self.key.append(("context variable", id(variable)))
+            copy.contexts[variable] = self.walk(held)
         copy.fuzz, copy.needless = self.walk(source.fuzz), source.needless
         copy.block, copy.replay = source.block, list(source.replay)
         copy.facts = source.facts.copy()
