@@ -28,6 +28,13 @@ def _squeeze(recorder: Recorder, tensor: torch.Tensor, *dims: Any, dim: Any = No
     return tensor
 
 
+def sorted_topk(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`topk` without an order is in order: torch promises none, so each of its kernels and each target has its own."""
+    if len(args) > 4:
+        args = (*args[:4], True)
+    return args, (kwargs | {"sorted": True} if "sorted" in kwargs else kwargs)
+
+
 def _masked_select(recorder: Recorder, input: Any, mask: Any) -> Any:
     """`masked_select` is an index of both broadcast together."""
     if tuple(map(str, input.shape)) != tuple(map(str, mask.shape)):

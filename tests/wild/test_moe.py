@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from dycl.diagnostics import UnsupportedError
+
 transformers = pytest.importorskip("transformers")
 
 _SMALL = {
@@ -46,11 +48,11 @@ def qwen2_moe() -> Any:
 def deepseek_v3() -> Any:
     config = transformers.DeepseekV3Config(
         **_SMALL,
-        n_routed_experts=4,
+        n_routed_experts=6,
         num_experts_per_tok=2,
         n_group=2,
         topk_group=1,
-        first_k_dense_replace=1,
+        first_k_dense_replace=0,
         q_lora_rank=8,
         kv_lora_rank=8,
         qk_rope_head_dim=4,
@@ -85,8 +87,18 @@ def pairs(seed: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("make", "inputs"),
-    [(mixtral, ids), (qwen2_moe, ids), (deepseek_v3, ids), (switch_transformers, pairs)],
-    ids=["mixtral", "qwen2_moe", "deepseek_v3", "switch_transformers"],
+    [
+        pytest.param(mixtral, ids, id="mixtral"),
+        pytest.param(qwen2_moe, ids, id="qwen2_moe"),
+        pytest.param(deepseek_v3, ids, id="deepseek_v3"),
+        pytest.param(
+            switch_transformers,
+            pairs,
+            id="switch_transformers",
+            # its configuration asks itself for attributes through native getattr inside of a deepcopy
+            marks=pytest.mark.xfail(strict=True, raises=UnsupportedError),
+        ),
+    ],
 )
 def test_a_mixture_of_experts_compiles_unchanged(
     compare: Callable[..., Any], make: Callable[[], Any], inputs: Callable[[int], dict[str, torch.Tensor]]
