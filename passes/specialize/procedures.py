@@ -92,7 +92,7 @@ def _entry_state(machine: Machine, frame: Frame) -> State:
     callee = Frame(frame.code, frame.globals)
     callee.regs, callee.cells = frame.regs, frame.cells
     entry.frames = [callee]
-    entry.given = _given(machine, frame)
+    entry.given, entry.contexts = _given(machine, frame), dict(machine.state.contexts)
     entry.journal, entry.facts = state.journal, state.facts
     entry.current, entry.aliases, entry.block = dict(state.current), dict(state.aliases), state.block
     return entry
