@@ -30,7 +30,7 @@ from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
 from dycl.passes.specialize.generators import call_generator_method, is_generator_method
 from dycl.passes.specialize.iteration import Iteration
 from dycl.passes.specialize.natives import TORCH
-from dycl.passes.specialize.protocols import own_method, plain_attribute_method
+from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.signals import Unknown
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.textops import call_text_method, is_text_method
@@ -167,14 +167,6 @@ class Calls(Iteration):
             unbound = getattr(kind, function.__name__, None)
             if kind is not None and unbound in MODELS:
                 found, function, args = MODELS[unbound], unbound, (owner, *args)
-        if isinstance(function, types.MethodWrapperType) and function.__name__ == "__getattribute__":
-            # as in `super().__getattribute__(name)` of a class that redefines it
-            name = args[0] if len(args) == 1 and isinstance(args[0], str) else ""
-            result = plain_attribute_method(self, function.__self__, name)  # type: ignore[arg-type]
-            if result is None:
-                return NotImplemented
-            self.enter(result.function, result.args, {}, dst)
-            return _NO_VALUE
         if found is None:
             return NotImplemented
         with self.recorder:
