@@ -404,8 +404,8 @@ def _cat(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs:
     return machine.tensor_from_host("cat", (Ref(tensors.vid), Lit(dim)), element.dtype, shape)
 
 
-@_wrap(torch.tensor, torch.as_tensor, torch.LongTensor, torch.FloatTensor)
-def _tensor(machine: Machine, data: Any, *args: Any, native: Any, dtype: Any = None, **kwargs: Any) -> Any:
+@_wrap(torch.tensor, torch.as_tensor)
+def _tensor(machine: Machine, data: Any = None, *args: Any, native: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if not isinstance(data, RuntimeList):
         return NotImplemented
     if not machine.truth(machine.host("gt", machine.list_length(data), 0)):
@@ -415,8 +415,7 @@ def _tensor(machine: Machine, data: Any, *args: Any, native: Any, dtype: Any = N
         raise UnsupportedError("DY203", machine.loc(), "a tensor of a list of run-time length that holds no numbers")
     kind, shape = found
     defaults = {ScalarKind.FLOAT: torch.get_default_dtype(), ScalarKind.INT: torch.int64, ScalarKind.BOOL: torch.bool}
-    fixed = {torch.LongTensor: torch.int64, torch.FloatTensor: torch.float32}
-    wanted = dtype or fixed.get(native) or defaults[kind]
+    wanted = dtype or defaults[kind]
     name = str(wanted).removeprefix("torch.")
     return machine.tensor_from_host("tensor_of", (Ref(data.vid), Lit(name)), name, (None, *shape))
 
