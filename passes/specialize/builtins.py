@@ -402,6 +402,14 @@ def _list_sort(machine: Machine, items: Any, *, native: Any, key: Any = None, re
     return Interpret(pymodels.list_sort, (items, key, reverse))
 
 
+@model(sum)
+def _sum(machine: Machine, iterable: Any, start: Any = 0, *, native: Any) -> Any:
+    if type(iterable) not in (list, tuple):
+        return NotImplemented
+    is_own = any(machine.own_method(item, "__radd__", "__add__") is not None for item in (*iterable, start))
+    return Interpret(pymodels.sum_, (tuple(iterable), start)) if is_own else NotImplemented
+
+
 @model(functools.update_wrapper)
 def _update_wrapper(machine: Machine, wrapper: Any, wrapped: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
     if type(wrapper) is not Closure:

@@ -163,14 +163,20 @@ class Vector:
         return iter([self.data, self.data * 2])
 
 
-@SECTION.not_yet("operators and other special methods of the model's own classes", "interpreted")
+@SECTION.yes("operators and other special methods of the model's own classes", "interpreted")
 class OwnOperators(Base):
     def forward(self, x):
         v = Vector(x) + 1
         v = sum([v, v * 2]) if v else -v
         v[0] = x[0, 1]
-        first, second = v
-        return v[0], v(3).data, v == Vector(x), 2 in v, first + second
+        return v[0], v(3).data, v == Vector(x), 2 in v
+
+
+@SECTION.not_yet("unpacking an object with an `__iter__` of the model's own", "go through it with `for`")
+class UnpackedObject(Base):
+    def forward(self, x):
+        first, second = Vector(x)
+        return first + second if x.sum() > 0 else first
 
 
 class Temperature:
