@@ -76,6 +76,8 @@ class Variation:
 
 
 PLAIN = Variation()
+# What eager raises where a program makes no sense, or where a kernel complains about data: not part of the semantics.
+FAULTS = (NameError, UnboundLocalError, TypeError, AttributeError, RuntimeError)
 
 
 class TooSlow(BaseException):
@@ -141,6 +143,8 @@ def run_program(path: Path, inputs: Sequence[str], variation: Variation = PLAIN,
             return Outcome(Verdict.INVALID, f"{type(error).__name__}: {_head(error)}")
         if all(answer[0] == "raises" for answer, _ in expected):
             return Outcome(Verdict.INVALID, "every call raises")
+        if wrong := next((answer for answer, _ in expected if answer[0] == "raises" and answer[1] in FAULTS), None):
+            return Outcome(Verdict.INVALID, f"eager: {wrong[1].__name__}")
         try:
             with time_limit(COMPILE_SECONDS):
                 return _compare(module, inputs, variation, expected)
