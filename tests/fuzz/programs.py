@@ -16,9 +16,11 @@ FEATURES: dict[str, float] = {
     "calls": 0.8,
     "choice": 0.5,
     "circuits": 0.5,
+    "classes": 0.3,
     "closures": 0.35,
     "comprehensions": 0.4,
     "dispatch": 0.3,
+    "dispatchers": 0.3,
     "effects": 0.1,
     "errors": 0.5,
     "floats": 0.4,
@@ -27,6 +29,7 @@ FEATURES: dict[str, float] = {
     "identity": 0.2,
     "inplace": 0.4,
     "ints": 0.4,
+    "iterators": 0.3,
     "lambdas": 0.3,
     "layers": 0.6,
     "loops": 0.8,
@@ -38,13 +41,15 @@ FEATURES: dict[str, float] = {
     "objects": 0.3,
     "returns": 0.6,
     "rows": 0.5,
-    "sizes": 0.1,
+    "sizes": 0.25,
+    "slices": 0.3,
     "specials": 0.1,
     "state": 0.5,
     "tables": 0.3,
     "tensors": 0.7,
     "text": 0.3,
     "tokens": 0.3,
+    "tops": 0.3,
     "truth": 0.5,
     "tuples": 0.4,
     "views": 0.3,
@@ -55,6 +60,7 @@ HEAD = '''\
 """A random program."""
 
 import functools
+import itertools
 import math
 from collections import namedtuple
 from dataclasses import dataclass, field
@@ -73,6 +79,42 @@ class Record:
 
     def grown(self, by):
         return Record(self.value * by, self.count + by, [*self.tags, by])
+
+
+class Box:
+    factor = 2
+
+    def __init__(self, content):
+        self.content = content
+
+    @property
+    def doubled(self):
+        return self.content * self.factor
+
+    @staticmethod
+    def weigh(content):
+        return content.sum()
+
+    def __call__(self, by):
+        return self.content * by
+
+    def __add__(self, other):
+        return Box(self.content + other.content)
+
+    def __len__(self):
+        return int((self.content > 0).sum())
+
+    def __bool__(self):
+        return bool(self.weigh(self.content) > 0.5)
+
+    def __eq__(self, other):
+        return torch.equal(self.content, other.content)
+
+    def __lt__(self, other):
+        return self.weigh(self.content) < other.weigh(other.content)
+
+    def __float__(self):
+        return self.content.mean().item()
 
 
 class Stop(Exception):
