@@ -25,6 +25,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
+from dycl.passes.specialize.dispatch import sorted_keys
 from dycl.passes.specialize.textops import length_of_text
 from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
@@ -95,8 +96,11 @@ def _number(machine: Machine, value: Any) -> Any:
 
 @model(int, float)
 def _convert(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
-    if len(args) != 1 or kwargs or not isinstance(args[0], (Scalar, torch.Tensor, Array)):
+    if len(args) != 1 or kwargs:
         return NotImplemented
+    if not isinstance(args[0], (Scalar, torch.Tensor, Array)):
+        own = machine.own_method(args[0], *(("__int__", "__index__") if native is int else ("__float__", "__index__")))
+        return NotImplemented if own is None else Interpret(pymodels.converted, (native, own, args[0]))
     return machine.convert(native, _number(machine, args[0]))
 
 
@@ -174,6 +178,19 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
         return length_of_text(machine, value)
     length = getattr(type(value), "__len__", None)
     return Interpret(length, (value,)) if machine.is_steppable(length) else NotImplemented
+
+
+@model(dict.get)
+def _dict_get(machine: Machine, table: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
+    """With a run-time number: a comparison for each key that it could be."""
+    if kwargs or len(args) not in (1, 2) or not isinstance(args[0], Scalar) or args[0].kind is ScalarKind.BOOL:
+        return NotImplemented
+    if not all(isinstance(key, _FIXED_KEYS) for key in table):
+        return NotImplemented
+    return Interpret(pymodels.table_get, (tuple(sorted_keys(table)), table, *args))
+
+
+_FIXED_KEYS = (bool, int, float, str, bytes, tuple, type(None))  # whose equality is Python's own
 
 
 @model(isinstance)

@@ -16,6 +16,7 @@ import numpy
 import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch.overrides import _get_current_function_mode
 
 import dycl
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
@@ -212,6 +213,14 @@ class Natives(Arrays):
         if type(result) is str and PLACE_HOLDER in result:
             raise self.native_text_refused()
         return self.static_arrays(result, (id(self.state.frames[-1].code), self.state.frames[-1].current))
+
+    def with_tensor(self, name: str, left: Any, right: Any) -> Any:
+        """An operator between a tensor and a run-time number that native code applies (`sum`, `max`)."""
+        operands = (self.symbolic(left), self.symbolic(right))
+        if _get_current_function_mode() is self.recorder:
+            return getattr(operator, name)(*operands)
+        with self.recorder:
+            return getattr(operator, name)(*operands)
 
     def _truth_tensor(self, value: Any) -> Any:
         """A run-time bool as the tensor that counts the same beside another; torch would take the bool apart."""

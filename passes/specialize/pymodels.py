@@ -41,6 +41,24 @@ def call_with_hooks(module: Any, forward: Any, pre_hooks: Any, hooks: Any, args:
     return result
 
 
+def table_get(keys: Any, table: Any, key: Any, default: Any = None) -> Any:
+    """`dict.get` of a number that the run knows, among the keys that are numbers."""
+    for candidate in keys:
+        if key == candidate:
+            return table[candidate]
+    return default
+
+
+def converted(native: Any, method: Any, value: Any) -> Any:
+    """`int(value)` or `float(value)` of an object whose class says what that is."""
+    result = method(value)
+    if not isinstance(result, (int, float)) or (native is int and not isinstance(result, int)):
+        raise TypeError(
+            f"{type(value).__name__}.{method.__name__} returned non-{native.__name__} (type {type(result).__name__})"
+        )
+    return native(result)
+
+
 def nothing(*args: Any) -> Any:
     """Entering or leaving a gradient mode: everything runs without gradients anyway."""
     return None

@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 import sympy
+import torch
 
 from dycl.ir.nodes import ListType, ScalarKind, ValueId
 from dycl.passes.specialize.signals import Drain
@@ -133,11 +134,15 @@ def _is_operand(name: str, one: Scalar, other: object) -> bool:
 
 def _binary(name: str) -> tuple[Any, Any]:
     def forward(self: Scalar, other: object) -> Any:
+        if isinstance(other, torch.Tensor):
+            return Active.get().with_tensor(name, self, other)
         if not _is_operand(name, self, other):
             return NotImplemented
         return Active.get().host(name, self, other)
 
     def backward(self: Scalar, other: object) -> Any:
+        if isinstance(other, torch.Tensor):
+            return Active.get().with_tensor(name, other, self)
         if not _is_operand(name, self, other):
             return NotImplemented
         return Active.get().host(name, other, self)
