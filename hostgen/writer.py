@@ -59,7 +59,8 @@ def break_line(text: str, indent: str) -> list[str]:
         return [f"{indent}{text}  # noqa: E501"]
     start, end = group
     items = _split_items(text[start + 1 : end])
-    comma = "," if len(items) > 1 or _is_display_or_call(text, start) else ""
+    is_tuple = text[start + 1 : end].rstrip().endswith(",")  # of one item perhaps, which the comma makes it
+    comma = "," if len(items) > 1 or is_tuple or _is_display_or_call(text, start) else ""
     lines = [indent + text[: start + 1]]
     for item in items:
         broken = break_line(item + comma, indent + _INDENT)

@@ -183,7 +183,9 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
 @model(dict.get)
 def _dict_get(machine: Machine, table: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
     """With a run-time number: a comparison for each key that it could be."""
-    if kwargs or len(args) not in (1, 2) or not isinstance(args[0], Scalar) or args[0].kind is ScalarKind.BOOL:
+    if type(table) is not dict or kwargs or len(args) not in (1, 2):
+        return NotImplemented
+    if not isinstance(args[0], Scalar) or args[0].kind is ScalarKind.BOOL:
         return NotImplemented
     if not all(isinstance(key, _FIXED_KEYS) for key in table):
         return NotImplemented

@@ -51,7 +51,7 @@ MAX_DEPTH = 300
 # Native functions that may be handed run-time values: they move them about, compare them or ask for their truth.
 
 _NO_VALUE = object()
-_MODELLED_OWNERS: tuple[type, ...] = (list, torch.Tensor, contextvars.ContextVar)  # whose bound methods have models
+_MODELLED_OWNERS: tuple[type, ...] = (list, dict, torch.Tensor, contextvars.ContextVar)  # bound methods with models
 _HIDING = TORCH + "_compile.py"
 
 

@@ -139,6 +139,8 @@ def _only_holds(function: Any, owner: Any) -> bool:
     """Whether a tensor among the arguments is only kept: by a container, an exception, an object of another class."""
     if isinstance(function, type):
         return function.__module__.partition(".")[0] != "torch" and not issubclass(function, torch.Tensor)
+    if isinstance(owner, type):  # `cls.__new__`
+        return owner.__module__.partition(".")[0] != "torch" and not issubclass(owner, torch.Tensor)
     return function is isinstance or isinstance(owner, (list, dict, set, BaseException))
 
 
@@ -217,7 +219,7 @@ class Natives(Arrays):
     def with_tensor(self, name: str, left: Any, right: Any) -> Any:
         """An operator between a tensor and a run-time number that native code applies (`sum`, `max`)."""
         operands = (self.symbolic(left), self.symbolic(right))
-        if _get_current_function_mode() is self.recorder:
+        if _get_current_function_mode() is self.recorder:  # type: ignore[no-untyped-call]
             return getattr(operator, name)(*operands)
         with self.recorder:
             return getattr(operator, name)(*operands)
