@@ -12,4 +12,4 @@ def stream(x):
 
 class Model(nn.Module):
     def forward(self, x):
-        return sum(1 for v in x[0].tolist() if v > 0.3), sum(stream(x))
+        return sum(stream(x[:, :2]))
