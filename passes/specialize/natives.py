@@ -453,10 +453,10 @@ class Natives(Arrays):
             return self._text_of_error(value, conversion)
         if has_runtime(value) and not spec and type(value) in (list, tuple, dict, torch.Size):
             return self._text_of_nest(value)
-        if isinstance(value, Text) and not spec:
+        if isinstance(value, Text):
             whole = self.text_operand(value)
             if isinstance(whole, Ref):
-                return Text.of(TextPart(Scalar(ScalarKind.STR, whole.id), conversion, ""))
+                return Text.of(TextPart(Scalar(ScalarKind.STR, whole.id), conversion, spec))
         if is_runtime(value) or has_runtime(value):
             raise UnsupportedError(
                 "DY203", self.loc(), f"the text of a {type(value).__name__} that holds run-time values"
