@@ -112,7 +112,7 @@ def compile(
     and texts that each call gives; all others are constants.
     """
     # Imported here: the pipeline imports torch, and `load` works without it.
-    from dycl.dimensions import read_dynamic
+    from dycl.ir.dimensions import read_dynamic
     from dycl.loading import as_tensors, bind_inputs
     from dycl.pipeline import DEFAULT_SAMPLES, Settings, compile_model
 

@@ -135,7 +135,7 @@ def compile_command(
 ) -> None:
     """Compile a model to an artifact: a Python package that needs numpy and the target's runtime."""
     with reporting(verbose), progress(verbose) as observer:
-        from dycl.dimensions import parse_dynamic
+        from dycl.ir.dimensions import parse_dynamic
         from dycl.package import find_package_name
         from dycl.pipeline import Settings, compile_model, show_stage  # imports torch
 

@@ -88,7 +88,7 @@ class HostModel:
             return original(**record)
         if isinstance(record, tuple):
             return original(*record)
-        made: Any = original.__new__(original)
+        made: Any = object.__new__(original)
         for item in dataclasses.fields(record):
             object.__setattr__(made, item.name, getattr(record, item.name))
         return made

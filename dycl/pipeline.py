@@ -20,11 +20,11 @@ from torch import nn
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
 from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
-from dycl.dimensions import STATIC, DynamicInputs
 from dycl.emit import EMIT_KINDS, write_torch
 from dycl.explain import find_branches
 from dycl.hostgen.host import class_name, find_parts, write_host
 from dycl.hosting import HostModel
+from dycl.ir.dimensions import STATIC, DynamicInputs
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Branch, Program
 from dycl.ir.printer import print_ir

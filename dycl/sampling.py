@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dycl.dimensions import STATIC, DynamicInputs, add_defaults
+from dycl.ir.dimensions import STATIC, DynamicInputs, add_defaults
 from dycl.loading import bind_inputs, split_call
 
 # How far the sampled floats lie from the example's, in units of their standard deviation; None: a fresh draw.

@@ -152,7 +152,7 @@ def _add_edge(graph: nx.DiGraph, source: BlockId, target: BlockId, side: str) ->
 
 def entry_blocks(program: Program) -> frozenset[BlockId]:
     """The blocks where a call of the program, or of a procedure, may start."""
-    return frozenset(start.block for start in (*program.entries, *program.procedures))
+    return frozenset([entry.block for entry in program.entries] + [start.block for start in program.procedures])
 
 
 def predecessors(program: Program) -> dict[BlockId, tuple[BlockId, ...]]:
@@ -388,7 +388,8 @@ def block_order(program: Program) -> tuple[BlockId, ...]:
     """The reachable blocks in reverse post order: first entry first, and the true side before the false."""
     seen: set[BlockId] = set()
     done: list[BlockId] = []
-    pending = [(start.block, False) for start in (*program.entries, *program.procedures)]
+    starts = [entry.block for entry in program.entries] + [start.block for start in program.procedures]
+    pending = [(block, False) for block in starts]
     while pending:
         block, finished = pending.pop()
         if finished:

@@ -395,13 +395,8 @@ class SchemaField:
     @property
     def type(self) -> ValueType:
         """What is read."""
-        return (
-            self.members[0] if len(self.members) == 1 and not _is_nothing(self.members[0]) else UnionType(self.members)
-        )
-
-
-def _is_nothing(member: Member) -> bool:
-    return isinstance(member, NothingType)
+        first = self.members[0]
+        return UnionType(self.members) if len(self.members) > 1 or isinstance(first, NothingType) else first
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,20 +314,18 @@ def _set_grad_enabled(machine: Machine, *args: Any, native: Any, **kwargs: Any) 
     torch.overrides.has_torch_function,
     torch.overrides.has_torch_function_unary,
     torch.overrides.has_torch_function_variadic,
+    torch._C._has_torch_function,
+    torch._C._has_torch_function_unary,
+    torch._C._has_torch_function_variadic,
 )
 def _has_torch_function(machine: Machine, *args: Any, native: Any) -> Any:
-    return False  # the machine's own mode is not the model's
+    """Torch's Python asks it first of all; what would answer are the machine's own modes, which are not the model's."""
+    return False
 
 
 @model(torch.is_grad_enabled)
 def _is_grad_enabled(machine: Machine, *, native: Any) -> Any:
     return False
-
-
-@model(torch.overrides.has_torch_function, torch.overrides.has_torch_function_unary)
-@model(torch.overrides.has_torch_function_variadic)
-def _has_torch_function(machine: Machine, *args: Any, native: Any) -> Any:
-    return False  # only the machine's own recording makes it true
 
 
 @model(collections.abc.Mapping.get)
@@ -630,9 +628,3 @@ def is_logging(function: Any) -> bool:
         getattr(function, "__module__", "") == "logging"
         and getattr(function, "__name__", "") in ("debug", "info", "warning", "error", "critical", "exception", "log")
     )
-
-
-@model(torch._C._has_torch_function, torch._C._has_torch_function_unary, torch._C._has_torch_function_variadic)
-def _has_torch_function(machine: Machine, *args: Any, native: Any) -> bool:
-    """Torch's Python asks it first of all; what would answer are the machine's own modes, which are not the model's."""
-    return False

@@ -17,7 +17,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from dycl.diagnostics import UNKNOWN, UsageError
-from dycl.dimensions import DynamicInputs
+from dycl.ir.dimensions import DynamicInputs
 from dycl.ir.nodes import HostOp, Lit, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.values import Scalar, Text, TextPart

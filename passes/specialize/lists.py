@@ -150,9 +150,9 @@ def binary_list(machine: Machine, op: str, left: Any, right: Any) -> Any:
         return machine.new_list("list_repeat", left.element, Ref(left.vid), machine.operand(machine.list_index(right)))
     if op in ("eq", "ne") and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
         if any(isinstance(side, list) and not side for side in (left, right)):
-            other = left if isinstance(left, RuntimeList) else right
+            other: Any = left if isinstance(left, RuntimeList) else right
             return machine.host(op, machine.list_length(other), 0)
-        first = left if isinstance(left, RuntimeList) else right
+        first: Any = left if isinstance(left, RuntimeList) else right
         a, b = machine.list_of(left, first.element), machine.list_of(right, first.element)
         if a is not None and b is not None and isinstance(first.element, Number):
             return machine.list_number(op, ScalarKind.BOOL, Ref(a.vid), Ref(b.vid))

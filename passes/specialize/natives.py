@@ -18,7 +18,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.overrides import _get_current_function_mode
 
-import dycl
+from dycl import diagnostics
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.passes.specialize import objects, pymodels
@@ -121,7 +121,7 @@ OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no s
 LIBRARIES = (
     OWN,
     TORCH,
-    *(os.path.dirname(str(module.__file__)) + os.sep for module in (dycl, numpy, sympy, mpmath)),
+    *(os.path.dirname(str(module.__file__)) + os.sep for module in (diagnostics, numpy, sympy, mpmath)),
 )
 
 _STEPPED_LIBRARY = tuple(

@@ -277,8 +277,9 @@ def make_tensor(machine: Machine, vid: ValueId, of: TensorType, *, is_frozen: bo
                 symbolic = machine.env.create_unbacked_symint()
             machine.env.pending_fresh_unbacked_symbols.clear()
             symbols.append((symbolic.node.expr, dim))
-            size = symbolic
-        shape.append(size)
+            shape.append(symbolic)
+        else:
+            shape.append(size)
     for symbol, _ in symbols:
         machine.state.facts.intervals.setdefault(symbol, (sympy.Integer(0), int_oo))
     with unset_fake_temporarily(), machine.fake, torch._C.DisableTorchFunction():
@@ -291,7 +292,7 @@ def make_tensor(machine: Machine, vid: ValueId, of: TensorType, *, is_frozen: bo
         machine.input_storages.add(storage)
     for symbol, dim in symbols:
         machine.bind_size(symbol, tensor, dim)
-    return tensor  # type: ignore[no-any-return]
+    return tensor  # type: ignore[return-value]
 
 
 # ---------------------------------------------------------------- writing

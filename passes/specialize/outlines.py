@@ -347,7 +347,7 @@ class Rebuilder:
         machine.keep.append(view)
         storage = view.untyped_storage()._cdata
         machine.state.aliases[storage] = (*machine.state.aliases.get(storage, ()), leaf.id)
-        return view  # type: ignore[no-any-return]
+        return view  # type: ignore[return-value]
 
 
 __all__ = ["Outline", "Outliner", "Rebuilder", "fits", "leaf_types", "merged"]

@@ -128,8 +128,7 @@ class RuntimeLists(Natives):
                 symbols[dim] = self.env.create_unbacked_symint()
                 self.env.pending_fresh_unbacked_symbols.clear()
                 self.bound_symbol(symbols[dim].node.expr, 0, None)
-                size = symbols[dim]
-            sizes.append(size)
+            sizes.append(symbols.get(dim, size))
         with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
             tensor: Any = torch.empty(sizes, dtype=dtype)
         if template.is_scalar:
@@ -228,7 +227,7 @@ class RuntimeLists(Natives):
         def make() -> Scalar:
             length = self.host_op("list_len", (Ref(items.vid),), ScalarKind.INT)
             self._give_symbol(length)
-            self.bound_symbol(length.expr, 0, None)  # type: ignore[arg-type]
+            self.bound_symbol(length.expr, 0, None)
             self.state.facts.results["list_len", items.vid] = length
             return length
 

@@ -98,9 +98,9 @@ def result_expr(name: str, args: tuple[Any, ...]) -> sympy.Basic | None:
         case "mod", [a, b] if b.is_Integer and b > 0:
             return PythonMod(a, b)
         case "max", [a, b]:
-            return Max(a, b)
+            return Max(a, b)  # type: ignore[no-untyped-call]
         case "min", [a, b]:
-            return Min(a, b)
+            return Min(a, b)  # type: ignore[no-untyped-call]
         case comparison, [a, b] if comparison in _COMPARISONS:
             return _COMPARISONS[comparison](a, b)
     return None

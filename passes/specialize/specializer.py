@@ -13,7 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
-from dycl.dimensions import STATIC, DynamicInputs, add_defaults
+from dycl.ir.dimensions import STATIC, DynamicInputs, add_defaults
 from dycl.ir.environment import Environment
 from dycl.ir.graph import operand_parts, substitute_operand
 from dycl.ir.nodes import (

@@ -95,7 +95,7 @@ class Symbols(Numbers):
     def settled(self, scalar: Scalar) -> Any:
         """The scalar with a value of its own, computed now if nobody has yet; a number if the facts tell it."""
         # What is computed is of this path: the scalar itself is seen by all paths.
-        return self.compute(scalar.expr) if scalar.vid == LAZY else scalar  # type: ignore[arg-type]
+        return self.compute(scalar.expr) if scalar.vid == LAZY else scalar
 
     def scalar_of_expr(self, expr: sympy.Basic) -> Scalar:
         """The run-time int that an expression stands for."""

@@ -202,7 +202,7 @@ class Walker:
         """The expression in the symbols of the new block."""
         name, constant = self.class_name(expr, address)
         found = self.respell.get(name)
-        return expr if found is None else found[0].expr + (constant - found[1])
+        return expr if found is None else (found[0].expr or 0) + (constant - found[1])
 
     def _sizes(self, shape: Any, first: int = 0) -> tuple[tuple[Any, ...], list[tuple[Any, Address]]]:
         """The tokens of sizes, and the sizes with their addresses."""
@@ -292,7 +292,7 @@ class Walker:
         return self._respelled_scalar(value) if value.expr is not None and value.kind is ScalarKind.INT else value
 
     def _respelled_scalar(self, value: Scalar) -> Scalar:
-        expr = self.respelled(value.expr, self._scope)  # type: ignore[arg-type]
+        expr = self.respelled(value.expr, self._scope)
         is_passed = self.machine.values.symbols.get(expr) == value.vid if expr.is_Symbol else not self.is_join
         if expr == value.expr and is_passed:
             return value
@@ -554,7 +554,7 @@ class Walker:
         # Elements already consumed are dead if nobody else sees the list: then the key is what remains.
         is_own = isinstance(items, tuple) or (type(items) is list and sys.getrefcount(items) <= 3)
         if value.watched is None and is_own and type(index) is int:
-            items, index = items[index:], 0
+            items, index = items[index:], 0  # type: ignore[index]
         self.key.append(("iterator", value.watched_size, value.view))
         copy = self._remember(value, SequenceIterator(()))
         copy.items = self.walk(items)

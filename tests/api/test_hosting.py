@@ -41,7 +41,9 @@ class Stop(Exception):  # noqa: N818
 
 def make_host(call: Any) -> Any:
     """A host class whose own records stand in for the classes above, as a generated module has them."""
-    return type("Host", (), {"__call__": lambda self, *args, **kwargs: call(*args, **kwargs), "__module__": "own"})()
+    members = {"__call__": lambda self, *args, **kwargs: call(*args, **kwargs), "__module__": "own"}
+    defaults = {"is_array": lambda self, value: False, "has_tensors": False, "written": (), "SCHEMAS": {}}
+    return type("Host", (), members | defaults)()
 
 
 def model(call: Any, *, known: bool = True) -> HostModel:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from dycl.diagnostics import UsageError
-from dycl.dimensions import DynamicInputs, parse_dynamic, read_dynamic
 from dycl.hosting import HostModel
+from dycl.ir.dimensions import DynamicInputs, parse_dynamic, read_dynamic
 from dycl.ir.executor import Executor
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
