@@ -32,7 +32,7 @@ from dycl.hostgen.statements import (
 )
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
-from dycl.ir import numerics, randomness
+from dycl.ir import numerics, printing, randomness
 from dycl.ir.graph import definitions, find_owners
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import (
@@ -55,7 +55,7 @@ from dycl.ir.nodes import (
 )
 
 # Modules of ours that a host may stand on: its artifact holds a copy of them.
-PARTS = {"numerics": numerics, "randomness": randomness}
+PARTS = {"numerics": numerics, "printing": printing, "randomness": randomness}
 
 # What the class inherits: no attribute of ours may hide it.
 _HOST_ATTRIBUTES = frozenset(

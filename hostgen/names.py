@@ -40,6 +40,7 @@ from dycl.ir.printer import print_type
 OWN = frozenset(
     {"as_array", "is_a", "self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}
 ) | {
+    "printing",
     "randomness",
     "time",
     "Runtime",

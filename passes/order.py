@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, partition, simplify_cfg
+from dycl.passes import dead_code, deduplicate, fold_host, partition, simplify_cfg, sink
 
 Observer = Callable[[str, Program], None]
 
@@ -30,10 +30,11 @@ PASSES: tuple[Pass, ...] = (
     Pass("simplify-cfg-2", simplify_cfg.run),
     Pass("fold-host-2", fold_host.run),
     Pass("dead-code-2", dead_code.run),
-    # sink: work that one side of a branch needs goes into that side.
     # fuse: a small join block is copied into its predecessors, so that one dispatch does the work of two.
     # speculate: along a profiled hot path, where the cost model says that it pays.
     Pass("partition", partition.run),
+    # Host operations no longer race with writes of memory: a text can be put together on the side that needs it.
+    Pass("sink", sink.run, requires=("partition",)),
     Pass("deduplicate", deduplicate.run, requires=("partition",)),
 )
 

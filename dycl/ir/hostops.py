@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from dycl.ir import numerics
+from dycl.ir import numerics, printing
 from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.hosteffects import EFFECTS
 from dycl.ir.hostfunctions import HostFunction
@@ -34,6 +34,10 @@ def _error_of(name: str, *args: object) -> int:
 
 def _error_text(name: str, *args: object) -> str:
     return numerics.error_text(HOST_FUNCTIONS[name].call, *args)
+
+
+def _tensor_text(tensor: object, *options: object) -> str:
+    return printing.tensor_text(tensor.detach().numpy(), *options)  # type: ignore[attr-defined]
 
 
 def _sorted_down(items: list[float]) -> list[float]:
@@ -226,6 +230,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("error_of", _error_of, ""),  # text: the function that the first operand names, and its operands
         HostFunction("error_text", _error_text, ""),
         HostFunction("real_pow", numerics.real_pow, "numerics.real_pow({0}, {1})", 100, True),
+        HostFunction("printing.tensor_text", _tensor_text, ""),  # text: a call with as many operands as given
         HostFunction("from_front", numerics.from_front, "numerics.from_front({0}, {1})"),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
         HostFunction("sorted", sorted, "sorted({0})"),

@@ -29,6 +29,7 @@ from dycl.passes.specialize.journal import same_content, undo_content
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.tensortexts import formatted_tensor
 from dycl.passes.specialize.textops import truth_of_text
 from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import (
@@ -55,6 +56,8 @@ _MODULE_CHANGES_TEXT = """
 """
 _MODULE_CHANGES = frozenset(_MODULE_CHANGES_TEXT.split())
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
+
+_JOINS_LISTS = frozenset({operator.add, operator.iadd, operator.mul, operator.imul})  # they move items, unread
 
 _MOVERS: frozenset[Any] = frozenset(
     {
@@ -338,6 +341,8 @@ class Natives(Arrays):
             return args, kwargs
         if isinstance(getattr(function, "__self__", None), (list, dict, set)):
             return args, kwargs
+        if function in _JOINS_LISTS and isinstance(args[0], (list, tuple)):
+            return args, kwargs
         return map_leaves(self.plain, args), map_leaves(self.plain, kwargs)
 
     def _check_mover(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -435,12 +440,7 @@ class Natives(Arrays):
     def formatted(self, value: Any, conversion: str, spec: str) -> Any:
         """One field of a text."""
         if isinstance(value, torch.Tensor):
-            if not value.dim() and conversion and not value.is_floating_point() and not value.is_complex():
-                dtype = "" if value.dtype in (torch.int64, torch.bool) else f", dtype={value.dtype}"
-                return Text.of("tensor(", self.formatted(self.recorder.item(value), "r", ""), f"{dtype})")
-            if value.dim() or conversion:
-                raise UnsupportedError("DY203", self.loc(), "the text of a tensor", hint="format its item() instead")
-            value = self.recorder.item(value)
+            return formatted_tensor(self, value, conversion, spec)  # type: ignore[arg-type]
         if isinstance(value, Array):
             value = self.number_for_text(value, conversion, spec)
         if isinstance(value, (torch.SymInt, torch.SymBool)):

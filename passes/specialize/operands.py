@@ -16,6 +16,7 @@ from dycl.ir.nodes import (
     Mapping,
     Operand,
     Ref,
+    ScalarKind,
     Seq,
     SeqKind,
     SliceOf,
@@ -234,6 +235,8 @@ class Operands(Emission):
             value = self.host("repr", value)
         elif part.conversion == "s":
             value = self.host("str", value)
+        if value.kind is ScalarKind.STR and not part.spec and not part.conversion:
+            return value
         return self.host("format", value, part.spec) if part.spec or not part.conversion else value
 
     def random_operation(self, name: str) -> UnsupportedError:

@@ -6,6 +6,8 @@ import re
 import string
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize.builtins import has_runtime
@@ -14,7 +16,7 @@ from dycl.passes.specialize.values import Scalar, Text
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
 
-_FIELD = re.compile(r"%(?:%|([+0]*)(\d*)((?:\.\d+)?)([sdifeEgG]))")
+_FIELD = re.compile(r"%(?:%|([+0]*)(\d*)((?:\.\d+)?)([srdifeEgG]))")
 _KINDS = {"d": ScalarKind.INT, "i": ScalarKind.INT}
 
 
@@ -49,20 +51,22 @@ def percent_text(machine: Machine, text: str, values: Any) -> Any:
         if not given:
             raise TypeError("not enough arguments for format string")
         parts.append(_percent_field(machine, given.pop(0), *found.groups()))
-    if given:
-        raise TypeError("not all arguments converted during string formatting")
     if "%" in text[end:] or any("%" in part for part in parts if type(part) is str and part != "%"):
         raise _unsupported(machine, "this format")
+    if given:
+        raise TypeError("not all arguments converted during string formatting")
     return Text.of(*parts, text[end:])
 
 
 def _percent_field(machine: Machine, value: Any, flags: str, width: str, precision: str, kind: str) -> Any:
-    if not has_runtime(value):
+    if isinstance(value, torch.Tensor) and kind not in "sr":
+        value = machine.recorder.item(value)
+    if not has_runtime(value) and not isinstance(value, torch.Tensor):
         return f"%{flags}{width}{precision}{kind}" % value
-    if kind == "s" and not (flags or width or precision):
-        return machine.formatted(value, "s", "")
+    if kind in "sr" and not (flags or width or precision):
+        return machine.formatted(value, kind, "")
     is_number = isinstance(value, Scalar) and value.kind in (ScalarKind.INT, ScalarKind.FLOAT)
-    if kind == "s" or not is_number or (kind in _KINDS and (value.kind is not _KINDS[kind] or precision)):
+    if kind in "sr" or not is_number or (kind in _KINDS and (value.kind is not _KINDS[kind] or precision)):
         raise _unsupported(machine, f"%{flags}{width}{precision}{kind} of a run-time value")
     sign = "+" if "+" in flags else ""
     zero = "0" if "0" in flags else ""

@@ -54,3 +54,10 @@ class ChosenText(Base):
     def forward(self, x):
         name = "left" if x.sum() > 0 else "right"
         return name.upper(), len(name), name[0], ", ".join([name, "x"]), name.split("f")
+
+
+@SECTION.yes("text of a tensor: f-string, `str`, `repr`, `format`, `%`", "written by the host as torch writes it")
+class TensorText(Base):
+    def forward(self, x):
+        assert x.sum() < 3, f"too much: {x > 0}"
+        return f"{x > 0}", str((x > 0).sum(1)), "%s" % (x > 0).all(), f"{(x > 0).sum()}"

@@ -153,7 +153,7 @@ def compare(program: Program, calls: list[tuple[Any, ...]], environment: Environ
         error: Exception | None = None
         try:
             expected = executor.call(*args)
-        except (ArithmeticError, ValueError, LookupError, RuntimeError) as problem:
+        except (ArithmeticError, ValueError, LookupError, RuntimeError, AssertionError) as problem:
             error = problem
         given = [to_numpy(arg) for arg in args]
         if error is None:

@@ -1,0 +1,113 @@
+"""Small models that write tensors into text."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tests.specialize.programs import Case, vectors
+
+
+def matrices(seed: int) -> tuple[torch.Tensor, ...]:
+    """Numbers of few digits, so that a text is the same wherever they are computed; some are special."""
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)).mul(8).round() / 4
+    if seed % 4 == 3:
+        x[1, 2] = (torch.nan, torch.inf, 0.0)[seed % 3]
+    return (x * 10.0 ** (seed % 7 - 3),)
+
+
+class FiniteCheck(nn.Module):
+    """The assertion of solvers."""
+
+    def forward(self, x):
+        y = x * 2
+        assert torch.isfinite(y).all(), f"non-finite values in state `y`: {y}"
+        return y
+
+
+class EveryForm(nn.Module):
+    """Each way to ask for the text; without dimensions a format is the number's."""
+
+    def forward(self, x):
+        y, s = x * 2, x[0, 0]
+        texts = [f"{y}", f"{y!r}", f"{y!s:>3}", str(y), repr(y), format(y), "{} {!r}".format(y, s), "%s|%r" % (y, s)]
+        texts += [f"{s}", f"{s:.3f}", str(s), "{:8.2e}".format(s), "%.2f" % s, "%s" % s, f"{s!s}", f"{[y, (s, 1)]}"]
+        positive = y > 0
+        texts.append(f"{positive} {positive.sum()} {positive.sum()!r} {positive.int()} {positive.any()!s}")
+        return texts, f"{y.double()} {y[:0]} {y[:0].int()}"
+
+
+class SizedText(nn.Module):
+    """A tensor whose size only the run knows."""
+
+    def forward(self, x):
+        kept = x[x > 0]
+        if len(kept) > 5:
+            return f"many: {kept}"
+        return str(kept)
+
+
+class WrittenLater(nn.Module):
+    """The text is of what the tensor was then."""
+
+    def forward(self, x):
+        y = x + 1
+        before = f"{y}"
+        y.mul_(2)
+        if y.sum() > 20:
+            raise ValueError(before, str(y))
+        return before + " became " + str(y)
+
+
+class BadFormat(nn.Module):
+    """A format of a tensor with dimensions is an error."""
+
+    def forward(self, x):
+        try:
+            return f"{x:.2f}"
+        except TypeError as error:
+            return str(error)
+
+
+class TextOfWeight(nn.Module):
+    """A weight's text is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.register_buffer("scale", torch.arange(3.0))
+
+    def forward(self, x):
+        if x.sum() > 0:
+            return f"{self.weight} {self.scale!r}"
+        return "%s" % self.scale
+
+
+class TextInLoop(nn.Module):
+    """The text of each round, and characters of a text."""
+
+    def forward(self, x):
+        line = ""
+        while x.abs().sum() > 8 and x.isfinite().all():
+            x = x / 2
+            line = f"{x[0]}"
+        return line, "inf" in f"{x}", len(str(x))
+
+
+class UnusedMessage(nn.Module):
+    """A message made before it is known whether it is needed."""
+
+    def forward(self, x):
+        y = x * 2
+        message = f"the sum of {y} is {y.sum().item():.1f}"
+        if y[0].sum() > 3:
+            raise ValueError("bad: " + message)
+        return y
+
+
+CASES = [
+    *(Case(cls, matrices) for cls in (FiniteCheck, EveryForm, SizedText, WrittenLater, BadFormat, TextOfWeight)),
+    *(Case(cls, matrices) for cls in (TextInLoop, UnusedMessage)),
+    Case(EveryForm, lambda seed: (torch.arange(2000.0).reshape(40, 50) - seed,)),
+    Case(FiniteCheck, vectors),
+]
