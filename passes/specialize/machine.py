@@ -7,6 +7,7 @@ both run the same instruction again, its first operations answered from the repl
 
 from __future__ import annotations
 
+import logging
 import random
 import types
 import warnings

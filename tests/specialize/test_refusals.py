@@ -44,6 +44,10 @@ def as_array(self, x):
     return x.numpy().tobytes()  # refused
 
 
+def split_by_tensor(self, x):
+    return torch.tensor_split(x, torch.tensor([1, 2]))  # refused
+
+
 def by_hand(self, x):
     if x.sum() > 0:
         return torch.randn(3, 4)  # refused
@@ -157,6 +161,7 @@ class Refusal:
 
 REFUSALS = [
     Refusal(as_array, "DY203", "x.numpy().tobytes()"),
+    Refusal(split_by_tensor, "DY209", "torch.tensor_split("),
     Refusal(by_hand, "DY202", "torch.randn(3, 4)"),
     Refusal(sampled, "DY202", "torch.multinomial("),
     Refusal(dropped, "DY202", "self.noisy.train()(x)"),
