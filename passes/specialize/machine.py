@@ -144,12 +144,15 @@ class Machine(Calls):
         Active.machine = self
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # on fake tensors it returns weights where there are none
+        noise = logging.getLogger("torch._subclasses.fake_tensor")  # it logs what is asked on purpose, and answered
+        was_disabled, noise.disabled = noise.disabled, True
         try:
             with warnings.catch_warnings(), torch.no_grad(), self.fake:
                 warnings.simplefilter("ignore")
                 while work or self.waiting:
                     self.run(work.pop() if work else self.waiting.pop(), work)
         finally:
+            noise.disabled = was_disabled
             torch.backends.mha.set_fastpath_enabled(fast)
             Active.machine = None
             self.switch({})
