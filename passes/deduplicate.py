@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import torch
 
@@ -48,6 +49,7 @@ from dycl.ir.nodes import (
     Program,
     Record,
     Ref,
+    ScalarType,
     Seq,
     SliceOf,
     StructType,
@@ -61,6 +63,7 @@ from dycl.ir.nodes import (
     ValueType,
     Weight,
 )
+from dycl.ir.sizes import replace_names, size_names
 from dycl.passes.naming import renumber_name
 from dycl.passes.structure import Key, Slot, module_key, module_slots, weight_type
 
@@ -170,11 +173,18 @@ class _Describer:
                 return ("struct", of)
             case ObjectType() | UnionType():
                 raise InternalError("a subgraph takes no object")
+            case ScalarType(kind=kind, size=size):
+                return ("scalar", kind.value, self._dim(size) if size else ())
             case _:
-                return ("scalar", of.kind.value)
+                assert_never(of)
 
     def _dim(self, size: int | str) -> Key:
-        return ("size", size) if isinstance(size, int) else ("name", self._dims.setdefault(size, len(self._dims)))
+        if isinstance(size, int):
+            return ("size", size)
+        return ("name", replace_names(size, {name: f"d{self._number(name)}" for name in size_names(size)}))
+
+    def _number(self, name: str) -> int:
+        return self._dims.setdefault(name, len(self._dims))
 
     def _op(self, op: TensorOp) -> Key:
         operands = tuple(self._operand(operand) for operand in op_operands(op))
@@ -185,6 +195,7 @@ class _Describer:
             tuple(name for name, _ in op.kwargs),
             tuple((self._define(value), self._type(value.type)) for value in op.results),
             tuple((self._values[old], self._define(new)) for old, new in op.mutates),
+            tuple((self._dim(size), self._dim(equal)) for size, equal in op.sizes),
         )
 
     def _target(self, op: TensorOp) -> Key:

@@ -60,6 +60,7 @@ from dycl.passes.mutation import check_origins, find_read_values, forget_unseen_
 from dycl.passes.naming import SubgraphNames
 from dycl.passes.rewriting import value_types
 from dycl.passes.schedule import schedule_block
+from dycl.passes.sizes import unify_sizes
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -120,11 +121,12 @@ class _Partitioner:
         results = tuple(value for value in made if value.id in wanted)
         loc = _join_locations(body)
         index = len(self.subgraphs)
+        params, ops = unify_sizes(tuple(self._values[value] for value in given), body)
         subgraph = Subgraph(
             id=SubgraphId(index),
             name=self._names.name(index, body),
-            params=tuple(self._values[value] for value in given),
-            ops=body,
+            params=params,
+            ops=ops,
             results=tuple(value.id for value in results),
             loc=loc,
         )

@@ -7,7 +7,7 @@ its definition dominates its uses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, assert_never
 
@@ -41,9 +41,13 @@ class TensorType:
 
 @dataclass(frozen=True, slots=True)
 class ScalarType:
-    """A Python number (or text) in the host, with Python's own semantics."""
+    """A Python number (or text) in the host, with Python's own semantics.
+
+    `size`: what an int is in terms of run-time sizes, spelled as a dimension is; it makes no type another one.
+    """
 
     kind: ScalarKind
+    size: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +225,8 @@ class TensorOp:
 
     `results` are the tensor leaves of what the call returns, in the order of `torch.utils._pytree`. A call may write
     into its arguments; `mutates` then pairs each earlier value whose memory changed (aliases included) with the name
-    its new content has from here on. The old name must not be used after this operation.
+    its new content has from here on. The old name must not be used after this operation. `sizes` are what is known of
+    run-time sizes wherever the operation runs: pairs of equal ones.
     """
 
     target: Target
@@ -229,6 +234,7 @@ class TensorOp:
     kwargs: tuple[tuple[str, Operand], ...] = ()
     results: tuple[Value, ...]
     mutates: tuple[tuple[ValueId, Value], ...] = ()
+    sizes: tuple[tuple[str, int | str], ...] = ()
     loc: SourceRange = UNKNOWN
 
 

@@ -98,8 +98,23 @@ class _Parser(Reader):
         mutates = [self.mutation()] if self.accept("mutates") else []
         while mutates and self.accept(","):
             mutates.append(self.mutation())
-        loc = self.loc()
-        return TensorOp(target=target, args=args, kwargs=kwargs, results=results, mutates=tuple(mutates), loc=loc)
+        sizes = [self.equal_sizes()] if self.accept("where") else []
+        while sizes and self.accept(","):
+            sizes.append(self.equal_sizes())
+        return TensorOp(
+            target=target,
+            args=args,
+            kwargs=kwargs,
+            results=results,
+            mutates=tuple(mutates),
+            sizes=tuple(sizes),
+            loc=self.loc(),
+        )
+
+    def equal_sizes(self) -> tuple[str, int | str]:
+        left = self.name()
+        self.expect("=")
+        return left, self.dimension()
 
     def mutation(self) -> tuple[ValueId, Value]:
         old = self.value_id()

@@ -83,7 +83,7 @@ def print_ir(program: Program, *, locations: bool = True) -> str:
     return "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
 
 
-_WORDS = ("list", "struct", "array", "scalar", "object", "union")  # of types: a dtype of this name is quoted
+_WORDS = ("int", "list", "struct", "array", "scalar", "object", "union")  # of types: a dtype of this name is quoted
 
 
 def print_type(of: ValueType | NothingType) -> str:
@@ -92,8 +92,8 @@ def print_type(of: ValueType | NothingType) -> str:
         case TensorType(dtype=dtype, shape=shape):
             dims = (str(size) if isinstance(size, int) else _name(size) for size in shape)
             return f"{_name(dtype) if dtype not in _WORDS else repr(dtype)}[{', '.join(dims)}]"
-        case ScalarType(kind=kind):
-            return kind.value
+        case ScalarType(kind=kind, size=size):
+            return f"{kind.value}[{_name(size)}]" if size else kind.value
         case ListType(element=element):
             return f"list[{print_type(element)}]"
         case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
@@ -145,7 +145,7 @@ def print_op(op: Op) -> str:
     """An operation, without its location."""
     match op:
         case TensorOp(target=target, results=results):
-            return _results(results) + f"{_target(target)}({_arguments(op)})" + _mutates(op)
+            return _results(results) + f"{_target(target)}({_arguments(op)})" + _mutates(op) + _sizes(op)
         case HostOp(function=function, args=args, result=result):
             return _results((result,)) + f"host {_name(function)}({_operands(args)})"
         case Dispatch(subgraph=subgraph, args=args, results=results):
@@ -289,6 +289,11 @@ def _results(values: tuple[Value, ...]) -> str:
 def _mutates(op: TensorOp) -> str:
     pairs = ", ".join(f"%{old} -> {print_value(new)}" for old, new in op.mutates)
     return f" mutates {pairs}" if pairs else ""
+
+
+def _sizes(op: TensorOp) -> str:
+    pairs = ", ".join(f"{_name(a)} = {b if isinstance(b, int) else _name(b)}" for a, b in op.sizes)
+    return f" where {pairs}" if pairs else ""
 
 
 def _edge(edge: Edge) -> str:

@@ -174,6 +174,10 @@ class Reader:
         if name == "union" and not quoted:
             self.expect("[")
             return UnionType(self.many(self.member, "]"))
+        if name == "int" and not quoted and self.accept("["):
+            size = self.name()
+            self.expect("]")
+            return ScalarType(ScalarKind.INT, size)
         if self.accept("["):
             return TensorType(name, self.many(self.dimension, "]"))
         return ScalarType(SCALARS[name]) if name in SCALARS else self.fail("'['")

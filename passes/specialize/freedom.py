@@ -18,12 +18,13 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.ir.dimensions import DynamicInputs
-from dycl.ir.nodes import HostOp, Lit, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType
+from dycl.ir.nodes import HostOp, Lit, Ref, ScalarKind, ScalarType, TensorOp, TensorType, ValueId, ValueType
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
+    from dycl.passes.specialize.residual import RawBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +149,21 @@ class Freedom:
         for vid, of in types.items():
             types[vid] = self.rename(of)
 
+    def rename_sizes(self, blocks: list[RawBlock]) -> None:
+        """The same for what operations know of sizes."""
+        names = {str(symbol): name for name, symbol in self._symbols.items()}
+        for block in blocks if names else ():
+            for index, op in enumerate(block.ops):
+                if isinstance(op, TensorOp) and op.sizes:
+                    sizes = tuple((str(_renamed_dim(a, names)), _renamed_dim(b, names)) for a, b in op.sizes)
+                    block.ops[index] = dataclasses.replace(op, sizes=sizes)
+
 
 def _renamed(part: Any, names: dict[str, str]) -> Any:
     if isinstance(part, TensorType):
         return TensorType(part.dtype, tuple(_renamed_dim(size, names) for size in part.shape))
+    if isinstance(part, ScalarType):
+        return ScalarType(part.kind, str(_renamed_dim(part.size, names)))
     if isinstance(part, tuple):
         return tuple(_renamed(item, names) for item in part)
     if dataclasses.is_dataclass(part) and not isinstance(part, type):

@@ -30,6 +30,7 @@ from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, Val
 from dycl.ir.resolve import function_name
 from dycl.passes.specialize import masks, shapeops
 from dycl.passes.specialize.draws import RANDOM
+from dycl.passes.specialize.equalities import note_sizes
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.trees import map_leaves
@@ -330,6 +331,7 @@ class Recorder(TorchFunctionMode):
             results.append(machine.value(vid))
             if known is not None and not watch.written:
                 machine.known[vid] = known[index]
+        sizes = note_sizes(machine, (args, kwargs), leaves)
         machine.emit(
             TensorOp(
                 target=target,
@@ -337,6 +339,7 @@ class Recorder(TorchFunctionMode):
                 kwargs=keywords,
                 results=tuple(results),
                 mutates=mutates,
+                sizes=sizes,
                 loc=machine.loc(),
             )
         )

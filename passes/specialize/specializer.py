@@ -318,6 +318,7 @@ class _Attempt:
                 hint="check the example inputs",
             )
         self.freedom.rename_values(machine.values.types)
+        self.freedom.rename_sizes(machine.blocks)
         finisher = Finisher(machine.blocks, machine.values)
         tunables = tuple(machine.tunables[name] for name in sorted(machine.tunables))
         signature = self.freedom.rename(self.signature)

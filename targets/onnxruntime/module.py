@@ -29,12 +29,14 @@ from dycl.ir.nodes import (
     SliceOf,
     Subgraph,
     TensorOp,
+    TensorType,
     TorchLit,
     ValueId,
     Weight,
     refs,
 )
 from dycl.ir.resolve import resolve_function, resolve_torch
+from dycl.ir.sizes import evaluate_size, is_arithmetic, size_names
 
 
 class SubgraphModule(torch.nn.Module):
@@ -71,13 +73,24 @@ class SubgraphModule(torch.nn.Module):
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The results for inputs in the order of the parameters."""
         values: dict[ValueId, object] = {}
+        sizes = self._sizes(inputs)
         for param, given in zip(self.subgraph.params, inputs, strict=True):
-            values[param.id] = given.item() if isinstance(param.type, ScalarType) else given
+            values[param.id] = _number(param.type, given, sizes) if isinstance(param.type, ScalarType) else given
         for index, op in enumerate(self.subgraph.ops):
             self._run(op, values)
             for dead in self._last_use.get(index, ()):
                 values.pop(dead, None)
         return tuple(_tensor(values[result]) for result in self.subgraph.results)
+
+    def _sizes(self, inputs: tuple[torch.Tensor, ...]) -> dict[str, object]:
+        """The run-time sizes that the shapes of the inputs tell, by name."""
+        sizes: dict[str, object] = {}
+        for param, given in zip(self.subgraph.params, inputs, strict=True):
+            if isinstance(param.type, TensorType):
+                for dim, size in enumerate(param.type.shape):
+                    if isinstance(size, str) and size.isidentifier():
+                        sizes.setdefault(size, given.shape[dim])
+        return sizes
 
     def _run(self, op: TensorOp, values: dict[ValueId, object]) -> None:
         args = [self._operand(arg, values) for arg in op.args]
@@ -117,6 +130,15 @@ class SubgraphModule(torch.nn.Module):
                 raise InternalError(f"{self.subgraph.name}: {operand} cannot be an operand of a tensor operation")
             case _:
                 assert_never(operand)
+
+
+def _number(of: ScalarType, given: torch.Tensor, sizes: dict[str, object]) -> object:
+    """The Python number of a parameter. A size that the other inputs tell is read from them: so they fit together."""
+    if of.size.isdigit():
+        return int(of.size)
+    if of.size and is_arithmetic(of.size) and sizes.keys() >= set(size_names(of.size)):
+        return evaluate_size(of.size, sizes)
+    return given.item()
 
 
 def weight_names(operand: Operand) -> tuple[str, ...]:

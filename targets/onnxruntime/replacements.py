@@ -125,6 +125,70 @@ def _attention(
     return found[(0,) * missing]
 
 
+def _reduced(x: torch.Tensor, dim: Any) -> list[int] | None:
+    """The dimensions of a reduction that may have nothing to reduce; None if it certainly has something."""
+    dims = [d % max(x.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim or range(x.dim()))]
+    return None if all(isinstance(x.shape[d], int) and x.shape[d] for d in dims if x.dim()) else dims
+
+
+@replaces(_aten.mean.default, _aten.mean.dim)
+def _mean(x: torch.Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+    """The mean of nothing is nan; the target's is 0."""
+    dims = _reduced(x, dim)
+    if dims is None:
+        return NotImplemented
+    x = x if dtype is None else x.to(dtype)
+    return x.sum(dims, keepdim) / torch.ones_like(x).sum(dims, keepdim)
+
+
+@replaces(_aten.any.default, _aten.any.dim, _aten.any.dims)
+def _any(x: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The target's largest of nothing is a very small number, which is not zero."""
+    dims = _reduced(x, dim)
+    return NotImplemented if dims is None else (x != 0).to(torch.int64).sum(dims, keepdim) > 0
+
+
+@replaces(_aten.all.default, _aten.all.dim, _aten.all.dims)
+def _all(x: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    dims = _reduced(x, dim)
+    return NotImplemented if dims is None else (x == 0).to(torch.int64).sum(dims, keepdim) == 0
+
+
+def _moments(x: torch.Tensor, dim: Any, correction: float | None, keepdim: bool) -> Any:
+    """The variance, of nothing or of too little nan, and the mean."""
+    dims = _reduced(x, dim)
+    if dims is None:
+        return None
+    count = torch.ones_like(x).sum(dims, True)
+    mean = x.sum(dims, True) / count
+    free = (count - (1 if correction is None else correction)).clamp(min=0)
+    variance = (x - mean).square().sum(dims, True) / free
+    return (variance, mean) if keepdim else (variance.squeeze(dims), mean.squeeze(dims))
+
+
+@replaces(_aten.var.correction)
+def _var(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
+    found = _moments(x, dim, correction, keepdim)
+    return NotImplemented if found is None else found[0]
+
+
+@replaces(_aten.std.correction)
+def _std(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
+    found = _moments(x, dim, correction, keepdim)
+    return NotImplemented if found is None else found[0].sqrt()
+
+
+@replaces(_aten.var_mean.correction)
+def _var_mean(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
+    return _moments(x, dim, correction, keepdim) or NotImplemented
+
+
+@replaces(_aten.std_mean.correction)
+def _std_mean(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
+    found = _moments(x, dim, correction, keepdim)
+    return NotImplemented if found is None else (found[0].sqrt(), found[1])
+
+
 # ---------------------------------------------------------------- missing in the exporter
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
@@ -22,6 +21,7 @@ from dycl.ir.nodes import (
     UnionType,
     Value,
 )
+from dycl.ir.sizes import evaluate_size, size_names
 
 SCALAR_DTYPES = {ScalarKind.INT: "int64", ScalarKind.FLOAT: "float64", ScalarKind.BOOL: "bool"}
 
@@ -37,8 +37,10 @@ def symbols(subgraph: Subgraph) -> tuple[str, ...]:
     for param in subgraph.params:
         if isinstance(param.type, TensorType):
             for dim in param.type.shape:
-                if isinstance(dim, str):
-                    seen.update(dict.fromkeys(_free_names(dim)))
+                seen.update(dict.fromkeys(size_names(dim)))
+    for param in subgraph.params:
+        if isinstance(param.type, ScalarType):
+            seen.update(dict.fromkeys(size_names(param.type.size)))
     return tuple(seen)
 
 
@@ -48,7 +50,22 @@ def export_inputs(subgraph: Subgraph) -> tuple[torch.Tensor, ...]:
     sizes = {
         name: _EXPORT_SIZES[i % len(_EXPORT_SIZES)] + 60 * (i // len(_EXPORT_SIZES)) for i, name in enumerate(names)
     }
-    return random_inputs(subgraph, sizes, torch.Generator().manual_seed(0))
+    return random_inputs(subgraph, _fitting(subgraph, sizes), torch.Generator().manual_seed(0))
+
+
+def conditions(subgraph: Subgraph) -> tuple[tuple[str, int | str], ...]:
+    """What the operations know of the run-time sizes that their names do not say."""
+    return tuple(pair for op in subgraph.ops for pair in op.sizes)
+
+
+def _fitting(subgraph: Subgraph, sizes: Mapping[str, int]) -> Mapping[str, int]:
+    """The sizes, all multiplied by what it takes to meet the conditions on them; as they are if nothing does."""
+    asked = [pair for pair in conditions(subgraph) if all(sizes.keys() >= set(size_names(part)) for part in pair)]
+    for factor in range(1, 61):
+        tried = {name: size * factor for name, size in sizes.items()}
+        if all(evaluate_size(size, tried) == evaluate_size(equal, tried) for size, equal in asked):
+            return tried
+    return sizes
 
 
 def check_sizes(subgraph: Subgraph, dimensions: tuple[Dimension, ...] = ()) -> tuple[Mapping[str, int], ...]:
@@ -57,9 +74,16 @@ def check_sizes(subgraph: Subgraph, dimensions: tuple[Dimension, ...] = ()) -> t
     names = symbols(subgraph)
     if not names:
         return ({},)
-    return tuple(
+    rows = (
         {name: _admitted(known.get(name), row[i % len(row)]) for i, name in enumerate(names)} for row in _CHECK_SIZES
     )
+    return tuple(sizes for row in rows if _are_sizes(subgraph, sizes := _fitting(subgraph, row)))
+
+
+def _are_sizes(subgraph: Subgraph, sizes: Mapping[str, int]) -> bool:
+    """Whether no dimension becomes negative, and every condition on the sizes is met."""
+    shapes = (param.type.shape for param in subgraph.params if isinstance(param.type, TensorType))
+    return all(evaluate_size(dim, sizes) >= 0 for shape in shapes for dim in shape)
 
 
 def _admitted(dimension: Dimension | None, size: int) -> int:
@@ -78,8 +102,10 @@ def random_inputs(subgraph: Subgraph, sizes: Mapping[str, int], generator: torch
 def _random(param: Value, sizes: Mapping[str, int], generator: torch.Generator) -> torch.Tensor:
     match param.type:
         case TensorType(dtype=dtype, shape=shape):
-            concrete = [dim if isinstance(dim, int) else evaluate_dim(dim, sizes) for dim in shape]
+            concrete = [evaluate_size(dim, sizes) for dim in shape]
             return _random_tensor(getattr(torch, dtype), concrete, generator)
+        case ScalarType(kind=ScalarKind.INT, size=size) if size:
+            return torch.tensor(evaluate_size(size, sizes))
         case ScalarType(kind=ScalarKind.INT):
             return torch.randint(0, 4, (), generator=generator)
         case ScalarType(kind=kind):
@@ -96,37 +122,3 @@ def _random_tensor(dtype: torch.dtype, shape: Sequence[int], generator: torch.Ge
         return torch.randn(shape, generator=generator, dtype=wide).to(dtype)
     return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype)
 
-
-def evaluate_dim(dim: str, sizes: Mapping[str, int]) -> int:
-    """A run-time size: a name, or an arithmetic expression over names."""
-    return int(_evaluate(ast.parse(dim, mode="eval").body, sizes)) if not dim.isidentifier() else sizes[dim]
-
-
-def _evaluate(node: ast.expr, sizes: Mapping[str, int]) -> int:
-    match node:
-        case ast.Name(id=name):
-            return sizes[name]
-        case ast.Constant(value=int(value)):
-            return value
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, sizes)
-        case ast.BinOp(left=left, op=op, right=right):
-            a, b = _evaluate(left, sizes), _evaluate(right, sizes)
-            match op:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.FloorDiv():
-                    return a // b
-                case ast.Mod():
-                    return a % b
-    raise InternalError(f"the size {ast.unparse(node)} is not understood")
-
-
-def _free_names(dim: str) -> tuple[str, ...]:
-    if dim.isidentifier():
-        return (dim,)
-    return tuple(node.id for node in ast.walk(ast.parse(dim, mode="eval")) if isinstance(node, ast.Name))

@@ -1,0 +1,80 @@
+"""Run-time sizes as types spell them: a name, or arithmetic over names (`u0 + 1`, `2*u0`, `(u0//2)`, `Mod(u0, 2)`)."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dycl.diagnostics import InternalError
+
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "Mod": operator.mod,
+    "PythonMod": operator.mod,
+    "FloorDiv": operator.floordiv,
+    "CleanDiv": operator.floordiv,
+    "Max": max,
+    "Min": min,
+}
+_NAME = re.compile(r"[A-Za-z_]\w*(?!\w*\()")
+
+
+def size_names(size: int | str) -> tuple[str, ...]:
+    """The names in a size, each once, in order."""
+    return tuple(dict.fromkeys(_NAME.findall(size))) if isinstance(size, str) else ()
+
+
+def is_arithmetic(size: str) -> bool:
+    """Whether the size is made by operators alone, which torch's symbolic sizes have too."""
+    return not any(isinstance(node, ast.Call) for node in ast.walk(_parsed(size)))
+
+
+def evaluate_size(size: int | str, sizes: Mapping[str, Any]) -> Any:
+    """The number that a size is."""
+    if isinstance(size, int):
+        return size
+    return sizes[size] if size.isidentifier() else _evaluate(_parsed(size), sizes)
+
+
+def replace_names(size: str, sizes: Mapping[str, int | str]) -> int | str:
+    """The size with others in the place of its names: an int once no name is left."""
+    if size.isidentifier():
+        return sizes.get(size, size)
+    text = _NAME.sub(lambda found: _part(sizes.get(found[0], found[0])), size)
+    return text if _NAME.search(text) else int(evaluate_size(text, {}))
+
+
+def _part(size: int | str) -> str:
+    is_plain = size >= 0 if isinstance(size, int) else size.isidentifier()
+    return str(size) if is_plain else f"({size})"
+
+
+@functools.cache
+def _parsed(size: str) -> ast.expr:
+    return ast.parse(size, mode="eval").body
+
+
+def _evaluate(node: ast.expr, sizes: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Name(id=name):
+            return sizes[name]
+        case ast.Constant(value=int(value)):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, sizes)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_evaluate(left, sizes), _evaluate(right, sizes))
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*(_evaluate(arg, sizes) for arg in args))
+    raise InternalError(f"the size {ast.unparse(node)} is not understood")
