@@ -121,4 +121,3 @@ def _random_tensor(dtype: torch.dtype, shape: Sequence[int], generator: torch.Ge
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         return torch.randn(shape, generator=generator, dtype=wide).to(dtype)
     return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype)
-
