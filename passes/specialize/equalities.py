@@ -43,7 +43,8 @@ def _sizes(arguments: Any) -> Iterator[sympy.Basic]:
         if isinstance(leaf, torch.SymInt):
             yield leaf.node.expr
         elif isinstance(leaf, torch.Tensor):
-            yield from (size.node.expr for size in leaf.shape if isinstance(size, torch.SymInt))
+            sizes: list[Any] = list(leaf.shape)
+            yield from (size.node.expr for size in sizes if isinstance(size, torch.SymInt))
 
 
 def equal_sizes(facts: Facts, symbols: set[sympy.Symbol]) -> Sizes:
@@ -71,7 +72,8 @@ def equal_sizes(facts: Facts, symbols: set[sympy.Symbol]) -> Sizes:
 
 def _closure(facts: Facts, symbols: set[sympy.Symbol]) -> tuple[set[sympy.Symbol], list[sympy.Eq]]:
     """The equations about these symbols, and about those that they lead to."""
-    wanted, found = set(symbols), []
+    wanted = set(symbols)
+    found: list[sympy.Eq] = []
     pending = [_equation(condition, outcome) for condition, outcome in facts.relations.items()]
     rest = [equation for equation in pending if equation is not None]
     while True:

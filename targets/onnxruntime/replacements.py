@@ -166,27 +166,24 @@ def _moments(x: torch.Tensor, dim: Any, correction: float | None, keepdim: bool)
     return (variance, mean) if keepdim else (variance.squeeze(dims), mean.squeeze(dims))
 
 
-@replaces(_aten.var.correction)
-def _var(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
-    found = _moments(x, dim, correction, keepdim)
-    return NotImplemented if found is None else found[0]
+def _moment(pick: Callable[[torch.Tensor, torch.Tensor], Any], *operators: Any) -> None:
+    """Register the operators of one statistic: its spread over `dim` with `correction`, or `unbiased` as of old."""
+
+    @replaces(*operators)
+    def _replacement(x: torch.Tensor, *args: Any, correction: float | None = None, **kwargs: Any) -> Any:
+        dims, flags = (None, args) if args and isinstance(args[0], bool) else (args[0] if args else None, args[1:])
+        dims = kwargs.pop("dim", dims)
+        settings = dict(zip(("unbiased", "keepdim"), flags, strict=False)) | kwargs
+        if not settings.get("unbiased", True):
+            correction = 0
+        found = _moments(x, dims, correction, settings.get("keepdim", False))
+        return NotImplemented if found is None else pick(*found)
 
 
-@replaces(_aten.std.correction)
-def _std(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
-    found = _moments(x, dim, correction, keepdim)
-    return NotImplemented if found is None else found[0].sqrt()
-
-
-@replaces(_aten.var_mean.correction)
-def _var_mean(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
-    return _moments(x, dim, correction, keepdim) or NotImplemented
-
-
-@replaces(_aten.std_mean.correction)
-def _std_mean(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
-    found = _moments(x, dim, correction, keepdim)
-    return NotImplemented if found is None else (found[0].sqrt(), found[1])
+_moment(lambda v, m: v, _aten.var.correction, _aten.var.dim, _aten.var.default)
+_moment(lambda v, m: v.sqrt(), _aten.std.correction, _aten.std.dim, _aten.std.default)
+_moment(lambda v, m: (v, m), _aten.var_mean.correction, _aten.var_mean.dim, _aten.var_mean.default)
+_moment(lambda v, m: (v.sqrt(), m), _aten.std_mean.correction, _aten.std_mean.dim, _aten.std_mean.default)
 
 
 # ---------------------------------------------------------------- missing in the exporter

@@ -273,3 +273,21 @@ def test_a_literal_without_a_text_is_refused() -> None:
 def test_mistakes_name_their_place(text: str, message: str) -> None:
     with pytest.raises(InternalError, match=message):
         parse_ir(text)
+
+
+def test_what_is_known_of_sizes_is_read_back() -> None:
+    text = """\
+program M method forward
+param x: positional_or_keyword = input 0: float32[5]
+entry b0
+
+b0(%0: float32[5]):
+  %1: float32[u0] = call torch.masked_select(%0, %0)
+  %2: int[u0] = host size(%1, 0)
+  %3: float32[u0] = call torch.add(%1, %2) where u0 = 3, 'Mod(u0, 3)' = 0, u1 = 'u0 + 1'
+  return %3
+"""
+    program = parse_ir(text)
+    assert "%2: int[u0] = host size(%1, 0)" in print_ir(program)
+    assert "where u0 = 3, 'Mod(u0, 3)' = 0, u1 = 'u0 + 1'" in print_ir(program)
+    assert parse_ir(print_ir(program)) == program

@@ -1,0 +1,84 @@
+"""Programs whose sizes depend on the data, through target and host: what the host returns is what eager returns."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+import dycl
+import dycl.diagnostics
+from dycl.comparison import Comparison
+from dycl.ir.nodes import CallFunction, Ref, ScalarKind, ScalarType, TensorOp, TensorType, Value, ValueId
+from dycl.ir.sizes import evaluate_size, replace_names, size_names
+from dycl.passes.sizes import unify_sizes
+from tests.specialize import empty_programs, shape_programs
+from tests.specialize.tensor_programs import Case
+
+QUICK = ("BroadcastRaise", "UniqueValues", "GraphConv", "ViewRaise", "Spreads", "Quantifiers")
+REFUSED = {  # loudly
+    "TopkRun": "a slice to a run-time number that is not known to fit",
+    "DynSliceAssign": "DY301: views of written memory across subgraphs",
+    "ViewFork": "DY301: views of written memory across subgraphs",
+    "ViewFork2": "DY301: views of written memory across subgraphs",
+}
+
+
+def _marks(case: Case) -> list[pytest.MarkDecorator]:
+    marks = [] if case.name in QUICK else [pytest.mark.slow]
+    if case.name in REFUSED:
+        marks.append(pytest.mark.xfail(raises=dycl.diagnostics.DyclError, reason=REFUSED[case.name], strict=False))
+    return marks
+
+
+CASES = [
+    pytest.param(case, marks=_marks(case), id=case.name) for case in (*shape_programs.CASES, *empty_programs.CASES)
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_host_agrees_with_eager(case: Case) -> None:
+    torch.manual_seed(0)
+    model = case.build().eval()
+    compiled = dycl.compile(model, case.inputs(0), sample_inputs=case.inputs, samples=3)
+    for seed in range(12):
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            try:
+                expected = model(*case.inputs(seed))
+            except (RuntimeError, IndexError) as error:
+                with pytest.raises(type(error)):
+                    compiled(*case.inputs(seed))
+                continue
+            comparison = Comparison()
+            comparison.compare(expected, compiled(*case.inputs(seed)), "the result")
+        assert comparison.differences == [], seed
+
+
+def test_sizes_are_arithmetic_over_names() -> None:
+    assert size_names("2*u0 + Max(u1, u0)") == ("u0", "u1")
+    assert evaluate_size("2*u0 + Max(u1, u0)//2", {"u0": 3, "u1": 9}) == 10
+    assert evaluate_size("Mod(u0, 2)", {"u0": 3}) == 1
+    assert replace_names("u0 - u1", {"u1": "u2 + 1"}) == "u0 - (u2 + 1)"
+    assert replace_names("u0 + 1", {"u0": -3}) == -2
+
+
+def test_sizes_that_are_equal_get_one_name() -> None:
+    a, b, n = (
+        Value(ValueId(0), TensorType("float32", ("u0", 4))),
+        Value(ValueId(1), TensorType("float32", ("u1", "u2"))),
+        Value(ValueId(2), ScalarType(ScalarKind.INT, "u1 + u2")),
+    )
+    op = TensorOp(
+        target=CallFunction("torch.add"),
+        args=(Ref(a.id), Ref(b.id)),
+        results=(Value(ValueId(3), a.type),),
+        sizes=(("u1", "u0"), ("u2", 4), ("Mod(u1, 2)", 0)),
+    )
+    params, (done,) = unify_sizes((a, b, n), (op,))
+    assert [param.type for param in params[:2]] == [a.type, a.type]
+    assert isinstance(params[2].type, ScalarType)
+    assert params[2].type.size == "u0 + 4"
+    assert done == replace(op, sizes=(("Mod(u0, 2)", 0),))
