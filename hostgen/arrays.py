@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.hostfunctions import HostFunction
 from dycl.ir.nodes import HostOp, Lit, Mapping, Operand, Seq, SeqKind, SliceOf
 
@@ -36,6 +37,8 @@ class Write(Protocol):
 def array_operation(op: HostOp, function: HostFunction, write: Write) -> str:
     """The expression that does the operation."""
     name = op.function.removeprefix("np.")
+    if name in ("error_of", "error_text"):
+        return f"numerics.{name}({_attempt(op, write)})"
     if name == "getitem":
         return f"{write(op.args[0], ATOM)}[{subscript(op.args[1], write)}]"
     if name.startswith("operator.") and (ufunc := _UFUNCS.get(name.removeprefix("operator."))):
@@ -47,6 +50,19 @@ def array_operation(op: HostOp, function: HostFunction, write: Write) -> str:
         method = name.removeprefix("np.ndarray.")
         return f"{write(op.args[0], ATOM)}.{method}({_arguments(op.args[1:], write)}){bracket}{part}"
     return f"{name}({_arguments(op.args, write)}){bracket}{part}"
+
+
+def _attempt(op: HostOp, write: Write) -> str:
+    """The arguments of a probe: a callable, and its own; what would be written into is copied."""
+    assert isinstance(op.args[0], Lit)
+    name = str(op.args[0].value)
+    written = [write(arg) for arg in op.args[1:]]
+    if name == "np.setitem":
+        return f"operator.setitem, {write(op.args[1], ATOM)}.copy(), {written[1]}, {written[2]}"
+    if ufunc := _UFUNCS.get(name.removeprefix("np.operator.")):
+        return f"in_place, {ufunc}, {write(op.args[1], ATOM)}.copy(), {written[1]}"
+    tried = HostOp(function=name, args=op.args[1:], result=op.result, loc=op.loc)
+    return f"lambda: {array_operation(tried, ARRAY_FUNCTIONS[name], write)}"
 
 
 def item_assignment(op: HostOp, write: Write) -> str:

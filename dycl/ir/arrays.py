@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dycl.ir import numerics
 from dycl.ir.hostfunctions import HostFunction
 
 MAX_PARTS = 8  # of a tuple of arrays that one call returns
@@ -126,6 +127,22 @@ def _array_of(tensor: torch.Tensor) -> Any:
     return tensor.detach().numpy()
 
 
+def _attempt(name: str) -> Callable[..., object]:
+    """What tries a call that may write into its first operand: on a copy."""
+    call = ARRAY_FUNCTIONS[name].call
+    if name not in WRITES:
+        return call
+    return lambda array, *args: call(array.copy(), *args)
+
+
+def _error_of(name: str, *args: Any) -> int:
+    return numerics.error_of(_attempt(name), *args)
+
+
+def _error_text(name: str, *args: Any) -> str:
+    return numerics.error_text(_attempt(name), *args)
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -166,8 +183,13 @@ def _rows() -> list[HostFunction]:
         HostFunction("np.copy_to_tensor", lambda array: tensor_of(array).clone(), "as_tensor({0}).copy()", 100, True),
         HostFunction("np.scalar_to_tensor", lambda number: torch.as_tensor(number), "np.asarray({0})", 100, True),
         HostFunction("np.result", _same, "self._array({0})"),
+        # the function that the first operand names, and its operands
+        HostFunction("np.error_of", _error_of, "", 100, True),
+        HostFunction("np.error_text", _error_text, "", 100, True),
     ]
 
 
 ARRAY_FUNCTIONS: dict[str, HostFunction] = {row.name: row for row in _rows()}
 """Every host function on arrays by its name."""
+WRITES = frozenset({"np.setitem", *(f"np.operator.i{n.strip('_')}" for n, _, p in _OPERATORS if p != 20)})
+"""Those that write into their first operand."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-ERRORS = (ValueError, OverflowError, ZeroDivisionError)
+ERRORS_OF_NUMBERS = (ValueError, OverflowError, ZeroDivisionError)
+ERRORS = (*ERRORS_OF_NUMBERS, IndexError)  # of operations on arrays as well
 
 
 def error_of(function: Callable[..., object], *args: object) -> int:

@@ -34,6 +34,7 @@ class ArrayMemory(Journal):
         self._memory_parent: dict[int, int] = {}
         self.array_sites: dict[int, Any] = {}  # by id: where a static array was made
         self._constants: dict[Any, torch.Tensor] = {}
+        self.has_reversed = False  # an array that runs backwards, of which torch makes no tensor
 
     def may_view(self, host: str, arguments: tuple[Any, ...]) -> bool:
         """Whether the result of a host function may share its operands' memory."""
@@ -46,6 +47,10 @@ class ArrayMemory(Journal):
 
     def define_array(self, array: Array, host: str, operands: tuple[Any, ...]) -> None:
         """Emit the operation that makes the array (`Arrays`)."""
+        raise NotImplementedError
+
+    def check_conversion(self, array: Array, *, copies: bool) -> None:
+        """Raise what torch.from_numpy raises on this path, if the model could notice (`Arrays`)."""
         raise NotImplementedError
 
     # ------------------------------------------------------------ groups
@@ -104,6 +109,7 @@ class ArrayMemory(Journal):
             name = "np.scalar_to_tensor"
         else:
             name = "np.copy_to_tensor" if copies or self.hints.writes_arrays else "np.to_tensor"
+        self.check_conversion(array, copies=copies)
         call = ("np", name, id(array.fake), copies)
         found, out = self.replayed(call)
         if found:
@@ -183,7 +189,8 @@ class ArrayMemory(Journal):
         """A static array as a constant of the program."""
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = torch.from_numpy(np.array(array, order="C"))
+            with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+                self._constants[key] = torch.from_numpy(np.array(array, order="C"))
         return self._constants[key]
 
     def lift(self, array: np.ndarray) -> BaseException:

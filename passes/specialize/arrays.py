@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.nodes import HostOp, Lit, Mapping, Operand, ScalarKind, TensorType
+from dycl.passes.specialize.arrayfailures import as_int64, check_array_failure
 from dycl.passes.specialize.arraymemory import ArrayMemory
 from dycl.passes.specialize.arrayshapes import Found, UnknownShapeError, array_dtype, find_results
 from dycl.passes.specialize.arrayvalue import Array
@@ -79,6 +80,7 @@ class Arrays(ArrayMemory):
         if "out" in kwargs or "where" in kwargs or "order" in kwargs:
             raise self._no_function(name, " with out=, where= or order=")
         args, kwargs = self.array_operands((args, kwargs))
+        args = as_int64(self, name, args)
         whole = (*args, kwargs) if kwargs else args
         result = self._emit_call(name, whole)
         if name in ("array", "copy", "asarray") or not is_wrapped or name in _TAKES_TENSORS:
@@ -86,11 +88,18 @@ class Arrays(ArrayMemory):
         return self.wrapped_as_tensor(result)
 
     def _emit_call(self, name: str, whole: tuple[Any, ...]) -> Any:
-        call = ("np", name, self._array_identity(whole))
+        self.has_reversed |= name in ("flip", "fliplr", "flipud", "rot90")
+        results = self._find_results(name, whole)
+        check_array_failure(self, f"np.{name}", whole)
+        return self.emit_unasked(name, whole, results)
+
+    def emit_unasked(self, name: str, whole: tuple[Any, ...], results: Any = None) -> Any:
+        """One call of numpy, whose errors stop the program."""
+        results = self._find_results(name, whole) if results is None else results
+        call = ("np", name, self.array_identity(whole))
         found, out = self.replayed(call)
         if found:
             return out
-        results = self._find_results(name, whole)
         if isinstance(results, Found):
             out = self._emit_result(f"np.{name}", whole, results)
         else:
@@ -130,7 +139,7 @@ class Arrays(ArrayMemory):
         operands = tuple(self.array_operand(arg) for arg in whole)
         if found.is_plain:
             kinds = {"b": ScalarKind.BOOL, "i": ScalarKind.INT, "f": ScalarKind.FLOAT}
-            return self._plain_result(host, operands, kinds[found.dtype.kind])
+            return self.plain_result(host, operands, kinds[found.dtype.kind])
         array = self.new_array(found.dtype, found.sizes, found.is_scalar)
         self.define_array(array, host, operands)
         if not found.is_scalar and self.may_view(host, whole):
@@ -139,7 +148,7 @@ class Arrays(ArrayMemory):
                     self.link_memory(array.fake, leaf.fake)
         return array
 
-    def _plain_result(self, host: str, operands: tuple[Operand, ...], kind: ScalarKind) -> Scalar:
+    def plain_result(self, host: str, operands: tuple[Operand, ...], kind: ScalarKind) -> Scalar:
         scalar = self.host_op(host, operands, kind)
         if kind is ScalarKind.INT:
             self._give_symbol(scalar)
@@ -184,6 +193,11 @@ class Arrays(ArrayMemory):
         wanted = str(dtype or _list_dtype(data)).removeprefix("torch.")
         return self.tensor_of_array(self.array_call("array", (data,), {"dtype": wanted}), copies=True)
 
+    def check_conversion(self, array: Array, *, copies: bool) -> None:
+        """Raise what torch.from_numpy raises on this path, if the model could notice."""
+        if not array.is_scalar:
+            check_array_failure(self, "np.copy_to_tensor" if copies else "np.to_tensor", (array,))
+
     def _tensor_or_number(self, value: Any) -> Any:
         if not isinstance(value, Array):
             return value
@@ -223,6 +237,19 @@ class Arrays(ArrayMemory):
         self.define_array(made, "np.result", (self.operand(array),))
         return self.operand(made)
 
+    def known_array_result(self, array: np.ndarray) -> Operand:
+        """A static array that leaves the program: a new one for each call, as the run has made it."""
+        is_old = id(array) in self.known_objects or id(array) not in self.array_sites
+        if is_old or array.base is not None:
+            raise UnsupportedError(
+                "DY213",
+                self.loc(),
+                "the result is a numpy array that the model keeps, or a view",
+                hint="return a copy() of it",
+            )
+        lifted = self.constant_array(array)
+        return self.array_result(lifted if array.size <= SMALL else self.array_call("copy", (lifted,), {}))
+
     # ------------------------------------------------------------ operators
 
     def array_operator(self, name: str, left: Any, right: Any) -> Any:
@@ -244,12 +271,13 @@ class Arrays(ArrayMemory):
             return self.array_operator(name, left, right)
         args, _ = self.array_operands(((left, right), {}))
         host = f"np.operator.i{name.strip('_')}"
-        call = ("np", host, self._array_identity(args))
+        self._find_results(host.removeprefix("np."), args)
+        check_array_failure(self, host, args)
+        call = ("np", host, self.array_identity(args))
         found, out = self.replayed(call)
         if found:
             return out
         self.check_array_write(left)
-        self._find_results(f"operator.{name}", args)
         result = Array(left.fake, is_scalar=False)
         self.emit_write(host, left, tuple(self.array_operand(arg) for arg in args))
         self.log(call, result, True)
@@ -276,12 +304,14 @@ class Arrays(ArrayMemory):
     def array_item(self, target: Array, index: Any) -> Any:
         """target[index]"""
         index = self._array_index(index)
-        call = ("np", "getitem", self._array_identity((target, index)))
+        parts = index if isinstance(index, tuple) else (index,)
+        selected = self._select(target, parts)
+        self.has_reversed |= any(isinstance(part, slice) and _may_reverse(part.step) for part in parts)
+        check_array_failure(self, "np.getitem", (target, index))
+        call = ("np", "getitem", self.array_identity((target, index)))
         found, out = self.replayed(call)
         if found:
             return out
-        parts = index if isinstance(index, tuple) else (index,)
-        selected = self._select(target, parts)
         out = self.new_array(array_dtype(target), selected.sizes, selected.is_scalar)
         self.define_array(out, "np.getitem", (self.array_operand(target), self.array_operand(index)))
         if selected.is_view and not selected.is_scalar:
@@ -304,11 +334,12 @@ class Arrays(ArrayMemory):
             raise TypeError(f"'numpy.{array_dtype(target).name}' object does not support item assignment")
         index = self._array_index(index)
         (value,) = self.array_operands((value,))
-        call = ("np", "setitem", self._array_identity((target, index, value)))
+        self._select(target, index if isinstance(index, tuple) else (index,))
+        check_array_failure(self, "np.setitem", (target, index, value))
+        call = ("np", "setitem", self.array_identity((target, index, value)))
         found, _ = self.replayed(call)
         if found:
             return
-        self._select(target, index if isinstance(index, tuple) else (index,))
         self.check_array_write(target)
         self.emit_write("np.setitem", target, tuple(self.array_operand(part) for part in (target, index, value)))
         self.log(call, None, True)
@@ -371,6 +402,8 @@ class Arrays(ArrayMemory):
         return self._element(array, None)
 
     def _element(self, array: Array, index: Any) -> Any:
+        if index is not None:
+            check_array_failure(self, "np.item_at", (array, index))
         call = ("np", "item", self.current_vid(array.fake), getattr(index, "vid", index))
         found, out = self.replayed(call)
         if found:
@@ -381,7 +414,7 @@ class Arrays(ArrayMemory):
         if kind is None:
             raise self._no_function("ndarray.item", " of a complex array")
         operands = (self.array_operand(array),) if index is None else (self.array_operand(array), self.operand(index))
-        scalar = self._plain_result("np.item" if index is None else "np.item_at", operands, kind)
+        scalar = self.plain_result("np.item" if index is None else "np.item_at", operands, kind)
         if array.is_scalar:
             self.state.facts.results[call] = scalar
         self.log(call, scalar)
@@ -535,7 +568,7 @@ class Arrays(ArrayMemory):
         vid = self.values.new(self.values.types[self.current_vid(target.fake)])
         self.emit(HostOp(function=host, args=operands, result=self.value(vid), loc=self.loc()))
 
-    def _array_identity(self, arguments: Any) -> tuple[Any, ...]:
+    def array_identity(self, arguments: Any) -> tuple[Any, ...]:
         out: list[Any] = []
         for leaf in leaves(arguments):
             if isinstance(leaf, Array):
@@ -588,6 +621,10 @@ def _list_dtype(data: Any) -> torch.dtype:
 
 def _is_static(value: Any) -> bool:
     return not isinstance(value, Array) or all(isinstance(size, int) for size in value.fake.shape)
+
+
+def _may_reverse(step: Any) -> bool:
+    return not isinstance(step, (int, type(None))) or (step is not None and step < 0)
 
 
 def _is_literal(value: Any) -> bool:

@@ -65,6 +65,8 @@ class OutputBuilder:
             return Lit(value)
         if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):
             return Lit(value.item())
+        if type(value) is np.ndarray:
+            return self._machine.known_array_result(value)
         if isinstance(value, torch.Size):
             return Seq(SeqKind.TUPLE, tuple(self.operand(item, what, loc) for item in value))
         if type(value) in (list, tuple):

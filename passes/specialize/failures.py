@@ -16,7 +16,7 @@ from torch.utils._sympy.functions import FloorDiv, PythonMod
 
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import ScalarKind
-from dycl.ir.numerics import ERRORS
+from dycl.ir.numerics import ERRORS_OF_NUMBERS
 from dycl.passes.specialize import scalars
 from dycl.passes.specialize.values import KIND_TYPES, Scalar, Text, TextPart
 
@@ -102,8 +102,8 @@ def _ask(machine: Machine, name: str, args: tuple[Any, ...]) -> None:
     found = machine.host("error_of", name, *args)
     if machine.truth(machine.host("eq", found, 0)):
         return
-    for number, kind in enumerate(ERRORS, 1):
-        if number == len(ERRORS) or machine.truth(machine.host("eq", found, number)):
+    for number, kind in enumerate(ERRORS_OF_NUMBERS, 1):
+        if number == len(ERRORS_OF_NUMBERS) or machine.truth(machine.host("eq", found, number)):
             text = Text.of(TextPart(machine.host("error_text", name, *args), "", ""))
             is_power = name in ("pow", "real_pow") and not any(is_large(machine, arg) for arg in args)
             raise kind(errno.ERANGE, text) if is_power and kind is OverflowError else kind(text)
@@ -127,7 +127,7 @@ def is_large(machine: Machine, value: Any) -> bool:
         return isinstance(value, int) and value.bit_length() > _FLOAT_BITS
     if value.kind is not ScalarKind.INT or value.expr is None or value.expr in machine.float_wholes:
         return False
-    return _bits(machine, value.expr) > _FLOAT_BITS
+    return integer_bits(machine, value.expr) > _FLOAT_BITS
 
 
 def note_integer(machine: Machine, name: str, args: tuple[Any, ...], result: Scalar) -> None:
@@ -144,7 +144,7 @@ def note_integer(machine: Machine, name: str, args: tuple[Any, ...], result: Sca
     elif name in _LARGE:
         machine.symbol_bits[expr] = _ENDLESS
     elif expr.is_Symbol and expr not in machine.symbol_bits and exprs:
-        machine.symbol_bits[expr] = max(_bits(machine, arg) for arg in exprs) + 1
+        machine.symbol_bits[expr] = max(integer_bits(machine, arg) for arg in exprs) + 1
         if any(_grows(machine, arg) for arg in exprs):
             machine.growing.add(expr)
 
@@ -176,7 +176,7 @@ def _is_endless(machine: Machine, symbol: sympy.Symbol) -> bool:
     return not (low.is_Integer and high.is_Integer)
 
 
-def _bits(machine: Machine, expr: sympy.Basic) -> int:
+def integer_bits(machine: Machine, expr: sympy.Basic) -> int:
     """An upper bound of the bits of an integer expression."""
     if expr.is_Integer:
         return int(expr).bit_length()
@@ -187,7 +187,7 @@ def _bits(machine: Machine, expr: sympy.Basic) -> int:
         if expr in machine.counters and machine.hints.large_integers:
             return _ENDLESS
         return machine.symbol_bits.get(expr, _ITEM_BITS)
-    parts = [_bits(machine, part) for part in expr.args]
+    parts = [integer_bits(machine, part) for part in expr.args]
     if isinstance(expr, sympy.Mul):
         return sum(parts)
     if isinstance(expr, (FloorDiv, PythonMod)):

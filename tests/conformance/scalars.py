@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 
+import numpy as np
 import torch
 
 from tests.conformance.table import Base, Section
@@ -210,3 +211,22 @@ class NumpyNumbers(Base):
     def forward(self, x):
         array = x[0].numpy()
         return float(array[0]), array.max().item() > 1
+
+
+@SECTION.yes("numpy on run-time values: functions, indices, masks, writes", "by the host, with numpy itself")
+class NumpyArrays(Base):
+    def forward(self, x):
+        array = x.numpy().copy()
+        array[array < 0] = 0.0
+        kept = array[0][np.where(array[0] > 0.5)[0]]
+        return torch.from_numpy(array), kept, np.argsort(array[0])[::-1].copy(), len(kept)
+
+
+@SECTION.yes("errors of numpy at run time, in the model's `try`", "a decision where the model would notice")
+class NumpyErrors(Base):
+    def forward(self, x):
+        array = x[0].numpy()
+        try:
+            return array[array > 0][1] * 2
+        except IndexError:
+            return "none"

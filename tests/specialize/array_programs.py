@@ -199,6 +199,66 @@ class IntegerArrays(nn.Module):
         return b, np.prod(a[0]), a.cumsum(1), np.power(a, 2), a.std(), np.abs(a).sum(dtype=np.int32)
 
 
+class ErrorsAreHandled(nn.Module):
+    """Errors that numpy raises at run time reach the model's own handlers."""
+
+    def forward(self, x):
+        a = x.numpy()
+        n = int(x.sum().round())
+        try:
+            picked = a[0][n]
+        except IndexError as error:
+            picked = str(error)
+        try:
+            best = a[a[:, 0] > 0.5].max()
+        except ValueError:
+            best = -1.0
+        try:
+            both = a[0][a[0] > 0] + a[1][a[1] > 0]
+        except ValueError as error:
+            both = str(error)
+        kept = np.zeros(3)
+        try:
+            kept[n] = 7.0
+            kept[:2] += a[2][a[2] > 0][:2]
+        except (IndexError, ValueError):
+            kept[0] = -1.0
+        return picked, best, both, kept
+
+
+class StateBeforeAnError(nn.Module):
+    """An error of numpy leaves the state as it was written before."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        a = x.numpy()
+        self.calls += 1
+        found = np.nonzero(a[:, 0] > 0)[0]
+        row = a[found[1]]
+        self.calls += 10
+        return row * 2, np.delete(a, int(x.sum().abs()), axis=0)
+
+
+class LargeIntegers(nn.Module):
+    """An array of integers of Python's that are not a tensor's own."""
+
+    def forward(self, x):
+        n = int(x.argmax()) + 1
+        return np.array([n * n + 1, 2]), np.array([n + 1, 0.5]), np.arange(n + 1).sum()
+
+
+class KnownResult(nn.Module):
+    """Arrays that were known beforehand as results: each call returns its own."""
+
+    def forward(self, x):
+        if x.sum() > 1:
+            return np.zeros((0, 5)), np.zeros((0, 2), dtype=np.int64)
+        return x.numpy().mean(0), np.array([[1, 2], [3, 4]]), np.arange(40.0)
+
+
 def boxes(seed):
     made = torch.Generator().manual_seed(seed)
     corners = torch.rand(6, 2, generator=made) * 20
@@ -225,5 +285,9 @@ CASES = [
     Case(IteratesArrays),
     Case(ThroughDecisions, is_end_to_end=True),
     Case(IntegerArrays, whole),
+    Case(ErrorsAreHandled, is_end_to_end=True),
+    Case(StateBeforeAnError),
+    Case(LargeIntegers),
+    Case(KnownResult, is_end_to_end=True),
 ]
 assert rows

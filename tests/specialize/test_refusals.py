@@ -48,6 +48,23 @@ def split_by_tensor(self, x):
     return torch.tensor_split(x, torch.tensor([1, 2]))  # refused
 
 
+def writes_array_of_input(self, x):
+    x.numpy()[0] = 1.0  # refused
+    return x * 2
+
+
+def writes_array_of_weight(self, x):
+    self.norm.weight.detach().numpy()[0] += 1.0  # refused
+    return self.norm(x)
+
+
+def writes_array_of_tensor(self, x):
+    y = x * 2
+    array = y.numpy()
+    array[0] = 1.0  # refused
+    return y + 1
+
+
 def by_hand(self, x):
     if x.sum() > 0:
         return torch.randn(3, 4)  # refused
@@ -162,6 +179,9 @@ class Refusal:
 REFUSALS = [
     Refusal(as_array, "DY203", "x.numpy().tobytes()"),
     Refusal(split_by_tensor, "DY209", "torch.tensor_split("),
+    Refusal(writes_array_of_input, "DY212", "x.numpy()[0]"),
+    Refusal(writes_array_of_weight, "DY206", "self.norm.weight.detach().numpy()[0]"),
+    Refusal(writes_array_of_tensor, "DY301", "array[0]"),
     Refusal(by_hand, "DY202", "torch.randn(3, 4)"),
     Refusal(sampled, "DY202", "torch.multinomial("),
     Refusal(dropped, "DY202", "self.noisy.train()(x)"),
