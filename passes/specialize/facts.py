@@ -146,6 +146,9 @@ class Facts:
             for part in condition.args:
                 self.learn(part, True)
             return
+        if isinstance(condition, sympy.Or):
+            self._learn_any(condition.args)
+            return
         found = _single_symbol(condition)
         if found is None:
             return
@@ -166,7 +169,27 @@ class Facts:
                 low = max(low, constant + 1)
             case sympy.Ge:
                 low = max(low, constant)
-        self.intervals[symbol] = (low, high)
+        self.intervals[symbol] = self._shaved(symbol, low, high)
+
+    def _learn_any(self, conditions: tuple[sympy.Basic, ...]) -> None:
+        """Add the fact that one of the conditions holds: each symbol's interval spans what they leave of it."""
+        ways = [self.copy() for _ in conditions]
+        for way, condition in zip(ways, conditions, strict=True):
+            way.learn(condition, True)
+        ways = [way for way in ways if all(low <= high for low, high in way.intervals.values())] or ways
+        for symbol in set().union(*(condition.free_symbols for condition in conditions)):
+            found = [way.interval(symbol) for way in ways]
+            low, high = min(low for low, _ in found), max(high for _, high in found)
+            if low <= high:
+                self.intervals[symbol] = (low, high)
+
+    def _shaved(self, symbol: sympy.Symbol, low: sympy.Basic, high: sympy.Basic) -> Interval:
+        """The interval without ends that the symbol is known not to be."""
+        while low < high and self.relations.get(sympy.Eq(symbol, low)) is False:
+            low = low + 1
+        while low < high and self.relations.get(sympy.Eq(symbol, high)) is False:
+            high = high - 1
+        return low, high
 
 
 _COMPARISONS = (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
@@ -196,7 +219,10 @@ _FLIPPED = {sympy.Lt: sympy.Gt, sympy.Le: sympy.Ge, sympy.Gt: sympy.Lt, sympy.Ge
 
 
 def _single_symbol(expr: sympy.Basic) -> tuple[sympy.Symbol, type, sympy.Basic] | None:
-    """A relation as (symbol, relation, constant) if it is linear in one integer symbol with coefficient 1 or -1."""
+    """A relation as (symbol, relation, constant) if it is linear in one integer symbol.
+
+    `16 * s < 2` is `s < 1`: the constant is rounded to the integer that leaves the same values of the symbol.
+    """
     relation = next(
         (r for r in (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge) if isinstance(expr, r)), None
     )
@@ -208,8 +234,12 @@ def _single_symbol(expr: sympy.Basic) -> tuple[sympy.Symbol, type, sympy.Basic] 
     difference = sympy.expand(expr.lhs - expr.rhs)
     coefficient = difference.coeff(symbol, 1)
     rest = difference - coefficient * symbol
-    if abs(coefficient) != 1 or not rest.is_Integer:
+    if not (coefficient.is_Integer and rest.is_Integer) or coefficient == 0:
         return None
-    if coefficient == 1:
-        return symbol, relation, -rest
-    return symbol, _FLIPPED.get(relation, relation), rest
+    bound = -rest / coefficient
+    relation = relation if coefficient > 0 else _FLIPPED.get(relation, relation)
+    if not bound.is_Integer:
+        if relation in (sympy.Eq, sympy.Ne):
+            return None
+        bound = sympy.ceiling(bound) if relation in (sympy.Lt, sympy.Ge) else sympy.floor(bound)
+    return symbol, relation, bound

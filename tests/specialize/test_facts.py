@@ -32,6 +32,30 @@ def test_an_equality_decides_everything_about_the_symbol():
     assert facts.decide(sympy.Ge(K, 3)) == sympy.false
 
 
+def test_a_factor_of_the_symbol_is_divided_out():
+    facts = Facts()
+    facts.learn(sympy.Lt(16 * K, 34, evaluate=False), True)
+    facts.learn(sympy.Lt(-3 * K, 2, evaluate=False), True)
+    assert facts.interval(K) == (0, 2)
+    facts.learn(sympy.Eq(16 * K, 0, evaluate=False), False)
+    assert facts.interval(K) == (1, 2)
+
+
+def test_one_of_several_conditions_spans_an_interval():
+    facts = Facts()
+    facts.learn(sympy.Or(sympy.Eq(16 * K, 0), sympy.And(sympy.Eq(K, 1), sympy.Eq(8 * sympy.Max(1, K), 8))), True)
+    assert facts.interval(K) == (0, 1)
+    facts.learn(sympy.Eq(K, 0), False)
+    assert facts.decide(K) == 1
+
+
+def test_an_end_that_was_excluded_before_is_no_end():
+    facts = Facts()
+    facts.learn(sympy.Eq(K, 1), False)
+    facts.learn(sympy.Ge(K, 1), True)
+    assert facts.decide(sympy.Gt(K, 1)) == sympy.true
+
+
 def test_refusals_at_the_border_narrow_the_interval():
     facts = Facts()
     facts.learn(sympy.Ge(K, 0), True)
