@@ -31,7 +31,8 @@ has what it needs, and the number of subgraphs is the length of the longest chai
 memory is written whose earlier content is handed out. Host operations that may raise keep their order.
 
 A subgraph is a function: it never writes to what it is given, a written argument comes back as a new value. That is
-sound while all names of the written memory have one origin in the subgraph; otherwise DY301.
+sound while all names of the written memory have one origin in the subgraph, which takes views of it once more where it
+has to; otherwise DY301.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ from dycl.passes.naming import SubgraphNames
 from dycl.passes.rewriting import value_types
 from dycl.passes.schedule import schedule_block
 from dycl.passes.sizes import unify_sizes
+from dycl.passes.views import Views
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -78,7 +80,7 @@ class _Partitioner:
     def __init__(self, program: Program, environment: Environment) -> None:
         self._environment = environment
         self._types = value_types(program)
-        self._tensors = frozenset(value for value, of in self._types.items() if isinstance(of, TensorType))
+        self._tensors = {value for value, of in self._types.items() if isinstance(of, TensorType)}
         self._live_out = find_liveness(program).live_out
         self._read = find_read_values(program)
         self._names = SubgraphNames(program)
@@ -97,6 +99,8 @@ class _Partitioner:
             elif isinstance(op, TensorOp):
                 work[level].append(op)
         bodies = {level: forget_unseen_names(ops, self._read) for level, ops in work.items()}
+        views = Views(block.ops, self._tensors)
+        bodies = {level: views.retake(ops, self._values) for level, ops in bodies.items()}
         ops: list[Op] = []
         for level in numbers:
             ops += host[level]
