@@ -544,7 +544,8 @@ class Arrays(ArrayMemory):
         torch_dtype = getattr(torch, "bool" if dtype.kind == "b" else dtype.name, None)
         if not isinstance(torch_dtype, torch.dtype) or dtype.byteorder == ">":
             raise UnsupportedError("DY203", self.loc(), f"a numpy array of {dtype}")
-        shape = [self._new_size() if size is None else size for size in sizes]
+        named = [self.symbolic(size) if isinstance(size, Scalar) else size for size in sizes]
+        shape = [self._new_size() if size is None else size for size in named]
         return Array(self.fresh_fake(shape, torch_dtype), is_scalar=is_scalar)
 
     def _new_size(self) -> torch.SymInt:

@@ -35,7 +35,7 @@ def is_own_fault(error: BaseException) -> bool:
         case AssertionError():
             return function not in _RAISES_THE_MODELS
         case TypeError():
-            return _OWN_CALL.search(str(error)) is not None
+            return _OWN_CALL.search(str(error)) is not None or "of type Scalar" in str(error)
         case _:
             return False
 

@@ -250,6 +250,20 @@ class LargeIntegers(nn.Module):
         return np.array([n * n + 1, 2]), np.array([n + 1, 0.5]), np.arange(n + 1).sum()
 
 
+class RowsOfRunTimeLength(nn.Module):
+    """A new array with one row for each of as many as there are."""
+
+    def forward(self, x):
+        kept = x.numpy()[x.numpy()[:, 0] > 0]
+        count = len(kept)
+        if count == 0:
+            return None
+        made = np.zeros((count, 2), "float32")
+        for i in range(count):
+            made[i] = kept[i][:2]
+        return torch.from_numpy(made)
+
+
 class KnownResult(nn.Module):
     """Arrays that were known beforehand as results: each call returns its own."""
 
@@ -288,6 +302,7 @@ CASES = [
     Case(ErrorsAreHandled, is_end_to_end=True),
     Case(StateBeforeAnError),
     Case(LargeIntegers),
+    Case(RowsOfRunTimeLength),
     Case(KnownResult, is_end_to_end=True),
 ]
 assert rows

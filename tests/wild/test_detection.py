@@ -1,0 +1,54 @@
+"""Detection: the suppression of overlapping boxes that detectors of torchvision end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dycl.diagnostics import TargetError
+from tests.wild import vision
+
+vision.register()
+torchvision = pytest.importorskip("torchvision")
+
+
+class Kept(nn.Module):
+    """The boxes that are left of each class, best first."""
+
+    def forward(self, boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> Any:
+        keep = torchvision.ops.batched_nms(boxes, scores, labels, 0.3)
+        if len(keep) > 4:
+            return boxes[keep[:4]], scores[keep[:4]]
+        return boxes[keep], scores[keep]
+
+
+class Best(nn.Module):
+    """Suppression of all boxes alike."""
+
+    def forward(self, boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> Any:
+        return boxes[torchvision.ops.nms(boxes, scores, 0.3)] * 2
+
+
+def boxes(seed: int) -> dict[str, torch.Tensor]:
+    """Eight boxes, near to each other or far apart."""
+    made = torch.Generator().manual_seed(seed)
+    corners = torch.rand(8, 2, generator=made) * (4 + 20 * (seed % 3))
+    sizes = torch.rand(8, 2, generator=made) * 8 + 4
+    labels = torch.randint(0, 2, (8,), generator=made)
+    return {
+        "boxes": torch.cat([corners, corners + sizes], 1),
+        "scores": torch.rand(8, generator=made),
+        "labels": labels,
+    }
+
+
+@pytest.mark.xfail(
+    strict=True, raises=TargetError, reason="DY402: sample boxes of the check of a subgraph are no boxes"
+)
+@pytest.mark.parametrize("model", [Best, Kept])
+def test_suppression(model: type[nn.Module], compare: Callable[..., Any]) -> None:
+    compare(model(), boxes, paths=1 if model is Best else 2)
