@@ -221,9 +221,12 @@ def _is_tie(subject: Subject, attempt: _Attempt, outcome: Outcome) -> bool:
             if same_path and compare_outcomes(found, outcome, subject.program, Comparison(subject.rtol, subject.atol)):
                 return True
     natural = _repeat(subject, attempt, attempt.calls, subject.environment)
+    on_path = not outcome.decisions or outcome.decisions == natural.decisions
     for seed in range(_DISTURBED_RUNS):
         with RoundingNoise(_ROUNDINGS[0], seed):
             found = _repeat(subject, attempt, attempt.calls, subject.environment)
+        if on_path and found.decisions != natural.decisions:
+            continue  # another path explains no number of this one
         if _spreads(subject, natural, found) >= _spreads(subject, natural, outcome):
             return True
     return False
@@ -241,7 +244,10 @@ def _repeat(subject: Subject, attempt: _Attempt, calls: Sequence[Sample], enviro
 
 
 def _spreads(subject: Subject, natural: Outcome, other: Outcome) -> tuple[float, float]:
-    """How soon an outcome leaves the natural path (less is later, and never is least), then how far off it ends."""
+    """How soon an outcome leaves the natural path (less is later, and never is least), then how far off it ends.
+
+    Infinitely far where no rounding can be the cause.
+    """
     path = other.decisions or natural.decisions  # eager has none
     if natural.decisions != path:
         return (-_first_difference(natural.decisions, path), 0.0)

@@ -141,7 +141,7 @@ class Generalise(Symbols):
         plan.args[scalar.vid] = Lit(int(base))
         self.state.facts.intervals[scalar.expr] = generality.bounds[first]
         for address, offset in present.items():
-            expr = (scalar.expr or 0) + offset
+            expr = scalar.expr + offset  # type: ignore[operator]
             if ints[address].is_size:
                 plan.sizes[address] = expr
             elif offset == 0:

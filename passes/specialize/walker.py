@@ -202,7 +202,7 @@ class Walker:
         """The expression in the symbols of the new block."""
         name, constant = self.class_name(expr, address)
         found = self.respell.get(name)
-        return expr if found is None else (found[0].expr or 0) + (constant - found[1])
+        return expr if found is None else found[0].expr + (constant - found[1])  # type: ignore[operator]
 
     def _sizes(self, shape: Any, first: int = 0) -> tuple[tuple[Any, ...], list[tuple[Any, Address]]]:
         """The tokens of sizes, and the sizes with their addresses."""

@@ -46,9 +46,7 @@ def boxes(seed: int) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.xfail(
-    strict=True, raises=TargetError, reason="DY402: outputs of a subgraph differ in size"
-)
+@pytest.mark.xfail(strict=True, raises=TargetError, reason="DY402: outputs of a subgraph differ in size")
 @pytest.mark.parametrize("model", [Best, Kept])
 def test_suppression(model: type[nn.Module], compare: Callable[..., Any]) -> None:
     compare(model(), boxes, paths=1 if model is Best else 2)
