@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycl.diagnostics import InternalError, TargetError
 from dycl.ir.nodes import ScalarKind, ScalarType, Subgraph
@@ -20,6 +22,10 @@ from dycl.targets.onnxruntime.export import exporting, refuse
 from dycl.targets.onnxruntime.module import SubgraphModule
 from dycl.targets.onnxruntime.samples import SCALAR_DTYPES, check_sizes, random_inputs
 
+_aten = torch.ops.aten
+_UNINITIALISED = frozenset(
+    {_aten.empty, _aten.empty_like, _aten.empty_strided, _aten.new_empty, _aten.new_empty_strided}
+)
 _HALF_RTOL, _HALF_ATOL = 1e-2, 1e-2
 
 
@@ -99,7 +105,7 @@ def _given(subgraph: Subgraph, values: Sequence[InputValue]) -> tuple[torch.Tens
 def _run_torch(module: SubgraphModule, sample: _Sample) -> tuple[np.ndarray, ...] | None:
     """What torch computes, or None where it refuses random inputs (an index out of range, a size that does not fit)."""
     try:
-        with exporting(module.subgraph):
+        with exporting(module.subgraph), _ZeroedMemory():  # type: ignore[no-untyped-call]
             results = module(*(tensor.clone() for tensor in sample.inputs))
     except InternalError:
         raise
@@ -108,6 +114,14 @@ def _run_torch(module: SubgraphModule, sample: _Sample) -> tuple[np.ndarray, ...
             raise
         return None
     return tuple(result.detach().cpu().contiguous().numpy() for result in results)
+
+
+class _ZeroedMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it is entered, memory that nobody has written yet is zero, as it is in the target."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return result.zero_() if func.overloadpacket in _UNINITIALISED else result
 
 
 def _run_session(subgraph: Subgraph, session: ort.InferenceSession, sample: _Sample) -> list[np.ndarray] | None:

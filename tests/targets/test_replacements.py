@@ -29,6 +29,15 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     ),
     "atan2": (torch.atan2, (ALL_Y, ALL_X)),
     "atan2 of ints": (torch.atan2, (INTS, INTS.flip(1))),
+    "extremes over nan": (
+        lambda x: (x.max(), x.min(), x.amax(0), x.amin((0, 1)), x.argmax(), x.argmin(), *x.max(1), *x.min(0, True)),
+        (NANS,),
+    ),
+    "places over nan": (
+        lambda x: (x.argmax(1), x.argmin(0), x.argmax(-1, keepdim=True), x.amax(1, True), x.sign()),
+        (NANS,),
+    ),
+    "extremes over infinities": (lambda x: (*x.max(1), x.argmax(0), x.argmin(1), x.amin()), (ALL_Y[:8],)),
     "cumprod": (lambda x, i: (x.cumprod(1), x.cumprod(0), i.cumprod(-1)), (GRID, INTS)),
     "cummax": (lambda x, i: (*x.cummax(1), *x.cummin(0), *i.cummin(1)), (NANS, INTS)),
     "searchsorted": (
