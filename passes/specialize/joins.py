@@ -288,7 +288,8 @@ class Joins(Generalise):
         for index in self.hints.general.get(skeleton, set()):
             bounds = self.hints.bounds.get(walker.slots[index].place)
             value = walker.slots[index].value
-            if bounds is not None and isinstance(value, Scalar) and value.expr is not None:
+            is_int = isinstance(value, Scalar) and value.kind is ScalarKind.INT  # bools are expressions, too
+            if bounds is not None and is_int and value.expr is not None:
                 expr = walker.respelled(value.expr, walker.slots[index].address)
                 intervals[expr] = bounds
                 if expr != value.expr or value.vid in static_vids:
