@@ -29,7 +29,7 @@ REFUSED = {  # loudly
 def _marks(case: Case) -> list[pytest.MarkDecorator]:
     marks = [] if case.name in QUICK else [pytest.mark.slow]
     if case.name in REFUSED:
-        marks.append(pytest.mark.xfail(raises=dycl.diagnostics.DyclError, reason=REFUSED[case.name], strict=False))
+        marks.append(pytest.mark.xfail(raises=dycl.diagnostics.DyclError, reason=REFUSED[case.name], strict=True))
     return marks
 
 
