@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dycl.ir.trees import map_leaves
+
 TREE_DEPTH = 3  # nested lists or tuples of tensors are taken for a tree from this depth on
 
 _PLAIN = (bool, int, float, str)
@@ -77,19 +79,7 @@ def _is_tree(value: Any) -> bool:
 
 def map_arguments(function: Callable[[Any], Any], value: Any) -> Any:
     """The same nest with `function` applied to each leaf, where a structure is a leaf too."""
-    if is_structure(value):
-        return function(value)
-    if isinstance(value, (tuple, list)):
-        items = [map_arguments(function, item) for item in value]
-        if all(new is old for new, old in zip(items, value, strict=True)):
-            return value
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return type(value)(*items)
-        return tuple(items) if isinstance(value, tuple) else items
-    if isinstance(value, dict):
-        mapped = {key: map_arguments(function, item) for key, item in value.items()}
-        return value if all(mapped[key] is item for key, item in value.items()) else mapped
-    return function(value)
+    return map_leaves(function, value, is_leaf=lambda part: isinstance(part, slice) or is_structure(part))
 
 
 def find_structures(value: Any, base: str) -> Iterator[tuple[str, Any]]:

@@ -14,10 +14,10 @@ import torch
 
 from dycl.ir.nodes import Lit, ScalarKind
 from dycl.ir.numerics import ERRORS
+from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.arrayshapes import array_dtype
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.failures import integer_bits
-from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.nodes import HostOp, Lit, Mapping, Operand, ScalarKind, TensorType
+from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.arrayfailures import as_int64, check_array_failure
 from dycl.passes.specialize.arraymemory import ArrayMemory
 from dycl.passes.specialize.arrayshapes import Found, UnknownShapeError, array_dtype, find_results
@@ -26,7 +27,6 @@ from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.numbers import item_kind
 from dycl.passes.specialize.subscripts import select
 from dycl.passes.specialize.templates import Number, Tensor
-from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar
 
 MAKES_TENSORS = (torch.from_numpy, torch.tensor, torch.as_tensor, torch.asarray)

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from dycl.ir.nodes import ScalarKind
+from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.arrayvalue import Array
-from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import Scalar
 
 # The sizes of what these return depend on the content of their operands, or on numbers in a way of their own.

@@ -23,11 +23,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
+from dycl.ir.trees import leaves
 from dycl.passes.specialize import pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
 from dycl.passes.specialize.dispatch import sorted_keys
 from dycl.passes.specialize.textops import length_of_text
-from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
     KIND_TYPES,
     Active,

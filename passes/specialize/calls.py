@@ -18,6 +18,7 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend.code import Code
 from dycl.frontend.lower import lower_function
+from dycl.ir.trees import leaves
 from dycl.passes.specialize import (  # noqa: F401  (the models register themselves)
     copying,
     modulemodels,
@@ -35,7 +36,6 @@ from dycl.passes.specialize.signals import Unknown
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.textops import call_text_method, is_text_method
 from dycl.passes.specialize.texts import format_text
-from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import (
     Closure,
     Generator,

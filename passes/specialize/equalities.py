@@ -13,7 +13,7 @@ import sympy
 import torch
 
 from dycl.ir.nodes import ScalarKind, ScalarType
-from dycl.passes.specialize.trees import leaves
+from dycl.ir.trees import leaves
 from dycl.passes.specialize.values import Scalar
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from torch.overrides import _get_current_function_mode
 from dycl import diagnostics
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
+from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize import objects, pymodels
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
@@ -31,7 +32,6 @@ from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.tensortexts import formatted_tensor
 from dycl.passes.specialize.textops import truth_of_text
-from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import (
     KIND_TYPES,
     PLACE_HOLDER,

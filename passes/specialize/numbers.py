@@ -20,12 +20,12 @@ from dycl.ir.nodes import (
     ScalarType,
 )
 from dycl.ir.numerics import ERRORS
+from dycl.ir.trees import leaves
 from dycl.passes.specialize import scalars
 from dycl.passes.specialize.failures import check_failure, note_integer
 from dycl.passes.specialize.operands import Operands
 from dycl.passes.specialize.ranges import range_of
 from dycl.passes.specialize.signals import Question, Restart, Unknown
-from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import Scalar
 
 

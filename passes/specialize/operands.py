@@ -27,11 +27,11 @@ from dycl.ir.nodes import (
     Weight,
 )
 from dycl.ir.resolve import torch_text
+from dycl.ir.trees import map_leaves
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.emission import Emission
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import State
-from dycl.passes.specialize.trees import map_leaves
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text, TextPart
 
 _SMALL_CONSTANT = 1024

@@ -28,12 +28,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
+from dycl.ir.trees import map_leaves
 from dycl.passes.specialize import masks, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.signals import Signal, Unknown
-from dycl.passes.specialize.trees import map_leaves
 from dycl.passes.specialize.values import RuntimeList, Scalar
 from dycl.passes.specialize.witnesses import check_empty
 

@@ -38,6 +38,7 @@ from dycl.ir.nodes import (
     Weight,
 )
 from dycl.ir.structures import find_structures, is_structure, map_arguments
+from dycl.ir.trees import leaves
 from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.finish import Finisher
@@ -50,7 +51,6 @@ from dycl.passes.specialize.residual import RawEntry, RawProcedure
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.slots import state_slots
 from dycl.passes.specialize.state import JournalEntry, State
-from dycl.passes.specialize.trees import leaves
 from dycl.passes.specialize.values import RuntimeObject, Scalar, Text
 from dycl.passes.specialize.weights import WeightNames
 

@@ -19,10 +19,10 @@ from dycl.ir.nodes import (
     ScalarType,
     ValueId,
 )
+from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.dispatch import keep_looked_up
 from dycl.passes.specialize.numbers import Numbers
 from dycl.passes.specialize.signals import Unknown
-from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import NOWHERE, Origin, RuntimeList, Scalar
 
 LAZY = ValueId(-1)  # an integer expression whose host operations are emitted when somebody needs the value

@@ -19,9 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
+from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.facts import Facts
 from dycl.passes.specialize.signals import Impossible
-from dycl.passes.specialize.trees import leaves, map_leaves
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
 if TYPE_CHECKING:
