@@ -144,7 +144,7 @@ class Try(Base):
         return x, note
 
 
-class Halted(Exception):  # noqa: N818
+class Halted(Exception):
     """Carries what was computed so far."""
 
     def __init__(self, state: Any, step: int) -> None:

@@ -120,7 +120,7 @@ def table_of(size: int) -> list[int]:
 class Cached:
     """Has a cached method."""
 
-    @functools.cache  # noqa: B019
+    @functools.cache
     def scale(self, n):
         return 2.0**n
 
@@ -178,7 +178,7 @@ class Mutual(Base):
 
 @SECTION.yes("typing annotations, `cast`, `TYPE_CHECKING`, `Optional`")
 class Annotations(Base):
-    def forward(self, x: torch.Tensor, flag: typing.Optional[bool] = None) -> typing.Tuple[torch.Tensor, int]:  # noqa: UP006, UP045
+    def forward(self, x: torch.Tensor, flag: typing.Optional[bool] = None) -> typing.Tuple[torch.Tensor, int]:
         total: torch.Tensor = typing.cast(torch.Tensor, x.sum())
         count: int
         if total > 0:

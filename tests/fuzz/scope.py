@@ -40,7 +40,7 @@ class Scope:
 
     def inner(self, **changes: object) -> Scope:
         """A scope for a block: what it binds is unknown afterwards."""
-        return replace(self, names=dict(self.names), **changes)  # type: ignore[arg-type]
+        return replace(self, names=dict(self.names), **changes)  # type: ignore[arg-type]  (fields by name)
 
 
 class Expressions:

@@ -147,7 +147,7 @@ class Comprehensions(nn.Module):
     """Nested and dynamic comprehensions of each kind."""
 
     def forward(self, x):
-        flags = [True if v > 0 else False for v in x[0, :3]]  # noqa: SIM210  (decided here)
+        flags = [True if v > 0 else False for v in x[0, :3]]
         squares = {i: i * i for i in range(3) if flags[i]}
         names = {("odd" if i % 2 else "even") for i in range(3) if flags[i]}
         grid = [[i * j for j in range(3) if flags[j]] for i in range(2) if flags[i]]
