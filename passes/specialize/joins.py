@@ -26,11 +26,12 @@ from dycl.passes.specialize.failures import note_carried
 from dycl.passes.specialize.generalise import Generalise, Plan, trend
 from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.outline import Outline
+from dycl.passes.specialize.positions import Respelling, Slot
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, State
 from dycl.passes.specialize.values import NOWHERE, Scalar
-from dycl.passes.specialize.walker import Respelling, Slot, Walker
+from dycl.passes.specialize.walker import Walker
 
 MAX_VARIANTS = 8  # states of one skeleton that may differ in numbers before these are generalised
 MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there

@@ -15,7 +15,6 @@ import enum
 import fractions
 import functools
 import gc
-import itertools
 import pathlib
 import re
 import sys
@@ -23,15 +22,12 @@ import types
 from typing import Any
 
 import numpy as np
-import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._sympy.functions import Max
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ScalarKind, ValueId
 from dycl.passes.specialize.arrayvalue import Array, array_root
-from dycl.passes.specialize.facts import EVERYTHING, Facts
+from dycl.passes.specialize.positions import KIND_OF, ListSlot, Positions
 from dycl.passes.specialize.state import TRUTH, Frame, JournalEntry, State
 from dycl.passes.specialize.values import (
     UNSET,
@@ -47,10 +43,6 @@ from dycl.passes.specialize.values import (
     TextPart,
 )
 from dycl.passes.specialize.weights import slot_names
-
-Address = tuple[Any, ...]
-MAX_ORDERED = 5  # dimensions up to which orders of memory are tried
-Respelling = dict[Any, tuple[Scalar, int]]  # of a class of integers: the new symbol and what it stands for
 
 _ATOMS: tuple[type, ...] = (
     types.FunctionType,
@@ -79,247 +71,17 @@ _ATOMS: tuple[type, ...] = (
 )
 _VALUES: tuple[type, ...] = (torch.dtype, torch.device, decimal.Decimal, fractions.Fraction, pathlib.PurePath)
 _LITERALS: tuple[type, ...] = (str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), np.generic)
-_KIND_OF: dict[type, ScalarKind] = {int: ScalarKind.INT, float: ScalarKind.FLOAT, bool: ScalarKind.BOOL}
 
 
-class Slot:
-    """A numeric position that may be generalised: where in the key it stands and what it holds."""
+class Walker(Positions):
+    """Copies values and collects their canonical form; see the module docstring."""
 
-    __slots__ = ("address", "kind", "place", "token", "value")
-
-    def __init__(self, token: int, kind: ScalarKind, value: Any, place: Any, address: Address) -> None:
-        self.place = place
-        self.address = address
-        self.token = token
-        self.kind = kind
-        self.value = value
-
-
-class ListSlot:
-    """A list that may be generalised: where in the key it stands and what it holds."""
-
-    __slots__ = ("address", "end", "items", "place", "start")
-
-    def __init__(self, address: Address, place: Any, start: int, end: int, items: Any) -> None:
-        self.address, self.place = address, place
-        self.start, self.end = start, end
-        self.items = items
-
-
-class SizeSlot:
-    """A size that may be generalised: of which dimension, where in the key its tensor or shape stands."""
-
-    __slots__ = ("address", "dim", "place", "token", "value")
-
-    def __init__(self, token: int, dim: int, value: Any, place: Any, address: Address) -> None:
-        self.token, self.dim = token, dim
-        self.value = value  # an int or an expression
-        self.place, self.address = place, address
-
-
-class Walker:
-    """Copies values and collects their canonical form; see the module docstring.
-
-    A position has an address: the way to it from the state's roots. `substitute` gives new scalars for numbers and
-    `lists` run-time lists for lists at an address, `sizes` new expressions for sizes; integers of different `groups`
-    are not related; `respell` gives new symbols for classes of integer expressions.
-    """
-
-    def __init__(
-        self,
-        machine: Any,
-        state: State,
-        *,
-        substitute: dict[Address, Scalar] | None = None,
-        lists: dict[Address, RuntimeList] | None = None,
-        sizes: dict[Address, sympy.Basic] | None = None,
-        groups: dict[Address, Any] | None = None,
-        respell: Respelling | None = None,
-        retensor: dict[ValueId, FakeTensor] | None = None,
-        is_join: bool = False,
-    ) -> None:
-        self.machine = machine
-        self.source = state
-        self.substitute = substitute or {}
-        self.list_substitute = lists or {}
-        self.size_substitute = sizes or {}
-        self.groups = groups
-        self.respell = respell or {}
-        self.retensor = retensor or {}
-        self.is_join = is_join  # the copy starts a block: compound integers are computed anew from its parameters
-        self.key: list[Any] = []
-        self.tensors: list[FakeTensor] = []
-        self.scalars: list[Scalar] = []  # one per class of equal values
-        self.lists: list[RuntimeList] = []
-        self.objects: list[RuntimeObject] = []  # one for each name
-        self.slots: list[Slot] = []
-        self.list_slots: list[ListSlot] = []
-        self.sizes: list[SizeSlot] = []
-        self.known_slots: dict[Address, tuple[Any, str | None]] = {}  # of each tensor: its place, its known value
-        self.listed: dict[Address, bool] = {}  # of each tensor: whether it lies in a run-time list
-        self.shapes: dict[ValueId, list[tuple[Any, Address]]] = {}  # of each tensor: its sizes, substituted
-        self.layouts: dict[ValueId, Any] = {}  # of each tensor: the order of its dimensions in memory, or its strides
-        self.classes: dict[Any, tuple[int, int]] = {}  # integers that differ by constants: index, the first's constant
-        self.forgotten: dict[ValueId, FakeTensor] = {}  # tensors whose known values the hints drop
-        self._tensor_index: dict[Any, int] = {}
-        self._storage_index: dict[int, int] = {}
-        self._scalar_index: dict[Any, int] = {}
-        self._object_index: dict[ValueId, int] = {}
+    def __init__(self, machine: Any, state: State, **options: Any) -> None:
+        super().__init__(machine, state, **options)
         self._memo: dict[int, tuple[int, Any]] = {}
         self._keep: list[Any] = []
         # what fills a container that stays the one it was: a list of the state, but never one of run-time length
         self._contents = {id(entry.value) for entry in state.journal.values() if entry.kind == "content"}
-        self.place: Any = None  # the function and variable being walked
-        self._scope: Address = ()
-        self._count = 0
-
-    # ------------------------------------------------------------ leaves
-
-    def _group(self, address: Address) -> Any:
-        """Integers of different groups are passed one by one even where they are related."""
-        return address if self.groups is None else self.groups.get(address)
-
-    def class_name(self, expr: sympy.Basic, address: Address) -> tuple[Any, int]:
-        """The class of an integer expression and its distance from the class's own."""
-        constant, rest = expr.as_coeff_Add()
-        return (rest, self._group(address)), int(constant)
-
-    def _scalar_class(self, scalar: Scalar, address: Address) -> tuple[int, int]:
-        if scalar.expr is None or scalar.kind is not ScalarKind.INT:
-            index = self._scalar_index.get(scalar.vid)
-            if index is None:
-                index = self._scalar_index[scalar.vid] = len(self.scalars)
-                self.scalars.append(scalar)
-            return index, 0
-        name, constant = self.class_name(scalar.expr, address)
-        found = self.classes.get(name)
-        if found is None:
-            found = self.classes[name] = (len(self.scalars), constant)
-            self.scalars.append(scalar)
-        return found[0], constant - found[1]
-
-    def respelled(self, expr: sympy.Basic, address: Address) -> sympy.Basic:
-        """The expression in the symbols of the new block."""
-        name, constant = self.class_name(expr, address)
-        found = self.respell.get(name)
-        return expr if found is None else found[0].expr + (constant - found[1])  # type: ignore[operator]
-
-    def _sizes(self, shape: Any, first: int = 0) -> tuple[tuple[Any, ...], list[tuple[Any, Address]]]:
-        """The tokens of sizes, and the sizes with their addresses."""
-        pairs = [self._size_token(size, dim, (*self._scope, dim)) for dim, size in enumerate(shape, first)]
-        sizes = [(size, (*self._scope, dim)) for dim, (_, size) in enumerate(pairs, first)]
-        return tuple(token for token, _ in pairs), sizes
-
-    def new_shape(self, sizes: list[tuple[Any, Address]]) -> list[Any]:
-        """Sizes as the new block knows them."""
-        return [size if isinstance(size, int) else self.respelled(size, address) for size, address in sizes]
-
-    def _size_token(self, size: Any, dim: int, address: Address) -> tuple[Any, Any]:
-        """The size's token and the size, substituted."""
-        value = size.node.expr if isinstance(size, torch.SymInt) else int(size)
-        value = int(value) if isinstance(value, sympy.Basic) and value.is_Integer else value
-        self.sizes.append(SizeSlot(len(self.key), dim, value, self.place, address))
-        value = self.size_substitute.get(address, value)
-        if isinstance(value, int):
-            return value, value
-        token = ("s", *self._scalar_class(self.machine.scalar_of_expr(value), address))
-        return token, value
-
-    def _layout(self, tensor: FakeTensor, vid: ValueId) -> tuple[Any, ...]:
-        """How the elements lie in memory, which `view` and `is_contiguous` ask about: dense, in what order, strided."""
-        order = _dense_order(tensor)
-        if order is not None:
-            self.layouts[vid] = order
-            return ("dense", order)
-        tokens, self.layouts[vid] = self._sizes(strides(tensor), len(tensor.shape) + 1)
-        return ("strides", *tokens)
-
-    def is_remade(self, tensor: FakeTensor, vid: ValueId) -> bool:
-        """Whether the new block knows the tensor's sizes or strides by other symbols."""
-        layout = self.layouts[vid]
-        old = [*tensor.shape, *(strides(tensor) if isinstance(layout, list) else ())]
-        new = [*self.new_shape(self.shapes[vid]), *(self.new_shape(layout) if isinstance(layout, list) else ())]
-        return any(_expression(a) != b for a, b in zip(old, new, strict=True))
-
-    def size_expressions(self, *, respelled: bool = False) -> set[sympy.Basic]:
-        """The dimensions of the tensors that only the run knows."""
-        found = [pair for shape in self.shapes.values() for pair in shape if not isinstance(pair[0], int)]
-        return {self.respelled(*pair) if respelled else pair[0] for pair in found}
-
-    def _tensor(self, tensor: FakeTensor) -> Any:
-        vid = self.machine.current_vid(tensor, self.source)
-        index = self._tensor_index.get(vid)
-        if index is not None:
-            self.key.append(("t", index))
-            return self.retensor.get(vid, tensor)
-        index = self._tensor_index[vid] = len(self.tensors)
-        self.tensors.append(tensor)
-        memory = self.machine.memory_group(self.machine.memory_of(tensor))
-        storage = self._storage_index.setdefault(memory, index)
-        shape, self.shapes[vid] = self._sizes(tensor.shape)
-        shape = (*shape, *self._layout(tensor, vid))
-        known = self.machine.known.get(vid)
-        if known is not None and self.place in self.machine.hints.forget_known:
-            self.forgotten[vid] = tensor
-            known = None
-        content = None if known is None else repr(known.tolist())
-        self.known_slots[self._scope] = (self.place, content)
-        address = (self.place, self._scope)
-        is_listed = tensor.untyped_storage()._cdata in self.source.listed or address in self.machine.hints.listed
-        if is_listed:
-            self.source.listed |= {tensor.untyped_storage()._cdata}
-        self.listed[address] = is_listed
-        self.key.append(("T", tensor.dtype, shape, storage, content, is_listed))
-        return self.retensor.get(vid, tensor)
-
-    def _number(self, value: Any, general: bool) -> Any:
-        kind = _KIND_OF[type(value)]
-        token: Any = (kind, repr(value))
-        if general:
-            value = self.substitute.get(self._scope, value)
-            self.slots.append(Slot(len(self.key), kind, value, self.place, self._scope))
-            if isinstance(value, Scalar):
-                token = ("s", kind, *self._scalar_class(value, self._scope))
-                if value.expr is not None and kind is ScalarKind.INT:
-                    value = self._respelled_scalar(value)
-        self.key.append(token)
-        return value
-
-    def _runtime_number(self, value: Scalar, general: bool) -> Any:
-        if general:
-            self.slots.append(Slot(len(self.key), value.kind, value, self.place, self._scope))
-        self.key.append(("s", value.kind, *self._scalar_class(value, self._scope)))
-        return self._respelled_scalar(value) if value.expr is not None and value.kind is ScalarKind.INT else value
-
-    def _respelled_scalar(self, value: Scalar) -> Scalar:
-        expr = self.respelled(value.expr, self._scope)
-        is_passed = self.machine.values.symbols.get(expr) == value.vid if expr.is_Symbol else not self.is_join
-        if expr == value.expr and is_passed:
-            return value
-        made: Scalar = self.machine.scalar_of_expr(expr)
-        made.origin = value.origin
-        return made
-
-    def _runtime_list(self, value: RuntimeList) -> Any:
-        self.list_slots.append(ListSlot(self._scope, self.place, len(self.key), len(self.key) + 1, value))
-        self.key.append(("L", value.element, self._list_class(value)))
-        return RuntimeList(value.element, value.vid, value.origin)
-
-    def _list_class(self, value: RuntimeList) -> int:
-        """Lists of one value at this moment are passed once."""
-        for index, known in enumerate(self.lists):
-            if known.vid == value.vid:
-                return index
-        self.lists.append(value)
-        return len(self.lists) - 1
-
-    def _runtime_object(self, value: RuntimeObject) -> Any:
-        index = self._object_index.get(value.vid)
-        if index is None:
-            index = self._object_index[value.vid] = len(self.objects)
-            self.objects.append(value)
-        self.key.append(("O", value.schema, index))
-        return value
 
     # ------------------------------------------------------------ values
 
@@ -343,7 +105,7 @@ class Walker:
                     for part in value.parts
                 ]
             )
-        if kind in _KIND_OF:
+        if kind in KIND_OF:
             return self._number(value, general)
         if isinstance(value, _LITERALS) and not isinstance(value, enum.Enum):
             self.key.append((kind, repr(value) if isinstance(value, (np.generic, complex)) else value))
@@ -700,16 +462,6 @@ class Walker:
             copy.frozen |= {key: value for key, value in source.frozen.items() if key not in self._memo}
         return copy
 
-    @property
-    def symbols(self) -> dict[int, sympy.Basic]:
-        """Of each class of integers the symbol that the new block knows it by, where it is one."""
-        found = {}
-        for name, (index, _) in self.classes.items():
-            scalar = self.respell[name][0] if name in self.respell else self.scalars[index]
-            if scalar.expr is not None and scalar.expr.is_Symbol:
-                found[index] = scalar.expr
-        return found
-
     def forget_objects(self) -> None:
         """Walk containers again as if they were new; tensors and numbers stay known."""
         self._memo = {}
@@ -727,65 +479,6 @@ class Walker:
     def is_atom(self, value: Any) -> bool:
         """Whether a value is known by its identity alone."""
         return self._is_atom(value)
-
-    def intervals(self, facts: Facts) -> tuple[Any, ...]:
-        """The canonical facts about the integer scalars met, by their class."""
-        found = []
-        for index, scalar in enumerate(self.scalars):
-            expr = scalar.expr
-            if scalar.kind is ScalarKind.INT and expr is not None:
-                interval = facts.interval(self.symbols[index]) if index in self.symbols else EVERYTHING
-                if interval != EVERYTHING:
-                    found.append((index, str(interval[0]), str(interval[1])))
-        return tuple(found)
-
-    def ranges(self, facts: Facts) -> tuple[Any, ...]:
-        """The canonical facts about the elements of the tensors met; `facts` are those of the source."""
-        found = []
-        for index, tensor in enumerate(self.tensors):
-            vid = self.machine.current_vid(tensor, self.source)
-            bounds = facts.ranges.get(vid)
-            if bounds is not None and vid not in self.machine.known:
-                found.append((index, str(bounds[0]), str(bounds[1])))
-        return tuple(found)
-
-
-def _dense_order(tensor: torch.Tensor) -> tuple[int, ...] | None:
-    """The order in which the dimensions lie densely in memory, the slowest first; None if they do not."""
-    steps = strides(tensor)
-    for order in itertools.permutations(range(tensor.dim())) if tensor.dim() <= MAX_ORDERED else [range(tensor.dim())]:
-        if is_dense([tensor.shape[dim] for dim in order], [steps[dim] for dim in order]):
-            return tuple(order)
-    return None
-
-
-def is_dense(shape: list[Any], steps: list[Any]) -> bool:
-    """Whether the elements certainly lie in the order of the indices without gaps; nothing is asked."""
-    expected: Any = sympy.S.One
-    for size, stride in zip(reversed(shape), reversed(steps), strict=True):
-        if isinstance(size, int) and size == 1:
-            continue
-        if sympy.expand(_expression(stride) - expected) != 0:
-            return any(isinstance(size, int) and size == 0 for size in shape)
-        expected = expected * _expression(size)
-    return True
-
-
-def strides(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """The strides; torch writes `max(1, size)` where a size is 0 that makes all strides meaningless."""
-    found: list[Any] = []
-    for stride in tensor.stride():
-        if isinstance(stride, torch.SymInt):
-            expr = stride.node.expr.replace(
-                lambda part: isinstance(part, Max) and part.args[0] == 1, lambda part: Max(*part.args[1:])
-            )
-            stride = stride.node.shape_env.create_symintnode(expr, hint=None)
-        found.append(stride)
-    return tuple(found)
-
-
-def _expression(size: Any) -> sympy.Basic:
-    return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
 
 
 _VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
