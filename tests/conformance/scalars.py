@@ -149,7 +149,10 @@ class ScalarToTensor(Base):
         return x * value, torch.full((1, 2), value), torch.tensor([value, 1.0]), x.clamp(max=value)
 
 
-@SECTION.yes("run-time slice bound, `x[:, :k]`, `narrow`", "a symbolic size in the subgraph")
+@SECTION.yes(
+    "run-time slice bound, `x[:, :k]`, `narrow`",
+    "a symbolic size in the subgraph; a slice and a `narrow` by one number there: DY401",
+)
 class RuntimeSlice(Base):
     def forward(self, x):
         k = int(x.argmax()) + 1

@@ -18,7 +18,7 @@ class FormattedText(Base):
 @SECTION.yes("`str`, `repr`, `format`, `%`, `str.format`, `+`")
 class Formats(Base):
     def forward(self, x):
-        n, value = int(x.argmax()), x.sum().item()
+        n, value = int(x.argmax()), x.max().item()
         return str(n) + repr(value), "%d: %.3f" % (n, value), "{:>5}|{v}".format(n, v=value), format(value, ".1e")
 
 
