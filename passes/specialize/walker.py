@@ -27,6 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.arrayvalue import Array, array_root
+from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.positions import KIND_OF, ListSlot, Positions
 from dycl.passes.specialize.state import TRUTH, Frame, JournalEntry, State
 from dycl.passes.specialize.values import (
@@ -273,6 +274,8 @@ class Walker(Positions):
         return copy
 
     def _method(self, value: types.MethodType, general: bool) -> Any:
+        if isinstance(value.__self__, RuntimeList):
+            return self._list_method(value, value.__func__.__name__)
         self.key.append("method")
         return self._remember(value, types.MethodType(self.walk(value.__func__), self.walk(value.__self__)))
 
@@ -280,8 +283,21 @@ class Walker(Positions):
         if value.__self__ is None or isinstance(value.__self__, (types.ModuleType, type)):
             self.key.append(("id", id(value)))
             return value
+        if type(value.__self__) is list:
+            return self._list_method(value, value.__name__)
         self.key.append(("builtin method", value.__name__))
         return self._remember(value, getattr(self.walk(value.__self__), value.__name__))
+
+    def _list_method(self, value: Any, name: str) -> Any:
+        """A bound method of a list, which may be generalised between its look-up and its call."""
+        self.key.append(("builtin method", name))
+        items = self.walk(value.__self__)
+        if not isinstance(items, RuntimeList):
+            return self._remember(value, getattr(items, name))
+        if name not in LIST_METHODS:
+            self.machine.keep_static(items)
+            raise UnsupportedError("DY203", self.machine.loc(), f"list.{name} of a list of run-time length")
+        return self._remember(value, types.MethodType(LIST_METHODS[name], items))
 
     def _partial(self, value: functools.partial[Any], general: bool) -> Any:
         self.key.append(("partial", len(value.args), tuple(value.keywords)))
