@@ -235,6 +235,7 @@ def _table() -> dict[str, HostFunction]:
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
         HostFunction("sorted", sorted, "sorted({0})"),
         HostFunction("sorted_down", _sorted_down, "sorted({0}, reverse=True)"),
+        HostFunction("numerics.spliced", numerics.spliced, ""),
         HostFunction("numerics.order_of", numerics.order_of, ""),
         HostFunction("numerics.place_of_max", numerics.place_of_max, ""),
         HostFunction("numerics.place_of_min", numerics.place_of_min, ""),

@@ -1,4 +1,4 @@
-"""Arithmetic of the host that is more than one operator: errors that would be raised, real powers, the order of items.
+"""What the host computes that is more than one operator: errors that would be raised, real powers, places in lists.
 
 The reference executor calls these functions; an artifact whose host uses them holds a copy of this file.
 """
@@ -44,6 +44,13 @@ def real_pow(base: float, exponent: float) -> float:
 def from_front(index: int, size: int) -> int:
     """The index counted from the first of so many items: a negative one counts from behind the last."""
     return index + size if index < 0 else index
+
+
+def spliced(items: list[Any], start: int | None, stop: int | None, new: list[Any]) -> list[Any]:
+    """The list after `items[start:stop] = new`."""
+    made = list(items)
+    made[start:stop] = new
+    return made
 
 
 def order_of(reverse: bool, *keys: list[float]) -> list[int]:

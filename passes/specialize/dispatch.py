@@ -57,6 +57,50 @@ def lookup(machine: Machine, target: Any, index: Scalar) -> Any:
     return result
 
 
+def cut(machine: Machine, target: Any, index: slice) -> Any:
+    """target[start:stop:step] of a list, tuple or text at run-time numbers.
+
+    The part of a list is one of run-time length, where its items have something in common; else, and where its items
+    are needed one by one after all, there is a branch for each place where it may be cut.
+    """
+    found = machine.list_made_here("cut", target) if type(target) is list else None
+    if found is not None:
+        return machine.list_slice(found, index)
+    return target[edges_of(machine, target, index)]
+
+
+def edges_of(machine: Machine, target: Any, index: slice) -> slice:
+    """The slice that it is on this path: one branch for each place where the items may be cut."""
+    size, step = len(target), machine.concrete(index.step)
+    return slice(_edge(machine, index.start, size), _edge(machine, index.stop, size), step)
+
+
+def is_cut(target: Any, index: Any) -> bool:
+    """Whether a subscript is a slice between numbers that only the run knows, of a sequence whose items are known."""
+    return (
+        type(index) is slice
+        and type(target) in (list, tuple, str)
+        and any(isinstance(bound, Scalar) for bound in (index.start, index.stop, index.step))
+    )
+
+
+def _edge(machine: Machine, bound: Any, size: int) -> Any:
+    """A bound of a slice on this path: every number beyond an end means that end."""
+    if not isinstance(bound, Scalar):
+        return bound
+    bound = machine.list_index(bound)
+    if isinstance(bound, Scalar) and machine.truth(machine.host("lt", bound, 0)):
+        bound = machine.host("add", bound, size)
+        if not machine.truth(machine.host("gt", bound, 0)):
+            return 0
+    if not machine.truth(machine.host("lt", bound, size)):
+        return size
+    for candidate in range(size - 1):
+        if machine.truth(machine.host("eq", bound, candidate)):
+            return candidate
+    return size - 1
+
+
 def table_position(machine: Machine, *columns: list[list[Any]]) -> Position | None:
     """The place of the instruction as one where numbers are looked up; None where that was taken back."""
     frame = machine.state.frames[-1]

@@ -19,10 +19,10 @@ from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import objects, pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret, has_runtime
-from dycl.passes.specialize.dispatch import choose, lookup
+from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, lookup
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
-from dycl.passes.specialize.lists import binary_list, delete_list_item, store_list_item, unpacked
+from dycl.passes.specialize.lists import binary_list, delete_list_item, repeated, store_list_item, unpacked
 from dycl.passes.specialize.protocols import binary_operation, own_method, text_method, truth_method
 from dycl.passes.specialize.state import TRUTH, Frame
 from dycl.passes.specialize.textops import choose_key, compare_texts, contains_text, is_text_comparison
@@ -193,6 +193,9 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         found = lookup(machine, target, index)
         machine.put(frame, ins.dst, target[choose(machine, target, index)] if found is UNSET else found)
         return
+    if is_cut(target, index):
+        machine.put(frame, ins.dst, cut(machine, target, index))
+        return
     if isinstance(index, Text) and type(target) is dict and _has_run_time_text(index):
         index = choose_key(machine, target, index)
     if isinstance(index, Text):
@@ -225,6 +228,9 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
         with machine.recorder:
             index = machine.recorder.item(index)
     if isinstance(target, RuntimeList):
+        if isinstance(index, slice) and type(value) not in (list, tuple, RuntimeList):
+            machine.enter(pymodels.store_slice, (target, index, value), {}, "%discarded")
+            return
         store_list_item(machine, target, index, value)
         return
     if isinstance(target, torch.Tensor):
@@ -234,6 +240,8 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
         index = machine.concrete(index) if isinstance(target, dict) else choose(machine, target, index)
     if isinstance(index, Text):
         index = machine.plain(index)
+    if is_cut(target, index):
+        index = edges_of(machine, target, index)
     machine.native(operator.setitem, (target, index, value), {})
 
 
@@ -244,6 +252,8 @@ def delete_item(machine: Machine, frame: Frame, ins: ir.DeleteItem) -> None:
         return
     if isinstance(index, Scalar):
         index = choose(machine, target, index)
+    if is_cut(target, index):
+        index = edges_of(machine, target, index)
     machine.native(operator.delitem, (target, index), {})
 
 
@@ -294,6 +304,8 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
         machine.enter(pymodels.list_extend, (left, right), {}, "%discarded")
         frame.regs[ins.dst] = left
         return
+    if ins.op == "mul" and {type(left), type(right)} == {list, Scalar}:
+        left, right = repeated(machine, *((left, right) if type(left) is list else (right, left)))
     if isinstance(left, RuntimeList) or isinstance(right, RuntimeList):
         result = binary_list(machine, ins.op, left, right)
         if result is not NotImplemented:
@@ -354,7 +366,7 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
     if isinstance(element, Scalar) and isinstance(container, (set, frozenset, dict)):
         container = tuple(container)
     if any(
-        own_method(machine, item, "__eq__")
+        isinstance(item, RuntimeList) or own_method(machine, item, "__eq__")
         for item in (element, *(container if type(container) in (list, tuple) else ()))
     ):
         machine.enter(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Lit, Ref, ScalarKind
+from dycl.ir.nodes import Lit, Ref, ScalarKind, Seq, SeqKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of
@@ -147,7 +147,8 @@ def binary_list(machine: Machine, op: str, left: Any, right: Any) -> Any:
     if op == "add" and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
         return _concatenate(machine, left, right)
     if op == "mul" and isinstance(left, RuntimeList) and isinstance(right, (int, Scalar)):
-        return machine.new_list("list_repeat", left.element, Ref(left.vid), machine.operand(machine.list_index(right)))
+        times = machine.operand(machine.list_index(right))
+        return machine.new_list("list_repeat", left.element, Ref(left.vid), times, origin=left.origin)
     if op in ("eq", "ne") and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
         if any(isinstance(side, list) and not side for side in (left, right)):
             other: Any = left if isinstance(left, RuntimeList) else right
@@ -182,10 +183,33 @@ def _concatenate(machine: Machine, left: Any, right: Any) -> RuntimeList:
 def store_list_item(machine: Machine, items: RuntimeList, index: Any, value: Any) -> None:
     """items[index] = value"""
     if isinstance(index, slice):
-        raise UnsupportedError("DY204", machine.loc(), "assignment to a slice of a list of run-time length")
+        _store_slice(machine, items, index, value)
+        return
     template = machine.template_of(items, value)
     position = machine.list_position(items, index, "list assignment index out of range")
     machine.list_update(items, "list_set", machine.operand(position), machine.encoded(value, template))
+
+
+def _store_slice(machine: Machine, items: RuntimeList, part: slice, values: RuntimeList | list[Any]) -> None:
+    """items[start:stop] = values"""
+    if part.step is not None:
+        raise UnsupportedError("DY204", machine.loc(), "assignment to a slice with a step of a run-time list")
+    bounds = [None if bound is None else machine.list_index(bound) for bound in (part.start, part.stop)]
+    if not isinstance(values, RuntimeList):
+        for value in values:
+            machine.template_of(items, value)
+    made = machine.list_of(values, items.element) if isinstance(values, RuntimeList) or values else None
+    if made is not None and made.element != items.element:
+        raise UnsupportedError("DY204", machine.loc(), "lists of run-time length of different elements are joined")
+    new = Seq(SeqKind.LIST, ()) if made is None else Ref(made.vid)
+    machine.list_update(items, "numerics.spliced", *(machine.operand(bound) for bound in bounds), new)
+
+
+def repeated(machine: Machine, items: list[Any], times: Scalar) -> tuple[Any, Any]:
+    """The operands of items * times: the items as a list of run-time length, where they can be one."""
+    number = machine.settled(times)
+    found = machine.list_made_here("repeated", items) if isinstance(number, Scalar) else None
+    return items if found is None else found, number
 
 
 def delete_list_item(machine: Machine, items: RuntimeList, index: Any) -> None:
@@ -193,16 +217,7 @@ def delete_list_item(machine: Machine, items: RuntimeList, index: Any) -> None:
     if isinstance(index, slice):
         if index.step is not None:
             raise UnsupportedError("DY204", machine.loc(), "a slice with a step of a run-time list is deleted")
-        kept = machine.list_slice(items, slice(None, index.start if index.start is not None else 0))
-        rest = machine.list_slice(items, slice(index.stop, None)) if index.stop is not None else None
-        if rest is not None and index.start is not None:
-            starts, stops = machine.list_index(index.start), machine.list_index(index.stop)
-            is_ordered = machine.truth(machine.host("ge", starts, 0)) == machine.truth(machine.host("ge", stops, 0))
-            if not is_ordered or not machine.truth(machine.host("le", starts, stops)):
-                raise UnsupportedError("DY204", machine.loc(), "this slice of a list of run-time length is deleted")
-        made = kept if rest is None else _concatenate(machine, kept, rest)
-        machine.check_not_frozen(items)
-        items.vid = made.vid
+        _store_slice(machine, items, index, [])
         return
     position = machine.list_position(items, index, "list assignment index out of range")
     machine.list_update(items, "list_delete", machine.operand(position))

@@ -26,7 +26,7 @@ from dycl.passes.specialize import objects, pymodels
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
-from dycl.passes.specialize.journal import same_content, undo_content
+from dycl.passes.specialize.journal import CONTAINERS, same_content, undo_content
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
@@ -147,6 +147,13 @@ def _only_holds(function: Any, owner: Any) -> bool:
     return function is isinstance or isinstance(owner, (list, dict, set, BaseException))
 
 
+def _only_moves(function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether lists among the arguments are kept as they are; native code that goes through one all the same says so."""
+    if function in _SUBSCRIPTS:
+        return not isinstance(args[0], torch.Tensor)
+    return isinstance(getattr(function, "__self__", None), CONTAINERS) or function in (list, tuple, dict)
+
+
 class Natives(Arrays):
     """The part of the machine that runs native code."""
 
@@ -180,9 +187,10 @@ class Natives(Arrays):
         if self._is_torch(function, args):
             args, kwargs = self.native_arguments(self.torch_arguments(function, args, kwargs))
         self._check_mover(function, args, kwargs)
-        for leaf in leaves((args, kwargs)):
-            if isinstance(leaf, RuntimeList):
-                self.keep_static(leaf)
+        if not _only_moves(function, args):
+            for leaf in leaves((args, kwargs)):
+                if isinstance(leaf, RuntimeList):
+                    self.keep_static(leaf)
         snapshots = self.before_native(function, args, kwargs)
         positions = [(leaf, leaf.index) for leaf in leaves((args, kwargs)) if isinstance(leaf, SequenceIterator)]
         try:

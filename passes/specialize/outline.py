@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 
 from dycl.ir.nodes import ScalarKind
-from dycl.passes.specialize.templates import Template, describe, has_leaf, unify
+from dycl.passes.specialize.templates import Template, describe, has_leaf, is_none, unify
 from dycl.passes.specialize.values import RuntimeList, Scalar
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _list_cell(slot: Any, is_old: Any) -> ListCell | None:
     total: Template | None = None
     for item in slot.items:
         template = describe(item, is_old)
-        if template is None or not has_leaf(template):
+        if template is None or not (has_leaf(template) or is_none(template)):
             return None
         total = template if total is None else unify(total, template)
         if total is None:
@@ -175,7 +175,8 @@ def _clusters(cells: list[ListCell]) -> tuple[Template, ...]:
         else:
             templates.append(cell.template)
             lengths.append({cell.length})
-    return tuple(t for t, sizes in zip(templates, lengths, strict=True) if len(sizes) + has_empty > 1)
+    found = zip(templates, lengths, strict=True)
+    return tuple(template for template, sizes in found if len(sizes) + has_empty > 1 and has_leaf(template))
 
 
 def find_classes(outlines: list[Outline], lists: Any) -> list[dict[Address, int]]:

@@ -528,6 +528,11 @@ def list_remove(items: Any, value: Any) -> Any:
     raise ValueError("list.remove(x): x not in list")
 
 
+def store_slice(items: Any, part: Any, values: Any) -> Any:
+    """`items[start:stop] = values` of a list of run-time length, from something that is gone through."""
+    items[part] = [value for value in values]
+
+
 def runtime_sorted(items: Any, key: Any, reverse: Any) -> Any:
     """`sorted` of a list of run-time length."""
     return permuted(items, [key(item) for item in items], reverse)

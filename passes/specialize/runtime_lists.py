@@ -27,6 +27,7 @@ from dycl.ir.nodes import (
     ValueType,
 )
 from dycl.passes.specialize.arrayvalue import Array
+from dycl.passes.specialize.hints import Position
 from dycl.passes.specialize.natives import Natives
 from dycl.passes.specialize.numbers import item_kind
 from dycl.passes.specialize.scalars import kind_of
@@ -36,6 +37,7 @@ from dycl.passes.specialize.templates import (
     Instance,
     Items,
     ListOf,
+    Maybe,
     Number,
     Table,
     Template,
@@ -63,6 +65,8 @@ class RuntimeLists(Natives):
                 return self.operand(value)
             case Constant(value=constant):
                 return Lit(constant) if constant is None or constant is Ellipsis else Lit(None)
+            case Maybe(of=some):
+                return Lit(None) if value is None else self.encoded(value, some)
             case ListOf(element=element):
                 self.freeze(value)
                 if isinstance(value, RuntimeList):
@@ -85,17 +89,17 @@ class RuntimeLists(Natives):
                 assert_never(template)
 
     def decoded(self, vid: ValueId, template: Template) -> Any:
-        """The object that a host value is."""
+        """The object that a host value is; what of it may be None is decided here."""
         match template:
             case Number(kind=kind):
-                number = Scalar(kind, vid)
-                if kind is ScalarKind.INT:
-                    self._give_symbol(number)
+                number = self._once(("number", vid), lambda: self._decoded_number(vid, kind))
                 return number if kind is not ScalarKind.STR else self.text_of(number)
             case Tensor():
-                return self._decoded_tensor(vid, template)
+                return self._once(("tensor", vid), lambda: self._decoded_tensor(vid, template))
             case Constant(value=constant):
                 return constant
+            case Maybe(of=some):
+                return self._decided(vid, some)
             case ListOf(element=element):
                 return self.freeze(RuntimeList(element, vid))
             case Items(cls=cls, items=items):
@@ -117,7 +121,21 @@ class RuntimeLists(Natives):
     def _part(self, vid: ValueId, key: Any, template: Template) -> Any:
         if isinstance(template, Constant):
             return template.value
-        return self.decoded(self.emit_host("part", (Ref(vid), Lit(key)), ir_type(template)), template)
+        make = lambda: self.emit_host("part", (Ref(vid), Lit(key)), ir_type(template))  # noqa: E731
+        return self.decoded(self._once(("part", vid, key), make), template)
+
+    def _decoded_number(self, vid: ValueId, kind: ScalarKind) -> Scalar:
+        number = Scalar(kind, vid)
+        if kind is ScalarKind.INT:
+            self._give_symbol(number)
+        return number
+
+    def _decided(self, vid: ValueId, of: Template) -> Any:
+        """None or what else there may be: a decision."""
+        if self.truth(self._once(("is_none", vid), lambda: self.host_op("is_none", (Ref(vid),), ScalarKind.BOOL))):
+            return None
+        make = lambda: self.emit_host("narrow", (Ref(vid),), ir_type(of))  # noqa: E731
+        return self.decoded(self._once(("narrow", vid), make), of)
 
     def _decoded_tensor(self, vid: ValueId, template: Tensor) -> Any:
         sizes: list[Any] = []
@@ -154,8 +172,9 @@ class RuntimeLists(Natives):
         self.keep.append(value)
         return value
 
-    def native_list_refused(self) -> UnsupportedError:
-        """Native code wants the items of a list of run-time length."""
+    def native_list_refused(self, items: RuntimeList) -> UnsupportedError:
+        """Native code wants the items of a list of run-time length, which is taken back where it was generalised."""
+        self.keep_static(items)
         return UnsupportedError("DY203", self.loc(), "native code goes through a list of run-time length")
 
     def check_not_frozen(self, value: Any) -> None:
@@ -296,11 +315,8 @@ class RuntimeLists(Natives):
             return items.element.value
         at = self.operand(position)
 
-        def make() -> Any:
-            vid = self.emit_host("list_get", (Ref(items.vid), at), ir_type(items.element))
-            return self.decoded(vid, items.element)
-
-        return self._once(("list_get", items.vid, at), make)
+        make = lambda: self.emit_host("list_get", (Ref(items.vid), at), ir_type(items.element))  # noqa: E731
+        return self.decoded(self._once(("list_get", items.vid, at), make), items.element)
 
     def list_slice(self, items: RuntimeList, index: slice) -> RuntimeList:
         """items[start:stop:step]"""
@@ -309,7 +325,8 @@ class RuntimeLists(Natives):
             raise ValueError("slice step cannot be zero")
         operands = [self.operand(part) for part in bounds]
         name = "list_slice" if bounds[2] is None else "list_slice_by"
-        return self.new_list(name, items.element, Ref(items.vid), *(operands[:2] if bounds[2] is None else operands))
+        operands = operands[:2] if bounds[2] is None else operands
+        return self.new_list(name, items.element, Ref(items.vid), *operands, origin=items.origin)
 
     def list_of(self, values: Any, element: Template | None = None) -> RuntimeList | None:
         """Static items as a run-time list; None where they have nothing in common."""
@@ -322,6 +339,17 @@ class RuntimeLists(Natives):
         if total is None or (element is not None and total != element):
             return None
         return self.new_list("list_copy", total, Seq(SeqKind.LIST, tuple(self.encoded(v, total) for v in values)))
+
+    def list_made_here(self, why: str, values: list[Any]) -> RuntimeList | None:
+        """Static items as a run-time list that is taken back where they are needed one by one; None where they were."""
+        frame = self.state.frames[-1]
+        position = Position((why, id(frame.code), frame.current))
+        if not values or position.place in self.hints.pinned:
+            return None
+        found = self.list_of(values, self.hints.wider.get(position.place))
+        if found is not None:
+            found.origin = frozenset({position})
+        return found
 
     def tensor_from_host(self, name: str, args: tuple[Operand, ...], dtype: str, shape: tuple[int | None, ...]) -> Any:
         """A tensor that the host makes; None: a size that only the run knows."""

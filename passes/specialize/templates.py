@@ -21,6 +21,7 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    NothingType,
     Operand,
     ScalarKind,
     ScalarType,
@@ -28,6 +29,7 @@ from dycl.ir.nodes import (
     SeqKind,
     StructType,
     TensorType,
+    UnionType,
     ValueType,
 )
 from dycl.passes.specialize.arrayvalue import Array
@@ -91,7 +93,14 @@ class ListOf:
     element: Template
 
 
-Template = Number | Tensor | Constant | Items | Table | Instance | ListOf
+@dataclass(frozen=True, slots=True)
+class Maybe:
+    """A number or tensor in some elements, None in others: which of them is a decision."""
+
+    of: Number | Tensor
+
+
+Template = Number | Tensor | Constant | Items | Table | Instance | ListOf | Maybe
 
 
 def describe(value: Any, is_old: Any) -> Template | None:
@@ -177,6 +186,21 @@ def unify(left: Template, right: Template) -> Template | None:
         ):
             merged = _unify_all(items, others)
             return None if merged is None else Instance(cls, names, merged)
+        case (Maybe(of=of), other) | (other, Maybe(of=of)):
+            return _maybe(of if is_none(other) else unify(of, other.of if isinstance(other, Maybe) else other))
+        case (one, other) if is_none(one) or is_none(other):
+            return _maybe(other if is_none(one) else one)
+    return None
+
+
+def is_none(template: Template) -> bool:
+    """Whether it is None in every element."""
+    return isinstance(template, Constant) and template.value is None
+
+
+def _maybe(of: Template | None) -> Maybe | None:
+    if isinstance(of, Number) or (isinstance(of, Tensor) and not of.is_scalar):
+        return Maybe(of)
     return None
 
 
@@ -205,7 +229,7 @@ def parts(template: Template) -> tuple[Template, ...]:
     match template:
         case Items(items=items) | Table(items=items) | Instance(items=items):
             return items
-        case Number() | Tensor() | Constant() | ListOf():
+        case Number() | Tensor() | Constant() | ListOf() | Maybe():
             return ()
         case _:
             assert_never(template)
@@ -213,7 +237,7 @@ def parts(template: Template) -> tuple[Template, ...]:
 
 def has_leaf(template: Template) -> bool:
     """Whether anything in it is known at run time only."""
-    if isinstance(template, (Number, Tensor, ListOf)):
+    if isinstance(template, (Number, Tensor, ListOf, Maybe)):
         return True
     return any(has_leaf(part) for part in parts(template))
 
@@ -236,13 +260,17 @@ def _type(template: Template, counter: Iterator[int]) -> ValueType:
             return TensorType(dtype, tuple(f"any{next(counter)}" if size is None else size for size in shape))
         case ListOf(element=element):
             return ListType(_type(element, counter))
+        case Maybe(of=of):
+            member = _type(of, counter)
+            assert isinstance(member, (ScalarType, TensorType))
+            return UnionType((NothingType(), member))
         case _:
             return StructType(_operand_template(template, counter))
 
 
 def _operand_template(template: Template, counter: Iterator[int]) -> Operand:
     match template:
-        case Number() | Tensor() | ListOf():
+        case Number() | Tensor() | ListOf() | Maybe():
             return InputLeaf(0, _type(template, counter))
         case Constant(value=value):
             return Lit(value) if value is None or value is Ellipsis else Lit(None)
@@ -261,7 +289,7 @@ def _operand_template(template: Template, counter: Iterator[int]) -> Operand:
 def is_mirrored(template: Template) -> bool:
     """Whether the host's object is the very object of the model: then it may leave the program."""
     match template:
-        case Number() | Tensor():
+        case Number() | Tensor() | Maybe():
             return True
         case Constant(value=value):
             return value is None or value is Ellipsis

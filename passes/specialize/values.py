@@ -234,11 +234,18 @@ class RuntimeList:
 
     def __iter__(self) -> Any:
         """Refused: native code would go through items that only the run knows."""
-        raise Active.get().native_list_refused()
+        raise Active.get().native_list_refused(self)
 
     def __len__(self) -> int:
         """Refused, as iteration is; truth too."""
-        raise Active.get().native_list_refused()
+        raise Active.get().native_list_refused(self)
+
+    def __eq__(self, other: object) -> Any:
+        """Refused: native code would compare the items."""
+        raise Active.get().native_list_refused(self)
+
+    def __hash__(self) -> int:
+        raise TypeError("unhashable type: 'list'")
 
     @property
     def type(self) -> ListType:

@@ -40,6 +40,33 @@ class ListMethods(Base):
         return items + [last] * 2, items.index(7), items.count(8), items[::-1], items[-1]
 
 
+@SECTION.yes("list of known length cut at a run-time number", "a run-time list; of a tuple or text, a decision")
+class CutAtRuntime(Base):
+    def forward(self, x):
+        n = int((x > 0).sum())
+        rows = [layer(x) for layer in self.layers]
+        return [row.sum().item() for row in reversed(rows[:n])], (1, 2, 3)[n:], "abc"[:n]
+
+
+@SECTION.yes("list repeated by a run-time number, slices of one assigned and deleted")
+class RepeatedAtRuntime(Base):
+    def forward(self, x):
+        marks = [0] * int((x > 0).sum())
+        marks[1:2] = [7, 8]
+        del marks[:1]
+        return marks, [None] * len(marks)
+
+
+@SECTION.yes("None beside tensors or numbers in a list of run-time length", "which of them is a decision of the host")
+class NoneBesideTensors(Base):
+    def forward(self, x):
+        slots = [None] * int((x > 0).sum())
+        for index in range(len(slots)):
+            if x[0, index] > 0.5:
+                slots[index] = x[0, index] * 2
+        return slots, [slot is None for slot in slots]
+
+
 @SECTION.yes("list of numbers that grows in a loop", "a Python list in the host")
 class Growing(Base):
     def forward(self, x):

@@ -15,6 +15,7 @@ from tests.specialize import (
     array_programs,
     container_programs,
     precision_programs,
+    runtime_programs,
     shape_programs,
     size_programs,
     state_programs,
@@ -31,6 +32,7 @@ CASES = [
     *size_programs.CASES,
     *shape_programs.CASES,
     *array_programs.CASES,
+    *runtime_programs.CASES,
 ]
 END_TO_END = [case for case in CASES if case.is_end_to_end]
 

@@ -10,8 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dycl.diagnostics import UnsupportedError
-
 
 class Tagger(nn.Module):
     """The best tags of a text that a mask may cut short."""
@@ -78,8 +76,7 @@ def points(seed: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("make", "inputs"),
     [
-        # `history[:seq_ends[idx]]`: a list of tensors of known length, cut at a number without bounds
-        pytest.param(Tagger, text, marks=pytest.mark.xfail(strict=True, raises=UnsupportedError)),
+        (Tagger, text),
         (Pointer, points),
     ],
 )
