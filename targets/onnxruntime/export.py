@@ -8,7 +8,6 @@ the same model serves every subgraph of equal structure with other weights.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import logging
 import math
@@ -45,6 +44,7 @@ from dycl.targets.onnxruntime.module import SubgraphModule
 from dycl.targets.onnxruntime.promotion import rewrite_float_scalars
 from dycl.targets.onnxruntime.replacements import replace_operators
 from dycl.targets.onnxruntime.samples import export_inputs, symbols
+from dycl.targets.onnxruntime.tables import kept_tables, registry
 from dycl.targets.onnxruntime.weights import FILE_NAME
 
 _INLINE_BYTES = 1024  # larger constants go into weights.bin
@@ -243,7 +243,7 @@ def _to_ir(program: ExportedProgram) -> onnx_ir.Model:
     """The exporter's graph before any optimisation.
 
     `torch.onnx.export` builds its table of 600 conversion functions anew at each call, which is two thirds of the time
-    of a small subgraph; the exporter's inner function takes a table that is built once.
+    of a small subgraph; the exporter's inner function takes a table that is built once, and so are its other tables.
     """
     try:
         from torch.onnx._internal.exporter._core import exported_program_to_ir
@@ -251,14 +251,8 @@ def _to_ir(program: ExportedProgram) -> onnx_ir.Model:
         converted = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
         assert converted is not None
         return converted.model
-    return exported_program_to_ir(program, registry=_registry())
-
-
-@functools.cache
-def _registry() -> Any:
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    return ONNXRegistry.from_torchlib()
+    with kept_tables():
+        return exported_program_to_ir(program, registry=registry())
 
 
 def _detach_weights(program: ExportedProgram, model: onnx_ir.Model, module: SubgraphModule) -> dict[str, torch.Tensor]:
