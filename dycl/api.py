@@ -99,6 +99,7 @@ def compile(
     rng: str = "refuse",
     dynamic_shapes: object = None,
     dynamic_args: Sequence[str] = (),
+    cache: bool = True,
 ) -> CompiledModel:
     """The compiled model, verified against the source on the example and on `samples` sampled inputs.
 
@@ -109,7 +110,8 @@ def compile(
 
     `dynamic_shapes` names dimensions of the inputs, as torch.export does: `{"x": {0: "batch"}}`, or with a range,
     `{"x": {0: torch.export.Dim("batch", min=1, max=64)}}`. Equal names are one size. `dynamic_args` are the numbers
-    and texts that each call gives; all others are constants.
+    and texts that each call gives; all others are constants. `cache`: what earlier compiles have made is used, and
+    what this one makes is kept.
     """
     # Imported here: the pipeline imports torch, and `load` works without it.
     from dycl.ir.dimensions import read_dynamic
@@ -131,6 +133,7 @@ def compile(
         verify=verify,
         samples=DEFAULT_SAMPLES if samples is None else samples,
         rng=rng,
+        cache=cache,
     )
     parameters = list(inspect.signature(getattr(model, method)).parameters)
     settings = replace(settings, dynamic=read_dynamic(dynamic_shapes, parameters, dynamic_args))

@@ -1,4 +1,4 @@
-"""The command line: `dycl compile`, `dycl run`, `dycl check`, `dycl explain`.
+"""The command line: `dycl compile`, `dycl run`, `dycl check`, `dycl explain`, `dycl cache`.
 
 Whatever imports torch is imported inside the commands that need it: `dycl run` works where torch is not installed.
 """
@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from dycl.artifact import LoadedArtifact, load_artifact
+from dycl.cache import Cache, open_cache
 from dycl.cli_output import (
     EXIT_INTERNAL,
     EXIT_UNSUPPORTED,
@@ -34,6 +35,7 @@ from dycl.cli_output import (
 from dycl.diagnostics import UNKNOWN, DyclError, UsageError
 from dycl.hosting import HostModel
 from dycl.inputs import fit_inputs, flatten_names, parse_inputs, read_inputs, write_outputs
+from dycl.knobs import read_knobs
 
 if TYPE_CHECKING:
     from dycl.loading import LoadedModel
@@ -131,6 +133,7 @@ def compile_command(
     samples: Annotated[int, typer.Option(min=0, help="How many sampled inputs to verify on.")] = 20,
     emit: Annotated[str, typer.Option(metavar="KINDS", help="ir,torch: written to DIR/emit, not installed.")] = "",
     stop_after: Annotated[str, typer.Option(metavar="STAGE", help="Print this stage and stop.")] = "",
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use what earlier compiles have made.")] = True,
     verbose: VerboseOption = False,
 ) -> None:
     """Compile a model to an artifact: a Python package that needs numpy and the target's runtime."""
@@ -149,6 +152,7 @@ def compile_command(
             emit=kinds,
             rng=rng.value,
             dynamic=parse_dynamic(dynamic or (), dynamic_arg or ()),
+            cache=cache,
         )
         call = (loaded.model, loaded.args, loaded.kwargs, settings)
         if stop_after:
@@ -290,6 +294,34 @@ def explain_command(
         settings = Settings(tunable=tuple(tunable or ()), rng=rng.value)
         checked = check_model(loaded.model, loaded.args, loaded.kwargs, settings, sampler=loaded.sample_inputs)
         print_branches(find_branches(checked.specialized))
+
+
+cache_app = typer.Typer(help="What compiles keep for later ones.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
+
+
+def _cache() -> Cache:
+    knobs = read_knobs()
+    found = open_cache(knobs.cache_dir, knobs.cache_size)
+    if found is None:
+        raise UsageError("DY505", UNKNOWN, "there is no cache", hint="DYCL_CACHE_SIZE is 0, or there is no home for it")
+    return found
+
+
+@cache_app.command("info")
+def cache_info_command() -> None:
+    """Say where the cache is, how much is in it and how much may be."""
+    with reporting(verbose=False):
+        info = _cache().info()
+        mib = 1 << 20
+        typer.echo(f"{info.directory}: {info.entries} entries, {info.size / mib:.1f} of {info.limit / mib:.0f} MiB")
+
+
+@cache_app.command("clear")
+def cache_clear_command() -> None:
+    """Remove all that is in the cache."""
+    with reporting(verbose=False):
+        _cache().clear()
 
 
 def main() -> None:

@@ -131,7 +131,7 @@ def print_compile_report(report: CompileReport, directory: Path) -> None:
         "branches": f"{program.branches} in the source, {program.sites} decisions in the program",
         "blocks": str(program.blocks),
         "subgraphs": str(program.subgraphs),
-        "unique structures": f"{program.structures} ({report.structures_exported} exported)",
+        "unique structures": f"{program.structures} ({_write_exports(report)})",
         "state": f"{program.state} attributes kept between calls" if program.state else "none",
         "size": f"{report.size / _MIB:.2f} MiB, {report.weight_bytes / _MIB:.2f} MiB of it weights",
         "time": f"{sum(report.seconds.values()):.1f} s: {_write_times(report.seconds)}",
@@ -140,6 +140,12 @@ def print_compile_report(report: CompileReport, directory: Path) -> None:
     for name, text in rows.items():
         table.add_row(name, escape(text))
     stdout().print(table)
+
+
+def _write_exports(report: CompileReport) -> str:
+    reused = report.structures_reused
+    exported = f"{report.structures_exported - reused} exported"
+    return f"{exported}, {reused} from the cache" if reused else exported
 
 
 def _write_times(seconds: Mapping[str, float]) -> str:

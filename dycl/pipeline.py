@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
+from dycl.cache import open_cache
 from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
 from dycl.emit import EMIT_KINDS, write_torch
@@ -63,6 +64,7 @@ class Settings:
     fuzz: int | None = None
     rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
     dynamic: DynamicInputs = STATIC
+    cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class CompileReport:
     size: int  # bytes of the artifact's files
     weight_bytes: int
     structures_exported: int
+    structures_reused: int  # of these: taken from the cache
     seconds: Mapping[str, float]
     verification: VerificationReport | None
 
@@ -161,6 +164,7 @@ def compile_model(
         size=sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and UNHASHED not in path.parts),
         weight_bytes=compiled.weight_bytes,
         structures_exported=compiled.structures_exported,
+        structures_reused=compiled.structures_reused,
         seconds=dict(stages.seconds),
         verification=verification,
     )
@@ -244,7 +248,10 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
         host = _write_host(program)
     stages.dump("host", host)
     with stages.stage("target"):
-        compiled = target.compile(program, environment, staging.directory, Options())
+        cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
+        compiled = target.compile(program, environment, staging.directory, Options(cache=cache))
+        if cache is not None:
+            cache.trim()
     with stages.stage("package"):
         version = importlib.metadata.version("dycl")
         host_class, package = class_name(program), find_package_name(program.name)

@@ -64,6 +64,7 @@ from dycl.ir.nodes import (
     Weight,
 )
 from dycl.ir.sizes import replace_names, size_names
+from dycl.passes.fingerprint import portable
 from dycl.passes.naming import renumber_name
 from dycl.passes.structure import Key, Slot, module_key, module_slots, weight_type
 
@@ -96,6 +97,29 @@ def structure_key(subgraph: Subgraph, environment: Environment) -> Key:
     It compares within one process only.
     """
     return _Describer(environment, _weight_names(environment), {}).describe(subgraph).key
+
+
+def portable_structure(subgraph: Subgraph, environment: Environment, weights: Weights | None = None) -> str | None:
+    """The structure as a text that is the same in every process, or None where it has something of this process in it.
+
+    It tells more than `structure_key`: names of run-time sizes, how weights lie in memory and which of them overlap.
+    """
+    named = weights or named_weights(environment)
+    described = _Describer(environment, _weight_names(environment, named), {}).describe(subgraph)
+    text = portable(described.key)
+    if text is None:
+        return None
+    types = tuple(str(value.type) for value in subgraph.params)
+    return repr((text, types, tuple(_layouts([named[name] for name in described.weights]))))
+
+
+def _layouts(tensors: list[torch.Tensor]) -> Iterator[Key]:
+    """How each weight lies in memory, and which of them is the first in the same memory."""
+    first: dict[int, int] = {}
+    for index, tensor in enumerate(tensors):
+        memory = tensor.untyped_storage().data_ptr() if tensor.numel() else -1 - index
+        is_parameter = isinstance(tensor, torch.nn.Parameter)
+        yield (tensor.stride(), tensor.storage_offset(), first.setdefault(memory, index), is_parameter)
 
 
 def weight_slots(subgraph: Subgraph, environment: Environment, weights: Weights | None = None) -> tuple[str, ...]:

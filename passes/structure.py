@@ -54,6 +54,11 @@ class Same:
     def __hash__(self) -> int:
         return id(self._held)
 
+    @property
+    def held(self) -> object:
+        """The object."""
+        return self._held
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:

@@ -67,6 +67,7 @@ class Compiled:
     weights: tuple[StoredWeight, ...]
     structures_exported: int
     weight_bytes: int
+    structures_reused: int = 0  # of those exported: taken from the cache
 
     def manifest(self) -> dict[str, object]:
         """The entries of the artifact's manifest that the runtime reads, ready for JSON."""
@@ -90,6 +91,16 @@ def _port(port: Port) -> dict[str, object]:
     return entry | {"scalar": port.scalar} if port.scalar else entry
 
 
+class Cache(Protocol):
+    """What earlier compiles have made, by a key that says all that it depends on."""
+
+    def get(self, key: str) -> bytes | None:
+        """What was made, if it is there."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep it for later compiles."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to compile: what to check each subgraph on besides random inputs, by the subgraph's name, and how closely."""
@@ -98,6 +109,7 @@ class Options:
     dimensions: tuple[Dimension, ...] = ()  # the program's: sizes to check with lie within their bounds
     random_samples: int = 2
     seed: int = 0
+    cache: Cache | None = None
     rtol: float = 1e-3
     atol: float = 1e-4
 

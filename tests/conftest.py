@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+
 import pytest
 from hypothesis import settings
 
 # One seed for all: the suite finds the same today and tomorrow, on every machine. What is new is for `--fuzz` to find.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50, print_blob=True)
 settings.register_profile("fuzz", deadline=None, max_examples=200, print_blob=True)
+
+_CACHE = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,8 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how hypothesis works before the test modules read the settings."""
+    """Choose how hypothesis works before the test modules read the settings; give the run a cache of its own."""
+    config.stash[_CACHE] = os.environ["DYCL_CACHE_DIR"] = tempfile.mkdtemp(prefix="dycl-cache-")
     settings.load_profile("fuzz" if config.getoption("--fuzz") else "suite")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The cache goes with the run."""
+    shutil.rmtree(config.stash.get(_CACHE, ""), ignore_errors=True)
 
 
 @pytest.fixture

@@ -7,22 +7,39 @@ from pathlib import Path
 
 import torch
 
-from dycl.diagnostics import InternalError
+from dycl.diagnostics import InternalError, TargetError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Operand, Program, Raise, Return, ScalarType, Subgraph, TensorOp, TensorType, edges
-from dycl.passes.deduplicate import named_weights, weight_slots
+from dycl.passes.deduplicate import named_weights, portable_structure, weight_slots
 from dycl.targets.base import Compiled, CompiledSubgraph, Options, Port
 from dycl.targets.onnxruntime.check import check, open_session
 from dycl.targets.onnxruntime.export import Exported, bind_weights, check_types, check_weights, export
+from dycl.targets.onnxruntime.exports import Exports, KeptExport
 from dycl.targets.onnxruntime.module import SubgraphModule, weight_names
 from dycl.targets.onnxruntime.samples import SCALAR_DTYPES
 from dycl.targets.onnxruntime.weights import FILE_NAME, WeightFile, digest
 
 
 def compile_program(program: Program, environment: Environment, directory: Path, options: Options) -> Compiled:
-    """Write subgraphs/*.onnx and weights.bin under the directory; every subgraph is run and compared with torch."""
+    """Write subgraphs/*.onnx and weights.bin under the directory; every subgraph is run and compared with torch.
+
+    Exports of earlier compiles are used. If one turns out to be wrong, something of torch was replaced that no version
+    tells of: then all are made anew.
+    """
     options = replace(options, dimensions=program.dimensions)
-    binder = _Binder(environment)
+    exports = Exports(options.cache)
+    try:
+        return _compile(program, environment, directory, options, exports)
+    except TargetError:
+        if not exports.reused:
+            raise
+    return _compile(program, environment, directory, options, Exports(options.cache, is_anew=True))
+
+
+def _compile(
+    program: Program, environment: Environment, directory: Path, options: Options, exports: Exports
+) -> Compiled:
+    binder = _Binder(environment, exports)
     bound = [binder.bind(subgraph) for subgraph in program.subgraphs]
     for name in _host_weights(program):
         binder.weights.add(name, environment.weights[name])
@@ -33,7 +50,8 @@ def compile_program(program: Program, environment: Environment, directory: Path,
         files=(FILE_NAME, *(item.file for item in compiled)),
         subgraphs=compiled,
         weights=binder.weights.entries,
-        structures_exported=binder.exports,
+        structures_exported=binder.exported,
+        structures_reused=exports.reused,
         weight_bytes=binder.weights.size,
     )
 
@@ -55,9 +73,10 @@ class _Bound:
 class _Binder:
     """Exports each structure once and finds the weights of each subgraph."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, exports: Exports) -> None:
         self.weights = WeightFile()
-        self.exports = 0
+        self.exported = 0
+        self._exports = exports
         self._environment = environment
         self._structures: dict[int, _Bound] = {}
         self._by_id: dict[int, str] = {}
@@ -86,15 +105,50 @@ class _Binder:
     def _export(self, subgraph: Subgraph, slots: tuple[str, ...]) -> _Bound:
         module = SubgraphModule(subgraph, self._environment)
         check_weights(subgraph, module)
+        self.exported += 1
+        structure = portable_structure(subgraph, self._environment, self._named)
+        kept = self._exports.find(structure)
+        if kept is not None:
+            return self._bind_kept(subgraph, kept, slots)
         exported = export(subgraph, module)
-        self.exports += 1
+        bound = self._bind_exported(subgraph, exported, slots)
+        self._keep(structure, bound)
+        return bound
+
+    def _bind_exported(self, subgraph: Subgraph, exported: Exported, slots: tuple[str, ...]) -> _Bound:
         initializers = []
         for name, tensor in exported.tensors:
             weight = self._by_id.get(id(tensor)) or self._by_memory.get(_memory(tensor))
-            weight = weight or f"constant.{digest(tensor)[:16]}"
+            weight = weight or _constant_name(tensor)
             self.weights.add(weight, tensor)
             initializers.append((name, weight))
         return _Bound(subgraph, exported, tuple(initializers), slots)
+
+    def _bind_kept(self, subgraph: Subgraph, kept: KeptExport, slots: tuple[str, ...]) -> _Bound:
+        initializers = []
+        for name, content in kept.initializers:
+            if isinstance(content, int):
+                weight, tensor = slots[content], self._named[slots[content]]
+            else:
+                weight, tensor = _constant_name(content), content
+            self.weights.add(weight, tensor)
+            initializers.append((name, weight))
+        return _Bound(subgraph, Exported(kept.model, (), constants=False), tuple(initializers), slots)
+
+    def _keep(self, structure: str | None, bound: _Bound) -> None:
+        """Keep an export whose tensors are weights of the structure, or constants that the graph itself makes."""
+        if bound.exported.constants:
+            return
+        numbers = {weight: index for index, weight in enumerate(bound.slots)}
+        kept: list[tuple[str, int | torch.Tensor]] = []
+        for (name, weight), (_, tensor) in zip(bound.initializers, bound.exported.tensors, strict=True):
+            if weight in numbers:
+                kept.append((name, numbers[weight]))
+            elif weight == _constant_name(tensor):
+                kept.append((name, tensor))
+            else:
+                return
+        self._exports.keep(structure, KeptExport(bound.exported.model, tuple(kept)))
 
     def _is_shareable(self, bound: _Bound) -> bool:
         """Only the weights differ between subgraphs of one structure, and all weights are slots of it.
@@ -104,6 +158,10 @@ class _Binder:
         """
         slots = set(bound.slots)
         return not bound.exported.constants and all(weight in slots for _, weight in bound.initializers)
+
+
+def _constant_name(tensor: torch.Tensor) -> str:
+    return f"constant.{digest(tensor)[:16]}"
 
 
 def _memory(tensor: torch.Tensor) -> tuple[object, ...]:

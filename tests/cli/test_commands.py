@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from dycl import pipeline
+from dycl.cache import Cache
 from dycl.cli import app
 from dycl.diagnostics import InternalError, SourceRange, UnsupportedError
 from dycl.targets.base import Compiled
@@ -150,6 +151,32 @@ def test_stop_after_no_stage(gate: Path) -> None:
     result = compile_gate(gate, "--stop-after", "lunch")
     assert result.exit_code == 2
     assert "partition" in result.stderr
+
+
+def test_cache_info_and_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYCL_CACHE_DIR", str(tmp_path))
+    Cache(tmp_path, 1 << 20).put("0" * 64, bytes(1 << 20))
+    assert "1 entries, 1.0 of 256 MiB" in run("cache", "info").stdout
+    assert run("cache", "clear").exit_code == 0
+    assert "0 entries, 0.0 of 256 MiB" in run("cache", "info").stdout
+    monkeypatch.setenv("DYCL_CACHE_SIZE", "0")
+    result = run("cache", "info")
+    assert (result.exit_code, "DY505" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--cache", "--no-cache"])
+def test_no_cache_gives_the_target_none(gate: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    seen = []
+    compile_ = FakeTarget.compile
+    monkeypatch.setattr(
+        FakeTarget,
+        "compile",
+        lambda self, program, environment, directory, options: (
+            seen.append(options.cache) or compile_(self, program, environment, directory, options)
+        ),
+    )
+    assert compile_gate(gate, option).exit_code == 0
+    assert [cache is None for cache in seen] == [option == "--no-cache"]
 
 
 def test_dump(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
