@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dycl.api import CompiledModel, compile, load
+    from dycl.api import CompiledModel, Method, compile, load
 
-__all__ = ["CompiledModel", "compile", "load"]
+__all__ = ["CompiledModel", "Method", "compile", "load"]
 
 
 def __getattr__(name: str) -> Any:

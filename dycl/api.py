@@ -6,7 +6,8 @@ import inspect
 import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,26 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dycl.ir.nodes import Program
-    from dycl.pipeline import CompileReport
+    from dycl.pipeline import CompileReport, OtherMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A further method for `compile`: the inputs of an example call, and what `compile` takes for each method."""
+
+    example_inputs: object = ()
+    kwargs: Mapping[str, object] = field(default_factory=dict)
+    sample_inputs: Callable[[int], object] | None = None
+    dynamic_shapes: object = None
+    dynamic_args: Sequence[str] = ()
 
 
 class CompiledModel:
     """A compiled model, called as its source is: arrays in, arrays out; tensors in, tensors out.
 
-    `decisions` are those of the last call. `program` (the HCFG) and `report` belong to a fresh compile; an artifact
-    that was loaded has none.
+    Further compiled methods are methods of this object too, unless it has a name of its own for something else;
+    `call_method` reaches all of them. `decisions` are those of the last call. `program` (the HCFG) and `report` belong
+    to a fresh compile; an artifact that was loaded has none.
     """
 
     def __init__(
@@ -39,12 +52,27 @@ class CompiledModel:
         self._host = host
         self.program = program
         self.report = report
+        for name in host.methods:
+            if name == "reset" or not hasattr(type(self), name):  # the model's own `reset` stands before ours
+                setattr(self, name, partial(host.call_method, name))
         if scratch is not None:
             weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """What the model's method returns for these inputs."""
         return self._host.call(*args, **kwargs)
+
+    def call_method(self, method: str, /, *args: object, **kwargs: object) -> Any:
+        """What another compiled method of the model returns; all share one state."""
+        if method not in self._host.methods:
+            known = ", ".join(self._host.methods) or "none"
+            raise AttributeError(f"no method {method!r} was compiled; beside the model's own call: {known}")
+        return self._host.call_method(method, *args, **kwargs)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The compiled methods beside the model's own call."""
+        return self._host.methods
 
     @property
     def decisions(self) -> list[Decision]:
@@ -66,9 +94,17 @@ class CompiledModel:
         """Where the artifact lies."""
         return self._host.artifact.directory
 
-    def reset(self) -> None:
+    def load_state(self, state: Mapping[str, object]) -> None:
+        """Go on from what `state` gave, here or of another instance; ValueError if the model has no such state."""
+        self._host.load_state(state)
+
+    def restart(self) -> None:
         """Back to the state that the model had when it was compiled."""
         self._host.reset()
+
+    def reset(self) -> Any:
+        """`restart()`; where the model's own `reset` was compiled, that."""
+        self.restart()
 
     def seed(self, seed: int) -> None:
         """Begin the random numbers of the host anew; without effect where it draws none."""
@@ -96,6 +132,7 @@ def compile(
     samples: int | None = None,
     sample_inputs: Callable[[int], object] | None = None,
     method: str = "forward",
+    methods: Mapping[str, object] | None = None,
     rng: str = "refuse",
     dynamic_shapes: object = None,
     dynamic_args: Sequence[str] = (),
@@ -108,6 +145,9 @@ def compile(
     the inputs to verify on; without it they are perturbations of the example. `rng`: random operations are refused, or
     drawn by the "host", where `seed(n)` begins the numbers that torch draws on the CPU after `torch.manual_seed(n)`.
 
+    `method` is what a call of the result means. `methods` are further ones that share its state: of each an example of
+    its inputs, as `example_inputs` is, or a `Method` that says more: `methods={"reset": (), "step": (x,)}`.
+
     `dynamic_shapes` names dimensions of the inputs, as torch.export does: `{"x": {0: "batch"}}`, or with a range,
     `{"x": {0: torch.export.Dim("batch", min=1, max=64)}}`. Equal names are one size. `dynamic_args` are the numbers
     and texts that each call gives; all others are constants. `cache`: what earlier compiles have made is used, and
@@ -116,18 +156,38 @@ def compile(
     # Imported here: the pipeline imports torch, and `load` works without it.
     from dycl.ir.dimensions import read_dynamic
     from dycl.loading import as_tensors, bind_inputs
-    from dycl.pipeline import DEFAULT_SAMPLES, Settings, compile_model
+    from dycl.pipeline import DEFAULT_SAMPLES, OtherMethod, Settings, compile_model
 
     if samples is not None and samples < 0:
         raise UsageError("DY505", UNKNOWN, f"samples must not be negative, it is {samples}")
     if rng not in ("refuse", "host"):
         raise UsageError("DY505", UNKNOWN, f'rng must be "refuse" or "host", it is {rng!r}')
-    positional = tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,)
-    given = tuple(as_tensors(value) for value in positional)
-    named = {name: as_tensors(value) for name, value in (kwargs or {}).items()}
-    args, keywords = bind_inputs(model, given, named, method)
+
+    def read(name: str, wanted: Method) -> OtherMethod:
+        inputs = wanted.example_inputs
+        positional = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+        given = tuple(as_tensors(value) for value in positional)
+        named = {key: as_tensors(value) for key, value in wanted.kwargs.items()}
+        args, keywords = bind_inputs(model, given, named, name)
+        parameters = list(inspect.signature(getattr(model, name)).parameters)
+        dynamic = read_dynamic(wanted.dynamic_shapes, parameters, wanted.dynamic_args)
+        return OtherMethod(name=name, args=args, kwargs=keywords, dynamic=dynamic, sampler=wanted.sample_inputs)
+
+    first = Method(
+        example_inputs=example_inputs,
+        kwargs=kwargs or {},
+        sample_inputs=sample_inputs,
+        dynamic_shapes=dynamic_shapes,
+        dynamic_args=dynamic_args,
+    )
+    main = read(method, first)
     settings = Settings(
         method=method,
+        others=tuple(
+            read(name, each if isinstance(each, Method) else Method(example_inputs=each))
+            for name, each in (methods or {}).items()
+        ),
+        dynamic=main.dynamic,
         target=target,
         tunable=tuple(tunable),
         verify=verify,
@@ -135,10 +195,8 @@ def compile(
         rng=rng,
         cache=cache,
     )
-    parameters = list(inspect.signature(getattr(model, method)).parameters)
-    settings = replace(settings, dynamic=read_dynamic(dynamic_shapes, parameters, dynamic_args))
     place = None if output is None else Path(output)
-    built = compile_model(model, args, keywords, settings, output=place, sampler=sample_inputs)
+    built = compile_model(model, main.args, main.kwargs, settings, output=place, sampler=sample_inputs)
     host = HostModel(built.artifact, built.checked.environment.classes)
     return CompiledModel(host, program=built.checked.program, report=built.report, scratch=built.scratch)
 

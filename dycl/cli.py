@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import traceback
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,6 +84,12 @@ DynamicArgOption = Annotated[
     list[str] | None,
     typer.Option("--dynamic-arg", metavar="NAME", help="A number or text that each call gives; others are constants."),
 ]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method", metavar="NAME", help="May be given again: the first is the model's call, all share one state."
+    ),
+]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Show every stage, and tracebacks of bugs.")]
 
 
@@ -108,13 +115,30 @@ def _options(
     """Compile dynamic neural networks: unmodified PyTorch source in, subgraphs and a torch-free host out."""
 
 
-def _load(model: str, inputs: Path | None, given: list[str] | None, weights: Path | None = None) -> LoadedModel:
+def _load(
+    model: str,
+    inputs: Path | None,
+    given: list[str] | None,
+    weights: Path | None = None,
+    methods: list[str] | None = None,
+) -> LoadedModel:
     """The model with its example: from the file, then the options, else what stands beside the model."""
     from dycl.loading import load_model  # imports torch
 
     values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
     values.update(parse_inputs(given or []))
-    return load_model(model, inputs=values if inputs is not None or given else None, weights=weights)
+    found = values if inputs is not None or given else None
+    return load_model(model, inputs=found, weights=weights, methods=tuple(methods or ()))
+
+
+def _with_methods(settings: Settings, loaded: LoadedModel) -> Settings:
+    from dycl.pipeline import OtherMethod  # imports torch
+
+    others = tuple(
+        OtherMethod(name=call.method, args=call.args, kwargs=call.kwargs, sampler=call.sample_inputs)
+        for call in loaded.others
+    )
+    return replace(settings, method=loaded.method, others=others)
 
 
 @app.command("compile")
@@ -125,6 +149,7 @@ def compile_command(
     inputs: InputsOption = None,
     input_: InputOption = None,
     weights: WeightsOption = None,
+    method: MethodOption = None,
     tunable: TunableOption = None,
     rng: RngOption = Rng.REFUSE,
     dynamic: DynamicOption = None,
@@ -142,7 +167,7 @@ def compile_command(
         from dycl.package import find_package_name
         from dycl.pipeline import Settings, compile_model, show_stage  # imports torch
 
-        loaded = _load(model, inputs, input_, weights)
+        loaded = _load(model, inputs, input_, weights, method)
         kinds = tuple(kind.strip() for kind in emit.split(",") if kind.strip())
         settings = Settings(
             target=target,
@@ -154,7 +179,7 @@ def compile_command(
             dynamic=parse_dynamic(dynamic or (), dynamic_arg or ()),
             cache=cache,
         )
-        call = (loaded.model, loaded.args, loaded.kwargs, settings)
+        call = (loaded.model, loaded.args, loaded.kwargs, _with_methods(settings, loaded))
         if stop_after:
             typer.echo(show_stage(*call, stop_after).rstrip("\n"))
             return
@@ -168,6 +193,7 @@ def run_command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The directory of a compiled model.")],
     inputs: InputsOption = None,
     input_: InputOption = None,
+    method: Annotated[str, typer.Option("--method", metavar="NAME", help="A further method that was compiled.")] = "",
     output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write the outputs, as .npz.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print the decisions taken.")] = False,
     verbose: VerboseOption = False,
@@ -178,7 +204,7 @@ def run_command(
         values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
         values.update(parse_inputs(input_ or []))
         host = HostModel(loaded, {})
-        result = _call_host(host, loaded, fit_inputs(loaded.manifest.params, values))
+        result = _call_host(host, loaded, method, values)
         leaves = flatten_names("output", result)
         for name, leaf in leaves.items():
             typer.echo(f"{name}: {_describe(leaf)}")
@@ -189,15 +215,21 @@ def run_command(
             write_outputs(output, leaves)
 
 
-def _call_host(host: HostModel, loaded: LoadedArtifact, call: dict[str, object]) -> object:
+def _call_host(host: HostModel, loaded: LoadedArtifact, method: str, values: dict[str, object]) -> object:
     """The model's result; a call that does not fit is a wrong use, an exception of the model is told as such."""
-    positional = [call.pop(p.name) for p in loaded.manifest.params if p.kind == "positional only" and p.name in call]
+    manifest = loaded.manifest
+    found = next((each for each in manifest.methods if each.name == method), None)
+    if found is None and method not in ("", manifest.method):
+        known = ", ".join([manifest.method, *(each.name for each in manifest.methods)])
+        raise UsageError("DY505", UNKNOWN, f"no method {method!r} was compiled", hint=f"compiled: {known}")
+    params, signature = (manifest.params, manifest.signature) if found is None else (found.params, found.signature)
+    call = fit_inputs(params, values)
+    positional = [call.pop(p.name) for p in params if p.kind == "positional only" and p.name in call]
     try:
-        return host.call(*positional, **call)
+        return host.call_method("" if found is None else method, *positional, **call)
     except Exception as error:
         last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         if last.name == "support.py" and last.parent == loaded.directory:
-            signature = loaded.manifest.signature
             raise UsageError("DY502", UNKNOWN, str(error), hint=f"the model is {signature}") from error
         stderr().print(f"[bold red]the model raises[/] {escape(type(error).__name__)}: {escape(str(error))}")
         raise typer.Exit(EXIT_UNSUPPORTED) from error
@@ -215,6 +247,7 @@ def check_command(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As for compile.")],
     inputs: InputsOption = None,
     input_: InputOption = None,
+    method: MethodOption = None,
     tunable: TunableOption = None,
     rng: RngOption = Rng.REFUSE,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
@@ -225,19 +258,26 @@ def check_command(
         from dycl.pipeline import Settings  # imports torch
 
         settings = Settings(tunable=tuple(tunable or ()), rng=rng.value)
-        rows = [_check(model, inputs, input_, settings, verbose, format_) for model in models]
+        rows = [_check(model, inputs, input_, method, settings, verbose, format_) for model in models]
         if format_ is Format.JSON:
             typer.echo(json.dumps([row for row, _ in rows], indent=2))
         raise typer.Exit(max(code for _, code in rows))
 
 
 def _check(
-    model: str, inputs: Path | None, given: list[str] | None, settings: Settings, verbose: bool, format_: Format
+    model: str,
+    inputs: Path | None,
+    given: list[str] | None,
+    methods: list[str] | None,
+    settings: Settings,
+    verbose: bool,
+    format_: Format,
 ) -> tuple[dict[str, Any], int]:
     from dycl.pipeline import check_model  # imports torch
 
     try:
-        loaded = _load(model, inputs, given)
+        loaded = _load(model, inputs, given, methods=methods)
+        settings = _with_methods(settings, loaded)
         report = check_model(loaded.model, loaded.args, loaded.kwargs, settings, sampler=loaded.sample_inputs).report
     except Exception as error:  # one model's failure, ours too, is told and does not hide the others
         return _tell_failure(model, error, verbose, format_)
@@ -281,6 +321,7 @@ def explain_command(
     model: ModelArgument,
     inputs: InputsOption = None,
     input_: InputOption = None,
+    method: MethodOption = None,
     tunable: TunableOption = None,
     rng: RngOption = Rng.REFUSE,
     verbose: VerboseOption = False,
@@ -290,8 +331,8 @@ def explain_command(
         from dycl.explain import find_branches
         from dycl.pipeline import Settings, check_model  # imports torch
 
-        loaded = _load(model, inputs, input_)
-        settings = Settings(tunable=tuple(tunable or ()), rng=rng.value)
+        loaded = _load(model, inputs, input_, methods=method)
+        settings = _with_methods(Settings(tunable=tuple(tunable or ()), rng=rng.value), loaded)
         checked = check_model(loaded.model, loaded.args, loaded.kwargs, settings, sampler=loaded.sample_inputs)
         print_branches(find_branches(checked.specialized))
 

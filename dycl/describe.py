@@ -17,6 +17,7 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    Method,
     NothingType,
     ObjectType,
     Operand,
@@ -41,6 +42,7 @@ from dycl.manifest import (
     DimensionEntry,
     Location,
     Manifest,
+    MethodEntry,
     ParamEntry,
     SourceEntry,
     StateEntry,
@@ -70,6 +72,7 @@ def describe_program(
         method=program.method,
         signature=write_signature(program),
         params=tuple(_describe_param(param) for param in program.signature),
+        methods=tuple(_describe_method(method) for method in program.others),
         branches=_describe_branches(program),
         subgraphs=_describe_subgraphs(program, compiled["subgraphs"]),
         weights=msgspec.convert(compiled["weights"], dict[str, WeightEntry]),
@@ -92,7 +95,16 @@ def describe_location(loc: SourceRange) -> Location:
 
 def write_signature(program: Program) -> str:
     """The method's signature for this artifact, as in `forward(x: float32[1, 3], k: int = 2)`."""
-    return f"{program.method}({', '.join(_write_param(param) for param in program.signature)})"
+    return _write_method(program.methods[0])
+
+
+def _write_method(method: Method) -> str:
+    return f"{method.name}({', '.join(_write_param(param) for param in method.signature)})"
+
+
+def _describe_method(method: Method) -> MethodEntry:
+    params = tuple(_describe_param(param) for param in method.signature)
+    return MethodEntry(name=method.name, signature=_write_method(method), params=params)
 
 
 def _write_param(param: Param) -> str:
@@ -215,7 +227,7 @@ def _describe_subgraphs(program: Program, compiled: Table[str, Any]) -> dict[str
 
 def _describe_state(program: Program) -> tuple[StateEntry, ...]:
     found: dict[str, list[str]] = {}
-    for entry in program.entries:
+    for entry in program.entries[:: len(program.methods)]:  # those of a kind of state show the same
         for slot in entry.slots:
             found.setdefault(slot.name, []).append(write_spec(slot.template))
     return tuple(StateEntry(name=name, entries=tuple(texts)) for name, texts in found.items())

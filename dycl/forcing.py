@@ -125,7 +125,8 @@ def _predecessors(program: Program) -> dict[int, list[tuple[int, bool | None]]]:
                 for side, target in zip((True, False), edges(block.end), strict=True):
                     found[target.target].append((block.id, side))
             case Return(resume=resume) | Raise(resume=resume):
-                found[program.entries[resume].block].append((block.id, None))
+                for entry in program.entries_of(resume):
+                    found[entry.block].append((block.id, None))
             case Reply():
                 pass
         for op in block.ops:
@@ -176,7 +177,8 @@ def _run_executor(
     trial = ExecutorTrial(subject, plan)
     calls: list[Sample] = []
     outcomes: list[Outcome] = []
-    more = (*visit.later, *visit.calls)[: len(steps)]
+    count = len(steps) * (2 * len(subject.program.others) + 1)  # the method that is wanted need not be the next one
+    more = (*visit.later, *visit.calls)[:count]
     for index, sample in enumerate((*visit.calls, *more)):
         plan.is_active = index >= len(visit.calls) - 1
         calls.append(sample)

@@ -45,12 +45,16 @@ class HostModel:
         return self.call(*args, **kwargs)
 
     def call(self, *args: object, **kwargs: object) -> object:
-        """Call the compiled method; its exceptions are those of the model."""
+        """Call the compiled model."""
+        return self.call_method("", *args, **kwargs)
+
+    def call_method(self, method: str, /, *args: object, **kwargs: object) -> object:
+        """Call a compiled method (an empty name: the model's own call); its exceptions are those of the model."""
         passed = _Conversion()
         given = [map_values(arg, passed.to_numpy, is_leaf=self._is_object) for arg in args]
         named = {name: map_values(arg, passed.to_numpy, is_leaf=self._is_object) for name, arg in kwargs.items()}
         try:
-            result = self._host(*given, **named)
+            result = (self._host.method(method) if method else self._host)(*given, **named)
         except Exception as error:
             original = self._classes.get(type(error).__name__)
             if type(error).__module__ != self._own_module or original is None:
@@ -94,6 +98,11 @@ class HostModel:
         return made
 
     @property
+    def methods(self) -> tuple[str, ...]:
+        """The compiled methods beside the model's own call."""
+        return tuple(self._host.METHODS)
+
+    @property
     def decisions(self) -> list[tuple[int, bool]]:
         """The decisions of the last call: block and side."""
         return list(self._host.decisions)
@@ -113,9 +122,14 @@ class HostModel:
         """The attributes that the model writes, by their paths."""
         return dict(self._host.state_dict())
 
+    def load_state(self, state: Mapping[str, object]) -> None:
+        """Go on from a state that `state` gave; ValueError if the model has none like it."""
+        to_numpy = _Conversion().to_numpy
+        self._host.load_state_dict({name: map_values(value, to_numpy) for name, value in state.items()})
+
     def reset(self, force: Callable[[Any, bool], bool] | None = None) -> None:
         """Back to the state of the first call; from here on `force` decides, if given."""
-        self._host.reset()
+        self._host._restart()
         self._host.force = force
 
     def seed(self, seed: int) -> None:

@@ -10,7 +10,7 @@ import linecache
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +30,16 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedCall:
+    """An example call of a further method, and the function beside the model that samples more (if there is one)."""
+
+    method: str
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+    sample_inputs: Callable[[int], object] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
     """A live model with one example call, and the function beside it that samples more calls (if there is one)."""
 
@@ -37,27 +47,40 @@ class LoadedModel:
     args: tuple[object, ...]
     kwargs: dict[str, object] = field(default_factory=dict)
     sample_inputs: Callable[[int], object] | None = None
+    method: str = "forward"
+    others: tuple[LoadedCall, ...] = ()
 
 
 def _bad_model(message: str, *, loc: SourceRange = UNKNOWN, hint: str = "") -> UsageError:
     return UsageError("DY501", loc, message, hint=hint)
 
 
-def load_model(spec: str, *, inputs: Mapping[str, object] | None = None, weights: Path | None = None) -> LoadedModel:
+def load_model(
+    spec: str,
+    *,
+    inputs: Mapping[str, object] | None = None,
+    weights: Path | None = None,
+    methods: Sequence[str] = (),
+) -> LoadedModel:
     """The model that `spec` names: `path.py`, `path.py:name` or `package.module:name`.
 
     `inputs` are the example's arguments by name (numpy arrays become tensors); without them `example_inputs` beside
-    the model gives them.
+    the model gives them. Of `methods` the first is what a call of the model means (`forward` where there are none).
+    What further ones take stands in `inputs` under the method's name, or `example_inputs_METHOD` gives it.
     """
+    method, *further = methods or ("forward",)
     module, name = _import_spec(spec)
     model = _find_model(module, name, spec)
     if weights is not None:
         load_weights(model, weights)
-    if inputs is not None:
-        args, kwargs = bind_inputs(model, (), {key: as_tensors(value) for key, value in inputs.items()})
+    given = {name: value for name, value in (inputs or {}).items() if name not in further}
+    if given or (inputs is not None and not further):
+        args, kwargs = bind_inputs(model, (), {key: as_tensors(value) for key, value in given.items()}, method)
     else:
-        args, kwargs = _find_example(module, model, spec)
-    return LoadedModel(model=model, args=args, kwargs=kwargs, sample_inputs=_find_sampler(module))
+        args, kwargs = _find_example(module, model, spec, method)
+    others = tuple(_find_call(module, model, name, (inputs or {}).get(name)) for name in further)
+    sampler = _find_sampler(module, "sample_inputs")
+    return LoadedModel(model=model, args=args, kwargs=kwargs, sample_inputs=sampler, method=method, others=others)
 
 
 # ---------------------------------------------------------------- modules
@@ -253,6 +276,8 @@ def bind_inputs(
     model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], method: str = "forward"
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """The call with everything positional that may be; DY502 if the method does not take it."""
+    if not callable(getattr(model, method, None)):
+        raise UsageError("DY505", UNKNOWN, f"{type(model).__name__} has no method {method!r}")
     signature = inspect.signature(getattr(model, method))
     try:
         bound = signature.bind(*args, **kwargs)
@@ -277,7 +302,22 @@ def split_call(example: object) -> tuple[tuple[object, ...], dict[str, object]]:
             return (example,), {}
 
 
-def _find_example(module: ModuleType, model: nn.Module, spec: str) -> tuple[tuple[object, ...], dict[str, object]]:
+def _find_call(module: ModuleType, model: nn.Module, method: str, inputs: object) -> LoadedCall:
+    """An example call of a further method; where nobody says what it takes, one without inputs."""
+    name = f"example_inputs_{method}"
+    if isinstance(inputs, Mapping):
+        args, kwargs = bind_inputs(model, (), {str(k): as_tensors(value) for k, value in inputs.items()}, method)
+    else:
+        found = getattr(module, name, ())
+        example = run_user_code(f"{name} of {module.__name__} raises", found) if callable(found) else found
+        args, kwargs = bind_inputs(model, *split_call(example), method)
+    sampler = _find_sampler(module, f"sample_inputs_{method}")
+    return LoadedCall(method=method, args=args, kwargs=kwargs, sample_inputs=sampler)
+
+
+def _find_example(
+    module: ModuleType, model: nn.Module, spec: str, method: str
+) -> tuple[tuple[object, ...], dict[str, object]]:
     if not hasattr(module, "example_inputs"):
         raise UsageError(
             "DY502",
@@ -287,14 +327,14 @@ def _find_example(module: ModuleType, model: nn.Module, spec: str) -> tuple[tupl
         )
     found = module.example_inputs
     example = run_user_code(f"example_inputs of {module.__name__} raises", found) if callable(found) else found
-    return bind_inputs(model, *split_call(example))
+    return bind_inputs(model, *split_call(example), method)
 
 
-def _find_sampler(module: ModuleType) -> Callable[[int], object] | None:
-    sampler = getattr(module, "sample_inputs", None)
+def _find_sampler(module: ModuleType, name: str) -> Callable[[int], object] | None:
+    sampler = getattr(module, name, None)
     if sampler is None:
         return None
     if not callable(sampler):
-        raise UsageError("DY502", UNKNOWN, f"sample_inputs of {module.__name__} is not a function of a seed")
+        raise UsageError("DY502", UNKNOWN, f"{name} of {module.__name__} is not a function of a seed")
     maker: Callable[[int], object] = sampler
     return maker

@@ -74,6 +74,14 @@ class ParamEntry(msgspec.Struct, frozen=True, kw_only=True):
     spec: Any
 
 
+class MethodEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A further method of the model that can be called, on the same state."""
+
+    name: str
+    signature: str
+    params: tuple[ParamEntry, ...]
+
+
 class StateEntry(msgspec.Struct, frozen=True, kw_only=True):
     """An attribute that the model writes between calls, and what it holds (one description for each entry)."""
 
@@ -115,6 +123,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     signature: str
     params: tuple[ParamEntry, ...]
+    methods: tuple[MethodEntry, ...] = ()
     branches: tuple[BranchEntry, ...]
     subgraphs: dict[str, SubgraphEntry]
     weights: dict[str, WeightEntry]

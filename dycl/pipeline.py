@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +34,9 @@ from dycl.knobs import read_knobs
 from dycl.loading import bind_inputs, split_call
 from dycl.package import find_package_name, write_init, write_pyproject
 from dycl.passes.order import PASSES, run_passes
+from dycl.passes.specialize.inputs import MethodExample
 from dycl.passes.specialize.specializer import specialize
-from dycl.sampling import Sample, sample_calls
+from dycl.sampling import Sample, interleaved, sample_calls
 from dycl.stages import Observer, Silence, Stages
 from dycl.targets.base import Compiled, Options, Target, find_target
 from dycl.trials import Decide, Subject, find_tolerance
@@ -52,10 +53,22 @@ Sampler = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherMethod:
+    """A further method to compile, which shares the state of the first: an example of a call, and how to make more."""
+
+    name: str
+    args: tuple[object, ...] = ()
+    kwargs: Mapping[str, object] = field(default_factory=dict)
+    dynamic: DynamicInputs = STATIC
+    sampler: Sampler | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How to compile, as the user asked."""
 
     method: str = "forward"
+    others: tuple[OtherMethod, ...] = ()
     target: str = DEFAULT_TARGET
     tunable: tuple[str, ...] = ()
     verify: bool = True
@@ -189,14 +202,21 @@ def _examples(
     model: nn.Module,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
-    settings: Settings,
+    method: str,
     sampler: Sampler | None,
 ) -> list[tuple[tuple[object, ...], dict[str, object]]]:
     """Further inputs, where these are objects: what is in one example need not be all that may be in others."""
     has_objects = any(True for value in (*args, *kwargs.values()) for _ in find_structures(value, ""))
     if sampler is None or not has_objects:
         return []
-    return [bind_inputs(model, *split_call(sampler(seed)), settings.method) for seed in range(EXAMPLES)]
+    return [bind_inputs(model, *split_call(sampler(seed)), method) for seed in range(EXAMPLES)]
+
+
+def _check_methods(settings: Settings) -> None:
+    names = [settings.method, *(each.name for each in settings.others)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError("DY505", UNKNOWN, f"the method {twice!r} is named twice")
 
 
 def _check(
@@ -208,7 +228,18 @@ def _check(
     last: str | None = None,
     sampler: Sampler | None = None,
 ) -> Checked:
-    examples = _examples(model, args, kwargs, settings, sampler)
+    _check_methods(settings)
+    examples = _examples(model, args, kwargs, settings.method, sampler)
+    others = [
+        MethodExample(
+            each.name,
+            each.args,
+            dict(each.kwargs),
+            each.dynamic,
+            _examples(model, each.args, each.kwargs, each.name, each.sampler),
+        )
+        for each in settings.others
+    ]
     with stages.stage("specialize"):
         made = specialize(
             model,
@@ -220,6 +251,7 @@ def _check(
             rng=settings.rng,
             dynamic=settings.dynamic,
             examples=examples,
+            others=others,
         )
     stages.dump("specialize", print_ir(made.program))
     steps = PASSES if last is None else PASSES[: _PROGRAM_STAGES.index(last)]
@@ -333,10 +365,25 @@ def _samples(
     settings: Settings,
     sampler: Sampler | None,
 ) -> list[Sample]:
+    count = settings.samples
     calls = sample_calls(
-        model, args, kwargs, method=settings.method, sampler=sampler, count=settings.samples, dynamic=settings.dynamic
+        model, args, kwargs, method=settings.method, sampler=sampler, count=count, dynamic=settings.dynamic
     )
-    return list(calls)
+    others = {
+        each.name: list(
+            sample_calls(
+                model,
+                each.args,
+                each.kwargs,
+                method=each.name,
+                sampler=each.sampler,
+                count=count,
+                dynamic=each.dynamic,
+            )
+        )
+        for each in settings.others
+    }
+    return list(interleaved(list(calls), others))
 
 
 def _verify(checked: Checked, model: nn.Module, directory: Path, samples: list[Sample]) -> VerificationReport:

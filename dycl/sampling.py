@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,13 @@ SCALES: tuple[float | None, ...] = (0.1, 0.5, 1.0, 3.0, None)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One call of the model and where it comes from."""
+    """One call of the model, or of one of its further methods, and where it comes from."""
 
     origin: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    method: str = ""
+    is_example: bool = False
 
 
 def sample_calls(
@@ -40,7 +43,7 @@ def sample_calls(
 ) -> Iterator[Sample]:
     """The example, then `count` sampled calls; the same every time. Named dimensions have other sizes in most."""
     example = args, kwargs = _completed(model, args, kwargs, method, dynamic)
-    yield Sample("the example", args, kwargs)
+    yield Sample("the example", args, kwargs, is_example=True)
     for seed in range(count):
         if sampler is not None:
             bound, named = bind_inputs(model, *split_call(sampler(seed)), method)
@@ -52,6 +55,27 @@ def sample_calls(
             moved = tuple(perturb(arg, generator, scale) for arg in args)
             named = {name: perturb(arg, generator, scale) for name, arg in kwargs.items()}
             yield Sample(f"perturbation {seed} of the example", moved, named)
+
+
+def interleaved(calls: Sequence[Sample], others: Mapping[str, Sequence[Sample]]) -> Iterator[Sample]:
+    """The calls of the model with those of further methods between them: all examples, then one after every second."""
+    waiting = {name: deque(found) for name, found in others.items()}
+    turns = deque(waiting)
+    yield from calls[:1]
+    yield from (_of(name, found[0]) for name, found in waiting.items())
+    for found in waiting.values():
+        found.rotate(-1)
+    for number, call in enumerate(calls[1:]):
+        yield call
+        if number % 2 and turns:
+            turns.rotate(-1)
+            found = waiting[turns[-1]]
+            yield _of(turns[-1], found[0])
+            found.rotate(-1)
+
+
+def _of(name: str, sample: Sample) -> Sample:
+    return dataclasses.replace(sample, origin=f"{name}: {sample.origin}", method=name)
 
 
 def _completed(

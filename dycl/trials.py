@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,7 +41,10 @@ class Runner(Protocol):
     """A host, as it is compared: torch or numpy in, numpy out; state from one call to the next."""
 
     def call(self, *args: object, **kwargs: object) -> object:
-        """Call the compiled method."""
+        """Call the compiled model."""
+
+    def call_method(self, method: str, /, *args: object, **kwargs: object) -> object:
+        """Call one of its further methods."""
 
     def seed(self, seed: int) -> None:
         """Begin the random numbers anew."""
@@ -105,12 +109,12 @@ class EagerTrial:
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call; decisions are not known of the source, `reads` has what it read."""
         args, kwargs = copy_inputs(sample)
-        value, error = self._call(self._model, args, kwargs)
+        value, error = self._call(self._model, sample.method, args, kwargs)
         found = {name: find_attribute(self._model, name, _MISSING) for name in self._slots if ":" not in name}
         found |= self._globals[id(self._model)]
         state = {name: _shown(held) for name, held in found.items() if held is not _MISSING}
         untouched = frozenset(name for name, held in found.items() if self._is_untouched(name, held))
-        state |= written_inputs(self._subject, args, kwargs)
+        state |= written_inputs(self._subject, sample.method, args, kwargs)
         return Outcome(value=value, error=error, state=snapshot(state), untouched=untouched)
 
     def _is_untouched(self, name: str, held: object) -> bool:
@@ -122,11 +126,14 @@ class EagerTrial:
     def reads(self, sample: Sample) -> list[Read]:
         """What the source reads from its tensors in the same call, made once more on the other copy."""
         with EagerLog() as log:
-            self._call(self._watched, *copy_inputs(sample))
+            self._call(self._watched, sample.method, *copy_inputs(sample))
         return log.reads
 
-    def _call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[object, Exception | None]:
-        method = model if self._method == "forward" else getattr(model, self._method)
+    def _call(
+        self, model: nn.Module, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[object, Exception | None]:
+        name = name or self._method
+        method = model if name == "forward" else getattr(model, name)
         before = _read_globals(self._slots)
         _write_globals(self._globals[id(model)])  # each copy of the model has its own
         try:
@@ -151,9 +158,10 @@ class ExecutorTrial:
         args, kwargs = copy_inputs(sample)
         self.executor.random.seed(self._calls)
         self._calls += 1
-        value, error = attempt(lambda: self.executor.call(*args, **kwargs))
+        name = sample.method or self._subject.program.method
+        value, error = attempt(lambda: self.executor.call_method(name, *args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.executor.decisions)
-        state = {**self.executor.state, **written_inputs(self._subject, args, kwargs)}
+        state = {**self.executor.state, **written_inputs(self._subject, sample.method, args, kwargs)}
         return Outcome(value=value, error=error, decisions=decisions, state=snapshot(state))
 
     @property
@@ -177,9 +185,10 @@ class HostTrial:
         if self._draws:
             self.host.seed(self._calls)
         self._calls += 1
-        value, error = attempt(lambda: self.host.call(*args, **kwargs))
+        call = partial(self.host.call_method, sample.method) if sample.method else self.host.call
+        value, error = attempt(lambda: call(*args, **kwargs))
         decisions = tuple((int(site), side) for site, side in self.host.decisions)
-        state = {**self.host.state, **written_inputs(self._subject, args, kwargs)}
+        state = {**self.host.state, **written_inputs(self._subject, sample.method, args, kwargs)}
         return Outcome(value=snapshot(value), error=error, decisions=decisions, state=snapshot(state))
 
 
@@ -219,13 +228,13 @@ def copy_inputs(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return snapshot(sample.args), snapshot(dict(sample.kwargs))
 
 
-def written_inputs(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
+def written_inputs(subject: Subject, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
     """What the objects among the inputs hold in the fields that the program writes, after a call."""
     program = subject.program
     if not any(field.is_written for schema in program.schemas for field in schema.fields):
         return {}
-    inputs = bind_inputs(program, args, kwargs, subject.environment)
-    parts = (part for param in program.signature for part in operand_parts(param.spec))
+    inputs = bind_inputs(program, args, kwargs, subject.environment, method)
+    parts = (part for param in program.signature_of(method) for part in operand_parts(param.spec))
     leaves = sorted((part for part in parts if isinstance(part, InputLeaf)), key=lambda leaf: leaf.index)
     found: dict[str, object] = {}
     for leaf, value in zip(leaves, inputs, strict=True):

@@ -113,9 +113,9 @@ def verify_model(subject: Subject, samples: Sequence[Sample]) -> VerificationRep
 def _is_admitted(subject: Subject, sample: Sample) -> bool:
     """Whether the signature takes the call: a sampler may make other shapes than the example's, these are not ours."""
     try:
-        bind_inputs(subject.program, sample.args, sample.kwargs, subject.environment)
+        bind_inputs(subject.program, sample.args, sample.kwargs, subject.environment, sample.method)
     except (TypeError, ValueError) as error:
-        if sample.origin == "the example":
+        if sample.is_example:
             raise TargetError("DY403", UNKNOWN, f"the compiled model refuses its own example: {error}") from error
         return False
     return True
@@ -314,7 +314,7 @@ def _find_visits(subject: Subject, calls: Sequence[_Call], samples: Sequence[Sam
 
     Without state a call does not depend on those before it: it is a sequence by itself.
     """
-    has_state = len(subject.program.entries) > 1 or bool(subject.program.initial)
+    has_state = subject.program.kinds > 1 or bool(subject.program.initial)
     found: dict[int, Visit] = {}
     for call in sorted(calls, key=lambda call: len(call.before)):
         for site, _ in call.outcome.decisions:

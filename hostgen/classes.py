@@ -33,7 +33,7 @@ from dycl.ir.nodes import (
 
 def all_operands(program: Program) -> Iterator[Operand]:
     """Every operand that the host writes or checks, parts after wholes."""
-    for param in program.signature:
+    for param in (param for method in program.methods for param in method.signature):
         yield from walk_operand(param.spec)
     for entry in program.entries:
         for slot in entry.slots:

@@ -1,7 +1,7 @@
 """A partitioned program as the text of a Python module: the host that runs the subgraphs as the source would.
 
-Before: blocks of host operations and dispatches. After: one class with one method, `if` and `while` in place of blocks,
-the source's names, and the source line beside each decision.
+Before: blocks of host operations and dispatches. After: one class with the compiled methods, `if` and `while` in place
+of blocks, the source's names, and the source line beside each decision.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ _HOST_ATTRIBUTES = frozenset(
         "force",
     }
     | {"load_state_dict", "random", "reset", "seed", "state_dict", "METHOD", "SIGNATURE", "SITES", "STATES"}
-    | {"DIMENSIONS"}
+    | {"DIMENSIONS", "METHODS", "_restart", "method"}
 )
+_REPLACEABLE = frozenset({"reset"})  # what the model's own method of this name stands for in a host
 _SUPPORT_NAMES = frozenset(
     {
         "Array",
@@ -138,11 +139,16 @@ class _HostModule:
         self._weights: dict[str, str] = {}
         self._name_attributes()
         self._method = self._prepare_method()
-        self._body = self._method.lines(build_structure(program, self._bare_blocks()))
+        self._bodies = [self._body_of(index) for index in range(len(program.methods))]
         self._procedures = [(part, self._method_of(part)) for part in program.procedures]
 
     def _name_attributes(self) -> None:
-        taken = {*_HOST_ATTRIBUTES, *self._tunables.values(), self._program.method}
+        taken = {*_HOST_ATTRIBUTES, *self._tunables.values()} - _REPLACEABLE
+        self._methods: list[str] = []
+        for method in self._program.methods:
+            self._methods.append(unique(method.name, taken))
+            taken.add(self._methods[-1])
+        taken |= _REPLACEABLE
         for subgraph in self._program.subgraphs:
             base = identifier(re.sub(r"^\d+_+", "", subgraph.name) or "subgraph", "subgraph")
             attribute = unique(f"_{base.rstrip('_')}", taken)
@@ -167,13 +173,19 @@ class _HostModule:
         taken = {self._class, *self._classes.values()}
         names = choose_names(program, inlining, overlaps, _appends(program, owned), taken)
         expressions = Expressions(names, inlining, self._types, self._weights, self._classes, self._tunables)
-        decide = unique("decide", {param.name for param in program.signature})
+        decide = unique("decide", {param.name for method in program.methods for param in method.signature})
         ids = {subgraph.id: attribute for attribute, (_, subgraph) in self._subgraphs.items()}
         return MethodText(program, expressions, owned, overlaps.used, ids, self._procedure_names, decide)
 
+    def _body_of(self, index: int) -> Lines:
+        """The lines of a method."""
+        alone = _only(self._program, index)
+        text = replace(self._method, program=alone, method=alone.method if index else "", annotated=set())
+        return text.lines(build_structure(alone, self._bare_blocks()))
+
     def _method_of(self, procedure: Procedure) -> Lines:
         """The lines of a procedure: a program of its own, but for the names."""
-        alone = replace(self._program, entries=(Entry(block=procedure.block),), procedures=())
+        alone = replace(self._program, others=(), entries=(Entry(block=procedure.block),), procedures=())
         text = replace(self._method, is_procedure=True, annotated=set())
         return text.lines(build_structure(alone, self._bare_blocks()))
 
@@ -247,15 +259,16 @@ class _HostModule:
                 out.blank()
                 self._write_seed(out)
             out.blank()
-            self._write_method(out)
-            out.blank()
+            for index in range(len(self._methods)):
+                self._write_method(out, index)
+                out.blank()
             for procedure, lines in self._procedures:
                 self._write_procedure(out, procedure, lines)
                 out.blank()
             self._write_tables(out)
 
     def _write_summary(self, out: PythonWriter) -> None:
-        text = summary(self._source, _types(self._source)).replace("\\", "/").replace('"', "'")
+        text = summary(_only(self._source, 0), _types(self._source)).replace("\\", "/").replace('"', "'")
         if len(text) > WIDTH - 12:
             text = f"{text[: WIDTH - 13]}…"
         out.line(f'"""{text}"""')
@@ -287,14 +300,19 @@ class _HostModule:
             out.line('"""Begin the random numbers anew, as torch.manual_seed, random.seed and numpy.random.seed do."""')
             out.line("self.random.seed(seed)")
 
-    def _write_method(self, out: PythonWriter) -> None:
-        returned = return_annotation(self._source, _types(self._source), self._classes)
-        with out.block(f"def {self._program.method}({method_parameters(self._program)}) -> {returned}:"):
-            out.line(f'"""Run the model; see `{self._class}` for the types."""')
-            owners = find_owners(self._program)
-            if any(isinstance(block.end, Branch) and None in owners[block.id] for block in self._program.blocks):
+    def _write_method(self, out: PythonWriter, index: int) -> None:
+        program, source, name = _only(self._program, index), _only(self._source, index), self._methods[index]
+        returned = return_annotation(source, _types(source), self._classes)
+        with out.block(f"def {name}({method_parameters(program)}) -> {returned}:"):
+            if index:
+                out.line(f'"""Run {literal(source.method)[0]} of the model, on the state that its calls share."""')
+            else:
+                out.line(f'"""Run the model; see `{self._class}` for the types."""')
+            owners = find_owners(program)
+            own = [block for block in program.blocks if None in owners.get(block.id, ())]
+            if any(isinstance(block.end, Branch) for block in own):
                 out.line(f"{self._method.decide} = self._decide")
-            write_lines(out, self._body)
+            write_lines(out, self._bodies[index])
 
     def _write_procedure(self, out: PythonWriter, procedure: Procedure, lines: Lines) -> None:
         names = self._method.expressions.names
@@ -310,9 +328,15 @@ class _HostModule:
 
     def _write_tables(self, out: PythonWriter) -> None:
         program = self._program
-        if program.method != "forward":
-            out.line(f"METHOD = {literal(program.method)[0]}")
+        if self._methods[0] != "forward":
+            out.line(f"METHOD = {literal(self._methods[0])[0]}")
         self._write_table(out, "SIGNATURE", [parameter(param, self._classes) for param in program.signature])
+        if program.others:
+            with out.block("METHODS = {"):
+                for method, name in zip(program.others, self._methods[1:], strict=True):
+                    params = sequence(SeqKind.TUPLE, [parameter(param, self._classes) for param in method.signature])
+                    out.line(f"{quoted(method.name)}: ({quoted(name)}, {params}),")
+            out.line("}")
         if program.dimensions:
             rows = [f"({quoted(d.name)}, {d.low}, {d.high})" for d in program.dimensions]
             self._write_table(out, "DIMENSIONS", rows)
@@ -325,7 +349,7 @@ class _HostModule:
         if sites:
             self._write_table(out, "SITES", sites)
         if is_stateful(program) or any(entry.slots for entry in program.entries):
-            slots = [states(program, entry, self._classes) for entry in program.entries]
+            slots = [states(program, entry, self._classes) for entry in _only(program, 0).entries]
             rows = [f"({', '.join(row)}{',' if len(row) == 1 else ''})" for row in slots]
             self._write_table(out, "STATES", rows)
 
@@ -337,6 +361,13 @@ class _HostModule:
             for row in rows:
                 out.line(f"{row},")
         out.line(")")
+
+
+def _only(program: Program, index: int) -> Program:
+    """The program as if it had one method: an entry for each kind of state."""
+    method, count = program.methods[index], len(program.methods)
+    own = program.entries[index::count]
+    return replace(program, method=method.name, signature=method.signature, others=(), entries=own)
 
 
 def _types(program: Program) -> dict[ValueId, ValueType]:

@@ -7,6 +7,7 @@ from typing import assert_never
 from dycl.diagnostics import InternalError
 from dycl.hostgen.expressions import literal, quoted
 from dycl.hostgen.statements import annotation
+from dycl.ir.graph import block_order
 from dycl.ir.nodes import (
     ArrayType,
     Entry,
@@ -32,6 +33,7 @@ from dycl.ir.nodes import (
     SliceOf,
     StructType,
     TensorType,
+    Terminator,
     TorchLit,
     UnionType,
     ValueId,
@@ -172,10 +174,16 @@ def _union(types: list[str]) -> str:
 
 def return_annotation(program: Program, types: dict[ValueId, ValueType], classes: dict[str, str]) -> str:
     """What the method returns, over all its returns."""
-    found = [b.end.value for b in program.blocks if isinstance(b.end, Return)]
+    ends = _ends(program)
+    found = [end.value for end in ends if isinstance(end, Return)]
     if not found:
-        return "NoReturn" if any(isinstance(b.end, Raise) for b in program.blocks) else "Any"
+        return "NoReturn" if any(isinstance(end, Raise) for end in ends) else "Any"
     return _union([_returned(value, types, classes) for value in found])
+
+
+def _ends(program: Program) -> list[Terminator]:
+    """The ends of the blocks that the method may come to, in the order of the blocks."""
+    return [program.block(block).end for block in sorted(block_order(program))]
 
 
 def _returned(value: Operand, types: dict[ValueId, ValueType], classes: dict[str, str]) -> str:
@@ -201,7 +209,7 @@ def _returned(value: Operand, types: dict[ValueId, ValueType], classes: dict[str
 def summary(program: Program, types: dict[ValueId, ValueType]) -> str:
     """The call in one line, as the docstring of the class shows it."""
     given = ", ".join(f"{param.name}: {_described(param.spec, types)}" for param in program.signature)
-    found = [b.end.value for b in program.blocks if isinstance(b.end, Return)]
+    found = [end.value for end in _ends(program) if isinstance(end, Return)]
     results = list(dict.fromkeys(_described(value, types) for value in found))
     result = " | ".join(results) if len(results) <= MAX_UNION else "several kinds of results"
     return f"{program.method}({given}) -> {result or 'never'}"

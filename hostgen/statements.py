@@ -7,7 +7,7 @@ from typing import TypeAlias, assert_never
 
 from dycl.diagnostics import InternalError, SourceRange
 from dycl.hostgen.arrays import item_assignment
-from dycl.hostgen.expressions import Expressions, sequence
+from dycl.hostgen.expressions import Expressions, quoted, sequence
 from dycl.hostgen.inlining import may_raise
 from dycl.hostgen.recursion import Call, run
 from dycl.hostgen.shape import (
@@ -156,6 +156,7 @@ class MethodText:
     subgraphs: dict[SubgraphId, str]
     procedures: dict[ProcedureId, str]
     decide: str
+    method: str = ""  # of several: which one it is; empty for the model's own call
     is_procedure: bool = False
     annotated: set[str] = field(default_factory=set)
 
@@ -334,6 +335,8 @@ class MethodText:
         params = self.program.block(entry.block).params
         count = len(params) - entry.state_params
         arguments = ", ".join(param.name for param in self.program.signature)
+        if self.method:
+            arguments = ", ".join([*([arguments] if arguments else []), f"of={quoted(self.method)}"])
         lines = [self._unpack(params[:count], f"self._begin({arguments})", always=True)]
         lines += [self._unpack(params[count:], "self._state", always=False)]
         return [line for line in lines if line.text]

@@ -511,6 +511,8 @@ class Host:
 
     METHOD: ClassVar[str] = "forward"
     SIGNATURE: ClassVar[tuple[Parameter, ...]] = ()
+    METHODS: ClassVar[dict[str, tuple[str, tuple[Parameter, ...]]]] = {}
+    """Of further methods of the model: how they are called here, and their parameters."""
     DIMENSIONS: ClassVar[tuple[tuple[str, int, int | None], ...]] = ()
     SITES: ClassVar[tuple[tuple[int, str, str], ...]] = ()
     STATES: ClassVar[tuple[tuple[Slot, ...], ...]] = ((),)
@@ -532,6 +534,10 @@ class Host:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compiled method."""
         return getattr(self, self.METHOD)(*args, **kwargs)
+
+    def method(self, name: str) -> Callable[..., Any]:
+        """The compiled method of this name in the model."""
+        return getattr(self, self.METHODS[name][0] if name in self.METHODS else self.METHOD)  # type: ignore[no-any-return]
 
     @property
     def decisions(self) -> list[tuple[int, bool]]:
@@ -570,15 +576,19 @@ class Host:
             return
         raise ValueError("this state fits no state of the model: " + "; ".join(problems))
 
-    def reset(self) -> None:
+    def reset(self) -> Any:
+        """Back to the state that the model had when it was compiled; a compiled `reset` of the model replaces it."""
+        self._restart()
+
+    def _restart(self) -> None:
         """Back to the state that the model had when it was compiled."""
         self._resume, self._state = 0, self._initial
 
-    def _begin(self, *values: Any) -> tuple[Any, ...]:
-        """Check the arguments; their run-time values in order, arrays contiguous."""
+    def _begin(self, *values: Any, of: str = "") -> tuple[Any, ...]:
+        """Check the arguments of a method; their run-time values in order, arrays contiguous."""
         self.written, self.has_tensors = [], False
         binder = _Binder(by_identity=True, schemas=self.SCHEMAS)
-        for parameter, value in zip(self.SIGNATURE, values, strict=True):
+        for parameter, value in zip(self.METHODS[of][1] if of else self.SIGNATURE, values, strict=True):
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
         for name, low, high in self.DIMENSIONS:
             binder.check_dimension(name, low, high)

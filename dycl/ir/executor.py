@@ -80,13 +80,19 @@ class Executor:
         self._resume, self._state = 0, self._initial()
 
     def call(self, *args: object, **kwargs: object) -> object:
-        """Call the program as the model's method is called."""
-        return self.run(bind_inputs(self.program, args, kwargs, self.environment))
+        """Call the program as the model is called."""
+        return self.call_method(self.program.method, *args, **kwargs)
 
-    def run(self, inputs: Sequence[object]) -> object:
-        """Call the program with its run-time inputs, in order."""
+    def call_method(self, method: str, /, *args: object, **kwargs: object) -> object:
+        """Call one of its methods."""
+        return self.run(bind_inputs(self.program, args, kwargs, self.environment, method), method)
+
+    def run(self, inputs: Sequence[object], method: str = "") -> object:
+        """Call the program, or one of its methods, with its run-time inputs, in order."""
         self.decisions, self.observations = [], []
-        block = self.program.block(self.program.entries[self._resume].block)
+        names = [found.name for found in self.program.methods]
+        entry = self.program.entries_of(self._resume)[names.index(method) if method else 0]
+        block = self.program.block(entry.block)
         wanted = block.params[: len(block.params) - len(self._state)]
         if len(inputs) != len(wanted):
             raise TypeError(f"expected {len(wanted)} inputs, got {len(inputs)}")
@@ -99,7 +105,7 @@ class Executor:
     @property
     def state(self) -> dict[str, object]:
         """The attributes that the model writes, by their paths, as the next call will find them."""
-        entry = self.program.entries[self._resume]
+        entry = self.program.entries_of(self._resume)[0]
         params = self.program.block(entry.block).params
         kept = params[len(params) - len(self._state) :]
         values: Values = {param.id: value for param, value in zip(kept, self._state, strict=True)}

@@ -304,7 +304,7 @@ class Branch:
 class Return:
     """Leave the program with a value.
 
-    The next call starts at `entries[resume]`, its state parameters bound to `state`.
+    The next call finds the state of kind `resume`, its entry's state parameters bound to `state`.
     """
 
     value: Operand
@@ -445,6 +445,14 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
+class Method:
+    """A method of the model that may be called: its name and its parameters, whose leaves are numbered from 0."""
+
+    name: str
+    signature: tuple[Param, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StateSlot:
     """An attribute that the model writes: its path from the model, and what it holds in the entry's parameters."""
 
@@ -454,7 +462,10 @@ class StateSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Where a call starts. The block's parameters are the run-time inputs, then `state_params` state values."""
+    """Where a call of a method starts that finds the model in one kind of state.
+
+    The block's parameters are the method's run-time inputs, then `state_params` state values.
+    """
 
     block: BlockId
     slots: tuple[StateSlot, ...] = ()
@@ -499,11 +510,16 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A whole compiled method: the first call starts at `entries[0]` with `initial` as its state parameters."""
+    """A whole compiled model: the first call finds the state of kind 0 with `initial` as its parameters.
+
+    Of several methods the first is the one that a call of the model means; `others` share its state. `entries` has one
+    for each method, kind by kind of state.
+    """
 
     name: str
     method: str = "forward"
     signature: tuple[Param, ...] = ()
+    others: tuple[Method, ...] = ()
     entries: tuple[Entry, ...]
     initial: tuple[Operand, ...] = ()
     blocks: tuple[Block, ...]
@@ -517,6 +533,25 @@ class Program:
     def block(self, block_id: BlockId) -> Block:
         """The block of that id. Blocks are stored so that `blocks[i].id == i`."""
         return self.blocks[block_id]
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """All methods that may be called, the model's own call first."""
+        return (Method(self.method, self.signature), *self.others)
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of state there are."""
+        return len(self.entries) // len(self.methods)
+
+    def entries_of(self, kind: int) -> tuple[Entry, ...]:
+        """Where calls start that find a state of this kind: one entry for each method."""
+        count = len(self.methods)
+        return self.entries[kind * count : (kind + 1) * count]
+
+    def signature_of(self, method: str) -> tuple[Param, ...]:
+        """The parameters of a method; of the model's own call for an empty name."""
+        return next((found.signature for found in self.others if found.name == method), self.signature)
 
 
 def edges(end: Terminator) -> tuple[Edge, ...]:

@@ -230,16 +230,17 @@ def _fits_shape(found: tuple[int, ...], wanted: tuple[int | str, ...], sizes: di
 
 
 def bind_inputs(
-    program: Program, args: Sequence[object], kwargs: Table[str, object], environment: Environment
+    program: Program, args: Sequence[object], kwargs: Table[str, object], environment: Environment, method: str = ""
 ) -> tuple[object, ...]:
     """The run-time inputs of a call, in order; TypeError or ValueError if the call is not one the signature admits."""
+    signature = program.signature_of(method)
     parameters = [
         inspect.Parameter(param.name, _KINDS[param.kind], default=None if param.optional else inspect.Parameter.empty)
-        for param in program.signature
+        for param in signature
     ]
     given = inspect.Signature(parameters).bind(*args, **kwargs).arguments
     call = _Call(environment, program.schemas)
-    for param in program.signature:
+    for param in signature:
         if param.name in given:
             call.match(param.spec, given[param.name], param.name)
     for dimension in program.dimensions:

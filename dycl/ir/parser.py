@@ -20,6 +20,7 @@ from dycl.ir.nodes import (
     HostOp,
     Invoke,
     Jump,
+    Method,
     Op,
     Operand,
     Param,
@@ -213,6 +214,11 @@ class _Parser(Reader):
         self.expect("=")
         return Param(name=name, kind=kind, spec=self.operand(), optional=optional)
 
+    def other_method(self) -> Method:
+        name = self.name()
+        self.end_line()
+        return Method(name, self.statements("param", self.param))
+
     def entry(self) -> Entry:
         block = self.block_id()
         state = self.integer() if self.accept("state") else 0
@@ -265,6 +271,7 @@ class _Parser(Reader):
         tunables = self.statements("tunable", self.tunable)
         dimensions = self.statements("dimension", self.dimension_range)
         signature = self.statements("param", self.param)
+        others = self.statements("method", self.other_method)
         initial = self.statements("initial", lambda: self.in_parens(self.operand))
         schemas = self.statements("schema", self.schema)
         entries = self.statements("entry", self.entry)
@@ -277,6 +284,7 @@ class _Parser(Reader):
             name=name,
             method=method,
             signature=signature,
+            others=others,
             entries=entries,
             initial=initial[0] if initial else (),
             blocks=tuple(blocks),

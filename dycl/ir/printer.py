@@ -195,6 +195,8 @@ class _Printer:
         lines += [self.at(_tunable(tunable), tunable.loc) for tunable in program.tunables]
         lines += [_dimension(dimension) for dimension in program.dimensions]
         lines += [_param(param) for param in program.signature]
+        for method in program.others:
+            lines += [f"method {_name(method.name)}", *(_param(param) for param in method.signature)]
         lines += [f"initial ({_operands(program.initial)})"] if program.initial else []
         lines += [line for schema in program.schemas for line in _schema(schema)]
         lines += [line for entry in program.entries for line in _entry(entry)]

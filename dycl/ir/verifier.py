@@ -38,6 +38,7 @@ from dycl.ir.nodes import (
     ListType,
     Lit,
     Mapping,
+    Method,
     NothingType,
     Op,
     Operand,
@@ -98,11 +99,11 @@ class _Checker:
         """Every invariant; what needs the graph only where blocks and edges are numbered rightly."""
         self._check_ids()
         self._check_single_definitions()
-        self._check_signature()
+        for method in self.program.methods:
+            self._check_signature(method)
         for block in self.program.blocks:
             self._check_block(block)
-        for entry in self.program.entries:
-            self._check_entry(entry)
+        self._check_entries()
         self._check_initial()
         self._check_procedures()
         for subgraph in self.program.subgraphs:
@@ -249,10 +250,11 @@ class _Checker:
         self._check_args(f"{where} -> b{edge.target}", edge.args, self.program.block(edge.target).params)
 
     def _check_resume(self, where: str, end: Return | Raise) -> None:
-        if not 0 <= end.resume < len(self.program.entries):
+        if not 0 <= end.resume < self.program.kinds:
             self.say(where, f"resumes at entry {end.resume}, which does not exist")
             return
-        self._check_args(f"{where} -> entry {end.resume}", end.state, self._state_params(end.resume))
+        state = self._state_params(self.program.entries_of(end.resume)[0])
+        self._check_args(f"{where} -> entry {end.resume}", end.state, state)
 
     def _check_op(self, where: str, op: Op) -> None:
         self._check_operands(where, op_operands(op))
@@ -324,33 +326,44 @@ class _Checker:
 
     # ------------------------------------------------------------ signature, entries, state
 
-    def _leaves(self) -> list[InputLeaf]:
-        parts = (part for param in self.program.signature for part in operand_parts(param.spec))
-        return [part for part in parts if isinstance(part, InputLeaf)]
-
-    def _check_signature(self) -> None:
-        indices = sorted(leaf.index for leaf in self._leaves())
+    def _check_signature(self, method: Method) -> None:
+        indices = sorted(leaf.index for leaf in _leaves(method))
         if indices != list(range(len(indices))):
             self.say("signature", f"the input leaves are numbered {indices}")
-        for param in self.program.signature:
+        for param in method.signature:
             parts = list(operand_parts(param.spec))
             if any(isinstance(part, Ref) for part in parts):
                 self.say("signature", f"{param.name} uses a value")
             if param.optional and any(isinstance(part, InputLeaf) for part in parts):
                 self.say("signature", f"{param.name} may be left out and needs a run-time value")
 
-    def _state_params(self, index: int) -> tuple[Value, ...]:
-        entry = self.program.entries[index]
+    def _state_params(self, entry: Entry) -> tuple[Value, ...]:
         params = self.program.blocks[entry.block].params if entry.block in self.blocks else ()
         return params[max(0, len(params) - entry.state_params) :]
 
-    def _check_entry(self, entry: Entry) -> None:
+    def _check_entries(self) -> None:
+        """One entry for each method and kind of state; those of a kind take the same state."""
+        methods = self.program.methods
+        names = [method.name for method in methods]
+        if len(set(names)) < len(names):
+            self.say("program", f"has two methods of one name: {', '.join(names)}")
+        if len(self.program.entries) % len(methods):
+            self.say("program", f"{len(self.program.entries)} entries for {len(methods)} methods")
+            return
+        for kind in range(self.program.kinds):
+            found = self.program.entries_of(kind)
+            for method, entry in zip(methods, found, strict=True):
+                self._check_entry(entry, method)
+                if [v.type for v in self._state_params(entry)] != [v.type for v in self._state_params(found[0])]:
+                    self.say(f"entry b{entry.block}", f"takes another state than b{found[0].block} of the same kind")
+
+    def _check_entry(self, entry: Entry, method: Method) -> None:
         where = f"entry b{entry.block}"
         if entry.block not in self.blocks:
             self.say(where, "the block does not exist")
             return
         params = self.program.block(entry.block).params
-        leaves = sorted(self._leaves(), key=lambda leaf: leaf.index)
+        leaves = sorted(_leaves(method), key=lambda leaf: leaf.index)
         if len(params) != len(leaves) + entry.state_params:
             self.say(where, f"{len(params)} parameters for {len(leaves)} inputs and {entry.state_params} state values")
         for param, leaf in zip(params, leaves, strict=False):
@@ -366,7 +379,7 @@ class _Checker:
             if refs(operand):
                 self.say("initial", f"{_show(operand)} uses a value")
         if self.program.entries:
-            self._check_args("initial", self.program.initial, self._state_params(0))
+            self._check_args("initial", self.program.initial, self._state_params(self.program.entries[0]))
 
     # ------------------------------------------------------------ procedures
 
@@ -474,6 +487,11 @@ def _find_type(operand: Operand, types: dict[ValueId, ValueType]) -> ValueType |
         return types.get(operand.id)
     kind = _KINDS.get(type(operand.value)) if isinstance(operand, Lit) else None
     return ScalarType(kind) if kind is not None else None
+
+
+def _leaves(method: Method) -> list[InputLeaf]:
+    parts = (part for param in method.signature for part in operand_parts(param.spec))
+    return [part for part in parts if isinstance(part, InputLeaf)]
 
 
 def _fits(found: ValueType | None, wanted: ValueType) -> bool:

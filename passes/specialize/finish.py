@@ -16,8 +16,8 @@ from dycl.ir.nodes import (
     HostOp,
     Invoke,
     Jump,
+    Method,
     Operand,
-    Param,
     Procedure,
     ProcedureId,
     Program,
@@ -51,8 +51,7 @@ class Finisher:
     def finish(
         self,
         name: str,
-        method: str,
-        signature: tuple[Param, ...],
+        methods: tuple[Method, ...],
         entries: list[RawEntry],
         initial: tuple[Operand, ...],
         tunables: tuple[Tunable, ...],
@@ -76,8 +75,9 @@ class Finisher:
         dense = {block.id: BlockId(index) for index, block in enumerate(blocks)}
         program = Program(
             name=name,
-            method=method,
-            signature=signature,
+            method=methods[0].name,
+            signature=methods[0].signature,
+            others=methods[1:],
             entries=tuple(dataclasses.replace(entry, block=dense[entry.block]) for entry in done_entries),
             initial=initial,
             blocks=tuple(_renumbered(block, dense) for block in blocks),

@@ -148,7 +148,7 @@ def _only_holds(function: Any, owner: Any) -> bool:
 
 
 def _only_moves(function: Any, args: tuple[Any, ...]) -> bool:
-    """Whether lists among the arguments are kept as they are; native code that goes through one all the same says so."""
+    """Whether lists among the arguments are kept as they are; where native code goes through one, the list says so."""
     if function in _SUBSCRIPTS:
         return not isinstance(args[0], torch.Tensor)
     return isinstance(getattr(function, "__self__", None), CONTAINERS) or function in (list, tuple, dict)

@@ -138,7 +138,7 @@ def test_importing_dycl_is_quick() -> None:
 
 
 def test_public_names() -> None:
-    assert sorted(dycl.__all__) == ["CompiledModel", "compile", "load"]
+    assert sorted(dycl.__all__) == ["CompiledModel", "Method", "compile", "load"]
     with pytest.raises(AttributeError, match="no attribute 'decompile'"):
         _ = dycl.decompile  # type: ignore[attr-defined]
 

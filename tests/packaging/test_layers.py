@@ -150,5 +150,5 @@ def test_no_package_re_exports(modules: dict[str, Path]) -> None:
 def test_dycl_itself_has_the_public_names() -> None:
     import dycl
 
-    assert sorted(dycl.__all__) == ["CompiledModel", "compile", "load"]
+    assert sorted(dycl.__all__) == ["CompiledModel", "Method", "compile", "load"]
     assert all(getattr(dycl, name).__module__ == "dycl.api" for name in dycl.__all__)
