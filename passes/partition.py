@@ -85,6 +85,7 @@ class _Partitioner:
         self._read = find_read_values(program)
         self._names = SubgraphNames(program)
         self._values = {value: definition.value for value, definition in definitions(program).items()}
+        self._views = Views(program, self._tensors)
         self.subgraphs: list[Subgraph] = []
 
     def partition(self, block: Block) -> Block:
@@ -99,8 +100,7 @@ class _Partitioner:
             elif isinstance(op, TensorOp):
                 work[level].append(op)
         bodies = {level: forget_unseen_names(ops, self._read) for level, ops in work.items()}
-        views = Views(block.ops, self._tensors)
-        bodies = {level: views.retake(ops, self._values) for level, ops in bodies.items()}
+        bodies = {level: self._views.retake(block, ops, self._values) for level, ops in bodies.items()}
         ops: list[Op] = []
         for level in numbers:
             ops += host[level]

@@ -227,6 +227,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("pos", operator.pos, "+{0}", 75),
         HostFunction("invert", operator.invert, "~{0}", 75),
         HostFunction("not_", operator.not_, "not {0}", 15),
+        HostFunction("int.bit_length", int.bit_length, ""),  # text: a call with as many operands as given
         HostFunction("error_of", _error_of, ""),  # text: the function that the first operand names, and its operands
         HostFunction("error_text", _error_text, ""),
         HostFunction("real_pow", numerics.real_pow, "numerics.real_pow({0}, {1})", 100, True),

@@ -182,14 +182,21 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
 
 @model(dict.get)
 def _dict_get(machine: Machine, table: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
-    """With a run-time number: a comparison for each key that it could be."""
+    """With a run-time number, or one in a tuple: a comparison for each key that it could be."""
     if type(table) is not dict or kwargs or len(args) not in (1, 2):
         return NotImplemented
+    if is_runtime_tuple(args[0]):
+        return Interpret(pymodels.table_get, (tuple(key for key in table if type(key) is tuple), table, *args))
     if not isinstance(args[0], Scalar) or args[0].kind is ScalarKind.BOOL:
         return NotImplemented
     if not all(isinstance(key, _FIXED_KEYS) for key in table):
         return NotImplemented
     return Interpret(pymodels.table_get, (tuple(sorted_keys(table)), table, *args))
+
+
+def is_runtime_tuple(key: Any) -> bool:
+    """Whether a key is a tuple of which the run knows a part."""
+    return type(key) is tuple and has_runtime(key)
 
 
 _FIXED_KEYS = (bool, int, float, str, bytes, tuple, type(None))  # whose equality is Python's own

@@ -5,6 +5,7 @@ Their C++ makes a tensor below the function mode, so that nothing would be recor
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,6 +39,13 @@ def _made(machine: Machine, args: tuple[Any, ...], kwargs: dict[str, Any], dtype
             return machine.recorder.call(torch.tensor, (list(data),), {"dtype": dtype})
     size = kwargs.get("size", args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args or (0,))
     return machine.recorder.call(torch.empty, (tuple(size),), {"dtype": dtype})
+
+
+@model(copy.copy)
+def _copied(machine: Machine, value: Any, *, native: Any) -> Any:
+    """Of a tensor: another one on the same memory. Everything else `copy` does by itself."""
+    is_plain = isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter)
+    return machine.recorder.call(torch.Tensor.detach, (value,), {}) if is_plain else NotImplemented
 
 
 @model(torch.Tensor.new)

@@ -6,7 +6,7 @@ import builtins
 import importlib
 import operator
 import types
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import objects, pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array
-from dycl.passes.specialize.builtins import Interpret, has_runtime
+from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple
 from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, lookup
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
@@ -196,6 +196,10 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     if is_cut(target, index):
         machine.put(frame, ins.dst, cut(machine, target, index))
         return
+    if type(target) is dict and is_runtime_tuple(index):
+        keys = tuple(key for key in target if type(key) is tuple)
+        machine.enter(pymodels.table_item, (keys, target, index), {}, ins.dst)
+        return
     if isinstance(index, Text) and type(target) is dict and _has_run_time_text(index):
         index = choose_key(machine, target, index)
     if isinstance(index, Text):
@@ -363,7 +367,8 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
         return
     if isinstance(element, Text):
         element = machine.plain(element)
-    if isinstance(element, Scalar) and isinstance(container, (set, frozenset, dict)):
+    is_runtime = isinstance(element, Scalar) or is_runtime_tuple(element)
+    if is_runtime and isinstance(container, (set, frozenset, dict, KeysView)):
         container = tuple(container)
     if any(
         isinstance(item, RuntimeList) or own_method(machine, item, "__eq__")

@@ -317,11 +317,14 @@ def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: 
             keys = made
         _check_sortable(machine, keys.element)
         return _taken(machine, items, keys, reverse)
-    if isinstance(keys, RuntimeList):
-        raise UnsupportedError("DY204", machine.loc(), "a list sorted by keys of run-time number")
-    return (
-        _sorted_static(machine, items, keys, reverse) if _has_keys(keys) and not columns_of(items) else NotImplemented
-    )
+    if isinstance(keys, RuntimeList):  # there are as many as there are items, whose number is known
+        machine.keep_static(keys)
+        found = _sorted_static(machine, items, keys, reverse)
+        if found is NotImplemented:
+            raise UnsupportedError("DY204", machine.loc(), "a list sorted by keys of run-time number")
+        return found
+    is_long = _has_keys(keys) and not columns_of(items)
+    return _sorted_static(machine, items, keys, reverse) if is_long else NotImplemented
 
 
 def _taken(machine: Machine, items: RuntimeList, keys: RuntimeList, reverse: Any) -> RuntimeList:
@@ -332,7 +335,7 @@ def _taken(machine: Machine, items: RuntimeList, keys: RuntimeList, reverse: Any
 
 def _sorted_static(machine: Machine, items: Any, keys: Any, reverse: Any) -> Any:
     """Static items in an order that only the run knows: a list of the same length."""
-    made, made_keys = machine.list_of(list(items)), machine.list_of(list(keys))
+    made, made_keys = machine.list_of(list(items)), machine.list_of(keys)
     if made is None or made_keys is None:
         return NotImplemented
     _check_sortable(machine, made_keys.element)

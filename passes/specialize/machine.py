@@ -27,6 +27,7 @@ from dycl.passes.specialize import (
     procedures,
     protocols,
     pymodels,
+    searching,  # noqa: F401  (registers its models)
 )
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
@@ -47,8 +48,8 @@ from dycl.passes.specialize.weights import WeightNames
 
 # What the machine's stand-ins answer as the objects they stand for do.
 _KNOWN_ATTRIBUTES: dict[type, tuple[str, ...]] = {
-    int: ("real", "numerator", "conjugate", "imag", "denominator"),
-    bool: ("real", "numerator", "conjugate", "imag", "denominator"),
+    int: ("real", "numerator", "conjugate", "imag", "denominator", "bit_length"),
+    bool: ("real", "numerator", "conjugate", "imag", "denominator", "bit_length"),
     float: ("real", "conjugate", "imag", "is_integer"),
     range: ("start", "stop", "step"),
     types.FunctionType: ("__name__", "__qualname__", "__call__", "__dict__"),

@@ -38,11 +38,11 @@ def columns_of(items: list[Any]) -> list[Column] | None:
 
 def _kind(column: Column) -> ScalarKind | None:
     """The kind of all numbers of a column."""
-    kinds = {kind_of(item) if _is_number(item) else None for item in column}
+    kinds = {kind_of(item) if is_number(item) else None for item in column}
     return next(iter(kinds)) if len(kinds) == 1 else None
 
 
-def _is_number(item: Any) -> bool:
+def is_number(item: Any) -> bool:
     number = isinstance(item, (bool, int, float))
     return number or (isinstance(item, Scalar) and item.kind is not ScalarKind.STR)
 
@@ -201,7 +201,7 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
     found = _taken(machine, args[0]) if len(args) == 1 else list(args)
     if not found or not any(isinstance(item, Scalar) for part in found for item in _parts(part)):
         return NotImplemented
-    if all(_is_number(item) for item in found):
+    if all(is_number(item) for item in found):
         return extremum_of_numbers(machine, found, native.__name__)
     return best_of(machine, found, found, native is max)
 

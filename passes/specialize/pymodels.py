@@ -49,6 +49,14 @@ def table_get(keys: Any, table: Any, key: Any, default: Any = None) -> Any:
     return default
 
 
+def table_item(keys: Any, table: Any, key: Any) -> Any:
+    """`table[key]` of a tuple of which the run knows a part, among the keys that are tuples."""
+    for candidate in keys:
+        if key == candidate:
+            return table[candidate]
+    raise KeyError(key)
+
+
 def converted(native: Any, method: Any, value: Any) -> Any:
     """`int(value)` or `float(value)` of an object whose class says what that is."""
     result = method(value)

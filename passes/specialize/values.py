@@ -112,6 +112,10 @@ class Scalar:
         """One, of every integer."""
         return 1
 
+    def bit_length(self) -> Any:
+        """How many bits the number takes, as `int.bit_length`."""
+        return Active.get().host("int.bit_length", self)
+
     def is_integer(self) -> Any:
         """Whether the number is whole, as `float.is_integer`: not for infinities and nan."""
         machine = Active.get()

@@ -6,35 +6,11 @@ template has a feature: a program uses some features only, so that those it uses
 
 from __future__ import annotations
 
-import enum
-
-
-class Kind(enum.Enum):
-    """What a variable of a random program holds, for as long as it lives."""
-
-    ROW = "row"  # float32 [1, 4]
-    SCALAR = "scalar"  # float32 []
-    MASK = "mask"  # bool [1, 4]
-    TOKENS = "tokens"  # int64 [1, 4], from 0 to 3
-    VECTOR = "vector"  # float32 [any]
-    VIEW = "view"  # float32 [1, 2], memory that may be written
-    INT = "int"
-    FLOAT = "float"
-    BOOL = "bool"
-    TEXT = "text"
-    INTS = "ints"
-    FLOATS = "floats"
-    ROWS = "rows"
-    TABLE = "table"  # dict of str to float
-    ROWTABLE = "rowtable"  # dict of str to row
-    PAIR = "pair"  # (row, int)
-    POINT = "point"  # namedtuple of a row and a float
-    RECORD = "record"  # dataclass of a row, an int and a list of ints
-    MAYBE = "maybe"  # a row or None
-
+from tests.fuzz import networks
+from tests.fuzz.kinds import Kind
 
 # One line each: feature, template. A feature "calls" or "state" needs more than a template; see `writer.py`.
-EXPRESSIONS: dict[Kind, tuple[tuple[str, str], ...]] = {
+_BASE: dict[Kind, tuple[tuple[str, str], ...]] = {
     Kind.ROW: (
         ("tops", "<row>.topk(4, dim=1).values"),
         ("tops", "<row>.cumsum(dim=1) * 0.25"),
@@ -340,7 +316,7 @@ EXPRESSIONS: dict[Kind, tuple[tuple[str, str], ...]] = {
     ),
 }
 
-CONDITIONS: tuple[tuple[str, str], ...] = (
+_CONDITIONS: tuple[tuple[str, str], ...] = (
     ("classes", "Box(<row>)"),
     ("classes", "Box(<row>) == Box(<row>)"),
     ("classes", "Box(<row>) < Box(<row>)"),
@@ -398,6 +374,9 @@ CONDITIONS: tuple[tuple[str, str], ...] = (
     ("tuples", "<point!>.score > <bias>"),
 )
 
+EXPRESSIONS = {kind: (*_BASE.get(kind, ()), *networks.EXPRESSIONS.get(kind, ())) for kind in Kind}
+CONDITIONS = (*_CONDITIONS, *networks.CONDITIONS)
+
 # What is emitted where no variable of the kind is in scope, or depth has run out.
 ATOMS: dict[Kind, str] = {
     Kind.ROW: "<row!>",
@@ -419,6 +398,19 @@ ATOMS: dict[Kind, str] = {
     Kind.POINT: "Point(<row!>, <bias>)",
     Kind.RECORD: "Record(<row!>)",
     Kind.MAYBE: "None",
+    Kind.DOUBLE: "<row!>.double()",
+    Kind.WHOLE: "torch.tensor(<small>)",
+    Kind.SLOTS: "torch.zeros(3, dtype=torch.long)",
+    Kind.BATCH: "<row!>.repeat(2, 1)",
+    Kind.BEAMS: "[(<bias>, <row!>)]",
+    Kind.OWNS: "[<row!>.clone()]",
+    Kind.QUEUE: "collections.deque([<row!>], maxlen=2)",
+    Kind.FUNC: "torch.tanh",
+    Kind.GROUPS: "[[<row!>], []]",
+    Kind.COUNTS: "{0: 1}",
+    Kind.WORDS: "[<word>]",
+    Kind.MIXED: "<bias>",
+    Kind.METER: "Meter()",
 }
 
 NAMES: dict[Kind, tuple[str, ...]] = {
@@ -441,4 +433,17 @@ NAMES: dict[Kind, tuple[str, ...]] = {
     Kind.POINT: ("point", "where"),
     Kind.RECORD: ("record", "beam"),
     Kind.MAYBE: ("previous", "hint"),
+    Kind.DOUBLE: ("precise", "wide"),
+    Kind.WHOLE: ("whole", "step"),
+    Kind.SLOTS: ("slots", "used"),
+    Kind.BATCH: ("batch", "active"),
+    Kind.BEAMS: ("beams", "alive"),
+    Kind.OWNS: ("owns", "buffers"),
+    Kind.QUEUE: ("queue", "recent"),
+    Kind.FUNC: ("func", "act"),
+    Kind.GROUPS: ("groups", "halves"),
+    Kind.COUNTS: ("counts", "visits"),
+    Kind.WORDS: ("words", "logs"),
+    Kind.MIXED: ("mixed", "loss"),
+    Kind.METER: ("meter", "tracker"),
 }

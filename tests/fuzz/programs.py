@@ -5,25 +5,33 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from tests.fuzz.grammar import Kind
+from tests.fuzz.idioms import Idioms
+from tests.fuzz.kinds import Kind
 from tests.fuzz.scope import Callee, Scope
-from tests.fuzz.statements import BUFFER, Statements
+from tests.fuzz.statements import BUFFER, BY_FEATURE, Statements
 
 # What a program may use: each takes a share of these, so that those it has meet often.
 FEATURES: dict[str, float] = {
     "alias": 0.4,
+    "arithmetic": 0.3,
     "asserts": 0.3,
+    "batches": 0.25,
+    "beams": 0.2,
     "calls": 0.8,
     "choice": 0.5,
     "circuits": 0.5,
     "classes": 0.3,
     "closures": 0.35,
     "comprehensions": 0.4,
+    "counters": 0.35,
     "dispatch": 0.3,
     "dispatchers": 0.3,
+    "dtypes": 0.25,
     "effects": 0.1,
+    "einsum": 0.15,
     "errors": 0.5,
     "floats": 0.4,
+    "functions": 0.25,
     "generators": 0.3,
     "guards": 0.6,
     "identity": 0.2,
@@ -36,13 +44,23 @@ FEATURES: dict[str, float] = {
     "managers": 0.2,
     "masks": 0.4,
     "match": 0.3,
+    "memory": 0.3,
+    "meters": 0.2,
+    "mixed": 0.2,
+    "modules": 0.3,
+    "nested": 0.25,
     "nones": 0.4,
     "numbers": 0.6,
+    "numpy": 0.1,
     "objects": 0.3,
+    "owns": 0.25,
+    "queues": 0.2,
     "returns": 0.6,
     "rows": 0.5,
+    "shortcuts": 0.3,
     "sizes": 0.25,
     "slices": 0.3,
+    "sorting": 0.3,
     "specials": 0.1,
     "state": 0.5,
     "tables": 0.3,
@@ -54,17 +72,22 @@ FEATURES: dict[str, float] = {
     "tuples": 0.4,
     "views": 0.3,
     "walrus": 0.3,
+    "words": 0.2,
+    "worklists": 0.2,
 }
 
 HEAD = '''\
 """A random program."""
 
+import collections
+import copy
 import functools
 import itertools
 import math
 from collections import namedtuple
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -117,6 +140,38 @@ class Box:
         return self.content.mean().item()
 
 
+class Meter:
+    def __init__(self):
+        self.total = 0.0
+        self.items = []
+
+    def update(self, value):
+        self.total += value
+        self.items.append(value)
+        return self
+
+    @property
+    def mean(self):
+        return self.total / max(len(self.items), 1)
+
+    def __len__(self):
+        return len(self.items)
+
+    def __iter__(self):
+        yield from self.items
+
+
+def above(batch, least):
+    return batch[batch.sum(1) > least]
+
+
+def twice(function):
+    def both(r):
+        return function(function(r))
+
+    return both
+
+
 class Stop(Exception):
     def __init__(self, value, number=0):
         super().__init__(value, number)
@@ -143,6 +198,7 @@ class Guard:
 
 '''
 
+FEATURE_OF = {kind: feature for feature, kind in BY_FEATURE}
 RESULTS = (Kind.ROW, Kind.INT, Kind.FLOAT, Kind.BOOL, Kind.SCALAR)
 OPTIONAL_RESULTS: tuple[tuple[str, Kind], ...] = (
     ("text", Kind.TEXT),
@@ -155,6 +211,17 @@ OPTIONAL_RESULTS: tuple[tuple[str, Kind], ...] = (
     ("tuples", Kind.POINT),
     ("objects", Kind.RECORD),
     ("nones", Kind.MAYBE),
+    ("dtypes", Kind.DOUBLE),
+    ("counters", Kind.WHOLE),
+    ("counters", Kind.SLOTS),
+    ("batches", Kind.BATCH),
+    ("beams", Kind.BEAMS),
+    ("owns", Kind.OWNS),
+    ("nested", Kind.GROUPS),
+    ("nested", Kind.COUNTS),
+    ("words", Kind.WORDS),
+    ("mixed", Kind.MIXED),
+    ("sizes", Kind.VECTOR),
 )
 DEFAULTS: dict[Kind, str] = {Kind.INT: "1", Kind.BOOL: "False", Kind.FLOAT: "0.25", Kind.MAYBE: "None"}
 ATTRIBUTES: tuple[tuple[str, Kind, str], ...] = (
@@ -164,6 +231,27 @@ ATTRIBUTES: tuple[tuple[str, Kind, str], ...] = (
     ("self.trace", Kind.ROW, "torch.zeros(1, 4)"),
     ("self.seen", Kind.INTS, "[]"),
     ("self.queue", Kind.ROWS, "[]"),
+    ("self.whole", Kind.WHOLE, "torch.tensor(0)"),
+    ("self.slots", Kind.SLOTS, "torch.zeros(3, dtype=torch.long)"),
+    ("self.running", Kind.MIXED, "0"),
+    ("self.table", Kind.TABLE, "{}"),
+    ("self.record", Kind.RECORD, "Record(torch.zeros(1, 4))"),
+    ("self.meter", Kind.METER, "Meter()"),
+    ("self.recent", Kind.QUEUE, "collections.deque(maxlen=2)"),
+    ("self.counts", Kind.COUNTS, "{}"),
+    ("self.precise", Kind.DOUBLE, "torch.zeros(1, 4, dtype=torch.float64)"),
+)
+
+
+MODULES = (
+    "        self.cell = nn.GRUCell(4, 4)",
+    "        self.memory_cell = nn.LSTMCell(4, 4)",
+    "        self.norm = nn.LayerNorm(4)",
+    '        self.blocks = nn.ModuleDict({f"block{i}": nn.Linear(4, 4) for i in range(2)})',
+    "        self.gate0, self.gate1 = nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.Tanh())",
+    '        self.plain = {"a": self.first, "b": self.stack}',
+    "        self.drop = nn.Dropout(0.5)",
+    "        self.scale = nn.Parameter(torch.full((4,), 0.75))",
 )
 
 
@@ -202,7 +290,7 @@ class ProgramWriter:
     # ------------------------------------------------------------ functions
 
     def _function(self, indent: int) -> Statements:
-        statements = Statements(self.rng, self.features)
+        statements = Idioms(self.rng, self.features)
         statements.callees = list(self.functions)
         statements.indent = indent
         return statements
@@ -294,12 +382,7 @@ class ProgramWriter:
     def _attributes(self) -> list[tuple[str, Kind, str]]:
         if "state" not in self.features:
             return []
-        able = [
-            row
-            for row in ATTRIBUTES
-            if row[1] not in (Kind.INTS, Kind.ROWS, Kind.MAYBE)
-            or {Kind.INTS: "ints", Kind.ROWS: "rows", Kind.MAYBE: "nones"}[row[1]] in self.features
-        ]
+        able = [row for row in ATTRIBUTES if FEATURE_OF.get(row[1], "basic") in self.features]
         return self.rng.sample(able, self.rng.randint(1, min(3, len(able))))
 
     def _open(self, attributes: list[tuple[str, Kind, str]], has_buffer: bool, indent: int) -> Statements:
@@ -337,6 +420,8 @@ class ProgramWriter:
             "        self.stack = nn.Sequential(nn.Linear(4, 4), nn.ReLU())",
             "        self.embed = nn.Embedding(4, 4)",
         ]
+        if "modules" in self.features:
+            self.lines += MODULES
         self.lines += ["        self.part = Part()"] if part else []
         self.lines.append("")
         methods = [part] if part else []

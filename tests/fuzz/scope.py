@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tests.fuzz.grammar import ATOMS, CONDITIONS, EXPRESSIONS, NAMES, Kind
+from tests.fuzz.grammar import ATOMS, CONDITIONS, EXPRESSIONS, NAMES
+from tests.fuzz.kinds import Kind
 
 _HOLE = re.compile(r"<(\w+!?)>")
 _CLOSED = (ast.Name, ast.Call, ast.Attribute, ast.Subscript, ast.List, ast.Dict, ast.ListComp, ast.DictComp)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.fuzz.grammar import Kind
+from tests.fuzz import networks
+from tests.fuzz.kinds import Kind
 from tests.fuzz.scope import Expressions, Scope
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ BY_FEATURE: tuple[tuple[str, Kind], ...] = (
     ("tuples", Kind.POINT),
     ("objects", Kind.RECORD),
     ("nones", Kind.MAYBE),
+    ("dtypes", Kind.DOUBLE),
+    ("counters", Kind.WHOLE),
+    ("counters", Kind.SLOTS),
+    ("batches", Kind.BATCH),
+    ("beams", Kind.BEAMS),
+    ("owns", Kind.OWNS),
+    ("queues", Kind.QUEUE),
+    ("functions", Kind.FUNC),
+    ("nested", Kind.GROUPS),
+    ("nested", Kind.COUNTS),
+    ("words", Kind.WORDS),
+    ("mixed", Kind.MIXED),
+    ("meters", Kind.METER),
 )
 
 # One line each: feature, template; `<kind=>` is a variable that the statement binds or changes.
@@ -72,6 +86,7 @@ ACTIONS: tuple[tuple[str, str], ...] = (
     ("effects", "print(<row!>, <int>)"),
     ("alias", "<rows=> = <rows!>"),
     ("alias", "<ints=> = <ints!>"),
+    *networks.ACTIONS,
 )
 # What needs a variable that is there: popped, indexed, assigned.
 GUARDED: tuple[tuple[str, str, str], ...] = (
@@ -86,6 +101,29 @@ GUARDED: tuple[tuple[str, str, str], ...] = (
     ("rows", "<rows!>", "{0}[-1] = {0}[-1] * 0.5"),
     ("tables", "<table!>", "<float> = min({0}.values())"),
     ("nones", "<maybe!> is not None", "<row> = {0} + 1"),
+    *networks.GUARDED,
+)
+# feature, head of a `for`, what it binds
+HEADS: tuple[tuple[str, str, dict[str, Kind]], ...] = (
+    ("basic", "for i in range(<pos>):", {"i": Kind.INT}),
+    ("basic", "for i in range(4):", {"i": Kind.INT}),
+    ("basic", "for i in range(<int> % 4):", {"i": Kind.INT}),
+    ("basic", "for i in range(2, <int> % 6, <pos>):", {"i": Kind.INT}),
+    ("basic", "for v in [<row>, <row>]:", {"v": Kind.ROW}),
+    ("layers", "for layer in self.layers:", {}),
+    ("layers", "for i, layer in enumerate(self.layers):", {"i": Kind.INT}),
+    ("layers", "for layer in reversed(self.layers):", {}),
+    ("rows", "for v in list(<rows>):", {"v": Kind.ROW}),
+    ("rows", "for i, v in enumerate(list(<rows>), <small>):", {"i": Kind.INT, "v": Kind.ROW}),
+    ("rows", "for u, v in zip(list(<rows>), [<row>, <row>]):", {"u": Kind.ROW, "v": Kind.ROW}),
+    ("ints", "for k in <ints>[:4]:", {"k": Kind.INT}),
+    ("ints", "for k in reversed(<ints>[:3]):", {"k": Kind.INT}),
+    ("floats", "for f in <floats>[:4]:", {"f": Kind.FLOAT}),
+    ("floats", "for k, f in enumerate(<row>[0].tolist()):", {"k": Kind.INT, "f": Kind.FLOAT}),
+    ("tables", "for key, f in list(<table>.items()):", {"f": Kind.FLOAT}),
+    ("tables", "for key, v in sorted(<rowtable>.items(), key=len):", {"v": Kind.ROW}),
+    ("sizes", "for t in <vector>:", {"t": Kind.SCALAR}),
+    *networks.HEADS,
 )
 WRITES = (
     "{0}[:, <column>] = <bias>",
@@ -162,7 +200,13 @@ class Statements(Expressions):
         if self.budget < 0 or self.indent > 5:
             self.assign()
             return
-        choices: list[tuple[int, str, Callable[[], None]]] = [
+        choices = self.choices()
+        able = [(weight, do) for weight, feature, do in choices if feature == "basic" or feature in self.features]
+        self.rng.choices([do for _, do in able], [weight for weight, _ in able])[0]()
+
+    def choices(self) -> list[tuple[int, str, Callable[[], None]]]:
+        """What a statement may be: how often, by what feature."""
+        return [
             (6, "basic", self.assign),
             (4, "basic", self.action),
             (5, "basic", self.if_),
@@ -182,8 +226,6 @@ class Statements(Expressions):
             (1, "asserts", self.assert_),
             (2, "yield", self.yield_),
         ]
-        able = [(weight, do) for weight, feature, do in choices if feature == "basic" or feature in self.features]
-        self.rng.choices([do for _, do in able], [weight for weight, _ in able])[0]()
 
     def assign(self) -> None:
         kinds = [*SIMPLE, *(kind for feature, kind in BY_FEATURE if feature in self.features)]
@@ -243,46 +285,14 @@ class Statements(Expressions):
     # ------------------------------------------------------------ loops
 
     def for_(self) -> None:
-        head, bound = self.rng.choice(self._heads())
-        names = {name: kind for name, kind in bound.items() if name}
-        with self.block(head, in_loop=True, fixed=self.scope.fixed | set(names)):
-            self.scope.names.update(names)
+        able = [(head, bound) for feature, head, bound in HEADS if self._may_use(feature, head)]
+        template, bound = self.rng.choice(able)
+        with self.block(self.fill(template, 2), in_loop=True, fixed=self.scope.fixed | set(bound)):
+            self.scope.names.update(bound)
             self.body(1, 4)
         if self.chance(0.2):
             with self.block("else:"):
                 self.body(1, 2)
-
-    def _heads(self) -> list[tuple[str, dict[str, Kind]]]:
-        heads: list[tuple[str, dict[str, Kind]]] = [
-            (f"for i in range({self.rng.randint(1, 4)}):", {"i": Kind.INT}),
-            (self.fill("for i in range(<int> % 4):", 2), {"i": Kind.INT}),
-            (self.fill("for i in range(2, <int> % 6, <pos>):", 2), {"i": Kind.INT}),
-            (self.fill("for v in [<row>, <row>]:", 1), {"v": Kind.ROW}),
-        ]
-        if self.has_layers and self.has("layers"):
-            heads += [
-                ("for layer in self.layers:", {}),
-                ("for i, layer in enumerate(self.layers):", {"i": Kind.INT}),
-                ("for layer in reversed(self.layers):", {}),
-            ]
-        if self.has("rows"):
-            heads += [
-                (self.fill("for v in list(<rows>):", 2), {"v": Kind.ROW}),
-                (self.fill("for i, v in enumerate(list(<rows>), <small>):", 2), {"i": Kind.INT, "v": Kind.ROW}),
-                (self.fill("for u, v in zip(list(<rows>), [<row>, <row>]):", 1), {"u": Kind.ROW, "v": Kind.ROW}),
-            ]
-        if self.has("ints"):
-            heads.append((self.fill("for k in <ints>[:4]:", 2), {"k": Kind.INT}))
-            heads.append((self.fill("for k in reversed(<ints>[:3]):", 2), {"k": Kind.INT}))
-        if self.has("floats"):
-            heads.append((self.fill("for f in <floats>[:4]:", 2), {"f": Kind.FLOAT}))
-            heads.append((self.fill("for k, f in enumerate(<row>[0].tolist()):", 2), {"k": Kind.INT, "f": Kind.FLOAT}))
-        if self.has("tables"):
-            heads.append((self.fill("for key, f in list(<table>.items()):", 1), {"f": Kind.FLOAT}))
-            heads.append((self.fill("for key, v in sorted(<rowtable>.items(), key=len):", 1), {"v": Kind.ROW}))
-        if self.has("sizes"):
-            heads.append((self.fill("for t in <vector>:", 2), {"t": Kind.SCALAR}))
-        return heads
 
     def while_(self) -> None:
         if self.chance(0.35):
@@ -537,8 +547,11 @@ class Statements(Expressions):
         able = [c for c in self.callees if c.is_generator]
         if not able:
             return self.assign()
-        call = self.arguments(self.rng.choice(able), 1)
         kind = self.rng.random()
+        before = self.scope
+        self.scope = before.inner(is_plain=kind >= 0.85)
+        call = self.arguments(self.rng.choice(able), 1)
+        self.scope = before
         if kind < 0.5:
             with self.block(f"for v in {call}:", in_loop=True, fixed=self.scope.fixed | {"v"}):
                 self.scope.names["v"] = Kind.ROW

@@ -15,6 +15,7 @@ from tests.fuzz.running import Outcome, Variation, Verdict, run_program
 from tests.fuzz.shrinking import shrink
 
 KEPT = (Verdict.MISMATCH, Verdict.INTERNAL)
+SHOWN = (Verdict.REFUSED, Verdict.SLOW)  # kept as they are, in folders of their own
 
 
 def run_seed(seed: int, folder: Path) -> tuple[RandomProgram, Variation, Outcome]:
@@ -48,7 +49,7 @@ def smallest(program: RandomProgram, variation: Variation, outcome: Outcome, fol
 
 def _kind(outcome: Outcome) -> str:
     """What has to stay the same while a program gets smaller: not the names and numbers in a message."""
-    return outcome.reason.split(" at ")[0] if outcome.verdict is Verdict.INTERNAL else outcome.verdict.value
+    return f"{outcome.reason.split(' at ')[0]} {outcome.kind}"
 
 
 def save(program: RandomProgram, variation: Variation, outcome: Outcome, text: str, path: Path) -> None:
@@ -59,6 +60,7 @@ def save(program: RandomProgram, variation: Variation, outcome: Outcome, text: s
     story = "".join(
         f"# {line}\n" for line in f"{outcome.verdict.value}: {outcome.reason}\n{outcome.details}".splitlines()
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{head}{text}\n\n{story}", encoding="utf-8")
 
 
@@ -75,6 +77,8 @@ def main(first: int, count: int, kept: Path, rounds: int) -> None:
             row["details"] = (outcome.details.splitlines() or [""])[0][:200]
             row["features"] = sorted(program.features)
             print(json.dumps(row), flush=True)
+            if outcome.verdict in SHOWN:
+                save(program, variation, outcome, program.text, kept / outcome.verdict.name.lower() / f"seed{seed}.py")
             if outcome.verdict in KEPT:
                 text = smallest(program, variation, outcome, folder, rounds) if rounds else program.text
                 save(program, variation, outcome, text, kept / f"seed{seed}.py")

@@ -21,8 +21,6 @@ QUICK = ("BroadcastRaise", "UniqueValues", "GraphConv", "ViewRaise", "Spreads", 
 REFUSED = {  # loudly
     "TopkRun": "a slice to a run-time number that is not known to fit",
     "DynSliceAssign": "DY301: views of written memory across subgraphs",
-    "ViewFork": "DY301: views of written memory across subgraphs",
-    "ViewFork2": "DY301: views of written memory across subgraphs",
 }
 
 
