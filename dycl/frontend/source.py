@@ -8,6 +8,7 @@ milliseconds; what libcst sees is the file's own text, so positions are those of
 from __future__ import annotations
 
 import ast
+import itertools
 import linecache
 import types
 import warnings
@@ -144,12 +145,20 @@ def _index(path: str, text: str, lines: list[str]) -> _File:
     except ValueError as error:
         raise UnsupportedError("DY103", SourceRange(path, 1), f"the source does not parse: {error}") from None
     functions: dict[int, list[_Found]] = {}
-    for found in _walk(tree):
+    for found in _walk(tree, lines):
         functions.setdefault(_first_line(found.node), []).append(found)
     return _File(path, text, lines, functions, index_codes(compiled))
 
 
-def _walk(tree: ast.Module) -> Iterator[_Found]:
+def _walk(tree: ast.Module, lines: list[str]) -> Iterator[_Found]:
+    """Every function; expressions are looked into only where there may be a lambda in them."""
+    lambdas = list(itertools.accumulate(("lambda" in line for line in lines), initial=0))
+
+    def is_passed(node: ast.AST, child: ast.AST) -> bool:
+        if not isinstance(node, ast.stmt) or not isinstance(child, ast.expr):
+            return False
+        return lambdas[child.lineno - 1] == lambdas[child.end_lineno or child.lineno]
+
     stack: list[tuple[ast.AST, tuple[ast.AST, ...], tuple[str, ...]]] = [(tree, (), ())]
     while stack:
         node, around, path = stack.pop()
@@ -166,7 +175,11 @@ def _walk(tree: ast.Module) -> Iterator[_Found]:
         if isinstance(node, (ast.stmt, ast.Lambda, ast.Module)):
             around = (*around, node)
         # Defaults and decorators belong to what is around a function.
-        stack.extend((child, around, inner if child in body else path) for child in ast.iter_child_nodes(node))
+        stack.extend(
+            (child, around, inner if child in body else path)
+            for child in ast.iter_child_nodes(node)
+            if not is_passed(node, child)
+        )
 
 
 def _first_line(node: ast.AST) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import sympy
 
 from dycl.passes.specialize.outline import Generality
+from dycl.passes.specialize.results import Results
 from dycl.passes.specialize.templates import Template
 
 Skeleton = tuple[Any, ...]
@@ -54,6 +55,7 @@ class Hints:
     guarded: set[int] = field(default_factory=set)  # functions, by id, whose exceptions a caller catches
     replies: dict[Any, list[Any]] = field(default_factory=dict)  # by procedure: the ways in which it ends
     unfolded: set[int] = field(default_factory=set)
+    results: Results = field(default_factory=Results)  # of operations on fake tensors
     draws: bool = False  # random operations are the host's to do: the user's choice, never changed
     large_integers: bool = False  # integers that loops carry may grow beyond every float
 

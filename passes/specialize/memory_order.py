@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -14,23 +15,40 @@ MAX_ORDERED = 5  # dimensions up to which orders of memory are tried
 
 def dense_order(tensor: torch.Tensor) -> tuple[int, ...] | None:
     """The order in which the dimensions lie densely in memory, the slowest first; None if they do not."""
-    steps = strides(tensor)
-    for order in itertools.permutations(range(tensor.dim())) if tensor.dim() <= MAX_ORDERED else [range(tensor.dim())]:
-        if is_dense([tensor.shape[dim] for dim in order], [steps[dim] for dim in order]):
+    return _dense_order(tuple(map(_number, tensor.shape)), tuple(map(_number, strides(tensor))))
+
+
+@functools.lru_cache(maxsize=4096)
+def _dense_order(shape: tuple[Any, ...], steps: tuple[Any, ...]) -> tuple[int, ...] | None:
+    for order in itertools.permutations(range(len(shape))) if len(shape) <= MAX_ORDERED else [range(len(shape))]:
+        if is_dense([shape[dim] for dim in order], [steps[dim] for dim in order]):
             return tuple(order)
     return None
 
 
 def is_dense(shape: list[Any], steps: list[Any]) -> bool:
     """Whether the elements certainly lie in the order of the indices without gaps; nothing is asked."""
-    expected: Any = sympy.S.One
+    expected: Any = 1
     for size, stride in zip(reversed(shape), reversed(steps), strict=True):
         if isinstance(size, int) and size == 1:
             continue
-        if sympy.expand(expression(stride) - expected) != 0:
+        if not _are_equal(_number(stride), expected):
             return any(isinstance(size, int) and size == 0 for size in shape)
-        expected = expected * expression(size)
+        expected = expected * _number(size)
     return True
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    return bool(one == other or (_is_symbolic(one, other) and sympy.expand(one - other) == 0))
+
+
+def _is_symbolic(*numbers: Any) -> bool:
+    return any(isinstance(number, sympy.Basic) for number in numbers)
+
+
+def _number(size: Any) -> Any:
+    """A size or stride as an int or an expression."""
+    return size.node.expr if isinstance(size, torch.SymInt) else size
 
 
 def strides(tensor: torch.Tensor) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import os
@@ -576,12 +577,19 @@ class Guard:
                 raise self._reentry(self._called) from None
 
     def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
-        file = frame.f_code.co_filename
-        is_library = file.startswith(("<", *LIBRARIES)) or (file.startswith(STDLIB) and "site-packages" not in file)
-        is_library = is_library or _TENSOR_LIBRARY.match(file) is not None
-        if event == "call" and self._called is None and self._reentry is not None and not is_library:
+        if event != "call" or self._called is not None or _is_library(frame.f_code.co_filename):
+            return
+        if self._reentry is not None:
             self._called = frame.f_code
             raise self._reentry(frame.f_code)
+
+
+@functools.cache
+def _is_library(file: str) -> bool:
+    """Whether Python in this file is none of the model's."""
+    if file.startswith(("<", *LIBRARIES)) or (file.startswith(STDLIB) and "site-packages" not in file):
+        return True
+    return _TENSOR_LIBRARY.match(file) is not None
 
 
 class StepIn(Signal):

@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import sympy
 import torch
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -131,6 +132,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._weight_written = weight_written
         self.written: dict[int, torch.Tensor] = {}
+        self.wrote = False  # anything at all
         self.random: str = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -140,6 +142,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._schema.is_mutable:
             for argument, value in _schema_values(func._schema, args, kwargs):
                 if argument.alias_info is not None and argument.alias_info.is_write:
+                    self.wrote = True
                     for tensor in pytree.tree_leaves(value):
                         if isinstance(tensor, FakeTensor):
                             self.written[tensor.untyped_storage()._cdata] = tensor
@@ -307,17 +310,7 @@ class Recorder(TorchFunctionMode):
         native_args, native_kwargs = machine.native_arguments((args, kwargs))
         if machine.has_symbols(native_args, native_kwargs) and not _writes(func, kwargs):
             check_empty(machine, func, native_args, native_kwargs)
-        watch = Watch(machine.weight_written)
-        with machine.defining_symbols() as born:
-            machine.fake.cache_enabled = not machine.has_symbols(native_args, native_kwargs)
-            machine.fake.epoch += 1  # torch remembers counts of nonzero elements on the tensor, which all paths share
-            try:
-                with watch:
-                    out = func(*native_args, **native_kwargs)
-            except (*FAKE_FAILURES, DyclError):
-                raise
-            except Exception as error:
-                raise machine.genuine(error, func, native_args, native_kwargs) from None
+        out, watch, born = self._executed(target, func, native_args, native_kwargs)
         if watch.random and machine.hints.draws and _has_python_inside(getattr(func, "forward", func)):
             raise Unknown(f"it draws random numbers ({watch.random})")
         if watch.random:
@@ -329,7 +322,7 @@ class Recorder(TorchFunctionMode):
         for index, leaf in enumerate(leaves):
             vid = machine.define_result(leaf)
             results.append(machine.value(vid))
-            if known is not None and not watch.written:
+            if known is not None and not watch.wrote:
                 machine.known[vid] = known[index]
         sizes = note_sizes(machine, (args, kwargs), leaves)
         machine.emit(
@@ -350,6 +343,29 @@ class Recorder(TorchFunctionMode):
             self._learn_count(args, leaves)
         machine.log((target, _identity(args), _identity(kwargs)), out, bool(mutates))
         return out
+
+    def _executed(self, target: Target, func: Any, args: Any, kwargs: Any) -> tuple[Any, Watch, list[sympy.Symbol]]:
+        """The result on fake tensors, what was done below Python, and the symbols that torch made."""
+        machine = self.machine
+        results = machine.hints.results
+        watch = Watch(machine.weight_written)
+        key = results.key(machine, target, func, args, kwargs)
+        if key is not None and (remembered := results.find(machine, key, args, kwargs)) is not None:
+            watch.wrote = remembered.wrote
+            return remembered.out, watch, []
+        with machine.defining_symbols() as born, machine.env.asking() as asked:
+            machine.fake.cache_enabled = not machine.has_symbols(args, kwargs)
+            machine.fake.epoch += 1  # torch remembers counts of nonzero elements on the tensor, which all paths share
+            try:
+                with watch:
+                    out = func(*args, **kwargs)
+            except (*FAKE_FAILURES, DyclError):
+                raise
+            except Exception as error:
+                raise machine.genuine(error, func, args, kwargs) from None
+        if key is not None and not (watch.random or born):
+            results.keep(key, args, kwargs, out, asked, watch.written)
+        return out, watch, born
 
     def _learn_count(self, args: tuple[Any, ...], results: list[torch.Tensor]) -> None:
         """Counts of one and the same mask are equal."""
@@ -394,7 +410,7 @@ class Recorder(TorchFunctionMode):
         leaves = pytree.tree_leaves((args, kwargs))
         outs = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         if (
-            watch.written
+            watch.wrote
             or not outs
             or sum(leaf.numel() if all(isinstance(d, int) for d in leaf.shape) else SMALL + 1 for leaf in outs) > SMALL
         ):

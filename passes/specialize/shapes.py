@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import types
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from dycl.passes.specialize.results import Asked
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -38,7 +41,9 @@ _LAYOUT_FUNCTIONS = frozenset(
 
 # What stands between a constructor's C++ (which asks how much memory an empty tensor takes) and the question.
 _PASSING_FILES = (__file__, "symbolic_shapes.py", "sym_node.py", "_ops.py")
-_ALLOCATORS = frozenset({"constructors", "_get_output_tensor_from_cache_entry", "meta_index_Tensor", "_restride_src"})
+_ALLOCATORS = frozenset(
+    {"constructors", "_get_output_tensor_from_cache_entry", "meta_index_Tensor", "_restride_src", "remembered_tensor"}
+)
 
 
 def _asks_about_layout() -> bool:
@@ -102,6 +107,25 @@ class PathShapeEnv(ShapeEnv):
     def __init__(self, machine: Machine) -> None:
         super().__init__()
         self._machine = machine
+        self._asked: list[Asked | None] = []
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[list[Asked | None]]:
+        """Collects what torch asks meanwhile, with what the facts say to it; None where the program has to ask."""
+        before, self._asked = self._asked, []
+        try:
+            yield self._asked
+        finally:
+            self._asked = before
+
+    def _decide(self, expr: sympy.Basic) -> sympy.Basic | None:
+        known = self._machine.decide_expr(expr)
+        self._asked.append((expr, known))
+        return known
+
+    def _ask(self, expr: sympy.Basic) -> Any:
+        self._asked.append(None)
+        return self._machine.ask_expr(expr)
 
     def evaluate_expr(
         self,
@@ -116,7 +140,7 @@ class PathShapeEnv(ShapeEnv):
         """The value of the expression on this path; raises `Question` where it has none."""
         if not getattr(orig_expr, "free_symbols", None):
             return sympy.sympify(orig_expr)
-        known = self._machine.decide_expr(orig_expr)
+        known = self._decide(orig_expr)
         if known is not None:
             return known
         if (size_oblivious or fallback_value is not None) and _asks_about_layout():
@@ -125,7 +149,7 @@ class PathShapeEnv(ShapeEnv):
             return sympy.false
         if fallback_value is False and (pair := _broadcast_pair()) is not None and self._are_equal(*pair):
             return sympy.false
-        return self._machine.ask_expr(orig_expr)
+        return self._ask(orig_expr)
 
     def _are_equal(self, left: Any, right: Any) -> bool:
         """Whether two sizes that are broadcast together are one: the result is the same whether it is 1 or not.
@@ -138,8 +162,8 @@ class PathShapeEnv(ShapeEnv):
         if not (one.free_symbols and other.free_symbols):
             return False
         equal = sympy.Eq(one, other)
-        known = self._machine.decide_expr(equal)
-        return bool(known if known is not None else self._machine.ask_expr(equal))
+        known = self._decide(equal)
+        return bool(known if known is not None else self._ask(equal))
 
     def guard_or_defer_runtime_assert(  # type: ignore[override]  # torch wraps its own in a cache
         self, orig_expr: Any, msg: str, fx_node: Any = None

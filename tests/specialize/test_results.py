@@ -1,0 +1,149 @@
+"""Remembered results of fake execution: the program is the same as without them, and they serve again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dycl.ir.printer import print_ir
+from dycl.passes.specialize.results import Results
+from dycl.passes.specialize.specializer import specialize
+from tests.specialize import programs, shape_programs, size_programs, tensor_programs
+from tests.specialize.comparison import find_mismatch
+from tests.specialize.programs import Case
+
+
+class PoolThatGrows(nn.Module):
+    """The same module is called twice, with another kernel in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2d(2, stride=1)
+
+    def forward(self, x):
+        self.pool.kernel_size = 2
+        first = self.pool(x)
+        self.pool.kernel_size = 3
+        return first, self.pool(x)
+
+
+class FactsDiffer(nn.Module):
+    """The same call on both sides of a branch, where the shape of its result depends on the side."""
+
+    def forward(self, x):
+        rows = x[x[:, 0] > 0]
+        if rows.shape[0] == 1:
+            return rows.squeeze(0) + 1
+        return rows.squeeze(0) * 2
+
+
+class WrittenView(nn.Module):
+    """A view that was remembered is a view: what is written into it is seen through the other."""
+
+    def forward(self, x):
+        results = []
+        for scale in (1.0, 2.0):
+            base = x * scale
+            base.view(2, 4)[0].mul_(3)
+            if x.sum() > 0:
+                base.view(2, 4)[1].add_(1)
+            results.append(base)
+        return results
+
+
+class NewEachTime(nn.Module):
+    """Equal calls give tensors of their own: writing into one leaves the other."""
+
+    def forward(self, x):
+        first, second = torch.relu(x), torch.relu(x)
+        if x.sum() > 0:
+            first.add_(1)
+        return first, second, first is second
+
+
+class OwnMemoryWritten(nn.Module):
+    """Torch writes into memory of its own inside of a cell; its results are remembered all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(4, 4)
+
+    def forward(self, x):
+        hidden = torch.zeros(2, 4)
+        for _ in range(6):
+            hidden = self.cell(x, hidden)
+            if hidden.sum() > 1:
+                break
+        return hidden
+
+
+def signed(*shape: int) -> Any:
+    return lambda seed: (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)),)
+
+
+OWN = [
+    Case(PoolThatGrows, signed(1, 1, 4, 4)),
+    Case(FactsDiffer, signed(3, 2)),
+    Case(WrittenView, signed(8)),
+    Case(NewEachTime, signed(3)),
+    Case(OwnMemoryWritten, signed(2, 4)),
+]
+
+
+@pytest.mark.parametrize("case", OWN, ids=lambda case: case.name)
+def test_the_program_does_what_the_model_does(case: Case) -> None:
+    assert find_mismatch(case) is None
+
+
+def _text(case: Case) -> str:
+    torch.manual_seed(0)
+    return print_ir(specialize(case.build().eval(), case.inputs(0)).program)
+
+
+EVERY = [*OWN, *programs.CASES[::9], *tensor_programs.CASES[::9], *shape_programs.CASES[::9], *size_programs.CASES[::9]]
+
+
+def test_programs_are_the_same_without_remembering(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = 0
+    find = Results.find
+
+    def counted(self: Results, *args: Any) -> Any:
+        nonlocal served
+        found = find(self, *args)
+        served += found is not None
+        return found
+
+    for case in EVERY:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Results, "find", lambda *args: None)
+                expected = _text(case)
+        except Exception:  # what is refused is told by other tests
+            continue
+        with monkeypatch.context() as patch:
+            patch.setattr(Results, "find", counted)
+            assert _text(case) == expected, case.name
+    assert served > 40
+
+
+def test_layers_of_one_structure_are_executed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    keep = Results.keep
+    monkeypatch.setattr(Results, "keep", lambda self, key, *args: kept.append(key) or keep(self, key, *args))
+
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+
+        def forward(self, x):
+            for layer in self.layers:
+                if x.sum() > 0:
+                    x = layer(x)
+            return x
+
+    specialize(Deep(), (torch.ones(1, 4),))
+    assert len(kept) == len(set(kept)) == 3  # the layer, the sum, the comparison
