@@ -139,7 +139,8 @@ class ArrayMemory(Journal):
 
     def check_array_write(self, array: Array) -> None:
         """Refuse a write into memory that somebody sees who does not know of arrays."""
-        group = self.memory_group(_storage(array.fake))
+        storage = _storage(array.fake)
+        group = self.memory_group(storage)
         if any(self.memory_group(storage) == group for storage in self.input_storages):
             raise UnsupportedError(
                 "DY212",
@@ -151,7 +152,7 @@ class ArrayMemory(Journal):
             raise UnsupportedError(
                 "DY206", self.loc(), "an array that is the memory of a weight is written", hint="write into a copy()"
             )
-        if group != _storage(array.fake) and self._shares(group, is_array=False):
+        if self._is_linked(storage) and self._shares(group, is_array=False):
             raise UnsupportedError(
                 "DY301",
                 self.loc(),
@@ -164,14 +165,17 @@ class ArrayMemory(Journal):
 
     def check_tensor_write(self, storage: int) -> None:
         """Refuse a write into a tensor whose memory is an array that is still in use."""
-        is_linked = storage in self._memory_parent or storage in self._memory_parent.values()
-        if is_linked and self._shares(self.memory_group(storage), is_array=True):
+        if self._is_linked(storage) and self._shares(self.memory_group(storage), is_array=True):
             raise UnsupportedError(
                 "DY301",
                 self.loc(),
                 "a tensor is written whose memory is a numpy array that is still in use",
                 hint="write into a clone() of the tensor, or make the array from one",
             )
+
+    def _is_linked(self, storage: int) -> bool:
+        """Whether this memory may be that of something else too."""
+        return storage in self._memory_parent or storage in self._memory_parent.values()
 
     def _shares(self, group: int, *, is_array: bool) -> bool:
         """Whether a tensor (or array) in that memory may still be read on this path."""

@@ -23,7 +23,7 @@ from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.arrayfailures import as_int64, check_array_failure
 from dycl.passes.specialize.arraymemory import ArrayMemory
 from dycl.passes.specialize.arrayshapes import Found, UnknownShapeError, array_dtype, find_results
-from dycl.passes.specialize.arrayvalue import Array
+from dycl.passes.specialize.arrayvalue import Array, array_root
 from dycl.passes.specialize.numbers import item_kind
 from dycl.passes.specialize.subscripts import select
 from dycl.passes.specialize.templates import Number, Tensor
@@ -192,6 +192,20 @@ class Arrays(ArrayMemory):
             return self.made_tensor(torch.tensor, self.array_call("array", (data,), {}), dtype)
         wanted = str(dtype or _list_dtype(data)).removeprefix("torch.")
         return self.tensor_of_array(self.array_call("array", (data,), {"dtype": wanted}), copies=True)
+
+    def tensor_of_static(self, function: Any, data: np.ndarray, dtype: Any = None, **kwargs: Any) -> Any:
+        """torch.from_numpy and its likes of an array that is known: a constant, or the memory of an array of the run.
+
+        Where array and tensor are one memory, the array could be written later: from the next attempt on it is one of
+        the run's, which knows of both.
+        """
+        if data.dtype.kind not in "biuf":
+            raise UnsupportedError("DY203", self.loc(), f"a tensor of a numpy array of {data.dtype}")
+        root = array_root(data)
+        if function is not torch.tensor and id(root) not in self.known_objects:
+            raise self.lift(data)
+        made = self.recorder.call(torch.clone, (self.constant_tensor(data),), {})
+        return made if dtype is None else self.recorder.call(torch.Tensor.to, (made, dtype), {})
 
     def check_conversion(self, array: Array, *, copies: bool) -> None:
         """Raise what torch.from_numpy raises on this path, if the model could notice."""

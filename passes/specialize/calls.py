@@ -30,6 +30,7 @@ from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
 from dycl.passes.specialize.generators import call_generator_method, is_generator_method
 from dycl.passes.specialize.iteration import Iteration
+from dycl.passes.specialize.lists import is_join, joined
 from dycl.passes.specialize.natives import TORCH
 from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.signals import Unknown
@@ -125,6 +126,10 @@ class Calls(Iteration):
             self.enter(method, (function, *args), kwargs, dst)
             return
         owner = getattr(function, "__self__", None)
+        if not kwargs and is_join(function, args):
+            with self.recorder:
+                self.put(frame, dst, joined(self, owner, args[0]))  # type: ignore[arg-type]
+            return
         if not kwargs and is_text_method(function, args):
             with self.recorder:
                 self.put(frame, dst, call_text_method(self, function, args))  # type: ignore[arg-type]

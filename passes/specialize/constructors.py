@@ -1,4 +1,4 @@
-"""Torch's older ways to make a tensor, said in its newer ones: `torch.LongTensor(...)`, `x.new(...)`, `x.type(...)`.
+"""Torch's older ways to make a tensor, said in its newer ones: `torch.LongTensor(...)`, `x.new(...)`, `Variable(x)`.
 
 Their C++ makes a tensor below the function mode, so that nothing would be recorded.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from dycl.passes.specialize.builtins import model
@@ -35,6 +36,8 @@ def _made(machine: Machine, args: tuple[Any, ...], kwargs: dict[str, Any], dtype
             if data.dtype != dtype:
                 raise TypeError(f"expected {dtype} (got {data.dtype})")
             return machine.recorder.call(torch.Tensor.detach, (data,), {})
+        if isinstance(data, np.ndarray):
+            return machine.tensor_of_static(torch.tensor, data, dtype)
         if isinstance(data, (list, tuple, range)) and not isinstance(data, torch.Size):
             return machine.recorder.call(torch.tensor, (list(data),), {"dtype": dtype})
     size = kwargs.get("size", args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args or (0,))
@@ -51,6 +54,16 @@ def _copied(machine: Machine, value: Any, *, native: Any) -> Any:
 @model(torch.Tensor.new)
 def _new(machine: Machine, like: torch.Tensor, *args: Any, native: Any, device: Any = None, **kwargs: Any) -> Any:
     return _made(machine, args, kwargs, like.dtype)
+
+
+@model(torch.autograd.Variable)
+def _variable(machine: Machine, data: Any = None, *args: Any, native: Any, **kwargs: Any) -> Any:
+    """Another name of the tensor; what else is passed is about gradients."""
+    if data is None:
+        return machine.recorder.call(torch.empty, ((0,),), {})
+    if not isinstance(data, torch.Tensor):
+        raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
+    return machine.recorder.call(torch.Tensor.detach, (data,), {})
 
 
 @model(torch.Tensor.new_tensor)

@@ -9,6 +9,7 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
+from dycl.passes.specialize.lists import tensor_of_list
 from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
@@ -30,7 +31,7 @@ _NO_DIMENSION = (
     "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim"
     " tensor to a number"
 )
-_LENGTHS = (Generator, SequenceIterator, RangeIterator, RuntimeList, RuntimeRange)
+_LENGTHS = (Generator, SequenceIterator, RangeIterator, RuntimeRange)
 
 
 def tensor_item(machine: Machine, target: torch.Tensor, index: Any) -> Any:
@@ -69,6 +70,8 @@ def _select(machine: Machine, target: torch.Tensor, index: Any) -> tuple[Any, An
 
 def _settled(machine: Machine, item: Any) -> Any:
     """An element of an index as torch reads it: one integer in a tensor is a number, a run-time truth is decided."""
+    if isinstance(item, RuntimeList):
+        return tensor_of_list(machine, item)
     if isinstance(item, _LENGTHS):
         raise UnsupportedError("DY204", machine.loc(), "a tensor indexed by something of run-time length")
     if isinstance(item, torch.Tensor) and not item.dim() and _is_whole(item.dtype):

@@ -16,8 +16,8 @@ from dycl.ir.nodes import Lit, Ref, ScalarKind, Seq, SeqKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of
-from dycl.passes.specialize.templates import Items, ListOf, Number, Template, Tensor
-from dycl.passes.specialize.values import KIND_TYPES, Generator, RuntimeList, RuntimeObject, Scalar
+from dycl.passes.specialize.templates import Constant, Items, ListOf, Number, Template, Tensor
+from dycl.passes.specialize.values import KIND_TYPES, Generator, RuntimeList, RuntimeObject, Scalar, Text
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -428,13 +428,19 @@ def _tensor(machine: Machine, data: Any = None, *args: Any, native: Any, dtype: 
         return NotImplemented
     if not machine.truth(machine.host("gt", machine.list_length(data), 0)):
         return native([], *args, **kwargs) if dtype is None else native([], *args, dtype=dtype, **kwargs)
+    if args:
+        raise UnsupportedError("DY203", machine.loc(), "a tensor of a list of run-time length that holds no numbers")
+    return tensor_of_list(machine, data, dtype)
+
+
+def tensor_of_list(machine: Machine, data: RuntimeList, dtype: torch.dtype | None = None) -> Any:
+    """The numbers of a list in a tensor; without numbers in it, an empty one of the type that these would have."""
     found = _row(data.element)
-    if found is None or args:
+    if found is None:
         raise UnsupportedError("DY203", machine.loc(), "a tensor of a list of run-time length that holds no numbers")
     kind, shape = found
     defaults = {ScalarKind.FLOAT: torch.get_default_dtype(), ScalarKind.INT: torch.int64, ScalarKind.BOOL: torch.bool}
-    wanted = dtype or defaults[kind]
-    name = str(wanted).removeprefix("torch.")
+    name = str(dtype or defaults[kind]).removeprefix("torch.")
     return machine.tensor_from_host("tensor_of", (Ref(data.vid), Lit(name)), name, (None, *shape))
 
 
@@ -461,11 +467,22 @@ def _pad_sequence(
     return Interpret(pymodels.pad_sequence, (sequences, batch_first, padding_value))
 
 
+def is_join(function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a call is `separator.join(items)` of a list of run-time length."""
+    is_method = isinstance(getattr(function, "__self__", None), str) and function.__name__ == "join"
+    return is_method and len(args) == 1 and isinstance(args[0], RuntimeList)
+
+
 def joined(machine: Machine, separator: str, items: RuntimeList) -> Any:
     """separator.join(items)"""
-    if machine.kind_of_elements(items) is not ScalarKind.STR:
+    if machine.kind_of_elements(items) is ScalarKind.STR:
+        operand = machine.text_operand(separator) if isinstance(separator, Text) else Lit(separator)
+        return machine.text_of(machine.list_number("list_join", ScalarKind.STR, Ref(items.vid), operand))
+    if isinstance(items.element, Constant):
+        raise UnsupportedError("DY203", machine.loc(), "joining a list of run-time length of one and the same object")
+    if machine.truth(machine.host("gt", machine.list_length(items), 0)):
         raise TypeError(f"sequence item 0: expected str instance, {_element_name(items)} found")
-    return machine.text_of(machine.list_number("list_join", ScalarKind.STR, Ref(items.vid), Lit(separator)))
+    return ""
 
 
 def _element_name(items: RuntimeList) -> str:

@@ -50,10 +50,10 @@ from dycl.passes.specialize.values import (
 from dycl.passes.specialize.witnesses import real_error
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"": lambda value: value, "s": str, "r": repr, "a": ascii}
-_MODULE_SWITCHES = (torch.nn.Module.train, torch.nn.Module.eval)  # their writes belong in the journal
+_MODULE_SWITCHES = (torch.nn.Module.train, torch.nn.Module.eval, torch.nn.Module.apply)  # for the journal
 _MODULE_CHANGES_TEXT = """
     register_buffer register_parameter register_module add_module register_forward_hook register_forward_pre_hook
-    to float half double bfloat16 type cpu cuda to_empty apply zero_grad load_state_dict
+    to float half double bfloat16 type cpu cuda to_empty zero_grad load_state_dict
 """
 _MODULE_CHANGES = frozenset(_MODULE_CHANGES_TEXT.split())
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
@@ -175,6 +175,8 @@ class Natives(Arrays):
             return found
         if function in MAKES_TENSORS and any(isinstance(leaf, Array) for leaf in leaves(args)):
             return self.made_tensor(function, *args, **kwargs)
+        if function in MAKES_TENSORS and args and type(args[0]) is numpy.ndarray:
+            return self.tensor_of_static(function, *args, **kwargs)
         if type(function) is types.FunctionType and function.__name__ in _MODULE_CHANGES:
             self._check_module_method(function)
         if is_logging(function):

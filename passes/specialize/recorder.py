@@ -220,6 +220,8 @@ class Recorder(TorchFunctionMode):
             args, kwargs = self._with_sizes(func, args, kwargs)
         if name in _SUBSCRIPTS and not kwargs:
             args = self._without_masks(args)
+        if name == "unique_consecutive":
+            return shapeops.unique_consecutive(self, func, *args, **kwargs)
         if name == "topk":
             args, kwargs = shapeops.sorted_topk(args, kwargs)
         if (name in shapeops.MODELS and self.machine.has_symbols(args)) or name == "masked_select":

@@ -5,6 +5,7 @@ An exporter meets such an operation without the facts of the path: it would deci
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,49 @@ def _masked_select(recorder: Recorder, input: Any, mask: Any) -> Any:
     if tuple(map(str, input.shape)) != tuple(map(str, mask.shape)):
         input, mask = recorder.call(torch.broadcast_tensors, (input, mask), {})
     return recorder.call(torch.Tensor.__getitem__, (input, mask), {})
+
+
+def unique_consecutive(
+    recorder: Recorder,
+    native: Any,
+    input: Any,
+    return_inverse: Any = False,
+    return_counts: Any = False,
+    dim: int | None = None,
+) -> Any:
+    """The first of each run of equal neighbours; for a dimension counted from the end torch's fake kernel is wrong.
+
+    The operator itself always has three results, what torch documents has those that are asked for.
+    """
+    call = recorder.call
+
+    def item(tensor: Any, index: Any) -> Any:
+        return call(torch.Tensor.__getitem__, (tensor, index), {})
+
+    rows = call(torch.Tensor.reshape, (input, (-1,)), {}) if dim is None else call(torch.movedim, (input, dim, 0), {})
+    changes = call(torch.ne, (item(rows, slice(1, None)), item(rows, slice(None, -1))), {})
+    if rows.dim() > 1:
+        changes = call(torch.any, (call(torch.flatten, (changes, 1), {}), 1), {})
+    first = call(
+        torch.ones_like,
+        (item(call(torch.Tensor.reshape, (rows, (rows.shape[0], -1)), {}), (slice(1), 0)),),
+        {"dtype": torch.bool},
+    )
+    is_new = call(torch.cat, ([first, changes],), {})
+    found = call(torch.nonzero, (is_new,), {})
+    if isinstance(rows.shape[0], int) and rows.shape[0] > 0 and isinstance(found.shape[0], torch.SymInt):
+        recorder.machine.bound_symbol(found.shape[0].node.expr, 1, rows.shape[0])
+    starts = item(found, (slice(None), 0))
+    kept = call(torch.index_select, (rows, 0, starts), {})
+    results = [kept if dim is None else call(torch.movedim, (kept, 0, dim), {})]
+    is_operator = isinstance(native, types.BuiltinFunctionType)
+    if is_operator or return_inverse:
+        places = call(torch.sub, (call(torch.cumsum, (is_new, 0), {}), 1), {})
+        results.append(call(torch.Tensor.reshape, (places, input.shape), {}) if dim is None else places)
+    if is_operator or return_counts:
+        ends = call(torch.cat, ([starts, call(torch.full, ((1,), rows.shape[0]), {"dtype": torch.int64})],), {})
+        results.append(call(torch.sub, (item(ends, slice(1, None)), starts), {}))
+    return results[0] if len(results) == 1 else tuple(results)
 
 
 MODELS: dict[str, Callable[..., Any]] = {"squeeze": _squeeze, "masked_select": _masked_select}

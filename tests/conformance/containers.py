@@ -210,3 +210,10 @@ class Views(Base):
         for name, layer in table.items():
             x = layer(x) if x.sum() > 0 else x + len(name)
         return x, sorted(table), list(table.keys()), max(len(key) for key in table)
+
+
+@SECTION.yes("`[item] * n` with a run-time `n`")
+class RepeatedItems(Base):
+    def forward(self, x):
+        kept = x[x > 0]
+        return [7] * kept.shape[0], torch.tensor([1] * kept.numel())

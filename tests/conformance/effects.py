@@ -78,6 +78,29 @@ class Profiled(Base):
             return self.layers[0](x) if x.sum() > 0 else x
 
 
+@SECTION.yes(
+    "tensors of known arrays (`from_numpy`, `torch.tensor`, `FloatTensor`)", "constants; or the memory of the array"
+)
+class KnownArrays(Base):
+    def forward(self, x):
+        shared = np.zeros((1, 4), dtype=np.float32)
+        shared[0, 1] = 2.0
+        seen = torch.from_numpy(shared)
+        table = torch.tensor(np.arange(3000.0)).float().mean() + torch.FloatTensor(np.ones(4, dtype=np.float32))
+        if x.sum() > 0:
+            table = table * 2
+        return seen + x, table + torch.as_tensor(np.arange(4))
+
+
+@SECTION.refused("DY301", "array written whose memory is a tensor that is still in use", "write into a `copy()`")
+class WrittenArray(Base):
+    def forward(self, x):
+        shared = np.zeros((1, 4), dtype=np.float32)
+        seen = torch.from_numpy(shared)
+        shared[0, 1] = 2.0
+        return seen + x
+
+
 @SECTION.yes("numpy on known values (`np.sqrt(4)`, `np.linspace(...)`)", "computed when the model is compiled")
 class NumpyKnown(Base):
     def forward(self, x):

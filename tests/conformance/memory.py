@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd import Variable
 
 from tests.conformance.table import Base, Section
 
@@ -18,6 +19,15 @@ class InPlace(Base):
             y.mul_(2).add_(1)
         z += 1
         return y, z
+
+
+@SECTION.yes("`torch.autograd.Variable(x)`", "another name of the same memory")
+class OldVariable(Base):
+    def forward(self, x):
+        y = torch.autograd.Variable(x.data.new(1, 4).zero_())
+        z = Variable(y, requires_grad=False)
+        z += x
+        return y if y.sum() > 0 else (Variable(x), isinstance(y, Variable))
 
 
 @SECTION.yes("assignment to a part of a tensor (`y[:, 1] = 7.0`)")

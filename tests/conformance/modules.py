@@ -176,6 +176,21 @@ class Training(Base):
         return self.drop(x) if x.sum() > 0 else x
 
 
+@SECTION.yes("`self.apply(function)` that sets attributes of all modules (slimmable networks)", "state")
+class Applied(Base):
+    def __init__(self):
+        super().__init__()
+        self.width = 4
+
+    def forward(self, x):
+        for width in (2, 4):
+            self.apply(lambda module: setattr(module, "width", width))
+            y = nn.functional.linear(x[:, :width], self.layers[0].weight[:, :width])
+            if y.sum() > 0:
+                break
+        return y, self.width
+
+
 @SECTION.yes("`named_children`, `modules()`, `parameters()`, `state_dict`-free introspection")
 class Introspection(Base):
     def forward(self, x):

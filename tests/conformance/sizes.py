@@ -73,3 +73,21 @@ class StaticMasks(Base):
     def forward(self, x):
         y = torch.where(x > 0, x, x * 0.1).clamp(max=1.0)
         return y.masked_fill(y < 0, 0.0) if y.sum() > 0 else y * (y > 0)
+
+
+@SECTION.yes("`unique_consecutive`, with inverse and counts, over a dimension", "neighbours that differ start a run")
+class UniqueConsecutive(Base):
+    def forward(self, x):
+        signs = (x[0] > 0).long()
+        runs, counts = torch.unique_consecutive(signs, return_counts=True, dim=-1)
+        labels, places = torch.unique_consecutive(signs, return_inverse=True)
+        if len(runs) > 2:
+            return runs, counts, torch.unique_consecutive(x > 0, dim=1)
+        return labels, places, torch.unique_consecutive(x > 0, dim=0)
+
+
+@SECTION.yes("tensor indexed by a list of run-time length (`x[index.tolist()]`)")
+class IndexedByList(Base):
+    def forward(self, x):
+        places = (x[0] > 0).nonzero()[:, 0].tolist()
+        return x[:, places].sum(), x[None, 0, places]

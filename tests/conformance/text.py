@@ -61,3 +61,13 @@ class TensorText(Base):
     def forward(self, x):
         assert x.sum() < 3, f"too much: {x > 0}"
         return f"{x > 0}", str((x > 0).sum(1)), "%s" % (x > 0).all(), f"{(x > 0).sum()}"
+
+
+@SECTION.yes("`''.join(...)` of a list of run-time length", "joined by the host")
+class JoinedCharacters(Base):
+    def forward(self, x):
+        words = []
+        while x.abs().max() > 0.05:
+            words.append("up" if x.sum() > 0 else "down")
+            x = x * -0.5
+        return " ".join(words), ",".join([str(word) for word in words])
