@@ -64,12 +64,13 @@ _HOST_ATTRIBUTES = frozenset(
         "_set",
         "written",
         "has_tensors",
-        "_arrays",
+        "runtime",
         "_array",
+        "_arrays_only",
+        "_call",
         "_begin",
         "_commit",
         "_decide",
-        "_decisions",
         "_initial",
         "_resume",
         "_state",
@@ -276,9 +277,9 @@ class _HostModule:
     def _write_init(self, out: PythonWriter) -> None:
         with out.block("def __init__(self, *, threads: int | None = None) -> None:"):
             if self._subgraphs or self._weights:
-                out.line("runtime = Runtime(Path(__file__).parent, threads=threads)")
+                out.line("runtime = self.runtime = Runtime(Path(__file__).parent, threads=threads)")
             else:
-                out.line("Runtime(Path(__file__).parent, threads=threads)")
+                out.line("self.runtime = Runtime(Path(__file__).parent, threads=threads)")
             for attribute, (name, subgraph) in self._subgraphs.items():
                 kind = "ToArray" if len(subgraph.results) == 1 else "ToArrays"
                 out.line(f"self.{attribute}: {kind} = runtime.subgraph({quoted(name)})")

@@ -5,6 +5,7 @@ This file is part of the artifact. It needs numpy and the standard library, noth
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Union
@@ -506,8 +507,46 @@ def as_tensor(array: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- the host
 
 
+def _only_arrays(signature: tuple[Parameter, ...]) -> tuple[tuple[np.dtype, tuple[int | str, ...]], ...]:
+    """The types and shapes of the arguments, in order, if all are arrays of known sizes; else nothing."""
+    found = []
+    for index, parameter in enumerate(signature):
+        spec = parameter.spec
+        if not isinstance(spec, Array) or spec.index != index or any(isinstance(size, str) for size in spec.shape):
+            return ()
+        if spec.dtype not in np.sctypeDict:
+            return ()
+        found.append((np.dtype(spec.dtype), spec.shape))
+    return tuple(found)
+
+
+def _fit(values: tuple[Any, ...], wanted: tuple[tuple[np.dtype, tuple[int | str, ...]], ...]) -> bool:
+    """Whether the arguments are arrays that need neither a check nor a copy."""
+    for value, (dtype, shape) in zip(values, wanted, strict=True):
+        if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
+            return False
+        flags = value.flags
+        if not flags.c_contiguous or not flags.aligned:
+            return False
+    return True
+
+
+class _LastCall(threading.local):
+    """What is told of the last call, to the thread that made it."""
+
+    def __init__(self) -> None:
+        self.decisions: list[tuple[int, bool]] = []
+        self.arrays: list[np.ndarray] = []
+        self.written: list[tuple[Any, str]] = []
+        self.has_tensors = False
+
+
 class Host:
-    """A compiled model: call it as the model it was made from, with numpy arrays in place of tensors."""
+    """A compiled model: call it as the model it was made from, with numpy arrays in place of tensors.
+
+    Several threads may call one host at once, and each sees its own decisions. State is the host's: a model that keeps
+    some has one host for each sequence of calls.
+    """
 
     METHOD: ClassVar[str] = "forward"
     SIGNATURE: ClassVar[tuple[Parameter, ...]] = ()
@@ -521,12 +560,8 @@ class Host:
     def __init__(self, initial: tuple[Any, ...] = ()) -> None:
         self.force: Callable[[int, bool], bool] | None = None
         """Called at each decision with its site and what it would be; what it returns is done instead."""
-        self._decisions: list[tuple[int, bool]] = []
-        self._arrays: list[np.ndarray] = []
-        self.has_tensors = False
-        """Whether the objects given to the last call hold tensors of torch's."""
-        self.written: list[tuple[Any, str]] = []
-        """The attributes of objects of the caller's that the last call has written."""
+        self._call = _LastCall()
+        self._arrays_only = _only_arrays(self.SIGNATURE)
         self._initial = initial
         self._resume = 0
         self._state = initial
@@ -542,7 +577,17 @@ class Host:
     @property
     def decisions(self) -> list[tuple[int, bool]]:
         """The decisions of the last call: where, and whether the condition held."""
-        return list(self._decisions)
+        return list(self._call.decisions)
+
+    @property
+    def has_tensors(self) -> bool:
+        """Whether the objects given to the last call hold tensors of torch's."""
+        return self._call.has_tensors
+
+    @property
+    def written(self) -> list[tuple[Any, str]]:
+        """The attributes of objects of the caller's that the last call has written."""
+        return self._call.written
 
     def describe(self, site: int) -> tuple[str, str]:
         """The place in the source of a decision, and its line."""
@@ -586,35 +631,37 @@ class Host:
 
     def _begin(self, *values: Any, of: str = "") -> tuple[Any, ...]:
         """Check the arguments of a method; their run-time values in order, arrays contiguous."""
-        self.written, self.has_tensors = [], False
+        call = self._call
+        call.decisions, call.arrays, call.written, call.has_tensors = [], [], [], False
+        if not of and self._arrays_only and _fit(values, self._arrays_only):
+            return values
         binder = _Binder(by_identity=True, schemas=self.SCHEMAS)
         for parameter, value in zip(self.METHODS[of][1] if of else self.SIGNATURE, values, strict=True):
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
         for name, low, high in self.DIMENSIONS:
             binder.check_dimension(name, low, high)
-        self._decisions, self._arrays = [], []
-        self.has_tensors = binder.has_tensors
+        call.has_tensors = binder.has_tensors
         return tuple(binder.leaves[index] for index in sorted(binder.leaves))
 
     def _set(self, target: Any, name: str, value: object) -> None:
         """Write an attribute of an object of the caller's."""
         setattr(target, name, value)
-        self.written.append((target, name))
+        self._call.written.append((target, name))
 
     def is_array(self, value: object) -> bool:
         """Whether a part of the last result is an array in the source too, not what stands for a tensor."""
-        return any(value is array for array in self._arrays)
+        return any(value is array for array in self._call.arrays)
 
     def _array(self, value: np.ndarray) -> np.ndarray:
         """Note that the source returns this array as one."""
-        self._arrays.append(value)
+        self._call.arrays.append(value)
         return value
 
     def _decide(self, site: int, taken: bool) -> bool:
         """Record a decision, and let `force` change it."""
         if self.force is not None:
             taken = bool(self.force(site, taken))
-        self._decisions.append((site, taken))
+        self._call.decisions.append((site, taken))
         return taken
 
     def _commit(self, resume: int, state: tuple[Any, ...]) -> None:

@@ -1,0 +1,112 @@
+"""The memory that results are written to: used again, and never while somebody can see a result."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dycl.ir.nodes import CallModule, Lit
+
+WIDTHS = {"small": 8, "big": 1 << 17}
+
+
+@pytest.fixture(params=sorted(WIDTHS))
+def double(request, builder, make):
+    """A subgraph that doubles its input, with a result that is bound or one that shares memory."""
+    b = builder("00_double")
+    width = WIDTHS[request.param]
+    built = make(b.done(b.op("torch.mul", b.tensor(1, width), Lit(2.0))))
+    return built.runtime.subgraph("00_double"), np.ones((1, width), np.float32)
+
+
+def test_memory_is_used_again_once_nobody_sees_it(double) -> None:
+    call, x = double
+    addresses = {call(x).ctypes.data for _ in range(20)}
+    assert len(addresses) == 1
+
+
+def test_a_result_that_is_held_never_changes(double) -> None:
+    call, x = double
+    held = [call(x * n) for n in range(40)]
+    assert [float(result[0, -1]) for result in held] == [2.0 * n for n in range(40)]
+    assert len({result.ctypes.data for result in held}) == 40
+
+
+def test_views_and_tensors_hold_a_result(double) -> None:
+    call, x = double
+    view, tensor, memory = call(x)[:, 1:], torch.from_numpy(call(x * 2)), memoryview(call(x * 3))
+    for _ in range(20):
+        call(x * 7)
+    assert (float(view[0, 0]), float(tensor[0, 0]), memory[0, 0]) == (2.0, 4.0, 6.0)
+
+
+def test_a_result_that_was_reshaped_in_place_is_not_handed_out_again(double) -> None:
+    call, x = double
+    result = call(x)
+    result.shape = (x.size,)
+    del result
+    assert call(x).shape == x.shape
+
+
+def test_a_result_goes_around_a_loop(double) -> None:
+    """Input and result are never the same memory."""
+    call, x = double
+    for _ in range(10):
+        x = call(x)
+    assert float(x[0, 0]) == 1024.0
+
+
+def test_somebody_elses_array_may_be_freed_and_its_place_taken(double) -> None:
+    call, x = double
+    for n in range(50):
+        assert float(call(np.full_like(x, n))[0, 0]) == 2.0 * n
+
+
+def test_several_results_and_numbers(builder, make) -> None:
+    b = builder("00_both")
+    x, s = b.tensor(2, 3), b.scalar(float)
+    built = make(b.done(b.op("torch.mul", x, s), b.op("torch.add", x, s)))
+    call = built.runtime.subgraph("00_both")
+    held = [call(np.ones((2, 3), np.float32), float(n)) for n in range(12)]
+    for n, (product, total) in enumerate(held):
+        assert (float(product[1, 2]), float(total[0, 0])) == (n, n + 1.0)
+
+
+def test_an_error_leaves_the_call_as_it_was(double) -> None:
+    call, x = double
+    for _ in range(20):
+        with pytest.raises(Exception, match=r"."):
+            call(x.astype(np.int64))
+    assert float(call(x)[0, 0]) == 2.0
+
+
+def test_threads_have_memory_of_their_own(builder, make) -> None:
+    module = nn.Linear(64, 64)
+    b = builder("00_net")
+    built = make(b.done(b.op(CallModule("net"), b.tensor(1, 64))), modules={"net": module})
+    call = built.runtime.subgraph("00_net")
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(300):
+            x = rng.standard_normal((1, 64)).astype(np.float32)
+            first = call(x)
+            second = call(first)
+            expected = x @ weight + bias
+            if not np.allclose(first, expected, atol=1e-4) or not np.allclose(
+                second, expected @ weight + bias, atol=1e-4
+            ):
+                wrong.append(seed)
+
+    weight, bias = module.weight.detach().numpy().T, module.bias.detach().numpy()
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
