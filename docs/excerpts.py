@@ -80,7 +80,7 @@ def stage_texts() -> dict[str, str]:
         compiled(*loaded.args)
         texts["decisions"] = "\n".join(f"{d.site} {d.taken!s:5} {d.location}  {d.text}" for d in compiled.decisions)
         texts["files"] = "\n".join(sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file()))
-        texts["onnx"] = print_onnx(place / "subgraphs" / "01_block0.onnx")
+        texts["onnx"] = print_onnx(place / "subgraphs" / "01_block0_gate.onnx")
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
         texts["manifest"] = json.dumps({key: manifest[key] for key in ("signature", "state", "requirements")}, indent=1)
     return texts

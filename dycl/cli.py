@@ -27,7 +27,9 @@ from dycl.cli_output import (
     print_branches,
     print_compile_report,
     print_errors,
+    print_host_report,
     print_internal,
+    print_notes,
     progress,
     reporting,
     stderr,
@@ -326,15 +328,16 @@ def explain_command(
     rng: RngOption = Rng.REFUSE,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show every branch of the source that the input decides, and what lies on each side."""
+    """Show every branch of the source that the input decides, with its sides; then what the passes did, and why."""
     with reporting(verbose):
         from dycl.explain import find_branches
-        from dycl.pipeline import Settings, check_model  # imports torch
+        from dycl.pipeline import Settings, check_model, explain_decisions  # imports torch
 
         loaded = _load(model, inputs, input_, methods=method)
         settings = _with_methods(Settings(tunable=tuple(tunable or ()), rng=rng.value), loaded)
         checked = check_model(loaded.model, loaded.args, loaded.kwargs, settings, sampler=loaded.sample_inputs)
         print_branches(find_branches(checked.specialized))
+        print_notes(explain_decisions(checked))
 
 
 cache_app = typer.Typer(help="What compiles keep for later ones.", no_args_is_help=True, rich_markup_mode=None)
@@ -363,6 +366,28 @@ def cache_clear_command() -> None:
     """Remove all that is in the cache."""
     with reporting(verbose=False):
         _cache().clear()
+
+
+@app.command("bench")
+def bench_command(
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The directory of a compiled model.")],
+    inputs: InputsOption = None,
+    input_: InputOption = None,
+    threads: Annotated[int, typer.Option(min=1, help="How many compute.")] = 1,
+    repeat: Annotated[int, typer.Option(min=30, help="How many calls.")] = 200,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure a compiled model on one input: latency, dispatches, the host's own share. Needs no torch."""
+    with reporting(verbose):
+        from dycl.benchmark import measure_host
+
+        loaded = load_artifact(artifact, threads=threads)
+        values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
+        values.update(parse_inputs(input_ or []))
+        call = fit_inputs(loaded.manifest.params, values)
+        names = [param.name for param in loaded.manifest.params if param.kind == "positional only"]
+        positional = [call.pop(name) for name in names if name in call]
+        print_host_report(measure_host(artifact, [(positional, call)], threads=threads, repeat=repeat))
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ from rich.table import Table
 from dycl.diagnostics import DyclError, UsageError, render
 
 if TYPE_CHECKING:
+    from dycl.benchmark import HostReport
     from dycl.explain import BranchReport, Side
+    from dycl.passes.notes import Note
     from dycl.pipeline import CompileReport
     from dycl.verification import VerificationReport
 
@@ -166,6 +169,33 @@ def _write_verification(report: VerificationReport | None) -> str:
     lines += [f"tie: {tie.origin}: {tie.difference}" for tie in report.ties]
     lines += [f"not exercised: block {found.edge[0]}, {found.edge[1]}: {found.reason}" for found in report.unreached]
     return "\n".join(lines)
+
+
+def print_notes(notes: Iterable[Note]) -> None:
+    """What the passes decided, those that did something first; equal decisions about one line are one."""
+    console = stdout()
+    counts = Counter((not note.done, note.step, str(note.loc), note.loc.text, note.text) for note in notes)
+    for (idle, step, place, line, text), count in sorted(counts.items(), key=lambda item: item[0][0]):
+        times = f" ({count} times)" if count > 1 else ""
+        style = "dim" if idle else "green"
+        console.print(f"[{style}]{step}[/]  [bold]{escape(place)}[/]  {escape(line)}\n    {escape(text)}{times}")
+
+
+def print_host_report(report: HostReport) -> None:
+    """What a call costs, and where."""
+    low, middle, high = report.latency
+    table = Table(title=f"{middle:,.1f} µs a call (quartiles {low:,.1f} and {high:,.1f}; {report.calls} calls)")
+    for column, justify in (("subgraph", "left"), ("runs in a call", "right"), ("µs", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for name, (count, spent) in report.subgraphs.items():
+        if count:
+            table.add_row(name, f"{count / report.watched:.1f}", f"{spent:,.1f}")
+    console = stdout()
+    console.print(table)
+    console.print(
+        f"{report.dispatches:.1f} dispatches and {report.decisions:.1f} decisions a call; "
+        f"{100 * report.host_share:.0f} % of the time in the host itself; loaded in {report.load_seconds:.2f} s"
+    )
 
 
 def print_branches(branches: tuple[BranchReport, ...]) -> None:

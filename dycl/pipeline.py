@@ -33,7 +33,8 @@ from dycl.ir.structures import find_structures
 from dycl.knobs import read_knobs
 from dycl.loading import bind_inputs, split_call
 from dycl.package import find_package_name, write_init, write_pyproject
-from dycl.passes.order import PASSES, run_passes
+from dycl.passes.notes import Note
+from dycl.passes.order import PASSES, explain_passes, run_passes
 from dycl.passes.specialize.inputs import MethodExample
 from dycl.passes.specialize.specializer import specialize
 from dycl.sampling import Sample, interleaved, sample_calls
@@ -182,6 +183,11 @@ def compile_model(
         verification=verification,
     )
     return Built(checked=checked, artifact=load_artifact(place), report=report, scratch=scratch)
+
+
+def explain_decisions(checked: Checked) -> tuple[Note, ...]:
+    """What the passes decided about the program, with their reasons."""
+    return explain_passes(checked.specialized, checked.environment, PASSES)
 
 
 def show_stage(

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, partition, simplify_cfg, sink
+from dycl.passes import dead_code, deduplicate, fold_host, fuse, partition, simplify_cfg, sink
+from dycl.passes.notes import Note
 
 Observer = Callable[[str, Program], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A step: the name under which it is dumped, what it does, and the steps that must have run before."""
+    """A step: the name under which it is dumped, what it does, the steps that must have run before, what it decides."""
 
     name: str
     run: Callable[[Program, Environment], Program]
     requires: tuple[str, ...] = ()
+    explain: Callable[[Program, Environment], tuple[Note, ...]] | None = None
 
 
 PASSES: tuple[Pass, ...] = (
@@ -30,7 +32,11 @@ PASSES: tuple[Pass, ...] = (
     Pass("simplify-cfg-2", simplify_cfg.run),
     Pass("fold-host-2", fold_host.run),
     Pass("dead-code-2", dead_code.run),
-    # fuse: a small join block is copied into its predecessors, so that one dispatch does the work of two.
+    # The work at a join moves into the dispatches before it; what that leaves empty is simplified once more.
+    Pass("fuse", fuse.run, explain=fuse.explain),
+    Pass("simplify-cfg-3", simplify_cfg.run, requires=("fuse",)),
+    Pass("fold-host-3", fold_host.run, requires=("fuse",)),
+    Pass("dead-code-3", dead_code.run, requires=("fuse",)),
     # speculate: along a profiled hot path, where the cost model says that it pays.
     Pass("partition", partition.run),
     # Host operations no longer race with writes of memory: a text can be put together on the side that needs it.
@@ -50,3 +56,12 @@ def run_passes(program: Program, environment: Environment, steps: Sequence[Pass]
         observe(step.name, program)
         done.add(step.name)
     return program
+
+
+def explain_passes(program: Program, environment: Environment, steps: Sequence[Pass]) -> tuple[Note, ...]:
+    """What the steps decide about this program, and why."""
+    notes: list[Note] = []
+    for step in steps:
+        notes += step.explain(program, environment) if step.explain else ()
+        program = step.run(program, environment)
+    return tuple(notes)

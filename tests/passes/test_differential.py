@@ -15,12 +15,17 @@ from dycl.ir.executor import Executor
 from dycl.ir.nodes import Dispatch, Program, TensorOp, edges
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, partition, simplify_cfg
+from dycl.passes import dead_code, deduplicate, fold_host, fuse, partition, simplify_cfg
 from dycl.passes.order import PASSES, run_passes
 
 Generate = Callable[[int], Program]
 Record = tuple[object, list[object], list[object]]  # the outcome, decisions, observations
-TO_THE_HOST = {"simplify_cfg": simplify_cfg.run, "dead_code": dead_code.run, "fold_host": fold_host.run}
+TO_THE_HOST = {
+    "simplify_cfg": simplify_cfg.run,
+    "dead_code": dead_code.run,
+    "fold_host": fold_host.run,
+    "fuse": fuse.run,
+}
 
 # ---------------------------------------------------------------- comparing
 

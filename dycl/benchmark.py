@@ -1,0 +1,117 @@
+"""What a call of a compiled model costs and where: dispatches, the target's share and the host's own.
+
+This module never imports torch: `dycl bench` measures artifacts where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dycl.artifact import LoadedArtifact, load_artifact
+
+Call = tuple[Sequence[object], Mapping[str, object]]
+WARM_UP = 10
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the dispatches of some calls did."""
+
+    count: int = 0
+    seconds: float = 0.0
+    by_name: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReport:
+    """Medians over the calls, in microseconds."""
+
+    calls: int
+    load_seconds: float
+    latency: tuple[float, float, float]  # quartiles
+    dispatches: float
+    decisions: float
+    host_share: float  # of the time of a call, what is not spent in the target
+    watched: int
+    subgraphs: dict[str, tuple[int, float]]  # how often each ran in the watched calls, and its median
+
+
+def measure_host(artifact: Path, calls: Sequence[Call], *, threads: int | None = None, repeat: int = 100) -> HostReport:
+    """What the calls cost: first as they are, then once more with a watch on each dispatch."""
+    start = time.perf_counter()
+    loaded = load_artifact(artifact, threads=threads)
+    load_seconds = time.perf_counter() - start
+    host: Any = loaded.host
+    latency = _times(host, calls, repeat)
+    tally = Tally()
+    with _watched(loaded, tally):
+        watched = _times(host, calls, repeat)
+    made = len(watched) + WARM_UP
+    decisions = statistics.fmean(_decisions(host, calls))
+    inside = tally.seconds / made
+    return HostReport(
+        calls=len(latency),
+        load_seconds=load_seconds,
+        latency=tuple(value * 1e6 for value in statistics.quantiles(latency, n=4)),  # type: ignore[arg-type]
+        dispatches=tally.count / made,
+        decisions=decisions,
+        host_share=max(0.0, 1 - inside / statistics.fmean(watched)),
+        watched=made,
+        subgraphs={
+            name: (len(spent), statistics.median(spent) * 1e6) for name, spent in tally.by_name.items() if spent
+        },
+    )
+
+
+def _times(host: Any, calls: Sequence[Call], repeat: int) -> list[float]:
+    found = []
+    for number in range(WARM_UP + repeat):
+        args, kwargs = calls[number % len(calls)]
+        host.reset()
+        start = time.perf_counter()
+        host(*args, **kwargs)
+        found.append(time.perf_counter() - start)
+    return found[WARM_UP:]
+
+
+def _decisions(host: Any, calls: Sequence[Call]) -> Iterator[int]:
+    for args, kwargs in calls:
+        host.reset()
+        host(*args, **kwargs)
+        yield len(host.decisions)
+
+
+@contextmanager
+def _watched(loaded: LoadedArtifact, tally: Tally) -> Iterator[None]:
+    """While it is entered, every dispatch of the host is counted and timed."""
+    host: Any = loaded.host
+    calls = {id(call): name for name, call in host.runtime.calls.items()}
+    before = {name: value for name, value in vars(host).items() if id(value) in calls}
+    for name, call in before.items():
+        setattr(host, name, _timed(call, tally, calls[id(call)]))
+    try:
+        yield
+    finally:
+        for name, call in before.items():
+            setattr(host, name, call)
+
+
+def _timed(call: Callable[..., Any], tally: Tally, name: str) -> Callable[..., Any]:
+    spent = tally.by_name.setdefault(name, [])
+
+    def watched(*args: Any) -> Any:
+        start = time.perf_counter()
+        result = call(*args)
+        took = time.perf_counter() - start
+        tally.count += 1
+        tally.seconds += took
+        spent.append(took)
+        return result
+
+    return watched
