@@ -24,7 +24,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := dev
-.PHONY: dev demo test test-slow test-wild lint format types golden fuzz fuzz-tests zoo-train bench constraints clean
+.PHONY: dev demo test test-slow test-wild lint format types golden fuzz fuzz-tests zoo-train bench bench-compile constraints clean
 .DELETE_ON_ERROR:
 
 dev: $(READY)
@@ -87,7 +87,11 @@ types: $(READY) | $(LINKS)
 zoo-train: $(READY)
 	$(BIN)/python -m models_zoo.train $(ARGS)
 
+# One row: make bench ARGS='--model skipnet --threads 1'.
 bench: $(READY)
+	$(BIN)/python -m bench $(ARGS)
+
+bench-compile: $(READY)
 	$(BIN)/python -m bench.compile_time $(ARGS)
 
 # From the newest releases that pyproject.toml admits; torch's local label (+cpu) is not part of the pin.

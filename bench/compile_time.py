@@ -48,7 +48,7 @@ def compile_once(gates: int) -> Measurement:
     report = built.report
     return {
         "gates": gates,
-        "seconds": _group(report.seconds),
+        "seconds": group_seconds(report.seconds),
         "wall": wall,
         "cpu": cpu,
         "blocks": report.program.blocks,
@@ -61,7 +61,7 @@ def compile_once(gates: int) -> Measurement:
     }
 
 
-def _group(seconds: Mapping[str, float]) -> dict[str, float]:
+def group_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
     """Seconds by column: all passes together, packaging with publishing."""
     grouped = dict.fromkeys(STAGES, 0.0)
     for stage, spent in seconds.items():

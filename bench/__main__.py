@@ -1,0 +1,96 @@
+"""The benchmark: `python -m bench [--model NAME]... [--threads 1,2]`, as `make bench` runs it.
+
+Each row is compiled in a process of its own, then measured in one for each number of threads. What is there already
+stays: rows can be run one at a time, `--fresh` compiles again. Results go to `bench/results.json`; `--write-docs` puts
+the tables and the plot of that file into docs/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bench.plot import draw
+from bench.report import ROOT, describe_machine, write_section
+from bench.rows import ROWS
+from bench.tables import latency_table, overview, rich_table, section
+
+RESULTS = ROOT / "bench" / "results.json"
+PLOT = ROOT / "docs" / "performance.svg"
+WORK = ROOT / "build" / "bench"
+
+
+def run_module(module: str, *arguments: str) -> str:
+    """What `python -m MODULE ARGUMENTS` prints last; it inherits neither threads nor memory from here."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    run = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return run.stdout.splitlines()[-1] if run.stdout.strip() else ""
+
+
+def measure_row(name: str, threads: Sequence[int], seconds: float, fresh: bool, work: Path) -> list[dict[str, Any]]:
+    """The measurements of one row, for each number of threads."""
+    directory = work / name
+    if fresh or not (directory / "prepared.json").exists():
+        run_module("bench.prepare", name, str(directory))
+    prepared = json.loads((directory / "prepared.json").read_text(encoding="utf-8"))
+    found = []
+    for count in threads:
+        options = ("--threads", str(count), "--seconds", str(seconds))
+        row = json.loads(run_module("bench.measure", name, str(directory), *options))
+        row |= {key: value for key, value in prepared.items() if key != "graphs"}
+        row["load_average"] = round(os.getloadavg()[0], 1)
+        found.append(row)
+    return found
+
+
+def merge(rows: Sequence[dict[str, Any]], path: Path = RESULTS) -> dict[str, Any]:
+    """The results on file with these rows in the place of their former selves."""
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    new = {(row["model"], row["threads"]): row for row in rows}
+    old = {(row["model"], row["threads"]): row for row in stored["rows"]}
+    order = list(ROWS)
+    merged = sorted((old | new).values(), key=lambda row: (order.index(row["model"]), row["threads"]))
+    results = {"machine": describe_machine(), "rows": merged}
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return results
+
+
+def main(
+    model: Annotated[list[str] | None, typer.Option("--model", help="A row; all if none is named.")] = None,
+    threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
+    seconds: Annotated[float, typer.Option(help="How long each measurement takes, at least 32 rounds.")] = 10.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Compile again what is compiled.")] = False,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Tables and plot into docs/.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Measure nothing; show the results on file.")] = False,
+    work: Annotated[Path, typer.Option(help="Where rows are compiled to.")] = WORK,
+) -> None:
+    """Compare compiled models with their oracle and with other ways to run them."""
+    console = Console()
+    counts = [int(part) for part in threads.split(",")]
+    results = merge([])
+    for name in [] if show else model or list(ROWS):
+        try:
+            rows = measure_row(name, counts, seconds, fresh, work)
+        except subprocess.CalledProcessError as error:
+            console.print(f"{name}: {error}", style="red")
+            continue
+        results = merge(rows)
+        console.print(rich_table([*latency_table(rows)], title=name))
+    console.print(rich_table(latency_table(results["rows"]), title=results["machine"]))
+    console.print(overview(results["rows"]))
+    if write_docs:
+        draw(results["rows"], PLOT)
+        write_section("latency", section(results))
+
+
+if __name__ == "__main__":
+    typer.run(main)

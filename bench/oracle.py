@@ -1,0 +1,197 @@
+"""The oracle of a call: one static ONNX graph of exactly the path that its input takes, predicates included as outputs.
+
+The reference executor runs the partitioned program and tells which subgraph ran on what. Their models, put behind each
+other in that order, are the graph. What the host reads of a tensor, and what the call returns, are its outputs; numbers
+that the host passes to a subgraph are constants of the path. So ONNX Runtime sees the whole path at once, free to
+optimise across every border that a host needs: what a perfect dynamic compiler could reach with the same target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch.utils import _pytree
+
+from dycl.ir.environment import Environment
+from dycl.ir.executor import Executor, Values
+from dycl.ir.nodes import Dispatch, HostOp, Program
+from dycl.sampling import map_leaves
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One dispatch of a call: its subgraph, and the names of what it read and made."""
+
+    subgraph: str
+    inputs: tuple[object, ...]  # the name of a tensor, or a number that the host passed
+    outputs: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class CallPath:
+    """What one call did: its dispatches in order, and the tensors that came from elsewhere or are wanted at the end."""
+
+    steps: list[Step] = field(default_factory=list)
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Recorder(Executor):
+    """The reference executor, which notes the path of a call."""
+
+    def __init__(self, program: Program, environment: Environment) -> None:
+        super().__init__(program, environment)
+        self._path = CallPath()
+        self._names: dict[int, str] = {}
+        self._kept: list[object] = []  # an id stays that of its tensor
+
+    def record(self, args: Sequence[object], kwargs: dict[str, object]) -> CallPath:
+        """The path of this call from the model's first state."""
+        self.reset()
+        self._path, self._names, self._kept = CallPath(), {}, []
+        result = self.call(*args, **kwargs)
+        self._want(_pytree.tree_leaves(result))
+        map_leaves(result, lambda leaf: self._want([leaf]))
+        self._want(_pytree.tree_leaves(self._state))
+        return self._path
+
+    def _run_dispatch(self, op: Dispatch, values: Values) -> None:
+        super()._run_dispatch(op, values)
+        inputs = tuple(self._name(arg) for arg in self._objects(op.args, values))
+        made: list[str] = []
+        for value in op.results:
+            # A result may be one object with an input or another result: each gets a name of its own.
+            tensor = values[value.id]
+            assert isinstance(tensor, torch.Tensor)
+            values[value.id] = fresh = tensor.view_as(tensor)
+            made.append(self._define(fresh))
+        self._path.steps.append(Step(self._subgraphs[op.subgraph].name, inputs, tuple(made)))
+
+    def _run_host_op(self, op: HostOp, values: Values) -> None:
+        self._want(_pytree.tree_leaves(self._objects(op.args, values)))
+        super()._run_host_op(op, values)
+
+    def _define(self, tensor: torch.Tensor) -> str:
+        self._kept.append(tensor)
+        self._names[id(tensor)] = name = f"t{len(self._names)}"
+        return name
+
+    def _name(self, value: object) -> object:
+        if not isinstance(value, torch.Tensor):
+            return value
+        if id(value) not in self._names:
+            self._path.inputs[self._define(value)] = value
+        return self._names[id(value)]
+
+    def _want(self, values: Iterable[object]) -> None:
+        for value in values:
+            name = self._names.get(id(value)) if isinstance(value, torch.Tensor) else None
+            if name is not None and name not in self._path.inputs:
+                assert isinstance(value, torch.Tensor)
+                self._path.outputs[name] = value
+
+
+def build_graph(path: CallPath, artifact: Path) -> onnx.ModelProto:
+    """The path as one model over the artifact's `weights.bin`."""
+    merger = _Merger(artifact)
+    for number, step in enumerate(path.steps):
+        merger.add(number, step)
+    return merger.finish(path)
+
+
+def graph_key(path: CallPath) -> str:
+    """Equal for calls that may share a graph: the same dispatches on the same names, numbers and shapes."""
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in path.inputs.items()]
+    return hashlib.sha256(repr((path.steps, shapes, list(path.outputs))).encode()).hexdigest()[:16]
+
+
+class _Merger:
+    """Puts models behind each other, each value of each under a name of its own, each weight once."""
+
+    def __init__(self, artifact: Path) -> None:
+        self._artifact = artifact
+        self._models: dict[str, onnx.ModelProto] = {}
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: dict[str, onnx.TensorProto] = {}
+        self._weights: dict[bytes, str] = {}
+        self._opsets: dict[str, int] = {}
+
+    def add(self, number: int, step: Step) -> None:
+        model = self._load(step.subgraph)
+        names = {"": ""}
+        for value, wanted in zip(model.graph.input, step.inputs, strict=True):
+            names[value.name] = wanted if isinstance(wanted, str) else self._constant(value, wanted)
+        for value, made in zip(model.graph.output, step.outputs, strict=True):
+            names[value.name] = made
+        for initializer in model.graph.initializer:
+            names[initializer.name] = self._weight(initializer)
+        for node in model.graph.node:
+            self._nodes.append(_renamed(node, names, f"d{number}_"))
+
+    def _load(self, name: str) -> onnx.ModelProto:
+        if name not in self._models:
+            model = onnx.load(self._artifact / "subgraphs" / f"{name}.onnx", load_external_data=False)
+            self._models[name] = model
+            for opset in model.opset_import:
+                self._opsets[opset.domain] = max(opset.version, self._opsets.get(opset.domain, 0))
+        return self._models[name]
+
+    def _constant(self, value: onnx.ValueInfoProto, number: object) -> str:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        return self._weight(onnx.numpy_helper.from_array(np.array(number, dtype)))
+
+    def _weight(self, tensor: onnx.TensorProto) -> str:
+        copy = onnx.TensorProto()
+        copy.CopyFrom(tensor)
+        copy.name = ""
+        key = copy.SerializeToString(deterministic=True)
+        if key not in self._weights:
+            self._weights[key] = copy.name = f"w{len(self._weights)}"
+            self._initializers[copy.name] = copy
+        return self._weights[key]
+
+    def finish(self, path: CallPath) -> onnx.ModelProto:
+        graph = onnx.helper.make_graph(
+            self._nodes,
+            "oracle",
+            [_value(name, tensor) for name, tensor in path.inputs.items()],
+            [_value(name, tensor) for name, tensor in path.outputs.items()],
+            list(self._initializers.values()),
+        )
+        opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in self._opsets.items()]
+        first = next(iter(self._models.values()))
+        return onnx.helper.make_model(
+            graph, opset_imports=opsets, ir_version=first.ir_version, functions=first.functions
+        )
+
+
+def _value(name: str, tensor: torch.Tensor) -> onnx.ValueInfoProto:
+    dtype = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(str(tensor.dtype).removeprefix("torch.")))
+    return onnx.helper.make_tensor_value_info(name, dtype, tuple(tensor.shape))
+
+
+def _renamed(node: onnx.NodeProto, names: dict[str, str], prefix: str) -> onnx.NodeProto:
+    """The node with all names changed; inside of its own graphs (a loop's body) too."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.name = f"{prefix}{node.name}"
+    copy.input[:] = [names.get(name, f"{prefix}{name}") for name in node.input]
+    copy.output[:] = [names.get(name, f"{prefix}{name}") for name in node.output]
+    for attribute in copy.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            _rename_graph(attribute.g, names, prefix)
+    return copy
+
+
+def _rename_graph(graph: onnx.GraphProto, names: dict[str, str], prefix: str) -> None:
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = names.get(value.name, f"{prefix}{value.name}")
+    nodes = [_renamed(node, names, prefix) for node in graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)

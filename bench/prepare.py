@@ -1,0 +1,79 @@
+"""Compile a row and write the oracles of its sampled inputs: what `bench.measure` then runs in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from bench.compile_time import group_seconds
+from bench.oracle import Recorder, build_graph, graph_key
+from bench.rows import ROWS, Call, Row, sample_calls
+from dycl.pipeline import compile_model
+
+SAMPLES = 16
+
+
+def prepare(row: Row, directory: Path) -> dict[str, Any]:
+    """Write DIRECTORY/artifact, DIRECTORY/oracles and DIRECTORY/prepared.json; what the last one says."""
+    shutil.rmtree(directory, ignore_errors=True)
+    oracles = directory / "oracles"
+    oracles.mkdir(parents=True)
+    loaded = row.load()
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    built = compile_model(
+        loaded.model,
+        loaded.args,
+        loaded.kwargs,
+        row.settings,
+        output=directory / "artifact",
+        sampler=loaded.sample_inputs,
+    )
+    spent = time.perf_counter() - start
+    recorder = Recorder(built.checked.program, built.checked.environment)
+    graphs: list[str] = []
+    for seed, (args, kwargs) in enumerate(sample_calls(loaded, SAMPLES)):
+        recorder.random.seed(seed)
+        path = recorder.record(args, kwargs)
+        key = graph_key(path)
+        if key not in graphs:
+            onnx.save(build_graph(path, directory / "artifact"), oracles / f"{key}.onnx")
+        np.savez(oracles / f"{seed}.npz", **{name: tensor.detach().numpy() for name, tensor in path.inputs.items()})
+        graphs.append(key)
+    np.savez(directory / "inputs.npz", **_name_inputs(sample_calls(loaded, SAMPLES)))
+    state = {id(tensor): tensor for tensor in loaded.model.state_dict(keep_vars=True).values()}
+    report = built.report
+    found = {
+        "graphs": graphs,
+        "compile_seconds": group_seconds(report.seconds) | {"total": spent},
+        "sites": report.program.sites,
+        "subgraphs": report.program.subgraphs,
+        "artifact_bytes": report.size,
+        "weight_bytes": report.weight_bytes,
+        "state_dict_bytes": sum(tensor.numel() * tensor.element_size() for tensor in state.values()),
+    }
+    (directory / "prepared.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+def _name_inputs(calls: Sequence[Call]) -> dict[str, np.ndarray]:
+    """The tensors among the positional arguments, for processes without torch: `SAMPLE.INDEX`."""
+    return {
+        f"{number}.{index}": value.numpy()
+        for number, (args, _) in enumerate(calls)
+        for index, value in enumerate(args)
+        if isinstance(value, torch.Tensor)
+    }
+
+
+if __name__ == "__main__":
+    prepare(ROWS[sys.argv[1]], Path(sys.argv[2]))

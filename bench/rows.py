@@ -1,0 +1,54 @@
+"""The rows of the benchmark: the networks of the zoo that compile, with the options that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.report import ROOT
+from dycl.loading import LoadedModel, load_model, split_call
+from dycl.pipeline import Settings
+
+Call = tuple[tuple[object, ...], dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A network of the zoo: `models_zoo/NAME.py`."""
+
+    name: str
+    settings: Settings = field(default_factory=lambda: Settings(verify=False))
+    core: bool = False  # of the rows that the targets in issue 4 speak of
+
+    def load(self) -> LoadedModel:
+        """The live model."""
+        return load_model(str(ROOT / "models_zoo" / f"{self.name}.py"))
+
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("skipnet", core=True),
+        Row("skipnet_rnn", core=True),
+        Row("blockdrop", core=True),
+        Row("shallow_deep", core=True),
+        Row("branchynet", core=True),
+        Row("msdnet", core=True),
+        Row("ranet", core=True),
+        Row("deebert", core=True),
+        Row("pabee", core=True),
+        Row("caption", core=True),
+        Row("act", core=True),
+        Row("pondernet", Settings(verify=False, rng="host"), core=True),
+        Row("deq", core=True),
+        Row("moe", core=True),
+        Row("treelstm"),
+        Row("gpt_generate"),
+    )
+}
+
+
+def sample_calls(loaded: LoadedModel, count: int) -> Sequence[Call]:
+    """The inputs that a row is measured on: as the zoo samples them, the same for everybody."""
+    assert loaded.sample_inputs is not None
+    return [split_call(loaded.sample_inputs(seed)) for seed in range(count)]
