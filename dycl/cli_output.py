@@ -22,7 +22,7 @@ from dycl.diagnostics import DyclError, UsageError, render
 if TYPE_CHECKING:
     from dycl.benchmark import HostReport
     from dycl.explain import BranchReport, Side
-    from dycl.passes.notes import Note
+    from dycl.ir.notes import Note
     from dycl.pipeline import CompileReport
     from dycl.verification import VerificationReport
 

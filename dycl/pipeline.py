@@ -28,12 +28,12 @@ from dycl.hosting import HostModel
 from dycl.ir.dimensions import STATIC, DynamicInputs
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Branch, Program
+from dycl.ir.notes import Note
 from dycl.ir.printer import print_ir
 from dycl.ir.structures import find_structures
 from dycl.knobs import read_knobs
 from dycl.loading import bind_inputs, split_call
 from dycl.package import find_package_name, write_init, write_pyproject
-from dycl.passes.notes import Note
 from dycl.passes.order import PASSES, explain_passes, run_passes
 from dycl.passes.specialize.inputs import MethodExample
 from dycl.passes.specialize.specializer import specialize

@@ -72,8 +72,8 @@ from dycl.ir.nodes import (
     ValueType,
     edges,
 )
+from dycl.ir.notes import Note
 from dycl.passes.effects import may_raise
-from dycl.passes.notes import Note
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
 

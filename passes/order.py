@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
+from dycl.ir.notes import Note
 from dycl.ir.verifier import verify
 from dycl.passes import dead_code, deduplicate, fold_host, fuse, partition, simplify_cfg, sink
-from dycl.passes.notes import Note
 
 Observer = Callable[[str, Program], None]
 

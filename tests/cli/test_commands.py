@@ -122,7 +122,7 @@ def test_emitted_torch_source_runs(compiled: Path) -> None:
         sys.path.remove(str(compiled.parent))
         sys.modules.pop("gate", None)
     x = torch.ones(1, 3)
-    expected = {"00_sum": x.sum(), "01_widen": model.widen(x), "02_add": x + 1, "03_head": model.head(x)}
+    expected = {"00_sum": x.sum(), "01_widen": model.widen(x), "02_head": model.head(x + 1), "03_head": model.head(x)}
     for name, value in expected.items():
         scope: dict[str, Any] = {}
         exec((compiled / "emit" / "torch" / f"{name}.py").read_text(), scope)
@@ -438,6 +438,12 @@ def test_run_with_wrong_inputs(compiled: Path, tmp_path: Path, arrays: dict[str,
     assert "x: float32[1, 3]" in result.stderr
 
 
+def test_bench(compiled: Path, inputs: Path) -> None:
+    result = run("bench", compiled, "--inputs", inputs, "--repeat", "30")
+    assert result.exit_code == 0, result.output
+    assert "µs a call" in result.stdout and "in the host itself" in result.stdout
+
+
 def test_run_a_damaged_artifact(compiled: Path, inputs: Path, tmp_path: Path) -> None:
     shutil.copytree(compiled, tmp_path / "broken")
     (tmp_path / "broken" / "weights.bin").write_bytes(b"")
@@ -459,7 +465,7 @@ def test_run_nothing(tmp_path: Path, inputs: Path) -> None:
 def test_check(gate: Path) -> None:
     result = run("check", gate)
     assert result.exit_code == 0, result.output
-    assert f"ok   {gate}: 2 branches, 5 blocks, 4 subgraphs, 4 structures" in result.stdout
+    assert f"ok   {gate}: 2 branches, 6 blocks, 4 subgraphs, 4 structures" in result.stdout
     assert not (gate.parent / "gate").exists()
 
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from dycl.ir.nodes import Dispatch, edges
 from dycl.loading import load_model
 from dycl.pipeline import Checked, Settings, check_model
 from tests.zoo.compiled import ZOO, CompiledRow, Row
@@ -15,7 +16,7 @@ class TestSkipNet(CompiledRow):
 
     def test_each_structure_is_exported_once(self, row: Row) -> None:
         report = row.built.report
-        assert report.structures_exported == report.program.structures <= 12
+        assert report.structures_exported == report.program.structures <= 13
 
     def test_weights_are_stored_once(self, row: Row) -> None:
         state = row.loaded.model.state_dict().values()
@@ -45,4 +46,14 @@ def test_the_program_grows_with_the_layers(by_depth: dict[int, Checked], what: s
 
 
 def test_structures_do_not_grow(by_depth: dict[int, Checked]) -> None:
-    assert {checked.report.structures for checked in by_depth.values()} == {12}
+    assert {checked.report.structures for checked in by_depth.values()} == {13}
+
+
+def test_a_gate_is_one_dispatch_with_the_block_before_it(by_depth: dict[int, Checked]) -> None:
+    """Each way through the network has one dispatch for each gate, and one before the first."""
+    for gates, checked in by_depth.items():
+        longest: dict[int, int] = {}
+        for block in reversed(checked.program.blocks):  # in reverse post order: what comes later is done
+            after = max((longest[edge.target] for edge in edges(block.end)), default=0)
+            longest[block.id] = after + sum(isinstance(op, Dispatch) for op in block.ops)
+        assert longest[checked.program.entries[0].block] == gates + 1

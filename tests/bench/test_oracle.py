@@ -1,0 +1,63 @@
+"""The oracle of a call is one graph of its path: it computes what eager does, and what the host reads on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from bench.oracle import Recorder, build_graph, graph_key
+from bench.peers import session_options
+from dycl.benchmark import measure_host
+from dycl.loading import LoadedModel, load_model
+from dycl.pipeline import Built, Settings, compile_model
+
+SETTLE = Path(__file__).parents[2] / "docs" / "examples" / "settle.py"
+
+
+@pytest.fixture(scope="module")
+def settle() -> LoadedModel:
+    return load_model(str(SETTLE))
+
+
+@pytest.fixture(scope="module")
+def built(settle: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    place = tmp_path_factory.mktemp("bench") / "settle"
+    return compile_model(settle.model, settle.args, settle.kwargs, Settings(verify=False), output=place)
+
+
+def test_an_oracle_is_its_path(settle: LoadedModel, built: Built) -> None:
+    recorder = Recorder(built.checked.program, built.checked.environment)
+    keys = set()
+    for seed in range(6):
+        torch.manual_seed(seed)
+        x = torch.randn(1, 4) * 4
+        path = recorder.record((x,), {})
+        keys.add(graph_key(path))
+        model = build_graph(path, built.artifact.directory)
+        options = session_options(1)
+        folder = str(built.artifact.directory)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        session = ort.InferenceSession(model.SerializeToString(), options)
+        found = session.run(None, {name: tensor.numpy() for name, tensor in path.inputs.items()})
+        expected, steps = settle.model(x)
+        np.testing.assert_allclose(found[-1], expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+        # Two gates and one test for each round of the loop and one more are read, and the result is handed out.
+        assert len(found) == 2 + (steps + 1) + 1
+        assert len(path.steps) == 1 + 2 + steps + 1
+    assert len(keys) > 2
+
+
+def test_what_a_call_is_made_of(built: Built) -> None:
+    x = np.full((1, 4), 0.1, np.float32)
+    report = measure_host(built.artifact.directory, [((x,), {})], threads=1, repeat=30)
+    host = built.artifact.host
+    host.reset()  # type: ignore[attr-defined]
+    host(x)  # type: ignore[operator]
+    assert report.decisions == len(host.decisions)  # type: ignore[attr-defined]
+    assert report.dispatches == report.decisions + 1
+    assert 0 <= report.host_share < 1
+    assert sum(count for count, _ in report.subgraphs.values()) == report.dispatches * report.watched
