@@ -65,7 +65,7 @@ class Results:
 
     def __init__(self) -> None:
         self._entries: dict[Any, list[_Entry]] = {}
-        self._modules: dict[int, tuple[Any, frozenset[int]]] = {}
+        self._modules: dict[int, tuple[Any, frozenset[int], torch.nn.Module]] = {}
         self.made = 0
 
     def key(self, machine: Natives, target: Any, function: Any, args: Any, kwargs: Any) -> Any:
@@ -129,7 +129,7 @@ class Results:
 
     def _module(self, machine: Natives, module: torch.nn.Module) -> Any:
         """The structure of a module that is as it was before the run."""
-        if machine.hints.stateful:
+        if machine.hints.stateful or id(module) in machine.made_modules:
             raise _Undescribed
         known = self._modules.get(id(module))
         if known is None:
@@ -140,8 +140,8 @@ class Results:
             slots = [slot.tensor for slot in module_slots("", module)]
             numbers = {id(tensor): index for index, tensor in reversed(list(enumerate(slots)))}
             layouts = tuple((tensor.stride(), tensor.requires_grad, numbers[id(tensor)]) for tensor in slots)
-            known = self._modules[id(module)] = ((module_key(module), layouts), holders)
-        structure, holders = known
+            known = self._modules[id(module)] = ((module_key(module), layouts), holders, module)
+        structure, holders, _ = known
         if any(id(entry.target) in holders for entry in machine.state.journal.values()):
             raise _Undescribed
         return structure

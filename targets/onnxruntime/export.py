@@ -20,7 +20,6 @@ import onnx
 import onnx_ir
 import torch
 from onnx_ir.passes import common as ir_passes
-from onnxscript.optimizer._constant_folding import FoldConstantsPass
 from torch.export import ExportedProgram
 from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.export.graph_signature import OutputKind
@@ -208,6 +207,8 @@ def _convert(subgraph: Subgraph, program: ExportedProgram) -> onnx_ir.Model:
 
 def _simplify(model: onnx_ir.Model) -> None:
     """Fold what depends on constants of the graph alone; what reads a weight stays, whatever it is."""
+    from onnxscript.optimizer._constant_folding import FoldConstantsPass  # takes a second, which reuse does not need
+
     weights = {
         value for value in model.graph.initializers.values() if isinstance(value.const_value, onnx_ir.ExternalTensor)
     }

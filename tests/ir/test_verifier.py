@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dycl.diagnostics import InternalError
+from dycl.ir import verifier
 from dycl.ir.nodes import BlockId, Lit, Program, Ref, Return, SubgraphId, ValueId
 from dycl.ir.parser import parse_ir
 from dycl.ir.verifier import verify
@@ -237,3 +238,13 @@ b2:
   return %4
 """
     verify(parse_ir(text), after="a test")
+
+
+def test_a_program_that_was_found_whole_is_not_looked_at_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    check = verifier._Checker.check
+    monkeypatch.setattr(verifier._Checker, "check", lambda self: (looked.append(self.program), check(self))[1])
+    good, other = parse_ir(SOUND), parse_ir(SOUND)
+    for program in (good, good, other, good):
+        verify(program, after="a test")
+    assert [program is good for program in looked] == [True, False]
