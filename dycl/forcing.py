@@ -212,4 +212,4 @@ def compare_pair(subject: Subject, expected: Outcome, actual: Outcome, compariso
     if expected.decisions != actual.decisions:
         comparison.differences.append(f"decisions {expected.decisions} expected, {actual.decisions} found")
         return False
-    return compare_outcomes(expected, actual, subject.program, comparison)
+    return compare_outcomes(expected, actual, subject, comparison)

@@ -40,7 +40,7 @@ from dycl.passes.specialize.specializer import specialize
 from dycl.sampling import Sample, interleaved, sample_calls
 from dycl.stages import Observer, Silence, Stages
 from dycl.targets.base import Compiled, Options, Target, find_target
-from dycl.trials import Decide, Subject, find_tolerance
+from dycl.trials import Decide, Subject, find_timed, find_tolerance
 from dycl.verification import VerificationReport, verify_model
 
 DEFAULT_TARGET = "onnxruntime"
@@ -403,6 +403,7 @@ def _verify(checked: Checked, model: nn.Module, directory: Path, samples: list[S
         make_host=partial(_restart, host),
         rtol=rtol,
         atol=atol,
+        timed=find_timed(checked.program),
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -24,6 +24,7 @@ from torch import nn
 from dycl.comparison import ATOL, RTOL, Comparison
 from dycl.diagnostics import SourceRange
 from dycl.eagerlog import EagerLog, Read
+from dycl.ir.clocks import find_timed_places
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import definitions, operand_parts
@@ -60,7 +61,10 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is verified. `make_host` gives a host in its first state, its decisions forced by `decide` if given."""
+    """What is verified. `make_host` gives a host in its first state, its decisions forced by `decide` if given.
+
+    `timed` are the places of results and state that a clock has a part in: no two runs agree about them.
+    """
 
     program: Program
     environment: Environment
@@ -68,6 +72,7 @@ class Subject:
     make_host: Callable[[Decide | None], Runner]
     rtol: float = RTOL
     atol: float = ATOL
+    timed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +260,7 @@ def _copy_leaf(leaf: Any) -> Any:
 
 
 _MISSING = object()
+_RESULT, _STATE = "the result", "the state "  # how the places begin that a comparison names
 
 
 def find_attribute(model: nn.Module, path: str, default: object = None) -> object:
@@ -311,16 +317,22 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def compare_outcomes(expected: Outcome, actual: Outcome, program: Program, comparison: Comparison) -> bool:
+def find_timed(program: Program) -> frozenset[str]:
+    """The places that a comparison of outcomes leaves out, because a clock has a part in them."""
+    return find_timed_places(program, _RESULT, _STATE)
+
+
+def compare_outcomes(expected: Outcome, actual: Outcome, subject: Subject, comparison: Comparison) -> bool:
     """Compare values, exceptions and state of two outcomes; the comparison learns every difference."""
+    comparison.ignored = subject.timed
     before = len(comparison.differences)
     if expected.error is not None or actual.error is not None:
-        _compare_errors(expected.error, actual.error, program, comparison)
+        _compare_errors(expected.error, actual.error, subject.program, comparison)
     else:
-        comparison.compare(expected.value, actual.value, "the result")
+        comparison.compare(expected.value, actual.value, _RESULT)
     for name, value in expected.state.items():
         if name in actual.state:
-            comparison.compare(value, actual.state[name], f"the state {name}")
+            comparison.compare(value, actual.state[name], f"{_STATE}{name}")
         elif name not in expected.untouched and not _is_in_parts(name, actual.state):
             comparison.differences.append(f"the state {name} is missing")
     for name in actual.state.keys() - expected.state.keys():

@@ -169,7 +169,7 @@ def _differences(subject: Subject, expected: Outcome, actual: Outcome, compariso
     if expected.decisions and expected.decisions != actual.decisions:
         found.differences.append(_tell_decisions(subject, expected.decisions, actual.decisions))
     else:
-        compare_outcomes(expected, actual, subject.program, found)
+        compare_outcomes(expected, actual, subject, found)
     if not found.differences:
         comparison.max_abs_error = max(comparison.max_abs_error, found.max_abs_error)
         comparison.max_rel_error = max(comparison.max_rel_error, found.max_rel_error)
@@ -218,7 +218,7 @@ def _is_tie(subject: Subject, attempt: _Attempt, outcome: Outcome) -> bool:
             calls = [_disturb_sample(sample, generator, size) for sample in attempt.calls]
             found = _repeat(subject, attempt, calls, environment)
             same_path = not outcome.decisions or found.decisions == outcome.decisions
-            if same_path and compare_outcomes(found, outcome, subject.program, Comparison(subject.rtol, subject.atol)):
+            if same_path and compare_outcomes(found, outcome, subject, Comparison(subject.rtol, subject.atol)):
                 return True
     natural = _repeat(subject, attempt, attempt.calls, subject.environment)
     on_path = not outcome.decisions or outcome.decisions == natural.decisions
@@ -252,7 +252,7 @@ def _spreads(subject: Subject, natural: Outcome, other: Outcome) -> tuple[float,
     if natural.decisions != path:
         return (-_first_difference(natural.decisions, path), 0.0)
     found = Comparison(rtol=0.0, atol=1e30)  # differs only where no rounding could be the cause
-    is_rounding = compare_outcomes(natural, other, subject.program, found)
+    is_rounding = compare_outcomes(natural, other, subject, found)
     return (-math.inf, found.max_abs_error if is_rounding else math.inf)
 
 

@@ -31,6 +31,7 @@ _NO_DIMENSION = (
     "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim"
     " tensor to a number"
 )
+_INDICES = (torch.int64, torch.bool)
 _LENGTHS = (Generator, SequenceIterator, RangeIterator, RuntimeRange)
 
 
@@ -71,7 +72,8 @@ def _select(machine: Machine, target: torch.Tensor, index: Any) -> tuple[Any, An
 def _settled(machine: Machine, item: Any) -> Any:
     """An element of an index as torch reads it: one integer in a tensor is a number, a run-time truth is decided."""
     if isinstance(item, RuntimeList):
-        return tensor_of_list(machine, item)
+        behind = machine.tensor_behind(item)
+        return tensor_of_list(machine, item) if behind is None or behind.dtype not in _INDICES else behind
     if isinstance(item, _LENGTHS):
         raise UnsupportedError("DY204", machine.loc(), "a tensor indexed by something of run-time length")
     if isinstance(item, torch.Tensor) and not item.dim() and _is_whole(item.dtype):

@@ -191,18 +191,9 @@ class Joins(Generalise):
             return fresh
         walker.respell = respell
         weights = {id(tensor) for tensor in self.stateful_fakes.values()}
-        storages: set[int] = set()
+        shared = self._shared_memory(walker, weights) if is_entry else frozenset()
         for tensor in walker.tensors:
             storage = self.memory_of(tensor)
-            group = self.memory_group(storage)
-            if is_entry and group in storages:
-                raise UnsupportedError(
-                    "DY301",
-                    self.loc(),
-                    "two tensors kept on the model share their memory",
-                    hint="keep a clone() of one of them",
-                )
-            storages.add(group)
             is_kept = is_entry and id(tensor) not in weights
             if is_kept or walker.is_remade(tensor, self.current_vid(tensor)):
                 new = fresh[self.current_vid(tensor)] = self._made_anew(tensor, walker)
@@ -212,9 +203,24 @@ class Joins(Generalise):
                 if storage in self.input_storages and not is_entry:
                     self.input_storages.add(new.untyped_storage()._cdata)
                 self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
-                if storage in self.state.listed:
+                if storage in self.state.listed or self.memory_group(storage) in shared:
                     self.state.listed |= {new.untyped_storage()._cdata}
         return fresh
+
+    def _shared_memory(self, walker: Walker, weights: set[int]) -> frozenset[int]:
+        """Memory of which the model keeps several tensors: from call to call each has its own, and none is written."""
+        tensors = collections.defaultdict(list)
+        for tensor in walker.tensors:
+            tensors[self.memory_group(self.memory_of(tensor))].append(tensor)
+        shared = {group: found for group, found in tensors.items() if len(found) > 1}
+        if any(id(tensor) in weights for found in shared.values() for tensor in found):
+            raise UnsupportedError(
+                "DY301",
+                self.loc(),
+                "a tensor kept on the model shares its memory with one that is written",
+                hint="keep a clone() of it",
+            )
+        return frozenset(shared)
 
     def _made_anew(self, tensor: FakeTensor, walker: Walker) -> Any:
         """A tensor like another in new symbols."""

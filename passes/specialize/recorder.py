@@ -393,8 +393,8 @@ class Recorder(TorchFunctionMode):
                 raise UnsupportedError(
                     "DY207",
                     machine.loc(),
-                    "a tensor that lies in a list of run-time length is written in place",
-                    hint="put a clone() into the list",
+                    "a tensor is written that lies in a list of run-time length, or whose memory the model keeps twice",
+                    hint="put a clone() into the list, or keep one",
                 )
             if any(leaf.untyped_storage()._cdata == storage for leaf in machine.given_tensors()):
                 raise UnsupportedError(

@@ -370,7 +370,14 @@ class RuntimeLists(Natives):
         element: Template = Number(kind)
         for size in reversed(tensor.shape[1:]):
             element = Items(list, (element,) * size) if isinstance(size, int) else ListOf(element)
-        return self.new_list("tolist", element, self.operand(tensor))
+        made = self.new_list("tolist", element, self.operand(tensor))
+        self.state.facts.results["tolist", made.vid] = (tensor, self.current_vid(tensor))
+        return made
+
+    def tensor_behind(self, items: RuntimeList) -> torch.Tensor | None:
+        """The tensor whose elements are the list, where that is known and it was not written since."""
+        found = self.state.facts.results.get(("tolist", items.vid))
+        return found[0] if found is not None and self.current_vid(found[0]) == found[1] else None
 
     def kind_of_elements(self, items: RuntimeList) -> ScalarKind | None:
         """The kind of numbers that the list holds."""

@@ -222,3 +222,19 @@ class Global(Base):
     def forward(self, x):
         SEEN.append(1)
         return x
+
+
+@SECTION.yes("tensor and views of it kept on the model, made once (grids and anchors of a detector)", "none is written")
+class KeptViews(Base):
+    def __init__(self):
+        super().__init__()
+        self.size = 0
+
+    def forward(self, x):
+        if x.shape[1] != self.size:
+            self.size = x.shape[1]
+            self.anchors = torch.FloatTensor([(a / self.size, b / self.size) for a, b in [(1, 2), (3, 4)]])
+            self.width = self.anchors[:, 0:1].view(1, 2)
+            self.height = self.anchors[:, 1:2].view(1, 2)
+        scaled = x[:, :2] * self.width + self.height
+        return scaled if scaled.sum() > 0 else self.anchors

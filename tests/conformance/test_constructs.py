@@ -18,7 +18,7 @@ from dycl.diagnostics import DyclError, TargetError
 from dycl.hosting import HostModel
 from dycl.pipeline import Checked, Settings, check_model
 from dycl.sampling import Sample
-from dycl.trials import Decide, Subject
+from dycl.trials import Decide, Subject, find_timed
 from dycl.verification import VerificationReport, verify_model
 from tests.conformance.catalogue import SECTIONS
 from tests.conformance.table import Construct, write_table
@@ -44,6 +44,7 @@ def verify(construct: Construct) -> VerificationReport:
         environment=checked.environment,
         model=model,
         make_host=partial(_start_host, checked),
+        timed=find_timed(checked.program),
     )
     return verify_model(subject, [Sample(f"seed {seed}", construct.inputs(seed), {}) for seed in range(CALLS)])
 
