@@ -27,7 +27,7 @@ from dycl.ir.trees import leaves
 from dycl.passes.specialize import pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
 from dycl.passes.specialize.dispatch import sorted_keys
-from dycl.passes.specialize.textops import length_of_text
+from dycl.passes.specialize.textops import length_of_text, number_of_text
 from dycl.passes.specialize.values import (
     KIND_TYPES,
     Active,
@@ -100,6 +100,8 @@ def _convert(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
         return NotImplemented
     if not isinstance(args[0], (Scalar, torch.Tensor, Array)):
         own = machine.own_method(args[0], *(("__int__", "__index__") if native is int else ("__float__", "__index__")))
+        if isinstance(args[0], Text):
+            return number_of_text(machine, native.__name__, args[0])
         return NotImplemented if own is None else Interpret(pymodels.converted, (native, own, args[0]))
     return machine.convert(native, _number(machine, args[0]))
 

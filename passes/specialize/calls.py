@@ -156,7 +156,9 @@ class Calls(Iteration):
                 function = eager
             elif type(function) is types.MethodWrapperType and function.__name__ in _ATTRIBUTE_METHODS:
                 function, args = getattr(function.__objclass__, function.__name__), (function.__self__, *args)
-            elif isinstance(function, functools._lru_cache_wrapper) or _is_gradient_wrapper(function):
+            elif isinstance(function, functools._lru_cache_wrapper):
+                function, args, kwargs = pymodels.cached, (function.__wrapped__, args, kwargs), {}
+            elif _is_gradient_wrapper(function):
                 function = function.__wrapped__
             else:
                 return function, args, kwargs

@@ -20,6 +20,7 @@ from dycl.passes.specialize import objects, pymodels, scalars
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple
 from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, lookup
+from dycl.passes.specialize.handled import handled_exception
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
 from dycl.passes.specialize.lists import binary_list, delete_list_item, repeated, store_list_item, unpacked
@@ -610,7 +611,7 @@ def yield_(machine: Machine, frame: Frame, ins: ir.Yield) -> None:
 
 def raise_(machine: Machine, frame: Frame, ins: ir.Raise) -> None:
     if ins.exc is None:
-        handled = next((outer.exc for outer in reversed(machine.state.frames) if outer.exc is not None), None)
+        handled = handled_exception(machine)
         if handled is None:
             raise RuntimeError("No active exception to reraise")
         raise handled

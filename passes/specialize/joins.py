@@ -357,7 +357,8 @@ class Joins(Generalise):
         state.frames, state.journal, state.facts = copy.frames, copy.journal, copy.facts
         state.current, state.aliases, state.fuzz = copy.current, copy.aliases, copy.fuzz
         state.given, state.expected = copy.given, copy.expected
-        state.contexts = copy.contexts
+        state.contexts, state.waiting = copy.contexts, copy.waiting
+        state.frozen = copy.frozen  # what lies in run-time lists are the copies from here on
         self.switch(state.journal)
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:

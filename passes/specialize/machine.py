@@ -33,10 +33,12 @@ from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
+from dycl.passes.specialize.closing import check_closed, note_resumed, note_waiting
 from dycl.passes.specialize.contexts import check_taken_back
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.faults import is_own_fault
 from dycl.passes.specialize.generators import GENERATOR_METHODS
+from dycl.passes.specialize.handled import UNKEPT, check_kept
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
@@ -267,6 +269,7 @@ class Machine(Calls):
         state = self.state
         if len(state.frames) == 1:
             check_taken_back(self)
+            check_closed(self)
             if state.procedure is not None:
                 procedures.reply(self, state, value)
             else:
@@ -303,6 +306,7 @@ class Machine(Calls):
             generator.buffer.append(value)
             return
         self.state.frames.pop()
+        note_waiting(self.state, generator)
         self.state.may_join = self.state.forks != frame.forks
         self.put(self.state.frames[-1], frame.result, value)
 
@@ -311,6 +315,7 @@ class Machine(Calls):
         if generator.is_done:
             raise StopIteration
         generator.is_started = True
+        note_resumed(self.state, generator)
         generator.frame.result = dst
         generator.frame.forks = self.state.forks
         self.state.frames.append(generator.frame)
@@ -341,6 +346,7 @@ class Machine(Calls):
                 return True
             if len(state.frames) == 1:
                 check_taken_back(self)
+                check_closed(self)
                 self.exits.append(Exit(state.block, state, None, error, raised_at))
                 if state.procedure is not None:
                     state.procedure.errors.append(raised_at)
@@ -401,6 +407,8 @@ class Machine(Calls):
             return self.array_attribute(target, name)
         if isinstance(target, STAND_INS):
             return self._attribute_of_stand_in(target, name)
+        if isinstance(target, BaseException) and name in UNKEPT:
+            check_kept(self, name)
         if self._tunable_names and (tunable := self._tunable(target, name)) is not None:
             return tunable
         with self.recorder, self.guarded((target,)):

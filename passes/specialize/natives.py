@@ -31,8 +31,9 @@ from dycl.passes.specialize.journal import CONTAINERS, same_content, undo_conten
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
+from dycl.passes.specialize.templates import has_python_text
 from dycl.passes.specialize.tensortexts import formatted_tensor
-from dycl.passes.specialize.textops import truth_of_text
+from dycl.passes.specialize.textops import text_of_list, truth_of_text
 from dycl.passes.specialize.values import (
     KIND_TYPES,
     PLACE_HOLDER,
@@ -464,6 +465,8 @@ class Natives(Arrays):
             return self._text_of_error(value, conversion)
         if has_runtime(value) and not spec and type(value) in (list, tuple, dict, torch.Size):
             return self._text_of_nest(value)
+        if isinstance(value, RuntimeList) and not spec and has_python_text(value.element):
+            return text_of_list(self, value)  # type: ignore[arg-type]
         if isinstance(value, Text):
             whole = self.text_operand(value)
             if isinstance(whole, Ref):

@@ -49,6 +49,16 @@ def table_get(keys: Any, table: Any, key: Any, default: Any = None) -> Any:
     return default
 
 
+def cached(function: Any, args: Any, kwargs: Any) -> Any:
+    """A function with a cache: it runs each time; what it returns would be there again, so it may not be changed."""
+    return held(function(*args, **kwargs))
+
+
+def held(value: Any) -> Any:
+    """The value, which a cache holds."""
+    return value
+
+
 def table_item(keys: Any, table: Any, key: Any) -> Any:
     """`table[key]` of a tuple of which the run knows a part, among the keys that are tuples."""
     for candidate in keys:

@@ -393,8 +393,8 @@ class Recorder(TorchFunctionMode):
                 raise UnsupportedError(
                     "DY207",
                     machine.loc(),
-                    "a tensor is written that lies in a list of run-time length, or whose memory the model keeps twice",
-                    hint="put a clone() into the list, or keep one",
+                    "a tensor is written that lies in a list of run-time length or in a cache, or that the model keeps twice",
+                    hint="put a clone() there, or keep one",
                 )
             if any(leaf.untyped_storage()._cdata == storage for leaf in machine.given_tensors()):
                 raise UnsupportedError(

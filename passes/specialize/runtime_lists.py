@@ -172,6 +172,17 @@ class RuntimeLists(Natives):
         self.keep.append(value)
         return value
 
+    def hold(self, value: Any) -> None:
+        """Mark what a cache will give again: a write into it would have to be seen by whoever gets it then."""
+        if isinstance(value, torch.Tensor):
+            self._mark_tensor(value)
+        elif not self.is_old(value) and not isinstance(value, (Scalar, Text)):
+            if not isinstance(value, tuple):
+                self.freeze(value)
+            inside = value.values() if isinstance(value, dict) else getattr(value, "__dict__", {}).values()
+            for item in (*inside, *(value if isinstance(value, (list, tuple, set)) else ())):
+                self.hold(item)
+
     def native_list_refused(self, items: RuntimeList) -> UnsupportedError:
         """Native code wants the items of a list of run-time length, which is taken back where it was generalised."""
         self.keep_static(items)
@@ -183,7 +194,7 @@ class RuntimeLists(Natives):
             raise UnsupportedError(
                 "DY207",
                 self.loc(),
-                f"a {type(value).__name__} that lies in a list of run-time length is changed",
+                f"a {type(value).__name__} that lies in a list of run-time length, or in a cache, is changed",
                 hint="put a changed copy in its place",
             )
 

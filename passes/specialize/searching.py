@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import has_runtime, model
 from dycl.passes.specialize.ordering import is_number
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
+
+
+@model(pymodels.held)
+def _held(machine: Machine, value: Any, *, native: Any) -> Any:
+    machine.hold(value)
+    return value
 
 
 @model(list.index, tuple.index)

@@ -112,6 +112,7 @@ class State:
         "needless",
         "procedure",
         "replay",
+        "waiting",
     )
 
     def __init__(self) -> None:
@@ -124,6 +125,7 @@ class State:
         self.aliases: dict[int, tuple[ValueId, ...]] = {}  # storage -> first names of the tensors that view it
         self.frozen: dict[int, Any] = {}  # mutable objects that lie in a run-time list, by id
         self.listed: frozenset[int] = frozenset()  # storages of tensors that lie in a run-time list
+        self.waiting: list[Any] = []  # generators that would act if they were closed where they wait
         self.contexts: dict[Any, Any] = {}  # what the run has set context variables to
         self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join

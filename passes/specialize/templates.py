@@ -308,3 +308,16 @@ def is_mirrored(template: Template) -> bool:
 def is_plain(value: Any) -> bool:
     """Whether a value can be told from others by Python's own comparison in the host."""
     return isinstance(value, (Scalar, bool, int, float, str)) and not isinstance(value, FakeTensor)
+
+
+def has_python_text(template: Template) -> bool:
+    """Whether the host holds such an element as Python does: numbers, texts, and lists and tuples of these."""
+    match template:
+        case Number():
+            return True
+        case ListOf(element=element):
+            return has_python_text(element)
+        case Items(cls=cls, items=items):
+            return cls in (list, tuple) and all(has_python_text(item) for item in items)
+        case _:
+            return False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycl.ir.hostops import TEXT_METHODS
 from dycl.ir.nodes import Ref, ScalarKind
-from dycl.passes.specialize.values import Scalar, Text, TextPart
+from dycl.passes.specialize.values import RuntimeList, Scalar, Text, TextPart
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -20,6 +20,20 @@ def whole(machine: Machine, text: Any) -> Any:
         return text
     operand = machine.text_operand(text)
     return Scalar(ScalarKind.STR, operand.id) if isinstance(operand, Ref) else operand.value  # type: ignore[union-attr]
+
+
+def text_of_list(machine: Machine, items: RuntimeList) -> Text:
+    """The text of a list of run-time length that holds numbers and texts."""
+    return machine.text_of(machine.list_number("repr", ScalarKind.STR, Ref(items.vid)))
+
+
+def number_of_text(machine: Machine, name: str, text: Any) -> Any:
+    """`int(text)` or `float(text)`; what is no number is a decision where the model would notice."""
+    found = whole(machine, text)
+    is_asked = isinstance(found, Scalar) and machine.may_catch()
+    if is_asked and not machine.truth(machine.host("eq", machine.host("error_of", name, found), 0)):
+        raise ValueError(Text.of(TextPart(machine.host("error_text", name, found), "", "")))
+    return machine.host(name, found)
 
 
 def _wrapped(value: Any) -> Any:

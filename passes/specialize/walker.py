@@ -466,6 +466,7 @@ class Walker(Positions):
         for variable, held in source.contexts.items():
             self.key.append(("context variable", id(variable)))
             copy.contexts[variable] = self.walk(held)
+        copy.waiting = [self.walk(generator) for generator in source.waiting]
         copy.fuzz, copy.needless = self.walk(source.fuzz), source.needless
         copy.block, copy.replay = source.block, list(source.replay)
         copy.facts = source.facts.copy()
