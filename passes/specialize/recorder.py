@@ -393,7 +393,7 @@ class Recorder(TorchFunctionMode):
                 raise UnsupportedError(
                     "DY207",
                     machine.loc(),
-                    "a tensor is written that lies in a list of run-time length or in a cache, or that the model keeps twice",
+                    "a tensor is written that lies in a list of run-time length, in a cache, or twice on the model",
                     hint="put a clone() there, or keep one",
                 )
             if any(leaf.untyped_storage()._cdata == storage for leaf in machine.given_tensors()):

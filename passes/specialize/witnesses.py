@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WITNESSES = 3
 _TRIALS = 500
+_MAX_OPEN = 4  # sizes of which all combinations of empty and not are tried
 _SPREAD = 40  # sizes stay small: tensors of all of them are made
 Sizes = dict[sympy.Symbol, int]
 
@@ -76,7 +77,13 @@ def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None
     if isinstance(function, torch.nn.Module) and function.training:
         return  # it could keep statistics
     if any(machine.state.facts.interval(symbol)[1] == 0 for symbol in symbols):
-        if (error := real_error(machine, function, args, kwargs, is_certain=False)) is not None:
+        open_ones = [symbol for symbol in symbols if _may_be_empty(machine.state.facts, symbol)]
+        if _is_mixed(
+            machine.state.facts, open_ones, symbols, lambda sizes: _error_alone(function, args, kwargs, sizes)
+        ):
+            machine.env.evaluate_expr(sympy.Eq(open_ones[0], 0))  # of no elements, no index is out of bounds
+            check_empty(machine, function, args, kwargs)
+        elif (error := real_error(machine, function, args, kwargs, is_certain=False)) is not None:
             raise error
         return
     usual = next(_witnesses(machine.state.facts, set(symbols), lowest=1), None)
@@ -88,6 +95,26 @@ def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None
             continue
         if machine.env.evaluate_expr(sympy.Eq(symbol, 0)) == sympy.true:
             check_empty(machine, function, args, kwargs)
+
+
+def _may_be_empty(facts: Facts, symbol: sympy.Symbol) -> bool:
+    low, high = facts.interval(symbol)
+    return bool(low <= 0 < high)
+
+
+def _is_mixed(
+    facts: Facts, open_ones: list[sympy.Symbol], symbols: list[sympy.Symbol], error_at: Callable[[Sizes], Any]
+) -> bool:
+    """Whether it depends on these sizes being 0 or not that the kernel complains."""
+    usual = next(_witnesses(facts, set(symbols)), None)
+    if usual is None or not open_ones:
+        return False
+    sides = itertools.product((False, True), repeat=min(len(open_ones), _MAX_OPEN))
+    found = {
+        error_at(usual | {s: max(usual[s], 1) if some else 0 for s, some in zip(open_ones, side, strict=False)}) is None
+        for side in sides
+    }
+    return len(found) > 1
 
 
 def _error_alone(function: Any, args: Any, kwargs: Any, sizes: Sizes) -> Exception | None:
