@@ -13,6 +13,7 @@ from dycl.diagnostics import SourceRange
 from dycl.ir.nodes import (
     ArrayType,
     Branch,
+    DictType,
     InputLeaf,
     ListType,
     Lit,
@@ -120,6 +121,8 @@ def write_type(kind: ValueType | NothingType) -> str:
             return scalar.value
         case ListType(element=element):
             return f"list[{write_type(element)}]"
+        case DictType(key=key, value=value):
+            return f"dict[{write_type(key)}, {write_type(value)}]"
         case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
             return f"numpy {dtype}" if is_scalar else f"numpy {dtype}[{', '.join(map(str, shape))}]"
         case StructType(template=template):

@@ -22,6 +22,7 @@ from dycl.ir.nodes import (
     ArrayType,
     CallFunction,
     CallModule,
+    DictType,
     InputLeaf,
     ListType,
     Lit,
@@ -116,7 +117,7 @@ def _annotation(kind: ValueType) -> str:
             return f"list[{_annotation(element)}]"
         case ArrayType():
             raise InternalError("an array is handed to a subgraph")
-        case StructType() | ObjectType() | UnionType():
+        case StructType() | ObjectType() | UnionType() | DictType():
             return "object"
         case _:
             assert_never(kind)

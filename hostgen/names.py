@@ -19,6 +19,7 @@ from dycl.ir.graph import block_order, op_definitions
 from dycl.ir.nodes import (
     ArrayType,
     Block,
+    DictType,
     Dispatch,
     HostOp,
     Invoke,
@@ -181,6 +182,8 @@ def _kind(value: Value) -> str:
             return f"numpy {dtype}" if is_scalar else "array"
         case ListType(element=element):
             return f"list {_kind(Value(value.id, element))}"
+        case DictType():
+            return print_type(value.type)
         case StructType():
             return print_type(value.type)
         case ObjectType() | UnionType():

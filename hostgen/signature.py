@@ -10,6 +10,7 @@ from dycl.hostgen.statements import annotation
 from dycl.ir.graph import block_order
 from dycl.ir.nodes import (
     ArrayType,
+    DictType,
     Entry,
     InputLeaf,
     ListType,
@@ -89,7 +90,7 @@ def _leaf(index: int, of: ValueType | NothingType) -> str:
             return f"Object({index}, {quoted(schema)})"
         case NothingType():
             return "Constant(None)"
-        case UnionType():
+        case UnionType() | DictType():
             raise InternalError("host generator: something undecided stands in a signature")
         case ArrayType(dtype=dtype, shape=shape):
             return _leaf(index, TensorType(dtype, shape))

@@ -29,6 +29,7 @@ from dycl.ir.nodes import (
     ArrayType,
     BlockId,
     Branch,
+    DictType,
     Dispatch,
     HostOp,
     InputLeaf,
@@ -121,6 +122,8 @@ def annotation(of: ValueType) -> str:
             return kind.value
         case ListType(element=element):
             return f"list[{annotation(element)}]"
+        case DictType(key=key, value=value):
+            return f"dict[{annotation(key)}, {annotation(value)}]"
         case StructType(template=template):
             return _structure(template)
         case ObjectType() | UnionType():

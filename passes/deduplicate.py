@@ -40,6 +40,7 @@ from dycl.ir.nodes import (
     Block,
     CallFunction,
     CallModule,
+    DictType,
     Dispatch,
     ListType,
     Lit,
@@ -195,7 +196,7 @@ class _Describer:
                 return ("array", dtype, tuple(self._dim(size) for size in shape))
             case StructType():
                 return ("struct", of)
-            case ObjectType() | UnionType():
+            case ObjectType() | UnionType() | DictType():
                 raise InternalError("a subgraph takes no object")
             case ScalarType(kind=kind, size=size):
                 return ("scalar", kind.value, self._dim(size) if size else ())

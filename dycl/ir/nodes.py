@@ -58,6 +58,14 @@ class ListType:
 
 
 @dataclass(frozen=True, slots=True)
+class DictType:
+    """A Python dict in the host whose keys are known at run time only."""
+
+    key: ValueType
+    value: ValueType
+
+
+@dataclass(frozen=True, slots=True)
 class ArrayType:
     """An array of numpy's in the host, a reference that several values may share; `is_scalar`: one of its scalars."""
 
@@ -95,7 +103,7 @@ class UnionType:
     members: tuple[Member, ...]
 
 
-ValueType = TensorType | ScalarType | ListType | ArrayType | StructType | ObjectType | UnionType
+ValueType = TensorType | ScalarType | ListType | DictType | ArrayType | StructType | ObjectType | UnionType
 
 
 @dataclass(frozen=True, slots=True)

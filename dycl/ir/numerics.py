@@ -53,6 +53,11 @@ def spliced(items: list[Any], start: int | None, stop: int | None, new: list[Any
     return made
 
 
+def place_of(items: list[Any], key: object) -> int:
+    """The place of what is the key, or equal to it, as a dict finds it; -1 if it is not there."""
+    return next((place for place, item in enumerate(items) if item is key or item == key), -1)
+
+
 def order_of(reverse: bool, *keys: list[float]) -> list[int]:
     """The places of the items in the order of their keys; several columns of keys compare as tuples do."""
     return sorted(range(len(keys[0])), key=_key_of(keys), reverse=reverse)

@@ -17,6 +17,7 @@ from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import (
     ArrayType,
+    DictType,
     InputLeaf,
     ListType,
     Lit,
@@ -157,6 +158,11 @@ def check_type(value: object, of: ValueType | NothingType, where: str, sizes: di
             fits = type(value) is list
             for index, item in enumerate(value if isinstance(value, list) else ()):
                 check_type(item, element, f"{where}[{index}]", dict(sizes))
+        case DictType(key=key_type, value=value_type):
+            fits = type(value) is dict
+            for key, item in value.items() if isinstance(value, dict) else ():
+                check_type(key, key_type, f"a key of {where}", dict(sizes))
+                check_type(item, value_type, f"{where}[{key!r}]", dict(sizes))
         case StructType(template=template):
             fits = True
             _check_struct(value, template, where, sizes)

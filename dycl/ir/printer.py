@@ -27,6 +27,7 @@ from dycl.ir.nodes import (
     Branch,
     CallFunction,
     CallModule,
+    DictType,
     Dimension,
     Dispatch,
     Edge,
@@ -83,7 +84,16 @@ def print_ir(program: Program, *, locations: bool = True) -> str:
     return "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
 
 
-_WORDS = ("int", "list", "struct", "array", "scalar", "object", "union")  # of types: a dtype of this name is quoted
+_WORDS = (
+    "int",
+    "list",
+    "dict",
+    "struct",
+    "array",
+    "scalar",
+    "object",
+    "union",
+)  # of types: a dtype of this name is quoted
 
 
 def print_type(of: ValueType | NothingType) -> str:
@@ -96,6 +106,8 @@ def print_type(of: ValueType | NothingType) -> str:
             return f"{kind.value}[{_name(size)}]" if size else kind.value
         case ListType(element=element):
             return f"list[{print_type(element)}]"
+        case DictType(key=key, value=value):
+            return f"dict[{print_type(key)}, {print_type(value)}]"
         case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
             return f"{'scalar' if is_scalar else 'array'}[{print_type(TensorType(dtype, shape))}]"
         case StructType(template=template):

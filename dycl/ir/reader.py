@@ -11,6 +11,7 @@ from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
 from dycl.ir.nodes import (
     ArrayType,
     BlockId,
+    DictType,
     InputLeaf,
     ListType,
     Lit,
@@ -159,6 +160,13 @@ class Reader:
         name = self.name()
         if name == "list" and not quoted:
             return ListType(self.bracketed_type())
+        if name == "dict" and not quoted:
+            self.expect("[")
+            key = self.type()
+            self.expect(",")
+            value = self.type()
+            self.expect("]")
+            return DictType(key, value)
         if name in ("array", "scalar") and not quoted:
             return self.array(is_scalar=name == "scalar")
         if name == "struct" and not quoted:
@@ -192,7 +200,11 @@ class Reader:
         if self.accept("None"):
             return NothingType()
         token, of = self.here, self.type()
-        return self.fail("a plain type", token) if isinstance(of, ListType | ArrayType | StructType | UnionType) else of
+        return (
+            self.fail("a plain type", token)
+            if isinstance(of, ListType | DictType | ArrayType | StructType | UnionType)
+            else of
+        )
 
     def bracketed_type(self) -> ValueType:
         self.expect("[")

@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.ir.trees import leaves
-from dycl.passes.specialize import pymodels, scalars
+from dycl.passes.specialize import pymodels, pytables, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
 from dycl.passes.specialize.dispatch import sorted_keys
 from dycl.passes.specialize.textops import length_of_text, number_of_text
@@ -206,12 +206,14 @@ _FIXED_KEYS = (bool, int, float, str, bytes, tuple, type(None))  # whose equalit
 
 @model(isinstance)
 def _isinstance(machine: Machine, value: Any, classes: Any, *, native: Any) -> Any:
+    if type(value) is classes:
+        return True
     stand_in = _STAND_INS.get(type(value))
     if isinstance(value, Scalar):
         stand_in = KIND_TYPES[value.kind]
     if isinstance(value, Array):
         stand_in = class_of_array(value)
-    if isinstance(value, RuntimeObject):
+    if isinstance(value, (RuntimeObject, pytables.RunDict)):
         stand_in = class_of(value)
     return NotImplemented if stand_in is None else issubclass(stand_in, classes)
 
@@ -226,6 +228,8 @@ _STAND_INS: dict[type, type] = {
     RuntimeRange: range,
     Generator: types.GeneratorType,
     Closure: types.FunctionType,
+    pytables.RunSet: set,
+    pytables.RunView: type({}.items()),
 }
 
 
@@ -237,6 +241,8 @@ def class_of(value: Any) -> type:
         return class_of_array(value)
     if type(value) is RuntimeObject:
         return Active.get().schemas.class_of(value.schema)
+    if type(value) is pytables.RunDict:
+        return value._kind  # type: ignore[no-any-return]
     if type(value) is FakeTensor:
         return torch.Tensor
     return str if type(value) is Text else _STAND_INS.get(type(value), type(value))

@@ -15,7 +15,9 @@ from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.nodes import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKind
 from dycl.ir.structures import is_instance
 from dycl.passes.specialize.arrayvalue import Array
+from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.residual import RawBlock
+from dycl.passes.specialize.tables import run_dict
 from dycl.passes.specialize.templates import is_mirrored
 from dycl.passes.specialize.values import PLACE_HOLDER, RuntimeList, RuntimeObject, Scalar, Text
 
@@ -44,6 +46,8 @@ class OutputBuilder:
 
     def operand(self, value: Any, what: str, loc: SourceRange) -> Operand:
         """The operand for a value that leaves the program."""
+        if type(value) in (RunDict, RunSet, RunView):
+            return run_dict(self._machine, value, what, loc)
         if isinstance(value, RuntimeList) and not is_mirrored(value.element):
             raise UnsupportedError(
                 "DY213",

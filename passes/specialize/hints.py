@@ -49,6 +49,9 @@ class Hints:
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
     writes_arrays: bool = False  # something writes into a numpy array: arrays and tensors share no memory then
     lifted: set[Any] = field(default_factory=set)  # where static arrays are made that are written with run-time values
+    tabled: set[Any] = field(default_factory=set)  # where dicts and sets are made that get keys of the run
+    marks: dict[Any, object] = field(default_factory=dict)  # by such a place: what its tables know it by
+    untabled: set[Any] = field(default_factory=set)  # those of them that are needed as ordinary ones
     writes: list[Any] = field(default_factory=list)  # what the model writes into objects of the caller's
     recursive: set[int] = field(default_factory=set)  # lowered functions, by id, whose calls are procedures
     procedure_numbers: dict[Any, int] = field(default_factory=dict)  # by canonical form of the call

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
-from dycl.passes.specialize import objects, pymodels, scalars
+from dycl.passes.specialize import objects, pymodels, pytables, scalars, tables
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple
 from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, lookup
@@ -190,6 +190,8 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     if isinstance(target, torch.Tensor):
         machine.put(frame, ins.dst, tensor_item(machine, target, index))
         return
+    if isinstance(target, dict) and hasattr(type(target), "__missing__"):
+        tables.lift(machine, target, index)
     if isinstance(index, Scalar):
         found = lookup(machine, target, index)
         machine.put(frame, ins.dst, target[choose(machine, target, index)] if found is UNSET else found)
@@ -241,6 +243,8 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
     if isinstance(target, torch.Tensor):
         store_tensor_item(machine, target, index, value)
         return
+    if isinstance(target, dict):
+        tables.lift(machine, target, index)
     if isinstance(index, Scalar) and not isinstance(target, torch.Tensor):
         index = machine.concrete(index) if isinstance(target, dict) else choose(machine, target, index)
     if isinstance(index, Text):
@@ -252,6 +256,9 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
 
 def delete_item(machine: Machine, frame: Frame, ins: ir.DeleteItem) -> None:
     target, index = read(frame, ins.obj), read(frame, ins.index)
+    if (own := own_method(machine, target, "__delitem__")) is not None:
+        machine.enter(own, (target, index), {}, "%discarded")
+        return
     if isinstance(target, RuntimeList):
         delete_list_item(machine, target, index)
         return
@@ -417,18 +424,29 @@ def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
     elif ins.kind is ir.Collection.LIST:
         frame.regs[ins.dst] = values
     else:
+        site = tables.site_here(machine)
+        tables.lift_site(machine, site, values)
+        if tables.is_tabled(machine, site):
+            machine.enter(pytables.filled_set, (tables.new_table(machine, site, set), values), {}, ins.dst)
+            return
         with machine.recorder:
-            frame.regs[ins.dst] = {machine.hashable(value) for value in values}
+            frame.regs[ins.dst] = tables.note_table(machine, {machine.hashable(value) for value in values}, site)
 
 
 def build_dict(machine: Machine, frame: Frame, ins: ir.BuildDict) -> None:
+    site = tables.site_here(machine)
+    tables.lift_site(machine, site, [read(frame, key) for key, _ in ins.items if key is not None])
+    if tables.is_tabled(machine, site) and all(key is not None for key, _ in ins.items):
+        pairs = [(read(frame, key), read(frame, value)) for key, value in ins.items if key is not None]
+        machine.enter(pytables.filled, (tables.new_table(machine, site, dict), pairs), {}, ins.dst)
+        return
     result: dict[Any, Any] = {}
     for key, value in ins.items:
         if key is None:
             result.update(machine.native(dict, (read(frame, value),), {}))
         else:
             result[machine.hashable(read(frame, key))] = read(frame, value)
-    frame.regs[ins.dst] = result
+    frame.regs[ins.dst] = tables.note_table(machine, result, site)
 
 
 def build_slice(machine: Machine, frame: Frame, ins: ir.BuildSlice) -> None:
@@ -456,6 +474,14 @@ def join_text(machine: Machine, frame: Frame, ins: ir.JoinText) -> None:
 
 def append(machine: Machine, frame: Frame, ins: ir.Append) -> None:
     target, value = read(frame, ins.target), read(frame, ins.src)
+    if isinstance(target, pytables.RunDict) and ins.key is not None:
+        machine.enter(type(target).__setitem__, (target, read(frame, ins.key), value), {}, "%discarded")
+        return
+    if isinstance(target, pytables.RunSet):
+        machine.enter(type(target).add, (target, value), {}, "%discarded")
+        return
+    if isinstance(target, (dict, set)):
+        tables.lift(machine, target, value if ins.key is None else read(frame, ins.key))
     if ins.key is not None:
         target[machine.hashable(read(frame, ins.key))] = value
     elif isinstance(target, RuntimeList):

@@ -250,7 +250,7 @@ def _numbers(machine: Machine, native: Any, items: RuntimeList) -> Any:
     return machine.list_number(f"list_{native.__name__}", kind, Ref(items.vid))
 
 
-def _wrap(*functions: Any) -> Callable[[Any], Any]:
+def wrap(*functions: Any) -> Callable[[Any], Any]:
     """A model that is asked before the one there is."""
 
     def register(function: Any) -> Any:
@@ -269,7 +269,7 @@ def _wrap(*functions: Any) -> Callable[[Any], Any]:
     return register
 
 
-@_wrap(min, max)
+@wrap(min, max)
 def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwargs: Any) -> Any:
     if len(args) != 1 or not isinstance(args[0], RuntimeList):
         return NotImplemented
@@ -279,7 +279,7 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
     return Interpret(pymodels.extremum_of_list, (args[0], key or pymodels.identity, default, native is max))
 
 
-@_wrap(sum)
+@wrap(sum)
 def _sum(machine: Machine, items: Any, start: Any = 0, *, native: Any) -> Any:
     if isinstance(items, (Generator, RuntimeObject)) and sys.version_info < (3, 12):  # later ones compensate rounding
         return Interpret(pymodels.sum_, (items, start))
@@ -291,7 +291,7 @@ def _sum(machine: Machine, items: Any, start: Any = 0, *, native: Any) -> Any:
     return Interpret(pymodels.sum_, (items, start))
 
 
-@_wrap(sorted)
+@wrap(sorted)
 def _sorted(machine: Machine, items: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
     if isinstance(items, RuntimeList):
         if key is not None:
@@ -307,7 +307,7 @@ def _has_keys(keys: Any) -> bool:
     return is_static and any(isinstance(key, Scalar) for key in keys)
 
 
-@_wrap(pymodels.permuted)
+@wrap(pymodels.permuted)
 def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: Any) -> Any:
     if isinstance(items, RuntimeList):
         if not isinstance(keys, RuntimeList):
@@ -343,21 +343,21 @@ def _sorted_static(machine: Machine, items: Any, keys: Any, reverse: Any) -> Any
     return [machine.list_element_at(taken, index) for index in range(len(items))]
 
 
-@_wrap(any, all)
+@wrap(any, all)
 def _quantifier(machine: Machine, items: Any, *, native: Any) -> Any:
     if not isinstance(items, RuntimeList):
         return NotImplemented
     return Interpret(pymodels.any_ if native is any else pymodels.all_, (items,))
 
 
-@_wrap(reversed)
+@wrap(reversed)
 def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
     if not isinstance(items, RuntimeList):
         return NotImplemented
     return Interpret(pymodels.reversed_list, (items,))
 
 
-@_wrap(list, tuple)
+@wrap(list, tuple)
 def _sequence(machine: Machine, *args: Any, native: Any) -> Any:
     if len(args) == 1 and isinstance(args[0], RuntimeList) and native is tuple:
         raise UnsupportedError("DY204", machine.loc(), "a tuple of run-time length", hint="keep the list")
@@ -375,12 +375,12 @@ for _native in (bisect.bisect, bisect.bisect_left, bisect.bisect_right):
     MODELS[_native] = _bisect
 
 
-@_wrap(heapq.heappush)
+@wrap(heapq.heappush)
 def _heappush(machine: Machine, heap: Any, item: Any, *, native: Any) -> Any:
     return Interpret(pymodels.heappush, (heap, item))
 
 
-@_wrap(heapq.heappop)
+@wrap(heapq.heappop)
 def _heappop(machine: Machine, heap: Any, *, native: Any) -> Any:
     return Interpret(pymodels.heappop, (heap,))
 
@@ -396,7 +396,7 @@ def _elements(machine: Machine, items: Any, what: str) -> Tensor | None:
     return items.element
 
 
-@_wrap(torch.stack)
+@wrap(torch.stack)
 def _stack(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
     element = _elements(machine, tensors, "torch.stack")
     if element is None or kwargs:
@@ -408,7 +408,7 @@ def _stack(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwarg
     return machine.tensor_from_host("stack", (Ref(tensors.vid), Lit(dim)), element.dtype, shape)
 
 
-@_wrap(torch.cat, torch.concat, torch.concatenate)
+@wrap(torch.cat, torch.concat, torch.concatenate)
 def _cat(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
     element = _elements(machine, tensors, "torch.cat")
     if element is None or kwargs:
@@ -422,7 +422,7 @@ def _cat(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs:
     return machine.tensor_from_host("cat", (Ref(tensors.vid), Lit(dim)), element.dtype, shape)
 
 
-@_wrap(torch.tensor, torch.as_tensor)
+@wrap(torch.tensor, torch.as_tensor)
 def _tensor(machine: Machine, data: Any = None, *args: Any, native: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if not isinstance(data, RuntimeList):
         return NotImplemented
@@ -458,7 +458,7 @@ def _row(template: Template) -> tuple[ScalarKind, tuple[int, ...]] | None:
     return None
 
 
-@_wrap(torch.nn.utils.rnn.pad_sequence)
+@wrap(torch.nn.utils.rnn.pad_sequence)
 def _pad_sequence(
     machine: Machine, sequences: Any, batch_first: Any = False, padding_value: Any = 0.0, *, native: Any, **kwargs: Any
 ) -> Any:

@@ -28,6 +28,7 @@ from dycl.passes.specialize import (
     protocols,
     pymodels,
     searching,  # noqa: F401  (registers its models)
+    tables,
 )
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
@@ -41,7 +42,7 @@ from dycl.passes.specialize.generators import GENERATOR_METHODS
 from dycl.passes.specialize.handled import UNKEPT, check_kept
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
-from dycl.passes.specialize.natives import MODELS_FILE, STDLIB, TORCH, StepIn
+from dycl.passes.specialize.natives import MODELS_FILES, STDLIB, TORCH, StepIn
 from dycl.passes.specialize.signals import Abandoned, Drain, Impossible, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
 from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, RuntimeObject, Scalar
@@ -100,11 +101,11 @@ class Machine(Calls):
         frames = self.state.frames
         for frame in reversed(frames):
             file = frame.code.file
-            if (not file.startswith((TORCH, STDLIB)) and file != MODELS_FILE) or (
+            if (not file.startswith((TORCH, STDLIB)) and file not in MODELS_FILES) or (
                 "site-packages" in file and not file.startswith(TORCH)
             ):
                 return frame.loc
-        return frames[-1].loc if frames and frames[-1].code.file != MODELS_FILE else UNKNOWN
+        return frames[-1].loc if frames and frames[-1].code.file not in MODELS_FILES else UNKNOWN
 
     def restart(self, reason: str) -> Restart:
         """A signal to begin again with the hints as they are now."""
@@ -403,6 +404,8 @@ class Machine(Calls):
                 self.keep_static(target)
                 raise UnsupportedError("DY203", self.loc(), f"list.{name} of a list of run-time length")
             return types.MethodType(LIST_METHODS[name], target)
+        if isinstance(target, tables.STAND_INS) and not hasattr(target, name) and hasattr(class_of(target), name):
+            raise tables.keep_table(self, target)
         if isinstance(target, Array):
             return self.array_attribute(target, name)
         if isinstance(target, STAND_INS):

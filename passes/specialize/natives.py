@@ -23,7 +23,7 @@ from dycl import diagnostics
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
-from dycl.passes.specialize import objects, pymodels
+from dycl.passes.specialize import objects, pymodels, pytables, tables
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
@@ -118,9 +118,9 @@ STDLIB = os.path.dirname(os.__file__) + os.sep
 _TENSOR_PACKAGES = frozenset({"einops", "einx", "opt_einsum"})
 _TENSOR_LIBRARY = re.compile(rf".*[/\\]site-packages[/\\]({'|'.join(sorted(_TENSOR_PACKAGES))})[/\\]")
 
-MODELS_FILE = pymodels.__file__
+MODELS_FILES = frozenset({pymodels.__file__, pytables.__file__})
 
-OWN = os.path.dirname(MODELS_FILE) + os.sep  # the machine's own values are no source of the model's
+OWN = os.path.dirname(pymodels.__file__) + os.sep  # the machine's own values are no source of the model's
 
 # Python that runs below native code without being the model's: the machine itself, torch, what torch's symbols call.
 LIBRARIES = (
@@ -149,11 +149,24 @@ def _only_holds(function: Any, owner: Any) -> bool:
     return function is isinstance or isinstance(owner, (list, dict, set, BaseException))
 
 
+_KEYED = frozenset({"add", "discard", "remove", "setdefault", "pop", "update"})
+
+
+def _keys_of(function: Any, args: tuple[Any, ...]) -> list[Any]:
+    """The keys that a method of a dict or set is handed, where these can be seen."""
+    if function.__name__ != "update":
+        return list(args[:1])
+    found = [arg for arg in args if type(arg) in (list, tuple)]
+    if isinstance(function.__self__, set):
+        return [key for arg in found for key in arg]
+    return [pair[0] for arg in found for pair in arg if type(pair) in (list, tuple) and pair]
+
+
 def _only_moves(function: Any, args: tuple[Any, ...]) -> bool:
     """Whether lists among the arguments are kept as they are; where native code goes through one, the list says so."""
     if function in _SUBSCRIPTS:
         return not isinstance(args[0], torch.Tensor)
-    return isinstance(getattr(function, "__self__", None), CONTAINERS) or function in (list, tuple, dict)
+    return isinstance(getattr(function, "__self__", None), CONTAINERS) or function in (list, tuple, dict, iter)
 
 
 class Natives(Arrays):
@@ -162,6 +175,7 @@ class Natives(Arrays):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.recorder = Recorder(self)  # type: ignore[arg-type]
+        self.table_sites: dict[int, Any] = {}  # where dicts and sets were made, by id
         self.guilty: set[types.CodeType] = set()  # library code caught deciding something
         self.dropped_effects: list[SourceRange] = []  # where the model prints or logs
         self.operations_before = 0  # the block's length when the current instruction began
@@ -191,10 +205,7 @@ class Natives(Arrays):
         if self._is_torch(function, args):
             args, kwargs = self.native_arguments(self.torch_arguments(function, args, kwargs))
         self._check_mover(function, args, kwargs)
-        if not _only_moves(function, args):
-            for leaf in leaves((args, kwargs)):
-                if isinstance(leaf, RuntimeList):
-                    self.keep_static(leaf)
+        self._check_holders(function, args, kwargs)
         snapshots = self.before_native(function, args, kwargs)
         positions = [(leaf, leaf.index) for leaf in leaves((args, kwargs)) if isinstance(leaf, SequenceIterator)]
         try:
@@ -227,9 +238,23 @@ class Natives(Arrays):
             self._settle_keys(container)
         self._settle_keys(result)
         self.after_native(snapshots)
+        frame = self.state.frames[-1]
+        result = tables.note_table(self, result, (id(frame.code), frame.current))  # type: ignore[arg-type]
         if type(result) is str and PLACE_HOLDER in result:
             raise self.native_text_refused()
         return self.static_arrays(result, (id(self.state.frames[-1].code), self.state.frames[-1].current))
+
+    def _check_holders(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Lists, dicts and sets that only the run knows are kept by native code as they are, or not handed to it."""
+        moves = _only_moves(function, args)
+        for leaf in leaves((args, kwargs)):
+            if isinstance(leaf, RuntimeList) and not moves:
+                self.keep_static(leaf)
+            if isinstance(leaf, tables.STAND_INS) and (not moves or function in (dict, operator.contains)):
+                raise tables.keep_table(self, leaf)  # type: ignore[arg-type]
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, (dict, set)) and function.__name__ in _KEYED:
+            tables.lift(self, owner, *_keys_of(function, args))  # type: ignore[arg-type]
 
     def with_tensor(self, name: str, left: Any, right: Any) -> Any:
         """An operator between a tensor and a run-time number that native code applies (`sum`, `max`)."""
@@ -549,7 +574,7 @@ class Natives(Arrays):
         if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             raise UnsupportedError("DY102", self.loc(), f"{function.__qualname__} is asynchronous")
         file = code.co_filename
-        if code in self.guilty or file == MODELS_FILE or function in _MODULE_SWITCHES:
+        if code in self.guilty or file in MODELS_FILES or function in _MODULE_SWITCHES:
             return True
         if file.startswith(OWN):
             return False

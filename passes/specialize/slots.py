@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from dycl.diagnostics import UNKNOWN
+from dycl.diagnostics import UNKNOWN, UnsupportedError
 from dycl.ir.nodes import Operand
 from dycl.passes.specialize.exits import OutputBuilder
+from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.values import UNSET, RuntimeList, Scalar, Text
 from dycl.passes.specialize.weights import slot_names
 
@@ -30,6 +31,13 @@ def state_slots(outputs: OutputBuilder, path: str, value: Any) -> Slots:
 def _add(outputs: OutputBuilder, path: str, value: Any, found: Slots, seen: set[int]) -> None:
     if value is UNSET or id(value) in seen:
         return
+    if type(value) in (RunDict, RunSet, RunView):
+        raise UnsupportedError(
+            "DY204",
+            UNKNOWN,
+            f"the model keeps a dict or set whose keys only the run knows: {path}",
+            hint="keep its keys and its values in lists",
+        )
     value = _plain(value)
     if not _holds_objects(value):
         found.append((path, outputs.operand(value, "the model's state", UNKNOWN)))

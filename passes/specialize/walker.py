@@ -212,6 +212,7 @@ class Walker(Positions):
         same_items = all(new is old for new, old in zip(items, value, strict=True))
         for copy in (value.copy() if same_items else kind(items), kind(items), kind(reversed(items))):
             if all(new is old for new, old in zip(copy, items, strict=True)):
+                self._note_table(value, copy)
                 return self._remember(value, copy)
         raise UnsupportedError(
             "DY205", self.machine.loc(), "a set whose order a copy does not have", hint="use a dict or a sorted list"
@@ -226,7 +227,15 @@ class Walker(Positions):
         self._remember(value, copy)
         for key, item in list(value.items()):
             copy[self.walk(key, False)] = self.walk(item, general)
+        self._note_table(value, copy)
         return copy
+
+    def _note_table(self, value: Any, copy: Any) -> None:
+        """A dict or set is copied: where it was made stays known."""
+        site = self.machine.table_sites.get(id(value))
+        if site is not None:
+            self.machine.table_sites[id(copy)] = site
+            self.machine.keep_alive(copy)
 
     def _view(self, value: Any, general: bool) -> Any:
         kind = type(value)

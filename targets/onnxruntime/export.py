@@ -27,6 +27,7 @@ from torch.export.graph_signature import OutputKind
 from dycl.diagnostics import InternalError, TargetError
 from dycl.ir.nodes import (
     ArrayType,
+    DictType,
     ListType,
     ObjectType,
     ScalarKind,
@@ -104,7 +105,15 @@ def check_types(subgraph: Subgraph) -> None:
         match param.type:
             case TensorType(dtype=dtype):
                 _check_dtype(subgraph, f"input {param.name or param.id!r}", dtype)
-            case ScalarType(kind=ScalarKind.STR) | ListType() | ArrayType() | StructType() | ObjectType() | UnionType():
+            case (
+                ScalarType(kind=ScalarKind.STR)
+                | ListType()
+                | DictType()
+                | ArrayType()
+                | StructType()
+                | ObjectType()
+                | UnionType()
+            ):
                 raise refuse(subgraph, f"input {param.name or param.id!r} is {param.type}, not a tensor or a number")
             case ScalarType():
                 pass

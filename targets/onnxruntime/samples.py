@@ -10,6 +10,7 @@ import torch
 from dycl.diagnostics import InternalError
 from dycl.ir.nodes import (
     ArrayType,
+    DictType,
     Dimension,
     ListType,
     ObjectType,
@@ -110,7 +111,7 @@ def _random(param: Value, sizes: Mapping[str, int], generator: torch.Generator) 
             return torch.randint(0, 4, (), generator=generator)
         case ScalarType(kind=kind):
             return _random_tensor(getattr(torch, SCALAR_DTYPES[kind]), [], generator)
-        case ListType() | ArrayType() | StructType() | ObjectType() | UnionType():
+        case ListType() | DictType() | ArrayType() | StructType() | ObjectType() | UnionType():
             raise InternalError(f"no example of the list, array or object {param.name!r} can be made")
         case _:
             assert_never(param.type)

@@ -137,6 +137,31 @@ class Collections(Base):
         return dict(table), sum(recent), list(order), collections.Counter("aab")["a"]
 
 
+@SECTION.yes(
+    "dict with run-time keys", "keys and values are lists of the host; a `dict` may be returned", unreachable=2
+)  # a key that `get` has found is found again
+class RuntimeKeys(Base):
+    def forward(self, x):
+        counts: dict[int, int] = {}
+        for value in (x[0] * 20).long().tolist():
+            counts[value] = counts.get(value, 0) + 1
+        return counts, 3 in counts
+
+
+@SECTION.yes("set of run-time elements: `add`, `in`, `len`, `sorted`, `|`, `<=`")
+class RuntimeElements(Base):
+    def forward(self, x):
+        seen = set((x[x > 0] * 20).long().tolist())
+        seen.add(int(x.sum()))
+        return sorted(seen), len(seen)
+
+
+@SECTION.refused("DY204", "the order of a set of run-time elements", "sort it")
+class OrderOfRuntimeSet(Base):
+    def forward(self, x):
+        return [value for value in set((x[x > 0] * 20).long().tolist())]
+
+
 @SECTION.yes("set, frozenset of known elements")
 class Sets(Base):
     def forward(self, x):

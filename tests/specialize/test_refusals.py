@@ -80,7 +80,7 @@ def dropped(self, x):
 
 
 def hashed(self, x):
-    return {x.sum().item(): 1}  # refused
+    return hash(x.sum().item())  # refused
 
 
 def text_read(self, x):
@@ -185,7 +185,7 @@ REFUSALS = [
     Refusal(by_hand, "DY202", "torch.randn(3, 4)"),
     Refusal(sampled, "DY202", "torch.multinomial("),
     Refusal(dropped, "DY202", "self.noisy.train()(x)"),
-    Refusal(hashed, "DY204", "{x.sum().item(): 1}"),
+    Refusal(hashed, "DY204", "hash(x.sum().item())"),
     Refusal(text_read, "DY204", 'f"{x.sum().item():.2f}".encode()'),
     Refusal(shared, "DY205", "x.sum() > 0"),
     Refusal(registers, "DY206", 'REGISTRY["calls"]'),

@@ -10,6 +10,8 @@ import torch
 
 import dycl
 from dycl.diagnostics import UnsupportedError
+from dycl.ir.parser import parse_ir
+from dycl.ir.printer import print_ir
 from dycl.passes.specialize.specializer import specialize
 from tests.specialize import (
     array_programs,
@@ -19,6 +21,7 @@ from tests.specialize import (
     shape_programs,
     size_programs,
     state_programs,
+    table_programs,
     tensor_programs,
 )
 from tests.specialize.comparison import build, difference, find_mismatch
@@ -33,6 +36,7 @@ CASES = [
     *shape_programs.CASES,
     *array_programs.CASES,
     *runtime_programs.CASES,
+    *table_programs.CASES,
 ]
 END_TO_END = [case for case in CASES if case.is_end_to_end]
 
@@ -127,3 +131,17 @@ def test_tunables_are_set_on_the_host() -> None:
         for seed in range(8):
             (x,) = tensor_programs.rows(seed)
             assert difference(_rounded(model(x)), _rounded(host(x))) is None
+
+
+def test_the_order_of_a_set_of_run_time_numbers_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="in the order of its hashes") as refused:
+        find_mismatch(table_programs.REFUSED)
+    assert refused.value.code == "DY204"
+
+
+def test_a_dict_of_run_time_keys_has_a_text() -> None:
+    case = next(case for case in table_programs.CASES if case.name == "NamedByRun")
+    program = specialize(build(case), case.inputs(0)).program
+    text = print_ir(program)
+    assert "dict[str, float] = host dict_of(" in text
+    assert parse_ir(text) == program

@@ -1,0 +1,126 @@
+"""Small models with dicts and sets whose keys only the run knows."""
+
+from __future__ import annotations
+
+import collections
+
+import torch
+from torch import nn
+
+from tests.specialize.tensor_programs import Case
+
+
+def tokens(seed: int) -> tuple[torch.Tensor, ...]:
+    made = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 12, (20,), generator=made), torch.randn(20, generator=made)
+
+
+class SeenTokens(nn.Module):
+    """A set that grows in a dynamic loop, asked for members, sorted, counted."""
+
+    def forward(self, ids, x):
+        seen = set()
+        order = []
+        i = 0
+        while i < 20 and x[i] < 1.2:
+            token = ids[i].item()
+            if token not in seen:
+                seen.add(token)
+                order.append(token)
+            i += 1
+        return order, sorted(seen), len(seen), 3 in seen
+
+
+class CountedTokens(nn.Module):
+    """Counts by token: what is missing counts as 0; the dict is returned, in the order of insertion."""
+
+    def forward(self, ids, x):
+        counts = collections.defaultdict(int)
+        i = 0
+        while i < 20 and x[i] < 1.2:
+            counts[ids[i].item()] += 1
+            i += 1
+        return dict(counts), sum(counts.values())
+
+
+class SummedTensors(nn.Module):
+    """Tensors by token; one is deleted, the items are gone through."""
+
+    def forward(self, ids, x):
+        total = {}
+        i = 0
+        while i < 20 and x[i] < 1.2:
+            token = ids[i].item()
+            total[token] = total.get(token, torch.zeros(())) + x[i]
+            i += 1
+        if 3 in total:
+            del total[3]
+        return total, [key for key, value in total.items() if value > 0.5]
+
+
+class MostCommon(nn.Module):
+    """`max` of a dict by its values, and a key that only the run knows."""
+
+    def forward(self, ids, x):
+        counts = {}
+        for token in ids.tolist():
+            counts[token] = counts.get(token, 0) + 1
+        return max(counts, key=counts.get), counts
+
+
+class CountedSteps(nn.Module):
+    """A dict by the counter of a dynamic loop, each value made of the one before."""
+
+    def forward(self, ids, x):
+        memo = {0: x[0] * 2}
+        i = 0
+        while x[i % 20] < 1.2 and i < 50:
+            memo[i + 1] = memo[i] * 0.9 + x[i % 20]
+            i += 1
+        return memo[i], len(memo), (i + 5) in memo
+
+
+class MissingKeys(nn.Module):
+    """A KeyError that depends on data, `pop` with a default, the keys as a list."""
+
+    def forward(self, ids, x):
+        table = {}
+        i = 0
+        while i < 20 and x[i] < 1.2:
+            table[ids[i].item()] = i
+            i += 1
+        try:
+            return table[7], table.pop(3, None), list(table)
+        except KeyError as error:
+            return str(error)
+
+
+class SetsOfLists(nn.Module):
+    """Sets of a list of run-time length."""
+
+    def forward(self, ids, x):
+        some = ids[x > 0].tolist()
+        found = set(some) | {1, 2}
+        return len(set(some)) == len(some), sorted(found), 5 in found
+
+
+class NamedByRun(nn.Module):
+    """Texts with run-time numbers as keys."""
+
+    def forward(self, ids, x):
+        table = {}
+        for i in range(int((x > 0).sum())):
+            table[f"token {ids[i].item()}"] = x[i].item()
+        return table
+
+
+class OrderOfASet(nn.Module):
+    """The order of a set of run-time numbers is that of their hashes."""
+
+    def forward(self, ids, x):
+        return [token for token in set(ids[x > 0].tolist())]
+
+
+MODELS = (SeenTokens, SummedTensors, MostCommon, CountedSteps, MissingKeys, SetsOfLists, NamedByRun)
+CASES = [*(Case(model, tokens) for model in MODELS), Case(CountedTokens, tokens, is_end_to_end=True)]
+REFUSED = Case(OrderOfASet, tokens)
