@@ -240,11 +240,12 @@ def bind_inputs(
 ) -> tuple[object, ...]:
     """The run-time inputs of a call, in order; TypeError or ValueError if the call is not one the signature admits."""
     signature = program.signature_of(method)
-    parameters = [
-        inspect.Parameter(param.name, _KINDS[param.kind], default=None if param.optional else inspect.Parameter.empty)
-        for param in signature
-    ]
+    # Every parameter has a default here: one that must be given may stand behind one that may be left out.
+    parameters = [inspect.Parameter(param.name, _KINDS[param.kind], default=None) for param in signature]
     given = inspect.Signature(parameters).bind(*args, **kwargs).arguments
+    missing = [param.name for param in signature if not param.optional and param.name not in given]
+    if missing:
+        raise TypeError(f"missing a required argument: {missing[0]!r}")
     call = _Call(environment, program.schemas)
     for param in signature:
         if param.name in given:

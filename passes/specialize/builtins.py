@@ -284,8 +284,11 @@ def _hasattr(machine: Machine, target: Any, name: Any, *, native: Any) -> Any:
 def _setattr(machine: Machine, target: Any, name: Any, value: Any, *, native: Any) -> Any:
     if isinstance(target, RuntimeObject):
         machine.store_object_attribute(target, machine.plain(name), value)
-        return
-    machine.store_attribute(target, machine.plain(name), value)
+        return None
+    own = machine.setting_method(target, machine.plain(name), value)
+    if own is not None:
+        return Interpret(pymodels.effect, (own,))
+    return machine.store_attribute(target, machine.plain(name), value)
 
 
 @model(delattr)

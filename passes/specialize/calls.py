@@ -28,6 +28,7 @@ from dycl.passes.specialize import (  # noqa: F401  (the models register themsel
 )
 from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
+from dycl.passes.specialize.dataclassinits import initialization, runs_own_code, written_init
 from dycl.passes.specialize.generators import call_generator_method, is_generator_method
 from dycl.passes.specialize.iteration import Iteration
 from dycl.passes.specialize.lists import is_join, joined
@@ -118,6 +119,9 @@ class Calls(Iteration):
         if self.is_steppable(function):
             self.enter(function, args, kwargs, dst)
             return
+        if (written := written_init(function, args)) is not None:
+            self.enter(pymodels.initialize, initialization(function, written, args, kwargs), {}, dst)
+            return
         if isinstance(function, type) and self._is_constructed(function):
             self.enter(pymodels.construct, (function, args, kwargs), {}, dst)
             return
@@ -187,9 +191,8 @@ class Calls(Iteration):
         """Whether making an instance runs Python of the model's."""
         if type(cls).__call__ is not type.__call__:
             return False
-        return self.is_steppable(getattr(cls, "__init__", None)) or self.is_steppable(
-            getattr(cls.__new__, "__func__", cls.__new__)
-        )
+        made_by = (getattr(cls, "__init__", None), getattr(cls.__new__, "__func__", cls.__new__))
+        return any(map(self.is_steppable, made_by)) or runs_own_code(self, cls)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------ modules
 

@@ -67,6 +67,8 @@ class OutputBuilder:
             return self._machine.array_result(value)
         if type(value) in (bool, int, float, str):
             return Lit(value)
+        if isinstance(value, (torch.device, torch.dtype)):
+            return Lit(str(value))  # what a deployment without torch can say of it
         if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):
             return Lit(value.item())
         if type(value) is np.ndarray:

@@ -24,7 +24,7 @@ from dycl.passes.specialize.handled import handled_exception
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
 from dycl.passes.specialize.lists import binary_list, delete_list_item, repeated, store_list_item, unpacked
-from dycl.passes.specialize.protocols import binary_operation, own_method, text_method, truth_method
+from dycl.passes.specialize.protocols import binary_operation, own_method, setting_method, text_method, truth_method
 from dycl.passes.specialize.state import TRUTH, Frame
 from dycl.passes.specialize.textops import choose_key, compare_texts, contains_text, is_text_comparison
 from dycl.passes.specialize.texts import percent_text
@@ -147,16 +147,12 @@ def store_attribute(machine: Machine, frame: Frame, ins: ir.StoreAttr) -> None:
     if isinstance(target, RuntimeObject):
         objects.store_attribute(machine, target, ins.name, value)
         return
-    setter = getattr(type(target), ins.name, None)
-    if isinstance(setter, property) and machine.is_steppable(setter.fset):
-        machine.enter(setter.fset, (target, value), {}, "%discarded")
-        return
     if isinstance(target, FakeTensor):
         machine.native(setattr, (target, ins.name, value), {})
         return
-    custom: Any = type(target).__setattr__
-    if custom is not torch.nn.Module.__setattr__ and machine.is_steppable(custom):
-        machine.enter(custom, (target, ins.name, value), {}, "%discarded")
+    own = setting_method(machine, target, ins.name, value)
+    if own is not None:
+        machine.enter(own.function, own.args, {}, "%discarded")
         return
     machine.store_attribute(target, ins.name, value)
 

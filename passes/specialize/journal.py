@@ -58,7 +58,7 @@ class Journal(Joins):
         """target.name = value."""
         if not self.is_old(target):
             self.check_not_frozen(target)
-            setattr(target, name, value)
+            plainly_set(target, name, value)
             return
         if isinstance(target, types.ModuleType):
             self.store_global(vars(target), name, value)
@@ -123,7 +123,10 @@ class Journal(Joins):
         """del target.name."""
         if not self.is_old(target):
             self.check_not_frozen(target)
-            delattr(target, name)
+            if _is_interpreted(type(target).__delattr__):
+                object.__delattr__(target, name)
+            else:
+                delattr(target, name)
             return
         self._check_mine(target)
         original = _get(target, name)
@@ -296,6 +299,21 @@ def _put(entry: JournalEntry, value: Any) -> None:
         delattr(target, name)
     else:
         object.__setattr__(target, name, value)
+
+
+def plainly_set(target: Any, name: str, value: Any) -> None:
+    """target.name = value, past a `__setattr__` of the class's own, which has been interpreted."""
+    if _is_interpreted(type(target).__setattr__):
+        object.__setattr__(target, name, value)
+    else:
+        setattr(target, name, value)
+
+
+def _is_interpreted(method: Any) -> bool:
+    """Whether a method is Python with a source: one that `dataclasses` wrote, or torch's own, runs natively."""
+    if not isinstance(method, types.FunctionType):
+        return False
+    return not method.__code__.co_filename.startswith(("<", os.path.dirname(torch.__file__)))
 
 
 def _is_mutable(value: Any) -> bool:

@@ -381,6 +381,10 @@ class Machine(Calls):
         """What computes an attribute in Python of the model's own: a property, a descriptor, `__getattr__`."""
         return protocols.attribute_method(self, target, name)
 
+    def setting_method(self, target: Any, name: str, value: Any) -> Interpret | None:
+        """What sets an attribute in Python of the model's own: `__setattr__`, a property, a descriptor."""
+        return protocols.setting_method(self, target, name, value)
+
     def own_method(self, value: Any, *names: str) -> Any:
         """The first of these special methods that the value's class has, if it is the model's own."""
         return protocols.own_method(self, value, *names)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.passes.specialize.builtins import model
-from dycl.passes.specialize.protocols import plain_attribute_method
+from dycl.passes.specialize import pymodels
+from dycl.passes.specialize.builtins import Interpret, model
+from dycl.passes.specialize.protocols import plain_attribute_method, property_setter
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -123,8 +124,11 @@ def _plain_attribute(machine: Machine, target: Any, name: Any, *, native: Any) -
 
 
 @model(object.__setattr__, torch.nn.Module.__setattr__)
-def _plain_store(machine: Machine, target: Any, name: Any, value: Any, *, native: Any) -> None:
-    machine.store_attribute(target, machine.plain(name), value)
+def _plain_store(machine: Machine, target: Any, name: Any, value: Any, *, native: Any) -> Any:
+    own = property_setter(machine, target, machine.plain(name), value)
+    if own is not None:
+        return Interpret(pymodels.effect, (own,))
+    return machine.store_attribute(target, machine.plain(name), value)
 
 
 @model(object.__delattr__, torch.nn.Module.__delattr__)

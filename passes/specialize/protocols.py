@@ -9,6 +9,8 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret, class_of
@@ -158,6 +160,24 @@ def plain_attribute_method(machine: Machine, target: Any, name: str) -> Interpre
     if is_descriptor and (hasattr(type(found), "__set__") or name not in getattr(target, "__dict__", {})):
         return Interpret(getattr(type(found), "__get__"), (found, target, kind))  # noqa: B009  (mypy)
     return None
+
+
+def setting_method(machine: Machine, target: Any, name: str, value: Any) -> Interpret | None:
+    """What sets an attribute in the model's own Python: the class's `__setattr__`, or a property."""
+    kind: Any = type(target)
+    custom = kind.__setattr__
+    if custom is not torch.nn.Module.__setattr__ and machine.is_steppable(custom):
+        return Interpret(custom, (target, name, value))
+    return property_setter(machine, target, name, value)
+
+
+def property_setter(machine: Machine, target: Any, name: str, value: Any) -> Interpret | None:
+    """What `object.__setattr__` would call: the setter of a property or of another descriptor of the model's own."""
+    found = next((vars(cls)[name] for cls in type(target).__mro__ if name in vars(cls)), None)
+    if isinstance(found, property):
+        return Interpret(found.fset, (target, value)) if machine.is_steppable(found.fset) else None
+    setter = getattr(type(found), "__set__", None)
+    return Interpret(setter, (found, target, value)) if machine.is_steppable(setter) else None
 
 
 def _has_plainly(target: Any, name: str) -> bool:

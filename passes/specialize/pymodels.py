@@ -143,6 +143,19 @@ def has_attribute(getter: Any) -> Any:
     return True
 
 
+def effect(setter: Any) -> Any:
+    """`setattr` where the model's own code does it; `setter` is its function and arguments."""
+    setter.function(*setter.args)
+
+
+def initialize(instance: Any, values: Any, store: Any, has_post_init: Any, arguments: Any) -> Any:
+    """The `__init__` that `dataclasses` writes: (name, value, whether that is a factory) of each field in order."""
+    for name, value, is_factory in values:
+        store(instance, name, value() if is_factory else value)
+    if has_post_init:
+        instance.__post_init__(*arguments)
+
+
 def mapping_get(mapping: Any, key: Any, default: Any = None) -> Any:
     """`collections.abc.Mapping.get`, whose own source is frozen into Python."""
     try:

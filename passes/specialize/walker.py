@@ -288,6 +288,10 @@ class Walker(Positions):
         self.key.append("method")
         return self._remember(value, types.MethodType(self.walk(value.__func__), self.walk(value.__self__)))
 
+    def _super(self, value: Any, general: bool) -> Any:
+        self.key.append(("super", id(value.__thisclass__)))
+        return self._remember(value, super(value.__thisclass__, self.walk(value.__self__)))
+
     def _builtin(self, value: types.BuiltinMethodType, general: bool) -> Any:
         if value.__self__ is None or isinstance(value.__self__, (types.ModuleType, type)):
             self.key.append(("id", id(value)))
@@ -526,6 +530,7 @@ _MAKERS: dict[type, Any] = {
     range: Walker._range,
     types.CellType: Walker._cell,
     types.MethodType: Walker._method,
+    super: Walker._super,
     types.BuiltinFunctionType: Walker._builtin,
     types.MethodWrapperType: Walker._builtin,
     functools.partial: Walker._partial,

@@ -433,6 +433,18 @@ def test_arguments_are_bound_by_the_signature() -> None:
         assert result[0] is x and result[1] == 1 and result[2] is y
 
 
+def test_a_parameter_that_must_be_given_stands_behind_one_that_need_not() -> None:
+    run = executor(
+        CALL.replace(
+            "param x: positional_or_keyword =",
+            "param first: positional_or_keyword optional = None\nparam x: positional_or_keyword =",
+        )
+    )
+    assert run.call(x=X, pair=(1, {"y": Y}))[0] is X
+    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+        run.call(None)
+
+
 X, Y = torch.zeros(3, 2), torch.zeros(3)
 
 

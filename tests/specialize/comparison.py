@@ -92,6 +92,8 @@ def difference(wanted: Any, got: Any) -> str | None:
         wanted = tuple(wanted)
     if isinstance(wanted, nn.Parameter):
         wanted = wanted.data
+    if isinstance(wanted, (torch.dtype, torch.device)):
+        wanted = str(wanted)  # as a host without torch has it
     if type(wanted) is not type(got):
         return f"{type(wanted).__name__} is wanted, {type(got).__name__} is there"
     if isinstance(wanted, torch.Tensor):

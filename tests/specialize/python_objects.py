@@ -298,6 +298,88 @@ class Dataclasses(nn.Module):
         return record, p < q, p == Point(x[0, 2].item()), moved, [f.name for f in dataclasses.fields(record)]
 
 
+class Journalled:
+    """Writes every attribute down, also what dataclasses set."""
+
+    def __setattr__(self, name, value):
+        super().__setattr__("written", [*getattr(self, "written", []), name])
+        super().__setattr__(name, value)
+
+    @property
+    def double(self):
+        return self.score * 2
+
+    @double.setter
+    def double(self, value):
+        self.score = value / 2
+
+
+@dataclasses.dataclass
+class Outcome(Journalled):
+    """A dataclass whose making runs Python of the model's own everywhere that it can."""
+
+    score: float
+    model: dataclasses.InitVar[nn.Module]
+    level: int = dataclasses.field(default=3, kw_only=True)
+    path: list = dataclasses.field(init=False, default_factory=lambda: ["made"])
+    name: str = "none"
+
+    def __post_init__(self, model):
+        model.made += 1
+        if self.score > 0:
+            self.name = "high"
+
+
+class DataclassesOfTheModel(nn.Module):
+    """Dataclasses with a `__setattr__`, parameters that are no fields, keywords; the making of one changes the model."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = 0
+
+    def forward(self, x):
+        outcome = Outcome(x[0, 0], self, level=4)
+        if x[0, 1] > 0:
+            outcome = Outcome(x[0, 1], model=self, name="other")
+        setattr(outcome, "double", 1.0)  # noqa: B010
+        return outcome.score, outcome.level, outcome.path, outcome.name, outcome.written, self.made
+
+
+class Positive:
+    """A descriptor that sets."""
+
+    def __set_name__(self, owner, name):
+        self.key = "_" + name
+
+    def __get__(self, target, owner):
+        return getattr(target, self.key, 0)
+
+    def __set__(self, target, value):
+        target.sets = getattr(target, "sets", 0) + 1
+        setattr(target, self.key, value if value > 0 else -value)
+
+
+class Limited:
+    width = Positive()
+
+
+class SettingDescriptors(nn.Module):
+    """A descriptor of the model's own decides what is kept."""
+
+    def forward(self, x):
+        held = Limited()
+        held.width = x[0, 0].item()
+        setattr(held, "width", held.width - 1)  # noqa: B010
+        return held.width, held.sets
+
+
+class DescribesTensors(nn.Module):
+    """A dtype and a device in the result: their names, where there is no torch."""
+
+    def forward(self, x):
+        return {"dtype": x.dtype, "device": x.device, "sign": 1 if x.sum() > 0 else -1}
+
+
 class FrozenError(nn.Module):
     """Assignment to a frozen dataclass."""
 
