@@ -22,6 +22,7 @@ from dycl.passes.specialize.shapes import PathShapeEnv
 from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import Generator, RuntimeList, Scalar
 from dycl.passes.specialize.weights import WeightNames
+from dycl.passes.specialize.worlds import Trial
 
 
 class Emission:
@@ -32,6 +33,7 @@ class Emission:
         self.weight_names = weight_names
         self.env = PathShapeEnv(self)  # type: ignore[arg-type]
         self.fake = FakeTensorMode(shape_env=self.env, allow_non_fake_inputs=True)
+        self.trial: Trial | None = None  # how questions are answered while an operation is tried
         self.values = Values()
         self.state: State = State()
         self.known: dict[ValueId, torch.Tensor] = {}
@@ -41,6 +43,7 @@ class Emission:
         self.fresh_log: list[Any] = []
         self.input_storages: set[int] = set()
         self.moved_storages: dict[int, int] = {}  # of a fake tensor made anew at a join -> of the one it stands for
+        self.shared_at_times: set[int] = set()  # storages of results that are views for some of their sizes alone
         self.schemas = SchemaTable()
         self.stale: set[ValueId] = set()  # content of views whose memory a procedure has written
         self.weight_storages: dict[int, torch.Tensor] = {}

@@ -149,14 +149,21 @@ class Facts:
         if isinstance(condition, sympy.Or):
             self._learn_any(condition.args)
             return
+        if isinstance(condition, sympy.Ne) and condition.rhs == 0 and isinstance(condition.lhs, sympy.Mul):
+            for factor in condition.lhs.args:
+                if not factor.is_number:
+                    self.learn(sympy.Ne(factor, 0), True)
+            return
         found = _single_symbol(condition)
         if found is None:
             return
         symbol, relation, constant = found
         low, high = self.interval(symbol)
+        if relation is sympy.Ne:
+            self.relations[sympy.Ne(symbol, constant)] = True
         match relation:
             case sympy.Eq:
-                low, high = constant, constant
+                low, high = max(low, constant), min(high, constant)
             case sympy.Ne if constant == low:
                 low = low + 1
             case sympy.Ne if constant == high:
@@ -185,11 +192,14 @@ class Facts:
 
     def _shaved(self, symbol: sympy.Symbol, low: sympy.Basic, high: sympy.Basic) -> Interval:
         """The interval without ends that the symbol is known not to be."""
-        while low < high and self.relations.get(sympy.Eq(symbol, low)) is False:
+        while low < high and self._is_excluded(symbol, low):
             low = low + 1
-        while low < high and self.relations.get(sympy.Eq(symbol, high)) is False:
+        while low < high and self._is_excluded(symbol, high):
             high = high - 1
         return low, high
+
+    def _is_excluded(self, symbol: sympy.Symbol, value: sympy.Basic) -> bool:
+        return self.relations.get(sympy.Eq(symbol, value)) is False or sympy.Ne(symbol, value) in self.relations
 
 
 _COMPARISONS = (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)

@@ -43,11 +43,13 @@ class Hints:
     forget_known: set[Any] = field(default_factory=set)  # places whose tensors are kept without their known values
     forget_intervals: set[Any] = field(default_factory=set)  # points whose states are kept without intervals
     forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
+    forget_readings: set[Any] = field(default_factory=set)  # points whose tensors do not know what was read from them
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values
     adopted: dict[int, Any] = field(default_factory=dict)  # containers of the model that are written, by id
     unadoptable: dict[int, Any] = field(default_factory=dict)  # written ones that somebody else holds too, by id
     stateful: dict[int, Any] = field(default_factory=dict)  # weights that the model writes, by id
     writes_arrays: bool = False  # something writes into a numpy array: arrays and tensors share no memory then
+    exact_memory: bool = False  # what is a view for some sizes alone is written: whether it is one is asked
     lifted: set[Any] = field(default_factory=set)  # where static arrays are made that are written with run-time values
     tabled: set[Any] = field(default_factory=set)  # where dicts and sets are made that get keys of the run
     marks: dict[Any, object] = field(default_factory=dict)  # by such a place: what its tables know it by

@@ -27,6 +27,7 @@ from dycl.passes.specialize.generalise import Generalise, Plan, trend
 from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.outline import Outline
 from dycl.passes.specialize.positions import Respelling, Slot
+from dycl.passes.specialize.readings import carried_readings, find_readings
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, State
@@ -113,7 +114,9 @@ class Joins(Generalise):
         keeps_ranges = not (is_entry or forgets or point in self.hints.forget_ranges)
         copy.facts.ranges = self._ranges(walker, state, retensor) if keeps_ranges else {}
         ranges = walker.ranges(state.facts) if keeps_ranges else ()
-        key = (point, tuple(tokens), walker.intervals(copy.facts), ranges)
+        readings = find_readings(walker) if keeps_ranges and point not in self.hints.forget_readings else ()
+        copy.facts.results = carried_readings(self, walker, readings, _new_names(retensor))  # type: ignore[arg-type]
+        key = (point, tuple(tokens), walker.intervals(copy.facts), ranges, readings)
         return Canonical(key, operands, params, copy, skeleton, row, plan.outline, places, walker.known_slots)
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
@@ -194,6 +197,8 @@ class Joins(Generalise):
         shared = self._shared_memory(walker, weights) if is_entry else frozenset()
         for tensor in walker.tensors:
             storage = self.memory_of(tensor)
+            if is_entry:
+                self.check_shared_at_times(storage)
             is_kept = is_entry and id(tensor) not in weights
             if is_kept or walker.is_remade(tensor, self.current_vid(tensor)):
                 new = fresh[self.current_vid(tensor)] = self._made_anew(tensor, walker)
@@ -263,7 +268,7 @@ class Joins(Generalise):
         """The bounds of the tensors' elements, under the names that they have from here on."""
         bounds = source.facts.ranges
         vids = [vid for tensor in walker.tensors if (vid := self.current_vid(tensor, source)) in bounds]
-        names = {vid: made._dycl_root for vid, made in retensor.items()}  # type: ignore[attr-defined]
+        names = _new_names(retensor)
         return {names.get(vid, vid): bounds[vid] for vid in vids if vid not in self.known}
 
     def _settle(
@@ -409,7 +414,11 @@ class Joins(Generalise):
             raise Restart("intervals are forgotten")
 
     def _check_ranges(self, form: Canonical, point: Any) -> None:
-        """States that differ in the bounds of tensors alone are one state: no round of a loop stands before it."""
+        """States that differ in what is known of tensors alone are one state: no round of a loop stands before it."""
+        self.same_tokens[form.key[:4]] += 1
+        if self.same_tokens[form.key[:4]] > 1 and point not in self.hints.forget_readings:
+            self.hints.forget_readings.add(point)
+            raise Restart("numbers read from tensors are forgotten")
         self.same_tokens[form.key[:3]] += 1
         if self.same_tokens[form.key[:3]] > 1 and point not in self.hints.forget_ranges:
             self.hints.forget_ranges.add(point)
@@ -445,6 +454,10 @@ class Joins(Generalise):
         } - self.hints.forget_known
         self.hints.forget_known |= places
         return bool(places)
+
+
+def _new_names(retensor: dict[ValueId, FakeTensor]) -> dict[ValueId, ValueId]:
+    return {vid: made._dycl_root for vid, made in retensor.items()}  # type: ignore[attr-defined]
 
 
 def _point(state: State) -> tuple[tuple[int, int], ...]:

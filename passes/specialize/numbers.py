@@ -22,9 +22,11 @@ from dycl.ir.nodes import (
 from dycl.ir.numerics import ERRORS
 from dycl.ir.trees import leaves
 from dycl.passes.specialize import scalars
+from dycl.passes.specialize.conditions import normal_condition
 from dycl.passes.specialize.failures import check_failure, note_integer
 from dycl.passes.specialize.operands import Operands
 from dycl.passes.specialize.ranges import range_of
+from dycl.passes.specialize.readings import computed
 from dycl.passes.specialize.signals import Question, Restart, Unknown
 from dycl.passes.specialize.values import Scalar
 
@@ -34,7 +36,10 @@ class Numbers(Operands):
 
     def decide_expr(self, expr: sympy.Basic) -> sympy.Basic | None:
         """The value of an expression on this path, or None."""
-        return self.state.facts.decide(expr)
+        known = self.state.facts.decide(expr)
+        if known is not None or (normal := normal_condition(expr, self.state.facts)) == expr:
+            return known
+        return self.state.facts.decide(normal)
 
     def is_unborn(self, expr: sympy.Basic) -> bool:
         """Whether an expression is about a symbol that the operation being recorded is still making."""
@@ -166,6 +171,8 @@ class Numbers(Operands):
             with unset_fake_temporarily(), torch._C.DisableTorchFunction():
                 return known.item() if index is None else known.reshape(-1)[index].item()
         content = self.current_vid(tensor) if isinstance(tensor, FakeTensor) else id(tensor)
+        if index is None and (number := computed(self, content)) is not None:  # type: ignore[arg-type]
+            return number
         call = ("item", content, index)
         found, out = self.replayed(call)
         if found:

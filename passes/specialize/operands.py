@@ -101,6 +101,12 @@ class Operands(Emission):
             pairs.append((old, self.value(new)))
         return pairs
 
+    def check_shared_at_times(self, memory: int) -> None:
+        """Memory is written, or kept: whether another tensor lies in it as well has to be known."""
+        if memory in self.shared_at_times and not self.hints.exact_memory:
+            self.hints.exact_memory = True
+            raise Restart("what is a view for some sizes alone is written")
+
     def replace_content(self, tensor: FakeTensor, content: FakeTensor) -> None:
         """A procedure has written a buffer: it has this content now, and earlier views of it are gone."""
         state = self.state

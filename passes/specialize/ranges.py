@@ -14,18 +14,26 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.passes.specialize.facts import Interval
+from dycl.passes.specialize.values import Scalar
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
 
 _TYPES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.bool: (0, 1)}
 
+# Arithmetic on integers: the operation, and whether the operands are swapped.
+ARITHMETIC = {"add": ("add", False), "sub": ("sub", False), "mul": ("mul", False)} | {
+    "radd": ("add", True),
+    "rsub": ("sub", True),
+    "rmul": ("mul", True),
+}
+
 # The results hold elements of the first argument (or of the tensors in it), and nothing else.
 _MOVING_TEXT = """
     __getitem__ select index_select gather take take_along_dim reshape view view_as reshape_as squeeze unsqueeze flatten
     ravel expand expand_as clone contiguous detach cpu long int permute transpose t repeat flip roll
     chunk split unbind narrow masked_select cat concat stack hstack vstack unique unique_consecutive amax amin sort
-    msort to type movedim swapaxes tile diagonal broadcast_to median mode kthvalue
+    msort to type movedim swapaxes tile diagonal broadcast_to median mode kthvalue topk max min
 """
 _MOVING = frozenset(_MOVING_TEXT.split())
 # The last result holds indices into a dimension: given by position or name, or the last one, or all elements at once.
@@ -82,6 +90,10 @@ def _range(
         return _index_range(machine, name, source, args, kwargs)
     if name == "view" and any(isinstance(part, torch.dtype) for part in (*args, *kwargs.values())):
         return None  # the same bits, read as other numbers
+    if name in ("max", "min") and len(args) > 1 and isinstance(args[1], torch.Tensor):
+        return _union([range_of(machine, source), range_of(machine, args[1])])
+    if name in ("sum", "count_nonzero", "cumsum") and isinstance(source, torch.Tensor):
+        return _sum_range(machine, name, source, args, kwargs)
     if name in _MOVING and index == 0:
         return _union([range_of(machine, part) for part in (source if isinstance(source, (list, tuple)) else [source])])
     if name in ("unbind", "split", "chunk"):
@@ -96,11 +108,33 @@ def _range(
         return _interval(0, args[1] - 1)
     if name in ("clamp", "clip") and isinstance(source, torch.Tensor):
         return _clamped(range_of(machine, source), *_limits(args, kwargs))
-    if name in ("add", "sub", "mul", "__add__", "__sub__", "__mul__", "__radd__", "__rmul__") and len(args) == 2:
-        return _arithmetic(machine, name.strip("_").removeprefix("r"), source, args[1]) if not kwargs else None
+    if name.strip("_") in ARITHMETIC and len(args) == 2 and not kwargs:
+        operation, is_swapped = ARITHMETIC[name.strip("_")]
+        return _arithmetic(machine, operation, *(args[::-1] if is_swapped else args))
     if name == "where" and len(args) == 3:
         return _union([range_of(machine, part) for part in args[1:]])
     return None
+
+
+def _sum_range(
+    machine: Machine, name: str, source: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Interval | None:
+    """The bounds of a sum over one dimension or over all of them; a sum so far lies between those of all lengths."""
+    of = _interval(0, 1) if name == "count_nonzero" else range_of(machine, source)
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    if of is None or not (dim is None or type(dim) is int):
+        return None
+    count: Any = 1
+    for size in source.shape if dim is None or not source.dim() else (source.shape[dim],):
+        count = count * size
+    most = sympy.Integer(count) if isinstance(count, int) else machine.bounds_of(count.node.expr)[1]
+    if not (most.is_Integer and all(bound.is_Integer for bound in of)):
+        return None
+    corners = [bound * most for bound in of]
+    if name == "cumsum" or not isinstance(count, int):
+        corners += [sympy.Integer(0), *of]
+    found = min(corners), max(corners)
+    return found if _is_small(found) else None
 
 
 def _index_range(
@@ -170,4 +204,7 @@ def _is_small(bounds: Interval) -> bool:
 def _operand_range(machine: Machine, value: Any) -> Interval | None:
     if type(value) is int:
         return _interval(value, value)
+    expr = value.node.expr if isinstance(value, torch.SymInt) else getattr(value, "expr", None)
+    if isinstance(value, (Scalar, torch.SymInt)) and expr is not None:
+        return machine.bounds_of(expr)
     return range_of(machine, value) if isinstance(value, torch.Tensor) and not value.dtype.is_floating_point else None

@@ -34,9 +34,11 @@ from dycl.passes.specialize import masks, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
 from dycl.passes.specialize.ranges import note_ranges
+from dycl.passes.specialize.readings import note_formula
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
 from dycl.passes.specialize.witnesses import check_empty
+from dycl.passes.specialize.worlds import settled
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -340,6 +342,7 @@ class Recorder(TorchFunctionMode):
         )
         machine.bind_symbols(born, leaves, out)
         note_ranges(machine, func, args, kwargs, leaves)
+        note_formula(machine, func, args, kwargs, leaves)
         name = getattr(func, "__name__", "")
         if born and args and (name in _COUNTING or (name == "where" and len(args) == 1)):
             self._learn_count(args, leaves)
@@ -350,17 +353,23 @@ class Recorder(TorchFunctionMode):
         """The result on fake tensors, what was done below Python, and the symbols that torch made."""
         machine = self.machine
         results = machine.hints.results
-        watch = Watch(machine.weight_written)
         key = results.key(machine, target, func, args, kwargs)
         if key is not None and (remembered := results.find(machine, key, args, kwargs)) is not None:
+            watch = Watch(machine.weight_written)
             watch.wrote = remembered.wrote
             return remembered.out, watch, []
-        with machine.defining_symbols() as born, machine.env.asking() as asked:
-            machine.fake.cache_enabled = not machine.has_symbols(args, kwargs)
+        has_symbols = machine.has_symbols(args, kwargs)
+
+        def run() -> tuple[Watch, Any]:
+            watching = Watch(machine.weight_written)
             machine.fake.epoch += 1  # torch remembers counts of nonzero elements on the tensor, which all paths share
+            with watching:
+                return watching, func(*args, **kwargs)
+
+        with machine.defining_symbols() as born, machine.env.asking() as asked:
+            machine.fake.cache_enabled = not has_symbols
             try:
-                with watch:
-                    out = func(*args, **kwargs)
+                watch, out = settled(machine, (args, kwargs), run) if has_symbols else run()
             except (*FAKE_FAILURES, DyclError):
                 raise
             except Exception as error:
@@ -387,6 +396,7 @@ class Recorder(TorchFunctionMode):
                     "an input of the model is written in place, which the caller would see",
                     hint="write into a clone() of the input",
                 )
+            machine.check_shared_at_times(storage)
             machine.weight_storage_written(storage)
             machine.check_tensor_write(storage)
             if storage in machine.state.listed:

@@ -12,6 +12,7 @@ import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from dycl.passes.specialize.conditions import normal_condition
 from dycl.passes.specialize.results import Asked
 
 if TYPE_CHECKING:
@@ -123,9 +124,14 @@ class PathShapeEnv(ShapeEnv):
         self._asked.append((expr, known))
         return known
 
-    def _ask(self, expr: sympy.Basic) -> Any:
+    def _ask(self, expr: sympy.Basic, fallback: Any = None) -> Any:
+        """The machine's answer; while an operation is tried, the answer in that world."""
         self._asked.append(None)
-        return self._machine.ask_expr(expr)
+        expr = normal_condition(expr, self._machine.state.facts)
+        trial, is_condition = self._machine.trial, isinstance(expr, sympy.logic.boolalg.Boolean)
+        if trial is None or not is_condition or expr.is_Symbol or self._machine.is_unborn(expr):
+            return self._machine.ask_expr(expr)
+        return trial.answer(self._machine, expr, fallback)
 
     def evaluate_expr(
         self,
@@ -149,7 +155,7 @@ class PathShapeEnv(ShapeEnv):
             return sympy.false
         if fallback_value is False and (pair := _broadcast_pair()) is not None and self._are_equal(*pair):
             return sympy.false
-        return self._ask(orig_expr)
+        return self._ask(orig_expr, fallback_value)
 
     def _are_equal(self, left: Any, right: Any) -> bool:
         """Whether two sizes that are broadcast together are one: the result is the same whether it is 1 or not.

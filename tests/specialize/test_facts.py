@@ -6,7 +6,9 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._sympy.functions import Max
 
+from dycl.passes.specialize.conditions import normal_condition
 from dycl.passes.specialize.facts import Facts
 
 K = sympy.Symbol("k", integer=True)
@@ -104,3 +106,52 @@ def test_bounds_contain_the_values(expr):
     values = [expr.subs({K: k, N: n}) for k in range(1, 4) for n in range(-2, 3)]
     assert low <= min(values)
     assert max(values) <= high
+
+
+FLOORS = [Max(1, K), 4 * Max(1, K), Max(1, K) * Max(1, N), Max(1, K - 2), 2 * Max(1, N)]
+SIDES = [*FLOORS, K, N, 4 * K, K * N, K - 2, sympy.Integer(1), sympy.Integer(4), sympy.Integer(0)]
+
+
+@given(
+    st.sampled_from(sorted(RELATIONS)),
+    st.sampled_from(FLOORS),
+    st.sampled_from(SIDES),
+    st.integers(0, 1),
+    st.integers(0, 4),
+    st.integers(0, 4),
+)
+def test_a_condition_without_floors_is_the_same_condition(name, left, right, least, k, n):
+    facts = Facts()
+    facts.learn(sympy.Ge(K, least), True)
+    facts.learn(sympy.Ge(N, 0), True)
+    relation, holds = RELATIONS[name]
+    condition = relation(left, right)
+    if condition in (sympy.true, sympy.false) or k < least:
+        return
+    values = {K: sympy.Integer(k), N: sympy.Integer(n)}
+    wanted = holds(int(left.subs(values)), int(right.subs(values)))
+    normal = normal_condition(condition, facts)
+    assert not normal.atoms(Max)
+    assert bool(normal.subs(values)) == wanted
+    for outcome in (True, False):
+        taught = facts.copy()
+        taught.learn(normal, outcome)
+        fits = all(low <= values[symbol] <= high for symbol, (low, high) in taught.intervals.items())
+        assert fits or wanted is not outcome
+
+
+def test_a_product_that_is_not_zero_has_no_factor_that_is():
+    facts = Facts()
+    facts.learn(sympy.Ge(K, 0), True)
+    facts.learn(sympy.Ge(N, 0), True)
+    facts.learn(sympy.Eq(2 * K * N, 0), False)
+    assert facts.interval(K)[0] == 1
+    assert facts.interval(N)[0] == 1
+
+
+def test_numbers_that_are_excluded_one_by_one_narrow_the_interval():
+    facts = Facts()
+    facts.learn(sympy.Ge(K, 0), True)
+    facts.learn(sympy.Ne(K, 1), True)
+    facts.learn(sympy.Eq(K, 0), False)
+    assert facts.decide(sympy.Gt(K, 1)) == sympy.true

@@ -17,6 +17,7 @@ from tests.specialize import (
     array_programs,
     container_programs,
     precision_programs,
+    question_programs,
     runtime_programs,
     shape_programs,
     size_programs,
@@ -32,6 +33,7 @@ CASES = [
     *state_programs.CASES,
     *container_programs.CASES,
     *precision_programs.CASES,
+    *question_programs.CASES,
     *size_programs.CASES,
     *shape_programs.CASES,
     *array_programs.CASES,
@@ -58,6 +60,12 @@ def test_host_agrees_with_eager(case: Case) -> None:
         with torch.no_grad():
             wanted = eager(*copy.deepcopy(inputs))
         assert difference(_rounded(wanted), _rounded(host(*inputs))) is None, f"seed {seed}"
+
+
+@pytest.mark.parametrize("case", question_programs.UNASKED, ids=lambda case: case.name)
+def test_answers_that_make_no_difference_are_not_asked(case: Case) -> None:
+    """Whether a size is 0, 1 or that of another tensor is nothing that such a program decides."""
+    assert len(specialize(build(case), case.inputs(0)).program.blocks) == 1
 
 
 def _rounded(value: object) -> object:

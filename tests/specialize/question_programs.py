@@ -1,0 +1,97 @@
+"""Small models whose sizes torch's own rules ask about: where both answers come to the same, nothing is to fork."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tests.specialize.tensor_programs import Case
+
+
+def matrices(seed: int) -> tuple[torch.Tensor, ...]:
+    """Two inputs of rows, of which none, one or more are above zero."""
+    made = torch.Generator().manual_seed(seed)
+    one, other = torch.randn(5, 4, generator=made), torch.randn(5, 4, generator=made)
+    return one - (seed % 4), other - (seed // 4 % 4)
+
+
+class AttendsToAny(nn.Module):
+    """Attention of rows to rows, of both of which there may be none, one or more: nothing is decided."""
+
+    def forward(self, x, y):
+        x, y = x[x[:, 0] > 0], y[y[:, 0] > 0]
+        q = x.unflatten(-1, (2, -1)).transpose(0, 1)
+        k = y.unflatten(-1, (2, -1)).transpose(0, 1)
+        weights = torch.einsum("hid,hjd->hij", q, k).softmax(-1)
+        weights = weights.masked_fill(weights < 0.1, 0.0).contiguous()
+        context = torch.einsum("hij,hjd->hid", weights, k).transpose(0, 1).flatten(1)
+        mixed = torch.cat([context, x], -1)
+        return mixed + mixed.mean(-1, keepdim=True), weights
+
+
+class ViewOfOneRow(nn.Module):
+    """A reshape that is a view for one row and a copy for more; it is written, so that this is a question."""
+
+    def forward(self, x, y):
+        rows = x[x[:, 0] > 0]
+        flat = rows.unflatten(1, (2, 2)).transpose(0, 1).flatten(0, 1)
+        flat.add_(1)
+        return rows, flat
+
+
+class CopyOfOneRow(nn.Module):
+    """The same, and nothing is written."""
+
+    def forward(self, x, y):
+        rows = x[x[:, 0] > 0]
+        flat = rows.unflatten(1, (2, 2)).transpose(0, 1).flatten(0, 1)
+        return rows, flat + 1
+
+
+class KeptViewOfOneRow(nn.Module):
+    """A reshape that is a view for one row is kept on the model, and what it may be a view of is written later."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kept", torch.zeros(1, 4))
+
+    def forward(self, x, y):
+        rows = x[x[:, 0] > 0]
+        self.kept = rows.unflatten(1, (2, 2)).transpose(0, 1).flatten(0, 1)
+        rows.mul_(2)
+        return rows, self.kept.sum()
+
+
+class SizeReadTwice(nn.Module):
+    """One number, read from a tensor on both sides of a join, is one size."""
+
+    def forward(self, x, y):
+        count = (x[:, 0] > 0).sum()
+        made = x.new_zeros(count, 2)
+        if y.sum() > 0:
+            made = made + 1
+        return made.view(1, count, 2), made.sum()
+
+
+class SizesByArithmetic(nn.Module):
+    """A sum of bools is a size; what is computed from it in tensors fits it, and asserting that is no question."""
+
+    def forward(self, x, y):
+        count = (x[:, 0] > 0).sum()
+        made = x.narrow(0, 0, count)
+        assert list(made.size()) == [count, 4], f"{made.size()} is no {count}"
+        rest = x.narrow(0, count, x.shape[0] - count)
+        return torch.cat([rest, made]), made.new_zeros(count + 1, 1)
+
+
+UNASKED = [
+    Case(AttendsToAny, matrices, is_end_to_end=True),
+    Case(CopyOfOneRow, matrices),
+    Case(SizesByArithmetic, matrices),
+]
+CASES = [
+    *UNASKED,
+    Case(ViewOfOneRow, matrices),
+    Case(KeptViewOfOneRow, matrices),
+    Case(SizeReadTwice, matrices),
+]
