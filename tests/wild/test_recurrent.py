@@ -198,7 +198,6 @@ def _transformers() -> Any:
     return transformers
 
 
-@pytest.mark.xfail(strict=True, reason="one number, read twice from a tensor on both sides of a join, is two sizes")
 def test_longformer_attends_globally_where_the_mask_says(compare: Compare) -> None:
     transformers = _transformers()
     config = transformers.LongformerConfig(
