@@ -2,13 +2,15 @@
 
     python -m bench.compile_time [--repeat N] [--json FILE] [--write-docs]
 
-Each compile is a process of its own. Times are wall-clock medians; on a machine that does other work too, the
-processor's seconds are the better measure of growth.
+Each compile is a process of its own: one with an empty cache, then one with what that left. Times are wall-clock
+medians; on a machine that does other work too, the processor's seconds are the better measure of growth.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from rich.table import Table
 
 from bench.report import ROOT, describe_machine, markdown_table, median_and_spread, write_section
 
-DEPTHS = {12: 28, 27: 58, 54: 112, 108: 220}  # layers of SkipNet by gated blocks
+DEPTHS = {12: 28, 17: 38, 27: 58, 54: 112, 108: 220}  # layers of SkipNet by gated blocks
 # The stages that have a column; all passes are one.
 STAGES = ("specialize", "passes", "host", "target", "verify", "publish")
 
@@ -54,6 +56,7 @@ def compile_once(gates: int) -> Measurement:
         "blocks": report.program.blocks,
         "subgraphs": report.program.subgraphs,
         "structures": report.structures_exported,
+        "reused": report.structures_reused,
         "bytes": report.size,
         "weight_bytes": weights,
         "state_dict_bytes": sum(t.numel() * t.element_size() for t in model.state_dict().values()),
@@ -71,18 +74,48 @@ def group_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def measure(gates: Sequence[int], repeat: int, console: Console) -> dict[int, list[Measurement]]:
-    """All compiles, the sizes in turn, each in a fresh process."""
+    """All compiles, the sizes in turn, each in a fresh process; the second of each size finds the cache filled."""
     found: dict[int, list[Measurement]] = {count: [] for count in gates}
     for _ in range(repeat):
         for count in gates:
-            command = [sys.executable, "-m", "bench.compile_time", "--only", str(count)]
-            run = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-            found[count].append(json.loads(run.stdout.splitlines()[-1]))
-            console.print(f"{count} gates: {found[count][-1]['wall']:.1f} s", style="dim")
+            with tempfile.TemporaryDirectory() as cache:
+                cold, warm = (_in_process(count, cache) for _ in range(2))
+            found[count].append(cold | {"warm": warm})
+            console.print(f"{count} gates: {cold['cpu']:.1f} s, then {warm['cpu']:.1f} s of the processor", style="dim")
     return found
 
 
-HEAD = ("gated blocks", *STAGES, "total, s", "processor, s", "structures", "subgraphs", "artifact, MiB", "host lines")
+def _in_process(gates: int, cache: str) -> Measurement:
+    """One compile in a process of its own, whose seconds from start to end are in `process` and `process_cpu`."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    run = subprocess.run(
+        [sys.executable, "-m", "bench.compile_time", "--only", str(gates)],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DYCL_CACHE_DIR": cache},
+    )
+    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    measured: Measurement = json.loads(run.stdout.splitlines()[-1])
+    return measured | {"process": wall, "process_cpu": cpu}
+
+
+HEAD = (
+    "gated blocks",
+    *STAGES,
+    "total, s",
+    "processor, s",
+    "cached: total, s",
+    "processor, s",
+    "with start, s",
+    "processor, s",
+    "structures",
+    "subgraphs",
+    "artifact, MiB",
+    "host lines",
+)
 
 
 def rows(found: Mapping[int, Sequence[Measurement]]) -> list[list[str]]:
@@ -91,6 +124,8 @@ def rows(found: Mapping[int, Sequence[Measurement]]) -> list[list[str]]:
     for gates, runs in found.items():
         stages = [f"{statistics.median(run['seconds'][stage] for run in runs):.2f}" for stage in STAGES]
         totals = [median_and_spread([run[key] for run in runs]) for key in ("wall", "cpu")]
+        cached = ("wall", "cpu", "process", "process_cpu")
+        totals += [median_and_spread([run["warm"][key] for run in runs]) for key in cached]
         last = runs[-1]
         sizes = [
             str(last["structures"]),
@@ -141,7 +176,11 @@ def main(
         json_file.write_text(json.dumps({"machine": machine, "runs": found}, indent=1), encoding="utf-8")
     if write_docs:
         count = len(found[min(found)])
-        note = f"Medians of {count} compiles, each a process of its own; in brackets the least and the largest."
+        note = (
+            f"Medians of {count} compiles, each a process of its own; in brackets the least and the largest. The "
+            "stages and the first totals are of an empty cache; `cached` takes all structures from it, `with start` "
+            "begins with the process and has the import of torch in it."
+        )
         text = "\n\n".join(["## Compile time", f"{machine}. {note}", markdown_table(HEAD, rows(found)), growth(found)])
         write_section("compile_time", text)
 
