@@ -7,6 +7,7 @@ watched where Python calls it.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,15 +99,25 @@ def _find_caller() -> SourceRange:
 def find_unmatched(
     observations: Sequence[tuple[SourceRange, object]], reads: Sequence[Read], rtol: float, atol: float
 ) -> tuple[SourceRange, object] | None:
-    """The first observation of a program that the eager run did not make, both in order; None if it made them all.
+    """The first observation of a program that the eager run did not make; None if it made them all.
 
     The program may read less than the source does (what nothing depends on is gone), never more and never otherwise.
+    What a block reads of several subgraphs may come in another order than in the source: each observation is one read,
+    at its own place if there is one.
     """
-    remaining = iter(reads)
+    unused = dict(enumerate(reads))
     for loc, value in observations:
-        if not any(_is_close(value, read.value, rtol, atol) for read in remaining):
+        close = (at for at, read in unused.items() if _is_close(value, read.value, rtol, atol))
+        here = (at for at, read in unused.items() if _is_at(read, loc) and _is_close(value, read.value, rtol, atol))
+        found = next(itertools.chain(here, close), None)
+        if found is None:
             return loc, value
+        del unused[found]
     return None
+
+
+def _is_at(read: Read, loc: SourceRange) -> bool:
+    return (read.loc.file, read.loc.line) == (loc.file, loc.line)
 
 
 def _is_close(value: object, read: object, rtol: float, atol: float) -> bool:
