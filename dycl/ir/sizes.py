@@ -52,7 +52,45 @@ def replace_names(size: str, sizes: Mapping[str, int | str]) -> int | str:
     if size.isidentifier():
         return sizes.get(size, size)
     text = _NAME.sub(lambda found: _part(sizes.get(found[0], found[0])), size)
-    return text if _NAME.search(text) else int(evaluate_size(text, {}))
+    if not _NAME.search(text):
+        return int(evaluate_size(text, {}))
+    terms = _linear(_parsed(text))
+    return text if terms is None else _spelled(terms)
+
+
+def _linear(node: ast.expr) -> dict[str, int] | None:
+    """How often each name is in a sum, and the constant under the empty name; None if it is no sum."""
+    match node:
+        case ast.Name(id=name):
+            return {name: 1}
+        case ast.Constant(value=int(value)):
+            return {"": value}
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _scaled(_linear(operand), -1)
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
+            one, other = _linear(left), _scaled(_linear(right), 1 if isinstance(op, ast.Add) else -1)
+            if one is None or other is None:
+                return None
+            return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
+        case ast.BinOp(left=ast.Constant(value=int(value)), op=ast.Mult(), right=right):
+            return _scaled(_linear(right), value)
+    return None
+
+
+def _scaled(terms: dict[str, int] | None, factor: int) -> dict[str, int] | None:
+    return None if terms is None else {name: count * factor for name, count in terms.items()}
+
+
+def _spelled(terms: dict[str, int]) -> int | str:
+    """A sum as sympy writes it: names in order, the constant last; terms that cancel are gone."""
+    named = [(name, count) for name, count in sorted(terms.items()) if name and count]
+    constant = terms.get("", 0)
+    if not named:
+        return constant
+    parts = [(count, name if abs(count) == 1 else f"{abs(count)}*{name}") for name, count in named]
+    parts += [(constant, str(abs(constant)))] if constant else []
+    first = f"-{parts[0][1]}" if parts[0][0] < 0 else parts[0][1]
+    return first + "".join(f" {'-' if count < 0 else '+'} {text}" for count, text in parts[1:])
 
 
 def _part(size: int | str) -> str:

@@ -59,7 +59,10 @@ def test_sizes_are_arithmetic_over_names() -> None:
     assert size_names("2*u0 + Max(u1, u0)") == ("u0", "u1")
     assert evaluate_size("2*u0 + Max(u1, u0)//2", {"u0": 3, "u1": 9}) == 10
     assert evaluate_size("Mod(u0, 2)", {"u0": 3}) == 1
-    assert replace_names("u0 - u1", {"u1": "u2 + 1"}) == "u0 - (u2 + 1)"
+    assert replace_names("u0 - u1", {"u1": "u2 + 1"}) == "u0 - u2 - 1"
+    assert replace_names("u0 + u1 + u2", {"u2": "u3 - u0 - u1"}) == "u3"
+    assert replace_names("2*u0 + u1", {"u1": "1 - 2*u0"}) == 1
+    assert replace_names("Mod(u0, 2)*u1 + 1", {"u0": "u2 + 1"}) == "Mod((u2 + 1), 2)*u1 + 1"
     assert replace_names("u0 + 1", {"u0": -3}) == -2
 
 
