@@ -36,7 +36,9 @@ def run_module(module: str, *arguments: str) -> str:
     return run.stdout.splitlines()[-1] if run.stdout.strip() else ""
 
 
-def measure_row(name: str, threads: Sequence[int], seconds: float, fresh: bool, work: Path) -> list[dict[str, Any]]:
+def measure_row(
+    name: str, threads: Sequence[int], seconds: float, fresh: bool, work: Path, peers: str
+) -> list[dict[str, Any]]:
     """The measurements of one row, for each number of threads."""
     directory = work / name
     if fresh or not (directory / "prepared.json").exists():
@@ -44,9 +46,10 @@ def measure_row(name: str, threads: Sequence[int], seconds: float, fresh: bool, 
     prepared = json.loads((directory / "prepared.json").read_text(encoding="utf-8"))
     found = []
     for count in threads:
-        options = ("--threads", str(count), "--seconds", str(seconds))
+        options = ("--threads", str(count), "--seconds", str(seconds), "--only", peers)
         row = json.loads(run_module("bench.measure", name, str(directory), *options))
         row |= {key: value for key, value in prepared.items() if key != "graphs"}
+        row["cores"] = os.cpu_count()
         row["load_average"] = round(os.getloadavg()[0], 1)
         found.append(row)
     return found
@@ -68,6 +71,9 @@ def main(
     model: Annotated[list[str] | None, typer.Option("--model", help="A row; all if none is named.")] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
     seconds: Annotated[float, typer.Option(help="How long each measurement takes, at least 32 rounds.")] = 10.0,
+    peers: Annotated[str, typer.Option(help="Whom to measure, with commas; torch.compile takes longest to set up.")] = (
+        "eager,torch_compile,torchscript,onnx_if,oracle,dycl"
+    ),
     fresh: Annotated[bool, typer.Option("--fresh", help="Compile again what is compiled.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Tables and plot into docs/.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Measure nothing; show the results on file.")] = False,
@@ -79,7 +85,7 @@ def main(
     results = merge([])
     for name in [] if show else model or list(ROWS):
         try:
-            rows = measure_row(name, counts, seconds, fresh, work)
+            rows = measure_row(name, counts, seconds, fresh, work, peers)
         except subprocess.CalledProcessError as error:
             console.print(f"{name}: {error}", style="red")
             continue

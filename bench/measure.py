@@ -53,8 +53,11 @@ def find_peers(row: Row, directory: Path, graphs: Sequence[str], threads: int, w
         "oracle": lambda: oracle_peer(directory, graphs, threads),
         "dycl": lambda: dycl_peer(directory, calls, threads),
     }
-    for name in wanted:
-        peers.attempt(name, makers[name])
+    for name, make in makers.items():
+        if name in wanted:
+            peers.attempt(name, make)
+        else:
+            peers.missing[name] = "not measured"
     return peers
 
 

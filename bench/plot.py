@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.tables import clock
+
 WIDTH, LEFT, MIDDLE, ROW, TOP = 960, 130, 640, 24, 64
 COLOURS = {
     "eager": "#b0524a",
@@ -21,7 +23,7 @@ NAMES = {"torch_compile": "torch.compile", "torchscript": "TorchScript", "onnx_i
 
 def draw(rows: Sequence[dict[str, Any]], path: Path, threads: int = 1) -> None:
     """Write the drawing of the rows measured on so many threads."""
-    chosen = [row for row in rows if row["threads"] == threads and "dycl_us" in row]
+    chosen = [clock(row) | {"model": row["model"]} for row in rows if row["threads"] == threads and "dycl_us" in row]
     if chosen:
         path.write_text("\n".join(_svg(chosen, threads)) + "\n", encoding="utf-8")
 
