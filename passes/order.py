@@ -34,9 +34,9 @@ PASSES: tuple[Pass, ...] = (
     Pass("dead-code-2", dead_code.run),
     # The work at a join moves into the dispatches before it; what that leaves empty is simplified once more.
     Pass("fuse", fuse.run, explain=fuse.explain),
-    Pass("simplify-cfg-3", simplify_cfg.run, requires=("fuse",)),
-    Pass("fold-host-3", fold_host.run, requires=("fuse",)),
-    Pass("dead-code-3", dead_code.run, requires=("fuse",)),
+    Pass("simplify-cfg-3", simplify_cfg.run),
+    Pass("fold-host-3", fold_host.run),
+    Pass("dead-code-3", dead_code.run),
     # speculate: along a profiled hot path, where the cost model says that it pays.
     Pass("partition", partition.run),
     # Host operations no longer race with writes of memory: a text can be put together on the side that needs it.
