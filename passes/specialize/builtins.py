@@ -73,7 +73,11 @@ def is_runtime(value: Any) -> bool:
     """Whether a leaf is known at run time only."""
     return isinstance(
         value,
-        (Scalar, FakeTensor, RuntimeList, RuntimeObject, Array, Text, torch.SymInt, torch.SymFloat, torch.SymBool),
+        (
+            *(Scalar, FakeTensor, RuntimeList, RuntimeObject, Array, Text),
+            *(torch.SymInt, torch.SymFloat, torch.SymBool),
+            *(pytables.RunDict, pytables.RunSet, pytables.RunView),
+        ),
     )
 
 

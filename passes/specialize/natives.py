@@ -149,6 +149,16 @@ def _only_holds(function: Any, owner: Any) -> bool:
     return function is isinstance or isinstance(owner, (list, dict, set, BaseException))
 
 
+def _only_stores(function: Any, leaf: Any, args: tuple[Any, ...]) -> bool:
+    """Whether native code only puts an object somewhere, or hands on what holds it."""
+    if function in (list, tuple, iter):
+        return args[0] is not leaf
+    if function in (operator.getitem, operator.setitem):
+        return args[0] is not leaf and not isinstance(args[1], slice)
+    owner = getattr(function, "__self__", None)
+    return isinstance(owner, CONTAINERS) and function.__name__ in ("append", "appendleft", "insert", "setdefault")
+
+
 _KEYED = frozenset({"add", "discard", "remove", "setdefault", "pop", "update"})
 
 
@@ -250,7 +260,7 @@ class Natives(Arrays):
         for leaf in leaves((args, kwargs)):
             if isinstance(leaf, RuntimeList) and not moves:
                 self.keep_static(leaf)
-            if isinstance(leaf, tables.STAND_INS) and (not moves or function in (dict, operator.contains)):
+            if isinstance(leaf, tables.STAND_INS) and not _only_stores(function, leaf, args):
                 raise tables.keep_table(self, leaf)  # type: ignore[arg-type]
         owner = getattr(function, "__self__", None)
         if isinstance(owner, (dict, set)) and function.__name__ in _KEYED:
@@ -476,6 +486,8 @@ class Natives(Arrays):
 
     def formatted(self, value: Any, conversion: str, spec: str) -> Any:
         """One field of a text."""
+        if isinstance(value, tables.STAND_INS):
+            raise tables.keep_table(self, value)  # type: ignore[arg-type]
         if isinstance(value, torch.Tensor):
             return formatted_tensor(self, value, conversion, spec)  # type: ignore[arg-type]
         if isinstance(value, Array):

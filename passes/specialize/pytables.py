@@ -120,6 +120,9 @@ class RunDict:
         made._values = list(self._values)
         return made
 
+    def __copy__(self) -> Any:
+        return self.copy()
+
     def keys(self) -> Any:
         return RunView(self, 0)
 
@@ -242,6 +245,9 @@ class RunSet:
     def clear(self) -> None:
         self._items.clear()
 
+    def __copy__(self) -> Any:
+        return self.copy()
+
     def copy(self) -> Any:
         made = RunSet(self._site)
         made._items = list(self._items)
@@ -316,19 +322,24 @@ def filled_set(table: Any, elements: Any) -> Any:
 
 def place_of(items: Any, key: Any) -> Any:
     """The place of a key in a list; -1 if it is not there."""
+    raise AssertionError("a model: it runs in the machine alone")
 
 
 def element_of(items: Any, place: Any) -> Any:
     """The element at a place that is there."""
+    raise AssertionError("a model: it runs in the machine alone")
 
 
 def replace_element(items: Any, place: Any, value: Any) -> None:
     """Put another element at a place that is there."""
+    raise AssertionError("a model: it runs in the machine alone")
 
 
 def remove_element(items: Any, place: Any) -> None:
     """Take out the element at a place that is there."""
+    raise AssertionError("a model: it runs in the machine alone")
 
 
 def unordered(items: Any) -> Any:
     """Iteration over a set: refused, for its order is that of a hash table."""
+    raise AssertionError("a model: it runs in the machine alone")

@@ -121,6 +121,27 @@ class OrderOfASet(nn.Module):
         return [token for token in set(ids[x > 0].tolist())]
 
 
+class TextOfADict(nn.Module):
+    """A dict of run-time keys as text."""
+
+    def forward(self, ids, x):
+        counts = {}
+        for token in ids[:4].tolist():
+            counts[token] = counts.get(token, 0) + 1
+        return f"{[counts]}"
+
+
+class UpdatedByRun(nn.Module):
+    """Native code goes through a dict of run-time keys."""
+
+    def forward(self, ids, x):
+        counts, known = {}, {"a": 1}
+        for token in ids[:4].tolist():
+            counts[token] = counts.get(token, 0) + 1
+        known.update(counts)
+        return known
+
+
 MODELS = (SeenTokens, SummedTensors, MostCommon, CountedSteps, MissingKeys, SetsOfLists, NamedByRun)
 CASES = [*(Case(model, tokens) for model in MODELS), Case(CountedTokens, tokens, is_end_to_end=True)]
-REFUSED = Case(OrderOfASet, tokens)
+REFUSED = [Case(model, tokens) for model in (OrderOfASet, TextOfADict, UpdatedByRun)]
