@@ -150,10 +150,13 @@ def _markdown(lines: Lines) -> str:
 
 def _missing(rows: Rows) -> str:
     titles = dict(_PEERS)
-    reasons: dict[str, list[str]] = {}
+    refused: dict[str, list[str]] = {}
+    skipped: dict[str, list[str]] = {}
     for row in rows:
-        for name in row["missing"]:
+        for name, reason in row["missing"].items():
             if name in titles and row["threads"] == 1:
-                reasons.setdefault(titles[name], []).append(row["model"])
-    told = [f"{peer} does not take {', '.join(models)}" for peer, models in reasons.items()]
+                found = skipped if reason == "not measured" else refused
+                found.setdefault(titles[name], []).append(row["model"])
+    told = [f"{peer} does not take {', '.join(models)}" for peer, models in refused.items()]
+    told += [f"{peer} was not measured on {', '.join(models)}" for peer, models in skipped.items()]
     return f"Where a column is empty: {'; '.join(told)}. The reasons are in `bench/results.json`." if told else ""
