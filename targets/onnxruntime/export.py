@@ -38,6 +38,7 @@ from dycl.ir.nodes import (
     UnionType,
 )
 from dycl.targets.base import StoredWeight
+from dycl.targets.onnxruntime import boxes as _boxes  # noqa: F401  (registers its replacements)
 from dycl.targets.onnxruntime.division import rewrite_divisions
 from dycl.targets.onnxruntime.module import SubgraphModule
 from dycl.targets.onnxruntime.promotion import rewrite_float_scalars

@@ -24,7 +24,10 @@ REPLACEMENTS: dict[Any, Replacement] = {}
 
 
 def replaces(*operators: Any) -> Callable[[Replacement], Replacement]:
-    """Register what is traced in the place of these operators; NotImplemented leaves a call as it is."""
+    """Register what is traced in the place of these operators; NotImplemented leaves a call as it is.
+
+    An operator that another package registers goes by its name.
+    """
 
     def register(function: Replacement) -> Replacement:
         for operator in operators:
@@ -38,7 +41,8 @@ def replace_operators(program: ExportedProgram) -> None:
     """Replace, in the program's graph, the calls of the operators that have a replacement."""
     graph = program.graph_module.graph
     for node in list(graph.nodes):
-        function = REPLACEMENTS.get(node.target) if node.op == "call_function" else None
+        is_call = node.op == "call_function"
+        function = REPLACEMENTS.get(node.target) or REPLACEMENTS.get(str(node.target)) if is_call else None
         if function is not None:
             _replace(graph, node, function)
     graph.lint()

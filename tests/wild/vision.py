@@ -36,7 +36,7 @@ def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch
         left = torch.maximum(dets[i, :2], dets[:, :2])
         right = torch.minimum(dets[i, 2:], dets[:, 2:])
         inter = (right - left).clamp(min=0).prod(1)
-        suppressed |= inter / (areas[i] + areas - inter) > iou_threshold
+        suppressed |= (inter / (areas[i] + areas - inter)).double() > iou_threshold
     return torch.tensor(keep, dtype=torch.int64)
 
 
