@@ -435,25 +435,16 @@ def _argsort(x: torch.Tensor, *, stable: bool = True, dim: int = -1, descending:
 # ---------------------------------------------------------------- pooling
 
 
-def _windows(size: int, wanted: int) -> list[tuple[int, int]]:
-    """Where each window of an adaptive pooling begins and ends."""
-    return [(i * size // wanted, -((i + 1) * -size // wanted)) for i in range(wanted)]
-
-
-def _is_static(x: torch.Tensor, axes: int) -> bool:
-    return all(isinstance(size, int) for size in x.shape[-axes:])
-
-
 @replaces(_aten._adaptive_avg_pool2d.default, _aten.adaptive_avg_pool2d.default, _aten.adaptive_avg_pool1d.default)
 @replaces(_aten._adaptive_avg_pool3d.default, _aten.adaptive_avg_pool3d.default)
 def _adaptive_avg_pool(x: torch.Tensor, output_size: list[int]) -> Any:
-    """One product with a matrix of means for each dimension."""
+    """One product with a matrix of means for each dimension; the exporter fixes a run-time size."""
     axes = len(output_size)
-    if not _is_static(x, axes) or all(wanted == 1 for wanted in output_size):
+    if all(wanted == 1 for wanted in output_size):
         return NotImplemented
     for axis, wanted in enumerate(output_size, x.dim() - axes):
         size = x.shape[axis]
-        if size == wanted:
+        if isinstance(size, int) and size == wanted:
             continue
         places = torch.arange(size).unsqueeze(1)
         begins = torch.arange(wanted) * size // wanted
@@ -465,23 +456,40 @@ def _adaptive_avg_pool(x: torch.Tensor, output_size: list[int]) -> Any:
 
 
 @replaces(_aten.adaptive_max_pool2d.default, _aten.adaptive_max_pool3d.default, _aten.adaptive_max_pool1d.default)
-def _adaptive_max_pool(x: torch.Tensor, output_size: list[int]) -> Any:
-    """The largest of each window and its flat place, as torch reports it: the first one."""
-    axes = len(output_size)
-    if not _is_static(x, axes):
-        return NotImplemented
-    places = torch.arange(math.prod(x.shape[-axes:])).reshape(x.shape[-axes:]).expand(x.shape)
-    for axis, wanted in enumerate(output_size, x.dim() - axes):
-        parts = [
-            torch.max(x.narrow(axis, begin, end - begin), axis, keepdim=True)
-            for begin, end in _windows(x.shape[axis], wanted)
-        ]
-        kept = [
-            places.narrow(axis, begin, end - begin).gather(axis, part.indices)
-            for part, (begin, end) in zip(parts, _windows(x.shape[axis], wanted), strict=True)
-        ]
-        x, places = torch.cat([part.values for part in parts], axis), torch.cat(kept, axis)
+def _adaptive_max_pool(x: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest of each window and its flat place: the first one, or the last nan.
+
+    One dimension after the other, the last one first, so that the first place is that in torch's order.
+    """
+    first = x.dim() - len(output_size)
+    places = torch.zeros_like(x, dtype=torch.int64)
+    for axis in range(first, x.dim()):
+        shape = [-1 if dim == axis else 1 for dim in range(x.dim())]
+        places = places * x.shape[axis] + torch.arange(x.shape[axis]).reshape(shape)
+    for axis, wanted in reversed(list(enumerate(output_size, first))):
+        x, places = _largest_along(x, places, axis, wanted)
     return x, places
+
+
+def _largest_along(x: torch.Tensor, places: torch.Tensor, axis: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The windows of one dimension; what lies outside of a window is less than anything."""
+    size = x.shape[axis]
+    rows, marks = x.movedim(axis, -1).unsqueeze(-2), places.movedim(axis, -1).unsqueeze(-2)
+    number = torch.arange(wanted).unsqueeze(1)
+    begins, ends = number * size // wanted, ((number + 1) * size + wanted - 1) // wanted
+    along = torch.arange(size)
+    inside = (begins <= along) & (along < ends)
+    masked = torch.where(inside, rows, torch.full((), -torch.inf, dtype=x.dtype))
+    last_nan = (masked.isnan().to(torch.int64) * (along + 1)).amax(-1, keepdim=True) - 1
+    found = torch.where(masked.isnan(), torch.full((), torch.inf, dtype=x.dtype), masked).argmax(-1, keepdim=True)
+    found = torch.where((masked == -torch.inf).all(-1, keepdim=True), begins, found)
+    found = torch.where(last_nan >= 0, last_nan, found)
+    marks = marks + torch.zeros_like(masked, dtype=torch.int64)
+    return _picked(masked, found, axis), _picked(marks, found, axis)
+
+
+def _picked(rows: torch.Tensor, places: torch.Tensor, axis: int) -> torch.Tensor:
+    return rows.gather(-1, places).squeeze(-1).movedim(-1, axis)
 
 
 @replaces(_aten.avg_pool2d.default, _aten.avg_pool3d.default)

@@ -52,6 +52,24 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
         ),
         (torch.linspace(-3, 3, 140).sin().reshape(1, 4, 5, 7),),
     ),
+    "places of adaptive pooling": (
+        lambda x, y: (
+            *functional.adaptive_max_pool2d(x, (2, 3), return_indices=True),
+            *functional.adaptive_max_pool2d(y, 2, return_indices=True),
+        ),
+        (torch.linspace(-3, 3, 140).sin().relu().reshape(1, 4, 5, 7), NANS[None].repeat(1, 2, 1)),
+    ),
+    "adaptive pooling of run-time sizes": (
+        lambda x, rows, columns: (
+            functional.adaptive_avg_pool2d(x[:, rows][:, :, columns], (3, 2)),
+            *functional.adaptive_max_pool2d(x[:, rows][:, :, columns], (2, 3), return_indices=True),
+        ),
+        (
+            torch.linspace(-3, 3, 120).sin().relu().reshape(1, 12, 10),
+            torch.arange(12) % 5 != 1,
+            torch.arange(10) % 3 != 0,
+        ),
+    ),
     "avg_pool2d with a divisor": (lambda x: functional.avg_pool2d(x[None], 2, divisor_override=3), (GRID,)),
     "stable sort": (
         lambda x: (*torch.sort(x, dim=1, stable=True), x.argsort(dim=1, descending=True, stable=True)),
