@@ -234,6 +234,8 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("real_pow", numerics.real_pow, "numerics.real_pow({0}, {1})", 100, True),
         HostFunction("printing.tensor_text", _tensor_text, ""),  # text: a call with as many operands as given
         HostFunction("from_front", numerics.from_front, "numerics.from_front({0}, {1})"),
+        HostFunction("numerics.clip", numerics.clip, ""),
+        HostFunction("numerics.span", numerics.span, ""),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
         HostFunction("sorted", sorted, "sorted({0})"),
         HostFunction("sorted_down", _sorted_down, "sorted({0}, reverse=True)"),

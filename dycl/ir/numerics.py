@@ -58,6 +58,16 @@ def place_of(items: list[Any], key: object) -> int:
     return next((place for place, item in enumerate(items) if item is key or item == key), -1)
 
 
+def clip(bound: int, size: int) -> int:
+    """Where the bound of a slice falls among so many items."""
+    return min(max(bound + size if bound < 0 else bound, 0), size)
+
+
+def span(start: int, stop: int) -> int:
+    """How many items a slice between places inside takes: none where it ends before it begins."""
+    return max(stop - start, 0)
+
+
 def order_of(reverse: bool, *keys: list[float]) -> list[int]:
     """The places of the items in the order of their keys; several columns of keys compare as tuples do."""
     return sorted(range(len(keys[0])), key=_key_of(keys), reverse=reverse)

@@ -10,6 +10,7 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize.lists import tensor_of_list
+from dycl.passes.specialize.slices import find_part
 from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
@@ -31,6 +32,7 @@ _NO_DIMENSION = (
     "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim"
     " tensor to a number"
 )
+_ALL = slice(None)
 _INDICES = (torch.int64, torch.bool)
 _LENGTHS = (Generator, SequenceIterator, RangeIterator, RuntimeRange)
 
@@ -51,8 +53,9 @@ def _select(machine: Machine, target: torch.Tensor, index: Any) -> tuple[Any, An
     """The target with the run-time integers of the index selected, and what is left of the index."""
     is_tuple = isinstance(index, tuple)
     items = [_settled(machine, item) for item in (index if is_tuple else (index,))]
+    target, items = _narrowed(machine, target, items)
     if not any(isinstance(item, Scalar) for item in items):
-        return target, tuple(items) if is_tuple else items[0]
+        return target, tuple(items) if is_tuple or not items else items[0]
     if sum(_consumed(item) for item in items) > target.dim():
         if not is_tuple and machine.truth(machine.host("ne", items[0], 0)):
             raise IndexError(_out_of_bounds(items[0], 0, "0"))
@@ -87,6 +90,26 @@ def _settled(machine: Machine, item: Any) -> Any:
         with machine.recorder:
             return torch.tensor(item)
     return item
+
+
+def _narrowed(machine: Machine, target: torch.Tensor, items: list[Any]) -> tuple[torch.Tensor, list[Any]]:
+    """The target cut to what the slices between run-time numbers take, and what is left of the index.
+
+    A cut says how many it takes, which a slice does not tell an exporter that knows nothing of its bounds.
+    """
+    missing = target.dim() - sum(_consumed(item) for item in items)
+    if missing < 0 or not any(isinstance(item, slice) for item in items):
+        return target, items
+    found: list[Any] = []
+    dim = 0
+    for item in items:
+        part = find_part(machine, item, target.shape[dim]) if isinstance(item, slice) else None
+        if part is not None:
+            target = machine.native(torch.narrow, (target, dim, *part), {})
+        found.append(item if part is None else _ALL)
+        dim += missing if item is Ellipsis else _consumed(item)
+    is_done = any(item is _ALL for item in found) and all(type(item) is slice and item == _ALL for item in found)
+    return target, [] if is_done else found
 
 
 def _is_whole(dtype: torch.dtype) -> bool:

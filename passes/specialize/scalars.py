@@ -34,7 +34,7 @@ def kind_of(value: object) -> ScalarKind:
 def result_kind(name: str, args: tuple[Any, ...]) -> ScalarKind | None:
     """The kind of a host operation's result; None where it depends on the operands' values."""
     kinds = [kind_of(arg) for arg in args]
-    if name in ("error_of", "from_front", "int.bit_length"):
+    if name in ("error_of", "from_front", "int.bit_length", "numerics.clip", "numerics.span"):
         return INT
     if name in _PREDICATES:
         return BOOL

@@ -21,6 +21,20 @@ class RunTimeSlices(nn.Module):
         return b.sum() + 1, k
 
 
+class Regions(nn.Module):
+    """Regions of a map between numbers that may lie anywhere: before it, beyond it, in the wrong order."""
+
+    def forward(self, x):
+        found = []
+        for row in (x[:, :4] * 3).round().int():
+            top, left, bottom, right = row.tolist()
+            region = x[top : max(bottom, top + 1), left:right]
+            found.append(region.sum() + region.shape[0] * 10 + region.shape[1])
+        k = int(x[0, 0].abs().item()) % 2
+        a, b = x[..., k * 2 : (k + 1) * 2].unbind(-1)
+        return torch.stack(found), a - b
+
+
 class RunTimeNumbers(nn.Module):
     """Run-time numbers as operands and fill values."""
 
@@ -293,6 +307,7 @@ class CrossesDtypes(nn.Module):
 
 CASES = [
     Case(RunTimeSlices),
+    Case(Regions),
     Case(RunTimeNumbers),
     Case(GrowingCat),
     Case(StackOfList),
