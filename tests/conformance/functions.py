@@ -135,6 +135,13 @@ class LruCache(Base):
         return x * table_of(4)[2] if x.sum() > 0 else x * self.cached.scale(3)
 
 
+@SECTION.refused("DY207", "change of what a cached function returned", "the cache would give the changed object again")
+class ChangedCache(Base):
+    def forward(self, x):
+        table_of(3).append(1)
+        return x * len(table_of(3)) if x.sum() > 0 else x
+
+
 @functools.singledispatch
 def describe(value, x):
     """Of anything else."""

@@ -151,6 +151,24 @@ class FirstOf(Base):
         return x if found is None else found
 
 
+@SECTION.refused("DY203", "generator left before its end inside of its `try` or `with`", "take its items as a list")
+class LeftInside(Base):
+    def halves(self, x, notes):
+        try:
+            for _ in range(3):
+                x = x * 0.5
+                yield x
+        finally:
+            notes.append("closed")
+
+    def forward(self, x):
+        notes = []
+        for y in self.halves(x, notes):
+            if y.sum() > 0:
+                break
+        return y, notes
+
+
 @SECTION.yes("`yield from`, its value")
 class YieldFrom(Base):
     def inner(self, x):
