@@ -6,6 +6,7 @@ take the place of the call.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -512,6 +513,23 @@ def _avg_pool(
 
 
 # ---------------------------------------------------------------- missing in ONNX Runtime
+
+
+@replaces(_aten.cat.default)
+def _cat(tensors: list[torch.Tensor], dim: int = 0) -> Any:
+    """The exporter drops empty rows, with the type that they ask for, and fails where nothing is left."""
+    filled = [tensor for tensor in tensors if not _is_empty_row(tensor)]
+    if len(filled) == len(tensors):
+        return NotImplemented
+    dtype = functools.reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
+    typed = [tensor.to(dtype) for tensor in filled]
+    if len(typed) > 1:
+        return torch.cat(typed, dim)
+    return (typed or tensors)[0].to(dtype, copy=True)
+
+
+def _is_empty_row(tensor: torch.Tensor) -> bool:
+    return tensor.dim() == 1 and isinstance(tensor.shape[0], int) and tensor.shape[0] == 0
 
 
 @replaces(_aten.addmm.default)

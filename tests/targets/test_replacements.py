@@ -91,6 +91,14 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
         (INTS[:, :2].clone(), INTS, INTS.T.clone()),
     ),
     "rounding of ints": (lambda x: (x.ceil(), x.floor(), x.round(), x.trunc()), (INTS,)),
+    "cat of nothing but empty rows": (
+        lambda i: (torch.cat([i[0, :0], i[1, :0]]), torch.cat([i[0, :0], i[1, :0].float()]), i.sum()),
+        (INTS,),
+    ),
+    "cat with empty rows of another type": (
+        lambda x, i: (torch.cat([x[0, 0, :0], i[0]]), torch.cat([i, x[0, 0, :0], i + 1], 1), torch.cat([x[0], i[0, :0]])),
+        (GRID, INTS),
+    ),
     ".data": (lambda x: torch.sigmoid(x.data) > 0.5, (GRID,)),
 }
 
