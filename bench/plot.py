@@ -34,9 +34,10 @@ def _svg(rows: Sequence[dict[str, Any]], threads: int) -> Iterator[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
         f'font-size="12"><rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
     )
-    yield _text(LEFT, 20, f"microseconds a call, {threads} thread(s), logarithmic", bold=True)
+    counted = "1 thread" if threads == 1 else f"{threads} threads"
+    yield _text(LEFT, 20, f"microseconds a call, {counted}, logarithmic", bold=True)
     yield _text(MIDDLE + 40, 20, "dycl / oracle (bar: quartiles)", bold=True)
-    yield from _legend()
+    yield from _legend(rows)
     yield from _latencies(rows, height)
     yield from _ratios(rows, height)
     for number, row in enumerate(rows):
@@ -44,12 +45,15 @@ def _svg(rows: Sequence[dict[str, Any]], threads: int) -> Iterator[str]:
     yield "</svg>"
 
 
-def _legend() -> Iterator[str]:
+def _legend(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Of those that were measured on some network."""
     x = LEFT
     for name, colour in COLOURS.items():
-        yield f'<circle cx="{x + 5}" cy="40" r="5" fill="{colour}"/>'
-        yield _text(x + 14, 44, NAMES.get(name, name))
-        x += 82
+        if any(f"{name}_us" in row for row in rows):
+            label = NAMES.get(name, name)
+            yield f'<circle cx="{x + 5}" cy="40" r="5" fill="{colour}"/>'
+            yield _text(x + 14, 44, label)
+            x += 34 + 7 * len(label)
 
 
 def _y(number: int) -> float:

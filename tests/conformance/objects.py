@@ -234,7 +234,7 @@ class Holder:
         self.level = x
 
 
-@SECTION.not_yet("descriptor (`__get__`, `__set__`, `__set_name__`)")
+@SECTION.yes("descriptor (`__get__`, `__set__`, `__set_name__`)")
 class Descriptors(Base):
     def forward(self, x):
         holder = Holder(x)
