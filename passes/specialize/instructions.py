@@ -23,7 +23,7 @@ from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, looku
 from dycl.passes.specialize.handled import handled_exception
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
-from dycl.passes.specialize.lists import binary_list, delete_list_item, repeated, store_list_item, unpacked
+from dycl.passes.specialize.lists import binary_list, delete_list_item, is_long, repeated, store_list_item, unpacked
 from dycl.passes.specialize.protocols import binary_operation, own_method, setting_method, text_method, truth_method
 from dycl.passes.specialize.state import TRUTH, Frame
 from dycl.passes.specialize.textops import choose_key, compare_texts, contains_text, is_text_comparison
@@ -308,7 +308,7 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
     if own is not None:
         machine.enter(own.function, own.args, {}, ins.dst)
         return
-    if isinstance(left, RuntimeList) and ins.op == "iadd":
+    if ins.op == "iadd" and (isinstance(left, RuntimeList) or (type(left) is list and is_long(right))):
         machine.enter(pymodels.list_extend, (left, right), {}, "%discarded")
         frame.regs[ins.dst] = left
         return

@@ -17,7 +17,7 @@ from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of
 from dycl.passes.specialize.templates import Constant, Items, ListOf, Number, Template, Tensor
-from dycl.passes.specialize.values import KIND_TYPES, Generator, RuntimeList, RuntimeObject, Scalar, Text
+from dycl.passes.specialize.values import KIND_TYPES, Generator, RuntimeList, RuntimeObject, RuntimeRange, Scalar, Text
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -359,9 +359,22 @@ def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
 
 @wrap(list, tuple)
 def _sequence(machine: Machine, *args: Any, native: Any) -> Any:
-    if len(args) == 1 and isinstance(args[0], RuntimeList) and native is tuple:
+    if len(args) != 1 or not (isinstance(args[0], RuntimeList) or is_long(args[0])):
+        return NotImplemented
+    if native is tuple:
         raise UnsupportedError("DY204", machine.loc(), "a tuple of run-time length", hint="keep the list")
-    return NotImplemented
+    return NotImplemented if isinstance(args[0], RuntimeList) else Interpret(pymodels.list_copy, args)
+
+
+@wrap(list.extend)
+def _extend_static(machine: Machine, items: Any, more: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.list_extend, (items, more)) if is_long(more) else NotImplemented
+
+
+def is_long(rows: Any) -> bool:
+    """Whether it is a tensor of as many rows as only the run knows, or a range of as many numbers."""
+    is_tensor = isinstance(rows, torch.Tensor) and rows.dim() > 0
+    return isinstance(rows, RuntimeRange) or (is_tensor and not isinstance(rows.shape[0], int))
 
 
 def _bisect(machine: Machine, items: Any, value: Any, *rest: Any, native: Any, **kwargs: Any) -> Any:

@@ -108,8 +108,28 @@ class RepeatedByRun(nn.Module):
         return marks, 2 * [0] + n * [1, 2], len([None] * n), [x[0, 0]] * n
 
 
+class RowsOfTensors(nn.Module):
+    """A list that takes the rows of tensors, of which there are too many numbers to know them one by one."""
+
+    def forward(self, x):
+        wide = x.flatten().repeat(12)
+        kept = [wide[0]]
+        kept.extend(wide[wide > 2])
+        kept += wide[wide < -2] * 2
+        return len(kept), kept[-1], kept[0]
+
+
+class RowsAsLists(nn.Module):
+    """A list of a tensor's rows."""
+
+    def forward(self, x):
+        wide = x.flatten().repeat(12)
+        rows = list(wide[wide > 2])
+        return rows, sum(row * 2 for row in rows)
+
+
 CASES = [
     *(Case(model, columns) for model in (KnownListCut, KnownTupleCut, ListsAmongItems, KnownSliceStored)),
     *(Case(model, columns, is_end_to_end=True) for model in (SlicesStored, NoneBesideTensors)),
-    *(Case(model, columns) for model in (SlotsOfNone, RepeatedByRun)),
+    *(Case(model, columns) for model in (SlotsOfNone, RepeatedByRun, RowsOfTensors, RowsAsLists)),
 ]

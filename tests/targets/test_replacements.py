@@ -96,7 +96,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
         (INTS,),
     ),
     "cat with empty rows of another type": (
-        lambda x, i: (torch.cat([x[0, 0, :0], i[0]]), torch.cat([i, x[0, 0, :0], i + 1], 1), torch.cat([x[0], i[0, :0]])),
+        lambda x, i: (torch.cat([x[0, 0, :0], i[0]]), torch.cat([i, x[0, 0, :0], i], 1), torch.cat([x[0], i[0, :0]])),
         (GRID, INTS),
     ),
     ".data": (lambda x: torch.sigmoid(x.data) > 0.5, (GRID,)),
