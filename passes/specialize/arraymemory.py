@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import HostOp
+from dycl.passes.specialize import parting
 from dycl.passes.specialize.arrayvalue import Array, array_root
 from dycl.passes.specialize.journal import Journal
 from dycl.passes.specialize.signals import Restart
@@ -75,8 +76,12 @@ class ArrayMemory(Journal):
         if hasattr(old, "_dycl_array"):
             new._dycl_array = old._dycl_array  # type: ignore[attr-defined]
         storage = _storage(old)
-        if storage in self._memory_parent or storage in self._memory_parent.values():
+        if self.is_linked(storage):
             self.link_memory(new, old)
+
+    def is_linked(self, storage: int) -> bool:
+        """Whether memory is both a tensor's and an array's."""
+        return storage in self._memory_parent or storage in self._memory_parent.values()
 
     # ------------------------------------------------------------ between tensors and arrays
 
@@ -95,6 +100,7 @@ class ArrayMemory(Journal):
         out = self.new_array(dtype, tuple(tensor.shape), is_scalar=False)
         self.define_array(out, name, (operand,))
         if isinstance(tensor, FakeTensor):
+            parting.check_whole(self, tensor)
             self.link_memory(out.fake, tensor)
         else:
             stand_in = self.fake.from_tensor(tensor, static_shapes=True)
@@ -152,7 +158,7 @@ class ArrayMemory(Journal):
             raise UnsupportedError(
                 "DY206", self.loc(), "an array that is the memory of a weight is written", hint="write into a copy()"
             )
-        if self._is_linked(storage) and self._shares(group, is_array=False):
+        if self.is_linked(storage) and self._shares(group, is_array=False):
             raise UnsupportedError(
                 "DY301",
                 self.loc(),
@@ -165,17 +171,13 @@ class ArrayMemory(Journal):
 
     def check_tensor_write(self, storage: int) -> None:
         """Refuse a write into a tensor whose memory is an array that is still in use."""
-        if self._is_linked(storage) and self._shares(self.memory_group(storage), is_array=True):
+        if self.is_linked(storage) and self._shares(self.memory_group(storage), is_array=True):
             raise UnsupportedError(
                 "DY301",
                 self.loc(),
                 "a tensor is written whose memory is a numpy array that is still in use",
                 hint="write into a clone() of the tensor, or make the array from one",
             )
-
-    def _is_linked(self, storage: int) -> bool:
-        """Whether this memory may be that of something else too."""
-        return storage in self._memory_parent or storage in self._memory_parent.values()
 
     def _shares(self, group: int, *, is_array: bool) -> bool:
         """Whether a tensor (or array) in that memory may still be read on this path."""

@@ -42,6 +42,7 @@ class Emission:
         self.position = 0  # in the replay log of the current instruction
         self.fresh_log: list[Any] = []
         self.input_storages: set[int] = set()
+        self.parted: dict[int, Any] = {}  # memory of tensors that are apart though they may be one -> their position
         self.moved_storages: dict[int, int] = {}  # of a fake tensor made anew at a join -> of the one it stands for
         self.shared_at_times: set[int] = set()  # storages of results that are views for some of their sizes alone
         self.schemas = SchemaTable()
@@ -108,6 +109,10 @@ class Emission:
 
     def memory_group(self, storage: int) -> int:
         """A number for all memory that may be the same (`ArrayMemory`)."""
+        raise NotImplementedError
+
+    def is_linked(self, storage: int) -> bool:
+        """Whether memory is both a tensor's and an array's (`ArrayMemory`)."""
         raise NotImplementedError
 
     def renew_memory(self, new: torch.Tensor, old: torch.Tensor) -> None:

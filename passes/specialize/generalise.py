@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,6 @@ from dycl.passes.specialize.values import RuntimeList
 if TYPE_CHECKING:
     from dycl.passes.specialize.walker import Walker
 
-MAX_OUTLINED = 8  # states of one outline before what differs between them is generalised
-
 
 @dataclass(slots=True)
 class Plan:
@@ -47,10 +45,6 @@ class Plan:
 class Generalise(Symbols):
     """The part of the machine that generalises states of one outline."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.outlines: dict[Any, list[Outline]] = collections.defaultdict(list)
-
     # filled in further up the chain of classes
 
     def is_old(self, target: Any) -> bool:
@@ -61,12 +55,20 @@ class Generalise(Symbols):
         """An element of a run-time list as an operand (`Iteration`)."""
         raise NotImplementedError
 
-    def plan(self, walker: Walker, point: Any, *, apart: bool) -> Plan:
+    def outline(self, walker: Walker, point: Any) -> Outline:
+        """The outline of the state that was walked."""
+        return build_outline(walker, point, self.hints, self.is_old)
+
+    def general_lists(self, outline: Outline) -> Collection[Address]:
+        """Where lists are generalised in the states of an outline."""
+        generality = self.hints.outlines.get(outline.skeleton)
+        return () if generality is None else generality.lists
+
+    def plan(self, walker: Walker, outline: Outline, *, apart: bool) -> Plan:
         """What the hints generalise in the state that was walked; may restart the compile with better hints.
 
         `apart`: every integer gets a symbol of its own, whatever it moves together with.
         """
-        outline = build_outline(walker, point, self.hints, self.is_old)
         plan = Plan(outline)
         generality = self.hints.outlines.get(outline.skeleton)
         if generality is None:
@@ -169,29 +171,34 @@ class Generalise(Symbols):
 
     # ------------------------------------------------------------ variants
 
-    def note_outline(self, outline: Outline, point: Any, variants: int) -> bool:
-        """Count a new state of its outline; True if the hints now generalise more of it."""
-        found = self.outlines[outline.skeleton]
-        found.append(outline)
+    def mark_listed(self, found: list[Outline], point: Any) -> bool:
+        """Note tensors that lie in a run-time list in some of the states alone; True if that is new."""
         unlisted = {address for other in found for address, is_listed in other.listed.items() if not is_listed}
         news = {address for other in found for address, is_listed in other.listed.items() if is_listed} & unlisted
-        if point in self.hints.points and not news <= self.hints.listed:
-            self.hints.listed |= news
-            return True
-        if len(found) <= variants:
+        if point not in self.hints.points or news <= self.hints.listed:
             return False
-        generality = self.hints.outlines.setdefault(outline.skeleton, Generality())
-        lists = {a: t for a, t in find_lists(found).items() if a not in generality.lists}
+        self.hints.listed |= news
+        return True
+
+    def generalise_outlines(self, found: list[Outline], point: Any, least: int) -> bool:
+        """Generalise lists, and sizes and what moves with them, that differ between the states of one outline.
+
+        `least`: how many lengths a list must have had. True if the hints now generalise more.
+        """
+        outline = found[-1]
+        generality = self.hints.outlines.get(outline.skeleton) or Generality()
+        lists = {a: t for a, t in find_lists(found, least).items() if a not in generality.lists}
         general = {**generality.lists, **lists}
         known = {address for members in generality.classes for address in members}
         classes = [
             {address: offset for address, offset in members.items() if address not in known}
-            for members in find_classes(found, general)
+            for members in find_classes(found, general, least)
         ]
         classes = [members for members in classes if members]
         has_size = any(outline.ints[address].is_size for members in classes for address in members)
         if not lists and not has_size:
             return False
+        self.hints.outlines[outline.skeleton] = generality
         generality.lists.update(lists)
         for members in classes:
             address = next(iter(members))

@@ -31,10 +31,14 @@ class Position:
 class Hints:
     """Grows monotonically over the attempts of one compile."""
 
-    general: dict[Skeleton, set[int]] = field(default_factory=dict)
+    general: dict[Any, set[Any]] = field(default_factory=dict)  # by point: positions of numbers
     outlines: dict[Skeleton, Generality] = field(default_factory=dict)
     wider: dict[Any, Template] = field(default_factory=dict)  # by place: what the elements of a list turned out to be
     listed: set[Any] = field(default_factory=set)  # tensors that lie in a run-time list in some round
+    parted: dict[Any, Any] = field(default_factory=dict)  # positions whose tensors are apart though they may be one
+    parted_at: set[Any] = field(default_factory=set)  # points whose states have such tensors
+    together: set[Any] = field(default_factory=set)  # positions whose tensors never are
+    companions: dict[Any, set[Any]] = field(default_factory=dict)  # by parted position: those it was one with
     unrelated: set[Any] = field(default_factory=set)  # points whose states forget how integers relate
     pinned: set[Any] = field(default_factory=set)  # places
     places_at: dict[Any, set[Any]] = field(default_factory=dict)  # what is generalised at a point

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-from dataclasses import dataclass
 from typing import Any
 
 import sympy
@@ -22,53 +21,30 @@ from dycl.ir.nodes import (
     TensorType,
     ValueId,
 )
+from dycl.passes.specialize import parting
 from dycl.passes.specialize.failures import note_carried
-from dycl.passes.specialize.generalise import Generalise, Plan, trend
+from dycl.passes.specialize.generalise import Plan
 from dycl.passes.specialize.hints import Position, Skeleton
-from dycl.passes.specialize.outline import Outline
-from dycl.passes.specialize.positions import Respelling, Slot
+from dycl.passes.specialize.outline import mask_repeated
+from dycl.passes.specialize.positions import Label, Respelling, Slot
 from dycl.passes.specialize.readings import carried_readings, find_readings
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, State
 from dycl.passes.specialize.values import NOWHERE, Scalar
+from dycl.passes.specialize.variants import Canonical, Variants
 from dycl.passes.specialize.walker import Walker
 
-MAX_VARIANTS = 8  # states of one skeleton that may differ in numbers before these are generalised
-MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
-MAX_FUTILE = 48  # blocks at a point that was generalised before that is given up: what grows there is no number
-MAX_RELATED = 24  # states of one outline before the distances between their integers are forgotten
-MAX_INTERVALS = 3  # states that differ in intervals alone before these are forgotten at their point
-MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 MAX_BLOCKS = 20_000
 
 
-@dataclass(slots=True)
-class Canonical:
-    """A state in canonical form: what identifies it, its arguments, and the state as a new block starts with it."""
-
-    key: tuple[Any, ...]
-    args: tuple[Operand, ...]
-    params: tuple[ValueId, ...]
-    state: State
-    skeleton: Skeleton
-    row: tuple[Any, ...]
-    outline: Outline
-    places: tuple[Any, ...]
-    known: dict[Any, tuple[Any, str | None]]
-
-
-class Joins(Generalise):
+class Joins(Variants):
     """The part of the machine that recognises states."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.blocks: list[RawBlock] = []
         self.table: dict[tuple[Any, ...], RawBlock] = {}
-        self.rows: dict[Skeleton, list[tuple[Any, ...]]] = collections.defaultdict(list)
-        self.same_tokens: dict[Any, int] = collections.defaultdict(int)
-        self.at_point: dict[Any, int] = collections.defaultdict(int)
-        self.known_rows: dict[Skeleton, list[dict[Any, Any]]] = collections.defaultdict(list)
 
     def new_block(self) -> RawBlock:
         """A new, empty block."""
@@ -85,17 +61,28 @@ class Joins(Generalise):
 
         `is_entry`: the state outlives the call, so its tensors are new ones, apart from the next call's inputs.
         """
-        walker = Walker(self, state)
-        copy = walker.state()
         apart = is_entry or point in self.hints.unrelated
-        plan = self.plan(walker, point, apart=apart)
-        groups = None if apart else plan.groups
-        given: dict[str, Any] = {"lists": plan.lists, "sizes": plan.sizes, "groups": groups, "is_join": True}
-        walker = Walker(self, state, substitute=plan.numbers, **given)
+        given: dict[str, Any] = {"groups": None if apart else {}, "is_join": True}
+        walker = Walker(self, state, **given)
         copy = walker.state()
+        outline = self.outline(walker, point)
+        partition: parting.Partition | None = None
+        if not is_entry:
+            lists = self.general_lists(outline)
+            partition = parting.find_partition(self, walker, state, lists)
+            given["parts"] = parting.find_parts(self, walker, state, point, lists)
+            if given["parts"]:
+                walker = Walker(self, state, **given)
+                copy = walker.state()
+                outline = self.outline(walker, point)
+        plan = self.plan(walker, outline, apart=apart)
+        given |= {"lists": plan.lists, "sizes": plan.sizes, "groups": None if apart else plan.groups}
+        if plan.lists or plan.sizes or plan.numbers or given["groups"]:
+            walker = Walker(self, state, substitute=plan.numbers, **given)
+            copy = walker.state()
         skeleton, row = self._skeleton(walker, point)
-        places = tuple(slot.place for slot in walker.slots)
-        chosen = self._general_slots(walker, skeleton)
+        positions = tuple((slot.place, slot.address) for slot in walker.slots)
+        chosen = self._general_slots(walker, point)
         static_args: dict[ValueId, Operand] = {**plan.args}
         static_args |= {scalar.vid: Lit(walker.slots[i].value) for i, scalar in chosen.items()}
         numbers = plan.numbers | {walker.slots[i].address: scalar for i, scalar in chosen.items()}
@@ -109,7 +96,7 @@ class Joins(Generalise):
             copy = walker.state()
         forgets = point in self.hints.forget_facts
         operands, params = self._bindings(walker, retensor, static_args)
-        self._settle(copy, walker, state, plan, forgets, skeleton, point)
+        self._settle(copy, walker, state, plan, forgets, point)
         tokens = self._forgetful(walker.key) if forgets else walker.key
         keeps_ranges = not (is_entry or forgets or point in self.hints.forget_ranges)
         copy.facts.ranges = self._ranges(walker, state, retensor) if keeps_ranges else {}
@@ -117,29 +104,36 @@ class Joins(Generalise):
         readings = find_readings(walker) if keeps_ranges and point not in self.hints.forget_readings else ()
         copy.facts.results = carried_readings(self, walker, readings, _new_names(retensor))  # type: ignore[arg-type]
         key = (point, tuple(tokens), walker.intervals(copy.facts), ranges, readings)
-        return Canonical(key, operands, params, copy, skeleton, row, plan.outline, places, walker.known_slots)
+        return Canonical(
+            key, operands, params, copy, skeleton, row, plan.outline, positions, walker.known_slots, partition
+        )
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
         return [
-            (*token[:4], None, token[5]) if isinstance(token, tuple) and token and token[0] == "T" else token
+            (*token[:4], None, *token[5:]) if isinstance(token, tuple) and token and token[0] == "T" else token
             for token in key
         ]
 
     def _skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
-        tokens = list(walker.key)
+        """The state without its numbers and without which of its tensors are one, and the numbers."""
+        tokens = [
+            ("#T", token[1], token[2]) if isinstance(token, tuple) and token and token[0] == "T" else token
+            for token in walker.key
+        ]
+        mask_repeated(tokens)
         for slot in walker.slots:
             if slot.place not in self.hints.pinned:  # what has to stay static tells skeletons apart
                 tokens[slot.token] = ("#", slot.kind)
         row = tuple(None if isinstance(slot.value, Scalar) else slot.value for slot in walker.slots)
-        return (point, tuple(self._forgetful(tokens))), row
+        return (point, tuple(tokens)), row
 
     # ------------------------------------------------------------ generalisation
 
-    def _general_slots(self, walker: Walker, skeleton: Skeleton) -> dict[int, Scalar]:
+    def _general_slots(self, walker: Walker, point: Any) -> dict[int, Scalar]:
         chosen = {}
-        for index in sorted(self.hints.general.get(skeleton, set())):
-            slot = walker.slots[index]
-            if slot.place in self.hints.pinned:
+        general = self.hints.general.get(point, ())
+        for index, slot in enumerate(walker.slots):
+            if slot.place in self.hints.pinned or (slot.place, slot.address) not in general:
                 continue
             self._check_bounds(slot)
             if not isinstance(slot.value, Scalar):
@@ -187,22 +181,26 @@ class Joins(Generalise):
         is_size = expr in walker.size_expressions()
         self.state.facts.intervals[symbol] = (max(low, sympy.Integer(0)) if is_size else low, high)
 
-    def _retensor(self, walker: Walker, respell: Respelling, is_entry: bool) -> dict[ValueId, FakeTensor]:
-        """Fake tensors for those whose sizes are respelled; at an entry for all but the stateful weights'."""
-        fresh: dict[ValueId, Any] = {}
-        if not respell and not is_entry and not walker.size_substitute:
+    def _retensor(self, walker: Walker, respell: Respelling, is_entry: bool) -> dict[Label, FakeTensor]:
+        """Fake tensors for those that are respelled or apart; at an entry for all but the stateful weights'."""
+        fresh: dict[Label, Any] = {}
+        if not respell and not is_entry and not walker.size_substitute and not walker.parts:
             return fresh
         walker.respell = respell
+        if is_entry:  # a later call must know which of them are one
+            parting.check_whole(self, *walker.tensors, least=2)
         weights = {id(tensor) for tensor in self.stateful_fakes.values()}
         shared = self._shared_memory(walker, weights) if is_entry else frozenset()
-        for tensor in walker.tensors:
+        for tensor, label in zip(walker.tensors, walker.labels, strict=True):
             storage = self.memory_of(tensor)
             if is_entry:
                 self.check_shared_at_times(storage)
             is_kept = is_entry and id(tensor) not in weights
-            if is_kept or walker.is_remade(tensor, self.current_vid(tensor)):
-                new = fresh[self.current_vid(tensor)] = self._made_anew(tensor, walker)
-                if not is_entry:
+            if is_kept or walker.is_remade(tensor, label):
+                new = fresh[label] = self._made_anew(tensor, label, walker)
+                if isinstance(label, tuple):
+                    self.parted[new.untyped_storage()._cdata] = label[1]
+                elif not is_entry:
                     self.moved_storages[new.untyped_storage()._cdata] = storage
                 self.renew_memory(new, tensor)
                 if storage in self.input_storages and not is_entry:
@@ -227,11 +225,10 @@ class Joins(Generalise):
             )
         return frozenset(shared)
 
-    def _made_anew(self, tensor: FakeTensor, walker: Walker) -> Any:
+    def _made_anew(self, tensor: FakeTensor, label: Label, walker: Walker) -> Any:
         """A tensor like another in new symbols."""
-        vid = self.current_vid(tensor)
-        layout = walker.layouts[vid]
-        shape = [self.sym_size(size) for size in walker.new_shape(walker.shapes[vid])]
+        layout = walker.layouts[label]
+        shape = [self.sym_size(size) for size in walker.new_shape(walker.shapes[label])]
         with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
             if isinstance(layout, list):
                 steps = [self.sym_size(step) for step in walker.new_shape(layout)]
@@ -241,15 +238,15 @@ class Joins(Generalise):
             return dense if layout == tuple(range(len(layout))) else dense.permute(inverse)
 
     def _bindings(
-        self, walker: Walker, retensor: dict[ValueId, FakeTensor], static_args: dict[ValueId, Operand]
+        self, walker: Walker, retensor: dict[Label, FakeTensor], static_args: dict[ValueId, Operand]
     ) -> tuple[tuple[Operand, ...], tuple[ValueId, ...]]:
         """What is passed, and the names under which the block receives it."""
         args: list[Operand] = []
         params: list[ValueId] = []
-        for tensor in walker.tensors:
+        for tensor, label in zip(walker.tensors, walker.labels, strict=True):
             vid = self.current_vid(tensor)
             args.append(Ref(vid))
-            params.append(retensor[vid]._dycl_root if vid in retensor else vid)  # type: ignore[attr-defined]
+            params.append(retensor[label]._dycl_root if label in retensor else vid)  # type: ignore[attr-defined]
         symbols = walker.symbols
         for index, scalar in enumerate(walker.scalars):
             args.append(static_args.get(scalar.vid) or self.operand(scalar))
@@ -263,13 +260,13 @@ class Joins(Generalise):
         return tuple(args), tuple(params)
 
     def _ranges(
-        self, walker: Walker, source: State, retensor: dict[ValueId, FakeTensor]
+        self, walker: Walker, source: State, retensor: dict[Label, FakeTensor]
     ) -> dict[ValueId, tuple[sympy.Basic, sympy.Basic]]:
         """The bounds of the tensors' elements, under the names that they have from here on."""
         bounds = source.facts.ranges
-        vids = [vid for tensor in walker.tensors if (vid := self.current_vid(tensor, source)) in bounds]
+        pairs = [(self.current_vid(t, source), label) for t, label in zip(walker.tensors, walker.labels, strict=True)]
         names = _new_names(retensor)
-        return {names.get(vid, vid): bounds[vid] for vid in vids if vid not in self.known}
+        return {names.get(label, vid): bounds[vid] for vid, label in pairs if vid in bounds and vid not in self.known}
 
     def _settle(
         self,
@@ -278,7 +275,6 @@ class Joins(Generalise):
         source: State,
         plan: Plan,
         forgets: bool,
-        skeleton: Skeleton,
         point: Any,
     ) -> None:
         """What the state of a new block knows: intervals of live symbols, aliases of live tensors, nothing else."""
@@ -289,20 +285,25 @@ class Joins(Generalise):
         intervals: dict[sympy.Basic, Any] = {}
         for name, (index, _) in walker.classes.items():
             symbol, expr = symbols[index], walker.scalars[index].expr
+            low, high = self.bounds_of(expr)
             if not drops:
-                intervals[symbol] = self.bounds_of(expr)
+                intervals[symbol] = (low, high)
+            elif low >= 0:  # the sign is no interval that may grow
+                intervals[symbol] = (sympy.Integer(0), int_oo)
             if symbol in self.symbol_bounds and symbol not in intervals:
                 low, high = self.symbol_bounds[symbol]
                 intervals[symbol] = (sympy.sympify(low), sympy.sympify(high))
             if name[1] in plan.bounds:
                 intervals[symbol] = plan.bounds[name[1]]
         static_vids = {scalar.vid for scalar in walker.substitute.values()}
-        for index in self.hints.general.get(skeleton, set()):
-            bounds = self.hints.bounds.get(walker.slots[index].place)
-            value = walker.slots[index].value
+        general = self.hints.general.get(point, ())
+        for slot in walker.slots:
+            if (slot.place, slot.address) not in general:
+                continue
+            bounds, value = self.hints.bounds.get(slot.place), slot.value
             is_int = isinstance(value, Scalar) and value.kind is ScalarKind.INT  # bools are expressions, too
             if bounds is not None and is_int and value.expr is not None:
-                expr = walker.respelled(value.expr, walker.slots[index].address)
+                expr = walker.respelled(value.expr, slot.address)
                 intervals[expr] = bounds
                 if expr != value.expr or value.vid in static_vids:
                     self.symbol_bounds[expr] = bounds  # a symbol of this block alone: it holds wherever that goes
@@ -311,8 +312,9 @@ class Joins(Generalise):
                 low, high = intervals.get(expr, (-int_oo, int_oo))
                 intervals[expr] = (max(low, sympy.Integer(0)), high)
         facts.intervals = intervals
-        vids = {self.current_vid(tensor): tensor for tensor in walker.tensors}
-        roots = {t._dycl_root for vid, t in vids.items() if vid not in walker.retensor}  # type: ignore[attr-defined]
+        pairs = zip(walker.tensors, walker.labels, strict=True)
+        vids = {self.current_vid(tensor): tensor for tensor, label in pairs if label not in walker.retensor}
+        roots = {t._dycl_root for t in vids.values()}  # type: ignore[attr-defined]
         copy.aliases = {
             s: live_roots for s, rs in source.aliases.items() if (live_roots := tuple(r for r in rs if r in roots))
         }
@@ -366,98 +368,9 @@ class Joins(Generalise):
         state.frozen = copy.frozen  # what lies in run-time lists are the copies from here on
         self.switch(state.journal)
 
-    def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
-        """Count a new state of its skeleton; too many, and what differs between them is generalised from the start."""
-        self._check_growth(form, point)
-        self._check_intervals(form, point)
-        self._check_ranges(form, point)
-        self.known_rows[form.outline.skeleton].append(form.known)
-        if point in self.hints.points and self._forget_differing(form):
-            raise Restart("known values of tensors are forgotten in a loop")
-        rows = self.rows[form.skeleton]
-        rows.append(form.row)
-        if len(rows) > variants:
-            pinned = {i for i, place in enumerate(form.places) if place in self.hints.pinned}
-            general = self.hints.general.setdefault(form.skeleton, set())
-            differing = (
-                {i for i in range(len(form.row)) if len({(type(r[i]), r[i]) for r in rows}) > 1} - pinned - general
-            )
-            if differing:
-                for index in differing:
-                    self.hints.bounds.setdefault(form.places[index], trend([row[index] for row in rows]))
-                general |= differing
-                self.hints.places_at.setdefault(point, set()).update(form.places[index] for index in differing)
-                self._forget_differing(form)
-                self.hints.points.add(point)
-                raise Restart("numbers are generalised")
-        if len(rows) > MAX_FORGETFUL and point not in self.hints.forget_facts:
-            self.hints.forget_facts.add(point)
-            raise Restart("facts are forgotten")
-        self._note_lists(form, point, variants)
 
-    def _check_growth(self, form: Canonical, point: Any) -> None:
-        """A loop that does not close though its numbers are generalised is unrolled; if it still grows, refused."""
-        self.at_point[point] += 1
-        if self.at_point[point] > MAX_AT_POINT:
-            raise self.unbounded(f"more than {MAX_AT_POINT} states at one place")
-        if point in self.hints.points and self.at_point[point] > MAX_FUTILE:
-            places = self.hints.places_at.get(point, set()) - self.hints.pinned
-            if places:
-                self.hints.pinned |= places
-                raise Restart("a loop over generalised numbers does not close")
-
-    def _check_intervals(self, form: Canonical, point: Any) -> None:
-        """States that differ in intervals alone: an interval may grow for ever, so it is dropped."""
-        self.same_tokens[form.key[:2]] += 1
-        if self.same_tokens[form.key[:2]] > MAX_INTERVALS and point not in self.hints.forget_intervals:
-            self.hints.forget_intervals.add(point)
-            raise Restart("intervals are forgotten")
-
-    def _check_ranges(self, form: Canonical, point: Any) -> None:
-        """States that differ in what is known of tensors alone are one state: no round of a loop stands before it."""
-        self.same_tokens[form.key[:4]] += 1
-        if self.same_tokens[form.key[:4]] > 1 and point not in self.hints.forget_readings:
-            self.hints.forget_readings.add(point)
-            raise Restart("numbers read from tensors are forgotten")
-        self.same_tokens[form.key[:3]] += 1
-        if self.same_tokens[form.key[:3]] > 1 and point not in self.hints.forget_ranges:
-            self.hints.forget_ranges.add(point)
-            raise Restart("bounds of tensors are forgotten")
-
-    def unbounded(self, what: str) -> UnsupportedError:
-        """The refusal of a program that has no end."""
-        return UnsupportedError(
-            "DY207",
-            self.loc(),
-            f"the program does not close: {what}",
-            hint="some Python value that decides what runs, or a list of tensors, differs in every round of a loop",
-        )
-
-    def _note_lists(self, form: Canonical, point: Any, variants: int) -> None:
-        if self.note_outline(form.outline, point, variants):
-            self._forget_differing(form)
-            raise Restart("what grows is generalised")
-        if len(self.outlines[form.outline.skeleton]) > variants:
-            if self._forget_differing(form):
-                raise Restart("known values of tensors are forgotten")
-            if len(self.outlines[form.outline.skeleton]) > MAX_RELATED and point not in self.hints.unrelated:
-                self.hints.unrelated.add(point)
-                raise Restart("the relations of integers are forgotten")
-
-    def _forget_differing(self, form: Canonical) -> bool:
-        """Forget the known values of tensors that differ between the variants; True if that is new."""
-        rows = self.known_rows[form.outline.skeleton]
-        places = {
-            place
-            for address, (place, _) in form.known.items()
-            if len({row[address][1] for row in rows if address in row}) > 1
-        } - self.hints.forget_known
-        self.hints.forget_known |= places
-        return bool(places)
-
-
-def _new_names(retensor: dict[ValueId, FakeTensor]) -> dict[ValueId, ValueId]:
-    return {vid: made._dycl_root for vid, made in retensor.items()}  # type: ignore[attr-defined]
+def _new_names(retensor: dict[Label, FakeTensor]) -> dict[Label, ValueId]:
+    return {label: made._dycl_root for label, made in retensor.items()}  # type: ignore[attr-defined]
 
 
 def _point(state: State) -> tuple[tuple[int, int], ...]:

@@ -327,6 +327,14 @@ def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: 
     return _sorted_static(machine, items, keys, reverse) if is_long else NotImplemented
 
 
+@wrap(pymodels.best)
+def _best(machine: Machine, items: Any, keys: Any, is_max: Any, *, native: Any) -> Any:
+    if not isinstance(items, RuntimeList) and not isinstance(keys, RuntimeList):
+        return NotImplemented
+    made = items if isinstance(items, RuntimeList) else machine.list_of(list(items))
+    return Interpret(pymodels.best_by_comparison, (items if made is None else made, keys, is_max))
+
+
 def _taken(machine: Machine, items: RuntimeList, keys: RuntimeList, reverse: Any) -> RuntimeList:
     flag = machine.operand(bool(machine.truth(reverse)))
     order = machine.new_list("list_order", Number(ScalarKind.INT), Ref(keys.vid), flag)

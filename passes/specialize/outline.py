@@ -82,6 +82,7 @@ def build_outline(walker: Walker, point: Any, hints: Hints, is_old: Any) -> Outl
     for index, token in enumerate(tokens):
         tokens[index] = _masked(token, walker.key[index])
     _mask_sizes(walker, tokens, hints)
+    mask_repeated(tokens)
     end = 0
     cut: list[Any] = []
     for found in sorted(walker.list_slots, key=lambda slot: (slot.start, -slot.end)):
@@ -104,8 +105,6 @@ def _masked(token: Any, original: Any) -> Any:
     match token[0]:
         case "index":
             return ("#", ScalarKind.INT)
-        case "t":
-            return ("#t",)
         case "ref":
             return ("#ref",)
         case "s":
@@ -115,15 +114,29 @@ def _masked(token: Any, original: Any) -> Any:
     return token
 
 
+def mask_repeated(tokens: list[Any]) -> None:
+    """A tensor that was met before looks as where it was met: which tensors are one tells no states apart."""
+    first: list[Any] = []
+    for place, token in enumerate(tokens):
+        if isinstance(token, tuple) and token:
+            if token[0] == "#T":
+                first.append(token)
+            elif token[0] == "t":
+                tokens[place] = first[token[1]]
+
+
 def _mask_sizes(walker: Walker, tokens: list[Any], hints: Hints) -> None:
+    dims: dict[int, list[int]] = {}
     for size in walker.sizes:
-        if ("size", size.place) in hints.pinned:
-            continue
-        token = tokens[size.token]
+        if ("size", size.place) not in hints.pinned:
+            dims.setdefault(size.token, []).append(size.dim)
+    for place, masked in dims.items():
+        token = tokens[place]
         is_tensor = token[0] == "#T"
         shape = list(token[2] if is_tensor else token)
-        shape[size.dim] = "#"
-        tokens[size.token] = ("#T", token[1], tuple(shape)) if is_tensor else tuple(shape)
+        for dim in masked:
+            shape[dim] = "#"
+        tokens[place] = ("#T", token[1], tuple(shape)) if is_tensor else tuple(shape)
 
 
 def _list_cell(slot: Any, is_old: Any) -> ListCell | None:
@@ -145,21 +158,21 @@ def is_below(address: Address, roots: Any) -> bool:
     return any(len(root) < len(address) and address[: len(root)] == root for root in roots)
 
 
-def find_lists(outlines: list[Outline]) -> dict[Address, tuple[Template, ...]]:
-    """The outermost lists whose length differs, with the templates of their elements."""
+def find_lists(outlines: list[Outline], least: int) -> dict[Address, tuple[Template, ...]]:
+    """The outermost lists that have `least` lengths, with the templates of their elements."""
     found: dict[Address, tuple[Template, ...]] = {}
     for address in sorted(outlines[-1].lists, key=len):
         cells = [outline.lists[address] for outline in outlines if address in outline.lists]
         if len(cells) < len(outlines) or is_below(address, found):
             continue
-        clusters = _clusters(cells)
+        clusters = _clusters(cells, least)
         if clusters:
             found[address] = clusters
     return found
 
 
-def _clusters(cells: list[ListCell]) -> tuple[Template, ...]:
-    """Templates that hold lists of differing lengths; an empty list may be any of them."""
+def _clusters(cells: list[ListCell], least: int) -> tuple[Template, ...]:
+    """Templates that hold lists of that many lengths; an empty list may be any of them."""
     has_empty = any(cell.template is None for cell in cells)
     templates: list[Template] = []
     lengths: list[set[Any]] = []
@@ -176,17 +189,17 @@ def _clusters(cells: list[ListCell]) -> tuple[Template, ...]:
             templates.append(cell.template)
             lengths.append({cell.length})
     found = zip(templates, lengths, strict=True)
-    return tuple(template for template, sizes in found if len(sizes) + has_empty > 1 and has_leaf(template))
+    return tuple(template for template, sizes in found if len(sizes) + has_empty >= least and has_leaf(template))
 
 
-def find_classes(outlines: list[Outline], lists: Any) -> list[dict[Address, int]]:
-    """The integers that differ between the variants, grouped by the distances that never change."""
+def find_classes(outlines: list[Outline], lists: Any, least: int) -> list[dict[Address, int]]:
+    """The integers that have taken `least` values, grouped by the distances that never change."""
     classes: dict[Any, dict[Address, int]] = {}
     for address in outlines[-1].ints:
         cells = [outline.ints[address] for outline in outlines if address in outline.ints]
         values = [int(cell.value) for cell in cells if _is_known(cell.value)]
-        least = MIN_SIZES if cells[-1].is_size else 2
-        if len(cells) < len(outlines) or len(set(values)) < least or is_below(address, lists):
+        enough = MIN_SIZES if cells[-1].is_size else least
+        if len(cells) < len(outlines) or len(set(values)) < enough or is_below(address, lists):
             continue
         steps = tuple(int(cell.value) - values[0] if _is_known(cell.value) else None for cell in cells)
         classes.setdefault(steps, {})[address] = values[0]

@@ -31,6 +31,7 @@ from dycl.ir.nodes import (
     Value,
     ValueType,
 )
+from dycl.passes.specialize import parting
 from dycl.passes.specialize.objects import make_tensor
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.state import State
@@ -210,6 +211,7 @@ class Outliner:
 
     def _tensor(self, tensor: FakeTensor) -> Outline:
         machine = self._machine
+        parting.check_whole(machine, tensor)
         storage = tensor.untyped_storage()._cdata
         sizes = tuple(size if isinstance(size, int) else None for size in tensor.shape)
         shares: Any = None

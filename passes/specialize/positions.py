@@ -6,6 +6,7 @@ passed to a block once; sizes, numbers and lists note where they stand, so that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -19,6 +20,8 @@ from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar
 
 Address = tuple[Any, ...]
+Spot = tuple[Any, Address]  # a place and an address: the same in all states of a point that have it
+Label = ValueId | tuple[ValueId, Spot]  # of a tensor: its name; where it is apart from its like, its position, too
 Respelling = dict[Any, tuple[Scalar, int]]  # of a class of integers: the new symbol and what it stands for
 
 KIND_OF: dict[type, ScalarKind] = {int: ScalarKind.INT, float: ScalarKind.FLOAT, bool: ScalarKind.BOOL}
@@ -64,7 +67,7 @@ class Positions:
 
     `substitute` gives new scalars for numbers and `lists` run-time lists for lists at an address, `sizes` new
     expressions for sizes; integers of different `groups` are not related; `respell` gives new symbols for classes of
-    integer expressions, `retensor` new tensors.
+    integer expressions, `retensor` new tensors. A tensor at a position in `parts` is one with those of its part alone.
     """
 
     def __init__(
@@ -77,7 +80,8 @@ class Positions:
         sizes: dict[Address, sympy.Basic] | None = None,
         groups: dict[Address, Any] | None = None,
         respell: Respelling | None = None,
-        retensor: dict[ValueId, FakeTensor] | None = None,
+        retensor: dict[Label, FakeTensor] | None = None,
+        parts: Mapping[Spot, Spot] | None = None,
         is_join: bool = False,
     ) -> None:
         self.machine = machine
@@ -88,9 +92,11 @@ class Positions:
         self.groups = groups
         self.respell = respell or {}
         self.retensor = retensor or {}
+        self.parts = parts or {}
         self.is_join = is_join  # the copy starts a block: compound integers are computed anew from its parameters
         self.key: list[Any] = []
         self.tensors: list[FakeTensor] = []
+        self.labels: list[Label] = []  # of the tensors, by which the rest is known of them
         self.scalars: list[Scalar] = []  # one per class of equal values
         self.lists: list[RuntimeList] = []
         self.objects: list[RuntimeObject] = []  # one for each name
@@ -99,12 +105,14 @@ class Positions:
         self.sizes: list[SizeSlot] = []
         self.known_slots: dict[Address, tuple[Any, str | None]] = {}  # of each tensor: its place, its known value
         self.listed: dict[Address, bool] = {}  # of each tensor: whether it lies in a run-time list
-        self.shapes: dict[ValueId, list[tuple[Any, Address]]] = {}  # of each tensor: its sizes, substituted
-        self.layouts: dict[ValueId, Any] = {}  # of each tensor: the order of its dimensions in memory, or its strides
+        self.met: dict[Spot, FakeTensor] = {}  # the tensor at each position, however often it is met
+        self.fixed: set[Spot] = set()  # of these those known by their identity: the keys of dicts
+        self.shapes: dict[Label, list[tuple[Any, Address]]] = {}  # of each tensor: its sizes, substituted
+        self.layouts: dict[Label, Any] = {}  # of each tensor: the order of its dimensions in memory, or its strides
         self.classes: dict[Any, tuple[int, int]] = {}  # integers that differ by constants: index, the first's constant
-        self.forgotten: dict[ValueId, FakeTensor] = {}  # tensors whose known values the hints drop
+        self.forgotten: dict[Label, FakeTensor] = {}  # tensors whose known values the hints drop
         self._tensor_index: dict[Any, int] = {}
-        self._storage_index: dict[int, int] = {}
+        self._storage_index: dict[Any, int] = {}
         self._scalar_index: dict[Any, int] = {}
         self._object_index: dict[ValueId, int] = {}
         self.place: Any = None  # the function and variable being walked
@@ -161,52 +169,58 @@ class Positions:
         token = ("s", *self._scalar_class(self.machine.scalar_of_expr(value), address))
         return token, value
 
-    def _layout(self, tensor: FakeTensor, vid: ValueId) -> tuple[Any, ...]:
+    def _layout(self, tensor: FakeTensor, label: Label) -> tuple[Any, ...]:
         """How the elements lie in memory, which `view` and `is_contiguous` ask about: dense, in what order, strided."""
         order = dense_order(tensor)
         if order is not None:
-            self.layouts[vid] = order
+            self.layouts[label] = order
             return ("dense", order)
-        tokens, self.layouts[vid] = self._sizes(strides(tensor), len(tensor.shape) + 1)
+        tokens, self.layouts[label] = self._sizes(strides(tensor), len(tensor.shape) + 1)
         return ("strides", *tokens)
 
-    def is_remade(self, tensor: FakeTensor, vid: ValueId) -> bool:
-        """Whether the new block knows the tensor's sizes or strides by other symbols."""
-        layout = self.layouts[vid]
+    def is_remade(self, tensor: FakeTensor, label: Label) -> bool:
+        """Whether the new block knows the tensor's sizes or strides by other symbols, or the tensor by itself."""
+        layout = self.layouts[label]
         old = [*tensor.shape, *(strides(tensor) if isinstance(layout, list) else ())]
-        new = [*self.new_shape(self.shapes[vid]), *(self.new_shape(layout) if isinstance(layout, list) else ())]
-        return any(expression(a) != b for a, b in zip(old, new, strict=True))
+        new = [*self.new_shape(self.shapes[label]), *(self.new_shape(layout) if isinstance(layout, list) else ())]
+        return isinstance(label, tuple) or any(expression(a) != b for a, b in zip(old, new, strict=True))
 
     def size_expressions(self, *, respelled: bool = False) -> set[sympy.Basic]:
         """The dimensions of the tensors that only the run knows."""
         found = [pair for shape in self.shapes.values() for pair in shape if not isinstance(pair[0], int)]
         return {self.respelled(*pair) if respelled else pair[0] for pair in found}
 
-    def _tensor(self, tensor: FakeTensor) -> Any:
+    def _tensor(self, tensor: FakeTensor, general: bool) -> Any:
         vid = self.machine.current_vid(tensor, self.source)
-        index = self._tensor_index.get(vid)
+        address = (self.place, self._scope)
+        label: Label = (vid, self.parts[address]) if address in self.parts else vid
+        self.met[address] = tensor
+        if not general:
+            self.fixed.add(address)
+        index = self._tensor_index.get(label)
         if index is not None:
             self.key.append(("t", index))
-            return self.retensor.get(vid, tensor)
-        index = self._tensor_index[vid] = len(self.tensors)
+            return self.retensor.get(label, tensor)
+        index = self._tensor_index[label] = len(self.tensors)
         self.tensors.append(tensor)
-        memory = self.machine.memory_group(self.machine.memory_of(tensor))
-        storage = self._storage_index.setdefault(memory, index)
-        shape, self.shapes[vid] = self._sizes(tensor.shape)
-        shape = (*shape, *self._layout(tensor, vid))
-        known = self.machine.known.get(vid)
+        self.labels.append(label)
+        memory = self.machine.memory_of(tensor)
+        is_parted = label is not vid or memory in self.machine.parted
+        storage = self._storage_index.setdefault(self.machine.memory_group(memory) if label is vid else label, index)
+        shape, self.shapes[label] = self._sizes(tensor.shape)
+        shape = (*shape, *self._layout(tensor, label))
+        known = self.machine.known.get(vid) if label is vid else None
         if known is not None and self.place in self.machine.hints.forget_known:
-            self.forgotten[vid] = tensor
+            self.forgotten[label] = tensor
             known = None
         content = None if known is None else repr(known.tolist())
         self.known_slots[self._scope] = (self.place, content)
-        address = (self.place, self._scope)
         is_listed = tensor.untyped_storage()._cdata in self.source.listed or address in self.machine.hints.listed
         if is_listed:
             self.source.listed |= {tensor.untyped_storage()._cdata}
         self.listed[address] = is_listed
-        self.key.append(("T", tensor.dtype, shape, storage, content, is_listed))
-        return self.retensor.get(vid, tensor)
+        self.key.append(("T", tensor.dtype, shape, storage, content, is_listed, is_parted))
+        return self.retensor.get(label, tensor)
 
     def _number(self, value: Any, general: bool) -> Any:
         kind = KIND_OF[type(value)]

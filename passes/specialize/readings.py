@@ -25,7 +25,7 @@ Reading = tuple[int, int | None, int, int]  # the tensor, the element (None: its
 
 def find_readings(walker: Walker) -> tuple[Reading, ...]:
     """The integers that were read from a tensor met, and were met themselves; canonical, like the walk."""
-    indices = {walker.machine.current_vid(tensor, walker.source): i for i, tensor in enumerate(walker.tensors)}
+    indices = {label: i for i, label in enumerate(walker.labels) if not isinstance(label, tuple)}  # parted: unrelated
     classes: dict[Any, tuple[int, int]] = {}
     for (rest, _), found in walker.classes.items():
         classes.setdefault(rest, found)

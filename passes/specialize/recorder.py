@@ -30,7 +30,7 @@ from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
 from dycl.ir.trees import map_leaves
-from dycl.passes.specialize import masks, shapeops
+from dycl.passes.specialize import masks, parting, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
 from dycl.passes.specialize.ranges import note_ranges
@@ -199,6 +199,8 @@ class Recorder(TorchFunctionMode):
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a call of torch; whatever it does is in the program."""
         name = getattr(func, "__name__", "")
+        if name == "__hash__":  # by which tables tell tensors apart
+            parting.check_whole(self.machine, *(arg for arg in args if isinstance(arg, FakeTensor)))
         if name in _METADATA or (name == "__get__" and _getter_name(func) not in _NOT_METADATA_GETTERS):
             return func(*args, **kwargs)
         if name == "__get__" and _getter_name(func) == "data":  # which torch.export takes for a constant
@@ -399,6 +401,8 @@ class Recorder(TorchFunctionMode):
             machine.check_shared_at_times(storage)
             machine.weight_storage_written(storage)
             machine.check_tensor_write(storage)
+            if storage in machine.parted:
+                parting.keep_together(machine, [machine.parted[storage]])
             if storage in machine.state.listed:
                 raise UnsupportedError(
                     "DY207",

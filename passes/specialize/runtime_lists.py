@@ -26,6 +26,7 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
 )
+from dycl.passes.specialize import parting
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.hints import Position
 from dycl.passes.specialize.natives import Natives
@@ -202,6 +203,8 @@ class RuntimeLists(Natives):
         """Refuse to tell objects apart that came out of a run-time list: each time they come out as other ones."""
         if left is right or left is None or right is None or type(left) is not type(right):
             return
+        if isinstance(left, FakeTensor):
+            parting.check_whole(self, left, right, least=2)
         is_listed = isinstance(left, FakeTensor) and {
             left.untyped_storage()._cdata,
             right.untyped_storage()._cdata,

@@ -241,7 +241,7 @@ class _Attempt:
         with torch.no_grad(), machine.fake:
             form = machine.canonical(kept, _ENTRY, is_entry=True)
         if form.key not in self._kinds:
-            machine.note_variant(form, _ENTRY, 0 if not machine.rows[form.skeleton] else 1)
+            machine.note_variant(form, _ENTRY, min(machine.count_rows(form), 1))
         return form
 
     def _enter(self, form: Canonical) -> int:

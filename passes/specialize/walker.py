@@ -70,6 +70,7 @@ _ATOMS: tuple[type, ...] = (
     np.dtype,
     type(UNSET),
 )
+_ATOMIC: dict[type, bool] = {}  # of each class met: whether all its objects are atoms
 _VALUES: tuple[type, ...] = (torch.dtype, torch.device, decimal.Decimal, fractions.Fraction, pathlib.PurePath)
 _LITERALS: tuple[type, ...] = (str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), np.generic)
 
@@ -114,7 +115,7 @@ class Walker(Positions):
         if kind is Scalar:
             return self._runtime_number(value, general)
         if isinstance(value, FakeTensor):
-            return self._tensor(value)
+            return self._tensor(value, general)
         if kind is RuntimeObject:
             return self._runtime_object(value)
         if kind in (torch.SymInt, torch.SymFloat, torch.SymBool):
@@ -139,12 +140,13 @@ class Walker(Positions):
     def _is_atom(self, value: Any) -> bool:
         if id(value) in self.machine.made_modules:
             return False
-        return (
-            isinstance(value, (torch.Tensor, *_ATOMS))
-            or id(value) in self.machine.known_objects
-            or type(value).__module__ in ("typing", "inspect")
-            or type(value) is object
-        )
+        kind: Any = type(value)
+        is_atomic = _ATOMIC.get(kind)
+        if is_atomic is None:
+            is_atomic = _ATOMIC[kind] = (
+                isinstance(value, (torch.Tensor, *_ATOMS)) or kind.__module__ in ("typing", "inspect") or kind is object
+            )
+        return is_atomic or id(value) in self.machine.known_objects
 
     def _remember(self, value: Any, copy: Any) -> Any:
         self._memo[id(value)] = (len(self._memo), copy)

@@ -185,3 +185,44 @@ def test_what_grows_is_a_loop(build):
 
 def test_the_blocks_of_a_growing_tensor_do_not_depend_on_the_rounds():
     assert len({len(run(TensorGrows(rounds), vector)[0].blocks) for rounds in (12, 100, 1000)}) == 1
+
+
+class Beams(nn.Module):
+    """Beam search as it is often written: beams are tuples in a list that is sorted by a key, the ended ones apart."""
+
+    def __init__(self, words=12, hidden=16, size=2, longest=6):
+        super().__init__()
+        self.size, self.longest = size, longest
+        self.embed = nn.Embedding(words, hidden)
+        self.cell = nn.LSTMCell(hidden, hidden)
+        self.out = nn.Linear(hidden, words)
+
+    def forward(self, x):
+        h = torch.tanh(x.repeat(1, 4))
+        beams, finished = [(0.0, [0], (h, torch.zeros_like(h)))], []
+        for _ in range(self.longest):
+            candidates = []
+            for score, words, state in beams:
+                if words[-1] == 1:
+                    finished.append((score, words))
+                    continue
+                h, c = self.cell(self.embed(torch.tensor([words[-1]])), state)
+                logs, found = torch.log_softmax(self.out(h), dim=-1).squeeze(0).topk(self.size)
+                for log, word in zip(logs.tolist(), found.tolist(), strict=True):
+                    candidates.append((score + log, [*words, word], (h, c)))
+            if not candidates:
+                break
+            candidates.sort(key=lambda beam: beam[0], reverse=True)
+            beams = candidates[: self.size]
+        finished += [(score, words) for score, words, _ in beams]
+        best = max(finished, key=lambda beam: beam[0] / len(beam[1]))
+        return torch.tensor(best[1]), best[0]
+
+
+@pytest.mark.slow
+def test_beams_of_any_number_are_ordered_by_their_scores():
+    torch.manual_seed(0)
+    model = Beams().eval()
+    with torch.no_grad():
+        model.out.weight *= 4
+    run(model, vector)

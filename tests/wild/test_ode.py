@@ -49,3 +49,7 @@ def _start(seed: int) -> tuple[torch.Tensor, ...]:
 
 def test_fixed_steps(compare: Callable[..., Any]) -> None:
     compare(_build("rk4", options={"step_size": 0.5}), _start, paths=1)
+
+
+def test_adaptive_steps(compare: Callable[..., Any]) -> None:
+    compare(_build("dopri5"), _start, calls=20)
