@@ -158,7 +158,7 @@ class Generalise(Symbols):
         generality.bounds[first] = low, high = max(low, sympy.sympify(least)), high
         found = (base, base) if base.is_Integer else self.bounds_of(base)
         if found[0] < low or found[1] > high:
-            generality.bounds[first] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
+            generality.bounds[first] = widened((low, high), found)
             raise Restart("the bounds of a generalised number are wider")
 
     def bounds_of(self, expr: sympy.Basic | None) -> tuple[Any, Any]:
@@ -220,6 +220,19 @@ def trend(values: list[Any]) -> tuple[Any, Any]:
     if first == max(numbers):
         return (-int_oo, sympy.Integer(first))
     return (-int_oo, int_oo)
+
+
+def widened(bounds: tuple[Any, Any], found: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Bounds that hold for what was found, too: a side that does not hold goes to 0 if that is enough, else it opens.
+
+    The sign is kept where it can be: an index that may be negative is a decision in every round.
+    """
+    low, high = bounds
+    if found[0] < low:
+        low = sympy.Integer(0) if found[0] >= 0 else -int_oo
+    if found[1] > high:
+        high = sympy.Integer(0) if found[1] <= 0 else int_oo
+    return low, high
 
 
 def _variable(place: Any) -> str:

@@ -23,7 +23,7 @@ from dycl.ir.nodes import (
 )
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.failures import note_carried
-from dycl.passes.specialize.generalise import Plan
+from dycl.passes.specialize.generalise import Plan, widened
 from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.outline import mask_repeated
 from dycl.passes.specialize.positions import Label, Respelling, Slot
@@ -155,7 +155,7 @@ class Joins(Variants):
                 else (low, high)
             )
         if found[0] < low or found[1] > high:
-            self.hints.bounds[slot.place] = (-int_oo if found[0] < low else low, int_oo if found[1] > high else high)
+            self.hints.bounds[slot.place] = widened((low, high), found)
             raise Restart("the bounds of a generalised number are wider")
 
     # ------------------------------------------------------------ new names
