@@ -6,6 +6,7 @@ import torch
 from dycl.ir.executor import Executor
 from dycl.passes.specialize.specializer import specialize
 from models_zoo import gpt_generate
+from tests.zoo.compiled import Call, CompiledRow, Row
 
 
 def blocks_and_loop(max_new_tokens):
@@ -22,3 +23,13 @@ def blocks_and_loop(max_new_tokens):
 @pytest.mark.slow
 def test_the_size_does_not_depend_on_the_steps():
     assert blocks_and_loop(16) == blocks_and_loop(48)
+
+
+@pytest.mark.slow
+class TestGptGenerate(CompiledRow):
+    name = "gpt_generate"
+    paths = 3
+
+    def eager_path(self, row: Row, call: Call) -> object:
+        """The text differs from call to call, the path is how long it is and whether it ended by itself."""
+        return len(call.decided), call.decided[-1] == row.loaded.model.eos
