@@ -6,7 +6,6 @@ from tests.zoo.compiled import CompiledRow, Row
 class TestAct(CompiledRow):
     name = "act"
     paths = 4
-    unreachable = 1  # a step beyond the table of time encodings
 
     def test_the_loop_is_one_loop(self, row: Row) -> None:
         assert len(row.built.checked.program.subgraphs) <= 6  # ten steps, were they unrolled, are forty
