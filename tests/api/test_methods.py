@@ -145,5 +145,5 @@ def test_inputs_of_a_further_method_by_name(source: Path) -> None:
     given = {"x": np.ones(3, np.float32), "peek": {"k": np.zeros(3, np.float32)}}
     loaded = load_model(str(source), inputs=given, methods=("forward", "peek"))
     assert loaded.others[0].method == "peek"
-    assert torch.equal(loaded.others[0].args[0], torch.zeros(3))  # type: ignore[arg-type]
+    assert torch.equal(loaded.others[0].args[0], torch.zeros(3))
     sys.modules.pop("leaky", None)

@@ -55,9 +55,9 @@ def test_what_a_call_is_made_of(built: Built) -> None:
     x = np.full((1, 4), 0.1, np.float32)
     report = measure_host(built.artifact.directory, [((x,), {})], threads=1, repeat=30)
     host = built.artifact.host
-    host.reset()  # type: ignore[attr-defined]
-    host(x)  # type: ignore[operator]
-    assert report.decisions == len(host.decisions)  # type: ignore[attr-defined]
+    host.reset()
+    host(x)
+    assert report.decisions == len(host.decisions)
     assert report.dispatches == report.decisions + 1
     assert 0 <= report.host_share < 1
     assert sum(count for count, _ in report.subgraphs.values()) == report.dispatches * report.watched

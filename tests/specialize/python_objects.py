@@ -341,7 +341,7 @@ class DataclassesOfTheModel(nn.Module):
         outcome = Outcome(x[0, 0], self, level=4)
         if x[0, 1] > 0:
             outcome = Outcome(x[0, 1], model=self, name="other")
-        setattr(outcome, "double", 1.0)  # noqa: B010
+        setattr(outcome, "double", 1.0)
         return outcome.score, outcome.level, outcome.path, outcome.name, outcome.written, self.made
 
 
@@ -369,7 +369,7 @@ class SettingDescriptors(nn.Module):
     def forward(self, x):
         held = Limited()
         held.width = x[0, 0].item()
-        setattr(held, "width", held.width - 1)  # noqa: B010
+        setattr(held, "width", held.width - 1)
         return held.width, held.sets
 
 

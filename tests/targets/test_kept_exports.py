@@ -133,7 +133,7 @@ def test_what_only_this_process_knows_is_not_kept(strange: str) -> None:
 
     module: nn.Module = Mine(8, 8) if strange == "a class of the user's" else nn.Linear(8, 8)
     if strange == "a function of the user's":
-        module.activation = lambda x: x  # type: ignore[assignment]
+        module.activation = lambda x: x
     if strange == "a hook":
         module.register_forward_hook(lambda *args: None)
     assert portable_structure(linear("a"), environment_of(None, {"a": module})) is None
