@@ -294,19 +294,20 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
         version = importlib.metadata.version("dycl")
         host_class, package = class_name(program), find_package_name(program.name)
         staging.write("host.py", host)
-        staging.write("runtime.py", target.runtime_source())
         staging.write("support.py", _support_source())
+        for name, text in compiled.runtime.items():
+            staging.write(name, text)
         for name, text in find_parts(host).items():
             staging.write(name, text)
         staging.write("__init__.py", write_init(host_class, version))
-        staging.write("pyproject.toml", write_pyproject(package, host_class, version, target.requirements))
+        staging.write("pyproject.toml", write_pyproject(package, host_class, version, compiled.requirements))
         _write_emitted(checked, settings.emit, staging.directory / UNHASHED)
         manifest = describe_program(
             program,
             package=package,
             class_name=host_class,
             target=target.name,
-            requirements=target.requirements,
+            requirements=compiled.requirements,
             compiled=compiled.manifest(),
             versions={"dycl": version, **_versions()},
             classes=environment.classes,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from dycl.diagnostics import UNKNOWN, UsageError
+from dycl.diagnostics import UNKNOWN, TargetError, UsageError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Dimension, Program
+from dycl.ir.nodes import Dimension, Program, Subgraph
 
 ENTRY_POINT_GROUP = "dycl.targets"
 
@@ -45,6 +45,8 @@ class CompiledSubgraph:
     """One subgraph as the target has written it, and how far it was from torch when it was checked.
 
     `samples` counts the inputs it was compared on; 0: torch itself accepted none of the inputs that were tried.
+    `engine`: the runtime that runs it, where an artifact has several; `reason`: why it is this one. `settings` are the
+    runtime's own.
     """
 
     name: str
@@ -56,13 +58,22 @@ class CompiledSubgraph:
     samples: int
     max_abs_error: float
     max_rel_error: float
+    engine: str = ""
+    reason: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """What a target has made of a program: files (relative to the directory), subgraphs and stored weights."""
+    """What a target has made of a program: files (relative to the directory), subgraphs and stored weights.
+
+    `runtime`: the modules that the host needs, by file name; one is `runtime.py`. `requirements`: what pip must install
+    where the artifact runs.
+    """
 
     files: tuple[str, ...]
+    runtime: Mapping[str, str]
+    requirements: tuple[str, ...]
     subgraphs: tuple[CompiledSubgraph, ...]
     weights: tuple[StoredWeight, ...]
     structures_exported: int
@@ -73,17 +84,20 @@ class Compiled:
         """The entries of the artifact's manifest that the runtime reads, ready for JSON."""
         return {
             "weights": {w.name: {"dtype": w.dtype, "shape": list(w.shape), "offset": w.offset} for w in self.weights},
-            "subgraphs": {
-                s.name: {
-                    "file": s.file,
-                    "structure": s.structure,
-                    "inputs": [_port(p) for p in s.inputs],
-                    "outputs": [_port(p) for p in s.outputs],
-                    "weights": list(s.weights),
-                }
-                for s in self.subgraphs
-            },
+            "subgraphs": {s.name: _entry(s) for s in self.subgraphs},
         }
+
+
+def _entry(subgraph: CompiledSubgraph) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "file": subgraph.file,
+        "structure": subgraph.structure,
+        "inputs": [_port(p) for p in subgraph.inputs],
+        "outputs": [_port(p) for p in subgraph.outputs],
+        "weights": list(subgraph.weights),
+    }
+    optional = {"engine": subgraph.engine, "reason": subgraph.reason, "settings": dict(subgraph.settings)}
+    return entry | {key: value for key, value in optional.items() if value}
 
 
 def _port(port: Port) -> dict[str, object]:
@@ -114,6 +128,15 @@ class Options:
     atol: float = 1e-4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a target can take, as far as can be said without trying; None: no list is kept, it is tried."""
+
+    operators: frozenset[str] | None = None  # of ONNX, by name
+    dtypes: frozenset[str] | None = None
+    run_time_sizes: bool = True
+
+
 class Target(Protocol):
     """A back end: it compiles the subgraphs of a program and brings the runtime that runs them."""
 
@@ -125,25 +148,32 @@ class Target(Protocol):
     def device(self) -> str:
         """Where it computes, as torch names devices."""
 
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        """What pip must install where the artifact runs."""
-
     def available(self) -> str | None:
         """None where it can compile here, else the reason why not."""
+
+    def capabilities(self) -> Capabilities:
+        """What it can take."""
 
     def compile(self, program: Program, environment: Environment, directory: Path, options: Options) -> Compiled:
         """Write the program's subgraphs and weights under the directory, each subgraph checked against torch."""
 
-    def runtime_source(self) -> str:
-        """The text of the runtime module that goes into the artifact."""
+
+def refuse(subgraph: Subgraph, reason: str, hint: str = "") -> TargetError:
+    """The error that names the subgraph and where it comes from."""
+    loc = subgraph.loc if subgraph.loc.line or not subgraph.ops else subgraph.ops[0].loc
+    return TargetError("DY401", loc, f"subgraph {subgraph.name}: {reason}", hint=hint)
+
+
+def find_targets() -> Mapping[str, EntryPoint]:
+    """All registered targets by name, in order, not yet loaded."""
+    return {point.name: point for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)}
 
 
 def find_target(name: str) -> Target:
     """The registered target of that name, ready to compile."""
-    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    found = find_targets()
     if name not in found:
-        known = ", ".join(sorted(found)) or "none"
+        known = ", ".join(found) or "none"
         raise UsageError("DY504", UNKNOWN, f"there is no target {name!r}", hint=f"known targets: {known}")
     target: Target = found[name].load()
     reason = target.available()

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dycl.diagnostics import TargetError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program, ScalarType, Subgraph, TensorType
-from dycl.targets.base import Compiled, CompiledSubgraph, Options, Port, Target
-from dycl.targets.onnxruntime.module import SubgraphModule
-from dycl.targets.onnxruntime.samples import export_inputs
-from dycl.targets.onnxruntime.weights import WeightFile
+from dycl.ir.nodes import Program, Subgraph
+from dycl.targets.base import Capabilities, Compiled, CompiledSubgraph, Options, Target, refuse
+from dycl.targets.check import Run, check
+from dycl.targets.module import SubgraphModule
+from dycl.targets.ports import input_ports, output_ports
+from dycl.targets.samples import export_inputs
+from dycl.targets.weights import WeightFile
 
 # ATen operator -> the numpy that means the same
 OPERATORS: dict[str, str] = {
@@ -36,11 +37,14 @@ class NumpyTarget:
 
     name = "numpy"
     device = "cpu"
-    requirements = ("numpy>=1.26",)
 
     def available(self) -> str | None:
         """None: numpy is always there."""
         return None
+
+    def capabilities(self) -> Capabilities:
+        """Float32 tensors of fixed sizes; the operators are torch's, so none of ONNX are named."""
+        return Capabilities(dtypes=frozenset({"float32"}), run_time_sizes=False)
 
     def compile(self, program: Program, environment: Environment, directory: Path, options: Options) -> Compiled:
         """Write subgraphs/*.py and weights.bin; every subgraph is run and compared with torch."""
@@ -52,15 +56,13 @@ class NumpyTarget:
         weights.write(directory / "weights.bin")
         return Compiled(
             files=("weights.bin", *(item.file for item in compiled)),
+            runtime={"runtime.py": RUNTIME.read_text(encoding="utf-8")},
+            requirements=("numpy>=1.26",),
             subgraphs=tuple(compiled),
             weights=weights.entries,
             structures_exported=len(compiled),
             weight_bytes=weights.size,
         )
-
-    def runtime_source(self) -> str:
-        """The module that goes into the artifact."""
-        return RUNTIME.read_text(encoding="utf-8")
 
 
 TARGET: Target = NumpyTarget()
@@ -70,6 +72,9 @@ def compile_subgraph(
     subgraph: Subgraph, environment: Environment, weights: WeightFile, directory: Path, options: Options
 ) -> CompiledSubgraph:
     """The subgraph as a file, and how far it is from torch."""
+    for port in (*input_ports(subgraph), *output_ports(subgraph)):
+        if port.scalar or not all(isinstance(size, int) for size in port.shape):
+            raise refuse(subgraph, f"{port.name} is no tensor of fixed shape")
     module = SubgraphModule(subgraph, environment)
     program = torch.export.export(module, export_inputs(subgraph)).run_decompositions({})
     tensors = {spec.arg.name: program.state_dict[spec.target] for spec in stored_inputs(program)}
@@ -79,17 +84,18 @@ def compile_subgraph(
     text = write_function(subgraph, program, tuple(tensors))
     file = f"subgraphs/{subgraph.name}.py"
     (directory / file).write_text(text, encoding="utf-8")
-    worst = check(subgraph, module, text, {name: tensor.detach().numpy() for name, tensor in tensors.items()}, options)
+    run = load_function(text, [tensor.detach().numpy() for tensor in tensors.values()])
+    deviation = check(subgraph, module, run, options, "numpy")
     return CompiledSubgraph(
         name=subgraph.name,
         file=file,
         structure=subgraph.structure,
-        inputs=tuple(port(subgraph, f"in{i}", value.type) for i, value in enumerate(subgraph.params)),
-        outputs=tuple(port(subgraph, f"out{i}", kind) for i, kind in enumerate(result_types(subgraph))),
+        inputs=input_ports(subgraph),
+        outputs=output_ports(subgraph),
         weights=tuple(names.values()),
-        samples=options.random_samples,
-        max_abs_error=worst,
-        max_rel_error=worst,
+        samples=deviation.samples,
+        max_abs_error=deviation.max_abs,
+        max_rel_error=deviation.max_rel,
     )
 
 
@@ -107,44 +113,15 @@ def write_function(subgraph: Subgraph, program: torch.export.ExportedProgram, we
         if node.op == "call_function":
             template = OPERATORS.get(str(node.target))
             if template is None:
-                what = f"numpy has no rule for {node.target}"
-                raise TargetError("DY401", subgraph.loc, f"subgraph {subgraph.name}: {what}")
+                raise refuse(subgraph, f"numpy has no rule for {node.target}")
             lines.append(f"    {node.name} = {template.format(*node.args)}")
         elif node.op == "output":
             lines.append(f"    return ({', '.join(str(result) for result in node.args[0])},)")
     return "\n".join(lines) + "\n"
 
 
-def check(
-    subgraph: Subgraph, module: SubgraphModule, text: str, weights: dict[str, np.ndarray], options: Options
-) -> float:
-    """The largest difference from torch on random inputs; too large a one is an error of the target."""
+def load_function(text: str, weights: list[np.ndarray]) -> Run:
+    """The function as the check takes it."""
     scope: dict[str, Callable[..., tuple[np.ndarray, ...]]] = {}
-    exec(compile(text, f"{subgraph.name}.py", "exec"), scope)
-    worst = 0.0
-    for _ in range(options.random_samples):
-        inputs = export_inputs(subgraph)
-        found = scope["run"](*weights.values(), *(tensor.numpy() for tensor in inputs))
-        for got, tensor in zip(found, module(*inputs), strict=True):
-            want = tensor.detach().numpy()
-            same = got.dtype == want.dtype and got.shape == want.shape
-            if not same or not np.allclose(want, got, rtol=options.rtol, atol=options.atol, equal_nan=True):
-                raise TargetError("DY402", subgraph.loc, f"subgraph {subgraph.name}: {got!r} instead of {want!r}")
-            worst = max(worst, float(np.abs(want.astype(float) - got.astype(float)).max(initial=0.0)))
-    return worst
-
-
-def port(subgraph: Subgraph, name: str, kind: object) -> Port:
-    """An input or output as the manifest has it."""
-    match kind:
-        case TensorType(dtype=dtype, shape=shape) if all(isinstance(size, int) for size in shape):
-            return Port(name, dtype, shape)
-        case ScalarType() | _:
-            raise TargetError("DY401", subgraph.loc, f"subgraph {subgraph.name}: {name} is no tensor of fixed shape")
-
-
-def result_types(subgraph: Subgraph) -> list[object]:
-    """The types of the results, in order."""
-    values = [*subgraph.params, *(value for op in subgraph.ops for value in op.results)]
-    types = {value.id: value.type for value in values}
-    return [types[result] for result in subgraph.results]
+    exec(compile(text, "subgraph.py", "exec"), scope)
+    return lambda arrays: scope["run"](*weights, *arrays)

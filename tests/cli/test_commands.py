@@ -21,28 +21,38 @@ from dycl import pipeline
 from dycl.cache import Cache
 from dycl.cli import app
 from dycl.diagnostics import InternalError, SourceRange, UnsupportedError
-from dycl.targets.base import Compiled
+from dycl.targets.base import Capabilities, Compiled
+
+RUNTIME = (
+    "class Runtime:\n"
+    "    def __init__(self, directory, *, threads=None):\n"
+    "        pass\n\n"
+    "    def subgraph(self, name):\n"
+    "        return None\n"
+)
 
 
 class FakeTarget:
     """A target that writes one file: what the driver does around a target needs no real one."""
 
-    name, device, requirements = "fake", "cpu", ("numpy>=1.26",)
+    name, device = "fake", "cpu"
 
     def available(self) -> str | None:
         return None
 
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
     def compile(self, program: Any, environment: Any, directory: Path, options: Any) -> Compiled:
         (directory / "weights.bin").write_bytes(b"weights")
-        return Compiled(files=("weights.bin",), subgraphs=(), weights=(), structures_exported=0, weight_bytes=7)
-
-    def runtime_source(self) -> str:
-        return (
-            "class Runtime:\n"
-            "    def __init__(self, directory, *, threads=None):\n"
-            "        pass\n\n"
-            "    def subgraph(self, name):\n"
-            "        return None\n"
+        return Compiled(
+            files=("weights.bin",),
+            runtime={"runtime.py": RUNTIME},
+            requirements=("numpy>=1.26",),
+            subgraphs=(),
+            weights=(),
+            structures_exported=0,
+            weight_bytes=7,
         )
 
 

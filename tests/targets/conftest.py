@@ -40,7 +40,7 @@ from dycl.ir.nodes import (
     ValueId,
 )
 from dycl.targets.base import Compiled, Options
-from dycl.targets.onnxruntime.compile import compile_program
+from dycl.targets.onnxruntime.target import TARGET
 
 LOC = SourceRange("model.py", 7, 4, 7, 20, "forward")
 NOTHING, DEFAULT = Lit(None), Options()
@@ -159,7 +159,7 @@ def make(tmp_path: Path) -> Callable[..., Built]:
         named: bool = True,
     ) -> Built:
         environment = environment_of(weights, modules) if named else Environment(weights or {}, modules or {})
-        compiled = compile_program(program_of(*subgraphs, value=value), environment, tmp_path, options)
+        compiled = TARGET.compile(program_of(*subgraphs, value=value), environment, tmp_path, options)
         (tmp_path / "manifest.json").write_text(json.dumps(compiled.manifest()))
         return Built(tmp_path, compiled, load_runtime(tmp_path).Runtime(tmp_path, threads=1))
 

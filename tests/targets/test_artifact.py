@@ -137,7 +137,7 @@ from conftest import Builder, environment_of, program_of
 from torch import nn
 from dycl.ir.nodes import CallModule, TensorType
 from dycl.targets.base import Options
-from dycl.targets.onnxruntime.compile import compile_program
+from dycl.targets.onnxruntime.target import TARGET
 torch.manual_seed(0)
 out = Path(sys.argv[1])
 net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
@@ -148,8 +148,9 @@ y = b.op("torch.mul", b.op(CallModule("net"), x), s)
 r = Builder("01_rnn")
 z = r.op(CallModule("rnn"), r.tensor(3, 2, 4), out=[TensorType("float32", ())] * 2)
 program = program_of(b.done(y), r.done(*z))
-compiled = compile_program(program, environment_of(None, modules), out, Options())
+compiled = TARGET.compile(program, environment_of(None, modules), out, Options())
 (out / "manifest.json").write_text(json.dumps(compiled.manifest(), indent=1))
+(out / "runtime.py").write_text(compiled.runtime["runtime.py"])
 """
 
 
@@ -187,10 +188,10 @@ print("fine")
 def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path) -> None:
     first = compile_in_process(tmp_path / "a", "1")
     second = compile_in_process(tmp_path / "b", "2")
-    assert sorted(first) == ["manifest.json", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx", "weights.bin"]
+    assert sorted(first) == [
+        "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx", "weights.bin",
+    ]  # fmt: skip
     assert first == second
-    target = find_target("onnxruntime")
-    (tmp_path / "a" / "runtime.py").write_text(target.runtime_source())
     shutil.rmtree(tmp_path / "b")
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(tmp_path / "a")], capture_output=True, text=True, cwd=tmp_path

@@ -316,9 +316,9 @@ def test_refuses_sizes_of_other_names_that_torch_wants_equal(builder, make) -> N
 
 def test_a_wrong_model_is_found(builder, make, monkeypatch) -> None:
     """The check reports numbers: here the export of another function stands in for a wrong exporter."""
-    from dycl.targets.onnxruntime import compile as compile_module
+    from dycl.targets.onnx import binding
 
-    original = compile_module.export
+    original = binding.export
 
     def wrong(subgraph: Any, module: Any) -> Any:
         exported = original(subgraph, module)
@@ -326,7 +326,7 @@ def test_a_wrong_model_is_found(builder, make, monkeypatch) -> None:
             node.op_type = {"Cos": "Sin"}.get(node.op_type, node.op_type)
         return exported
 
-    monkeypatch.setattr(compile_module, "export", wrong)
+    monkeypatch.setattr(binding, "export", wrong)
     b = builder()
     with pytest.raises(TargetError, match="instead of") as caught:
         make(b.done(b.op("torch.cos", b.tensor(4))))

@@ -15,8 +15,8 @@ from dycl.cache import Cache
 from dycl.ir.nodes import CallModule, TensorType, Weight
 from dycl.passes.deduplicate import portable_structure
 from dycl.targets.base import Options
-from dycl.targets.onnxruntime import compile as compiling
-from dycl.targets.onnxruntime import exports
+from dycl.targets.onnx import binding, exports
+from dycl.targets.onnxruntime.target import TARGET
 from tests.targets.conftest import Builder, environment_of, program_of
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def network(width: int = 8) -> tuple[list[Any], dict[str, nn.Module]]:
 def compile_into(directory: Path, cache: Cache | None, subgraphs: list[Any], modules: dict[str, nn.Module]) -> Any:
     directory.mkdir()
     environment = environment_of(None, modules)
-    compiled = compiling.compile_program(program_of(*subgraphs), environment, directory, Options(cache=cache))
+    compiled = TARGET.compile(program_of(*subgraphs), environment, directory, Options(cache=cache))
     files = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     return compiled, files
 
@@ -60,7 +60,7 @@ def test_the_same_bytes_without_with_and_from_the_cache(
 ) -> None:
     plain, expected = compile_into(tmp_path / "without", None, *network())
     first, written = compile_into(tmp_path / "first", cache, *network())
-    monkeypatch.setattr(compiling, "export", lambda *args: pytest.fail("exported again"))
+    monkeypatch.setattr(binding, "export", lambda *args: pytest.fail("exported again"))
     second, reused = compile_into(tmp_path / "second", cache, *network())
     assert expected == written == reused
     assert plain.manifest() == first.manifest() == second.manifest()
@@ -83,8 +83,8 @@ def test_one_layer_that_changed_is_exported_alone(
 ) -> None:
     compile_into(tmp_path / "first", cache, *network())
     exported = []
-    export = compiling.export
-    monkeypatch.setattr(compiling, "export", lambda subgraph, module: exported.append(1) or export(subgraph, module))
+    export = binding.export
+    monkeypatch.setattr(binding, "export", lambda subgraph, module: exported.append(1) or export(subgraph, module))
     second, _ = compile_into(tmp_path / "second", cache, *network(width=5))
     assert (second.structures_exported, second.structures_reused, len(exported)) == (2, 1, 1)
 

@@ -21,10 +21,9 @@ import onnx_ir
 import torch
 from onnx_ir.passes import common as ir_passes
 from torch.export import ExportedProgram
-from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.export.graph_signature import OutputKind
 
-from dycl.diagnostics import InternalError, TargetError
+from dycl.diagnostics import InternalError
 from dycl.ir.nodes import (
     ArrayType,
     DictType,
@@ -37,15 +36,16 @@ from dycl.ir.nodes import (
     TensorType,
     UnionType,
 )
-from dycl.targets.base import StoredWeight
-from dycl.targets.onnxruntime import boxes as _boxes  # noqa: F401  (registers its replacements)
-from dycl.targets.onnxruntime.division import rewrite_divisions
-from dycl.targets.onnxruntime.module import SubgraphModule
-from dycl.targets.onnxruntime.promotion import rewrite_float_scalars
-from dycl.targets.onnxruntime.replacements import replace_operators
-from dycl.targets.onnxruntime.samples import export_inputs, symbols
-from dycl.targets.onnxruntime.tables import kept_tables, registry
-from dycl.targets.onnxruntime.weights import FILE_NAME
+from dycl.targets.base import StoredWeight, refuse
+from dycl.targets.module import SubgraphModule
+from dycl.targets.onnx import boxes as _boxes  # noqa: F401  (registers its replacements)
+from dycl.targets.onnx.division import rewrite_divisions
+from dycl.targets.onnx.promotion import rewrite_float_scalars
+from dycl.targets.onnx.replacements import replace_operators
+from dycl.targets.onnx.tables import kept_tables, registry
+from dycl.targets.samples import export_inputs
+from dycl.targets.tracing import exporting
+from dycl.targets.weights import FILE_NAME
 
 _INLINE_BYTES = 1024  # larger constants go into weights.bin
 
@@ -139,12 +139,6 @@ def _check_dtype(subgraph: Subgraph, what: str, dtype: str) -> None:
         raise refuse(subgraph, f"{what} has the type {dtype}, which ONNX Runtime does not compute on the CPU", hint)
 
 
-def refuse(subgraph: Subgraph, reason: str, hint: str = "") -> TargetError:
-    """The error that names the subgraph and where it comes from."""
-    loc = subgraph.loc if subgraph.loc.line or not subgraph.ops else subgraph.ops[0].loc
-    return TargetError("DY401", loc, f"subgraph {subgraph.name}: {reason}", hint=hint)
-
-
 # ---------------------------------------------------------------- torch.export
 
 
@@ -165,40 +159,6 @@ def _dynamic_dims(type_: object) -> dict[int, object] | None:
     if not isinstance(type_, TensorType):
         return None
     return {i: torch.export.Dim.DYNAMIC for i, dim in enumerate(type_.shape) if isinstance(dim, str)}
-
-
-@contextlib.contextmanager
-def exporting(subgraph: Subgraph) -> Iterator[None]:
-    """Sizes of 0 and 1 are not special, attention is made of ordinary operations, no run-time length is unrolled.
-
-    The decompositions of LSTM and GRU are traced for their shapes only, once when a program is captured and again when
-    it is decomposed; torch's usual ones loop over the steps and so fix their number. (The others are slower to trace.)
-    """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.fx.experimental._config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
-            if symbols(subgraph):
-                stack.enter_context(_recurrent_shapes())
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextlib.contextmanager
-def _recurrent_shapes() -> Iterator[None]:
-    """LSTM and GRU keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
-    operators = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
-    try:
-        with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
-            for operator in operators:
-                operator._dispatch_cache.clear()
-            yield
-    finally:
-        for operator in operators:
-            operator._dispatch_cache.clear()
 
 
 # ---------------------------------------------------------------- ONNX

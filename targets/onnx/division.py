@@ -13,7 +13,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from dycl.targets.onnxruntime.emitter import Emitter
+from dycl.targets.onnx.emitter import Emitter
 
 _aten = torch.ops.aten
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dycl.targets.onnxruntime.replacements import replaces
+from dycl.targets.onnx.replacements import replaces
 
 
 def _float32_below(number: float) -> float:

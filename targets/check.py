@@ -1,26 +1,29 @@
 """Compare a compiled subgraph with torch, on inputs the caller gives and on random ones of every size.
 
+Every target uses it: what has been compiled comes as a function of arrays.
+
 Numbers agree within `atol * max(1, largest expected) + rtol * |expected|`; integers and bools must be equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort  # type: ignore[import-untyped]
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycl.diagnostics import InternalError, TargetError
 from dycl.ir.nodes import ScalarKind, ScalarType, Subgraph
-from dycl.targets.base import InputValue, Options
-from dycl.targets.onnxruntime.export import exporting, refuse
-from dycl.targets.onnxruntime.module import SubgraphModule
-from dycl.targets.onnxruntime.samples import SCALAR_DTYPES, check_sizes, random_inputs
+from dycl.targets.base import InputValue, Options, refuse
+from dycl.targets.module import SubgraphModule
+from dycl.targets.samples import SCALAR_DTYPES, check_sizes, random_inputs
+from dycl.targets.tracing import exporting
+
+# The results for an input for each parameter, in order; scalars as arrays without dimensions.
+Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 _aten = torch.ops.aten
 _UNINITIALISED = frozenset(
@@ -47,34 +50,14 @@ class _Sample:
     usual: bool
 
 
-def open_session(subgraph: Subgraph, model: bytes, directory: Path) -> ort.InferenceSession:
-    """The session to check with; what ONNX Runtime cannot load is a `TargetError`."""
-    try:
-        return _open(model, directory, own_threads=True)
-    except Exception as error:  # ONNX Runtime has a class for each of its status codes and no base of its own
-        if "global thread pool" in str(error):  # an artifact that runs in this process has made one
-            return _open(model, directory, own_threads=False)
-        raise refuse(subgraph, f"ONNX Runtime does not load it: {_line(error)}") from error
-
-
-def _open(model: bytes, directory: Path, *, own_threads: bool) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.use_per_session_threads = own_threads
-    if own_threads:
-        options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory.resolve()))
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=False)
-
-
-def check(subgraph: Subgraph, module: SubgraphModule, session: ort.InferenceSession, options: Options) -> Deviation:
-    """How far the session is from torch; a disagreement is a `TargetError` with the numbers."""
+def check(subgraph: Subgraph, module: SubgraphModule, run: Run, options: Options, runner: str) -> Deviation:
+    """How far the function is from torch; a disagreement is a `TargetError` with the numbers. `runner`: what runs."""
     worst = Deviation(0, 0.0, 0.0)
     for sample in _samples(subgraph, options):
         expected = _run_torch(module, sample)
         if expected is None:
             continue
-        actual = _run_session(subgraph, session, sample)
+        actual = _run_compiled(subgraph, run, sample, runner)
         if actual is None:
             continue
         max_abs, max_rel = _compare(subgraph, expected, actual, options)
@@ -124,19 +107,17 @@ class _ZeroedMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result.zero_() if func.overloadpacket in _UNINITIALISED else result
 
 
-def _run_session(subgraph: Subgraph, session: ort.InferenceSession, sample: _Sample) -> list[np.ndarray] | None:
+def _run_compiled(subgraph: Subgraph, run: Run, sample: _Sample, runner: str) -> Sequence[np.ndarray] | None:
     arrays = [tensor.numpy() for tensor in sample.inputs]
     before = [array.copy() for array in arrays]
-    feed = {f"in{i}": array for i, array in enumerate(arrays) if f"in{i}" in {p.name for p in session.get_inputs()}}
-    names = [f"out{i}" for i in range(len(subgraph.results))]
     try:
-        results: list[np.ndarray] = session.run(names, feed)
-    except Exception as error:  # see open_session
+        results = run(arrays)
+    except Exception as error:  # runtimes raise what they like
         if not sample.usual:
             return None  # a size that the program may rule out; if not, the call fails as loudly as here
-        raise refuse(subgraph, f"ONNX Runtime does not run it: {_line(error)}") from error
+        raise refuse(subgraph, f"{runner} does not run it: {first_line(error)}") from error
     if any(not np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(arrays, before, strict=True)):
-        raise InternalError(f"{subgraph.name}: ONNX Runtime wrote into an input")
+        raise InternalError(f"{subgraph.name}: {runner} wrote into an input")
     return results
 
 
@@ -182,5 +163,6 @@ def _disagree(subgraph: Subgraph, index: int, what: str) -> TargetError:
     return TargetError("DY402", loc, f"subgraph {subgraph.name}, output {index}: {what}")
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -20,7 +20,7 @@ from torch.fx import Node
 
 from dycl.diagnostics import TargetError
 from dycl.ir.nodes import Subgraph
-from dycl.targets.onnxruntime.emitter import Emitter, float32_parts
+from dycl.targets.onnx.emitter import Emitter, float32_parts
 
 _aten = torch.ops.aten
 

@@ -1,0 +1,66 @@
+"""What turns the ONNX model of a subgraph into something that runs: all that differs from one target to another.
+
+The export to ONNX, weights, checks and files are the same for every target over ONNX (`targets/onnx/compile.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dycl.targets.base import Capabilities, Options
+from dycl.targets.check import Run
+from dycl.targets.weights import WeightFile
+
+if TYPE_CHECKING:  # it imports torch's exporter, which takes seconds
+    from dycl.targets.onnx.binding import BoundSubgraph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A subgraph that can run: its file, the files to write by name, and a function to check it with.
+
+    Subgraphs of one structure may share a file. `settings` are what the runtime reads besides, ready for JSON.
+    """
+
+    file: str
+    files: Mapping[str, bytes]
+    run: Run
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Builds subgraphs from ONNX models and brings the runtime module that runs them."""
+
+    @property
+    def name(self) -> str:
+        """An identifier; the manifest names the engine of a subgraph by it."""
+
+    @property
+    def title(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes, as torch names devices."""
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """What pip must install where an artifact of it runs."""
+
+    def available(self) -> str | None:
+        """None where it can build here, else the reason why not."""
+
+    def capabilities(self) -> Capabilities:
+        """What it can take."""
+
+    def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
+        """A function that builds one subgraph of a program after the other; it refuses by `TargetError`.
+
+        The weights are in the directory already.
+        """
+
+    def runtime_source(self) -> str:
+        """The text of its runtime module: a class `Runtime(directory, threads=)` with `subgraph` and `weight`."""

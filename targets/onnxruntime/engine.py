@@ -1,0 +1,90 @@
+"""ONNX models as ONNX Runtime's CPU provider runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dycl.ir.nodes import Subgraph
+from dycl.targets.base import Capabilities, Options, refuse
+from dycl.targets.check import first_line
+from dycl.targets.onnx.engine import Built
+from dycl.targets.weights import WeightFile
+
+if TYPE_CHECKING:
+    from dycl.targets.onnx.binding import BoundSubgraph
+
+
+class OnnxRuntimeEngine:
+    """A model is its own file; its weights lie in weights.bin."""
+
+    name = "onnxruntime"
+    title = "ONNX Runtime"
+    device = "cpu"
+    requirements = ("numpy>=1.26", "onnxruntime>=1.24.1")
+
+    def available(self) -> str | None:
+        """None where the packages it compiles with are installed, else which are not."""
+        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+        return f"not installed: {', '.join(missing)}" if missing else None
+
+    def capabilities(self) -> Capabilities:
+        """Whatever the exporter writes: there is no list of operators to keep."""
+        return Capabilities()
+
+    def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
+        """A function that builds one subgraph after the other."""
+        from dycl.targets.onnx.export import bind_weights  # the exporter takes seconds to import
+
+        def build(bound: BoundSubgraph) -> Built:
+            subgraph = bound.subgraph
+            stored = {name: weights.entry(weight) for name, weight in bound.initializers}
+            data: bytes = bind_weights(bound.exported.model, stored).SerializeToString(deterministic=True)
+            session = _open_session(subgraph, data, directory)
+            file = f"subgraphs/{subgraph.name}.onnx"
+            return Built(file=file, files={file: data}, run=_runner(subgraph, session))
+
+        return build
+
+    def runtime_source(self) -> str:
+        """The text of the runtime module that goes into the artifact."""
+        return resources.files("dycl.targets.onnxruntime").joinpath("runtime.py").read_text(encoding="utf-8")
+
+
+def _runner(subgraph: Subgraph, session: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    taken = {port.name for port in session.get_inputs()}
+    names = [f"out{i}" for i in range(len(subgraph.results))]
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        feed = {f"in{i}": array for i, array in enumerate(arrays) if f"in{i}" in taken}
+        results: list[np.ndarray] = session.run(names, feed)
+        return results
+
+    return run
+
+
+def _open_session(subgraph: Subgraph, model: bytes, directory: Path) -> Any:
+    """The session to check with; what ONNX Runtime cannot load is a `TargetError`."""
+    try:
+        return _open(model, directory, own_threads=True)
+    except Exception as error:  # ONNX Runtime has a class for each of its status codes and no base of its own
+        if "global thread pool" in str(error):  # an artifact that runs in this process has made one
+            return _open(model, directory, own_threads=False)
+        raise refuse(subgraph, f"ONNX Runtime does not load it: {first_line(error)}") from error
+
+
+def _open(model: bytes, directory: Path, *, own_threads: bool) -> Any:
+    import onnxruntime as ort  # type: ignore[import-untyped]
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.use_per_session_threads = own_threads
+    if own_threads:
+        options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory.resolve()))
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=False)
