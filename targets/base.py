@@ -83,7 +83,7 @@ class Compiled:
     def manifest(self) -> dict[str, object]:
         """The entries of the artifact's manifest that the runtime reads, ready for JSON."""
         return {
-            "weights": {w.name: {"dtype": w.dtype, "shape": list(w.shape), "offset": w.offset} for w in self.weights},
+            "weights": {weight.name: weight_entry(weight) for weight in self.weights},
             "subgraphs": {s.name: _entry(s) for s in self.subgraphs},
         }
 
@@ -92,15 +92,21 @@ def _entry(subgraph: CompiledSubgraph) -> dict[str, object]:
     entry: dict[str, object] = {
         "file": subgraph.file,
         "structure": subgraph.structure,
-        "inputs": [_port(p) for p in subgraph.inputs],
-        "outputs": [_port(p) for p in subgraph.outputs],
+        "inputs": [port_entry(p) for p in subgraph.inputs],
+        "outputs": [port_entry(p) for p in subgraph.outputs],
         "weights": list(subgraph.weights),
     }
     optional = {"engine": subgraph.engine, "reason": subgraph.reason, "settings": dict(subgraph.settings)}
     return entry | {key: value for key, value in optional.items() if value}
 
 
-def _port(port: Port) -> dict[str, object]:
+def weight_entry(weight: StoredWeight) -> dict[str, object]:
+    """A weight as the manifest has it."""
+    return {"dtype": weight.dtype, "shape": list(weight.shape), "offset": weight.offset}
+
+
+def port_entry(port: Port) -> dict[str, object]:
+    """An input or output as the manifest has it."""
     entry: dict[str, object] = {"name": port.name, "dtype": port.dtype, "shape": list(port.shape)}
     return entry | {"scalar": port.scalar} if port.scalar else entry
 
@@ -126,6 +132,8 @@ class Options:
     cache: Cache | None = None
     rtol: float = 1e-3
     atol: float = 1e-4
+    strict: bool = False  # refuse what the target itself cannot take, instead of leaving it to another
+    mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dycl.targets.base import Capabilities, Options
 from dycl.targets.check import Run
@@ -22,12 +22,14 @@ if TYPE_CHECKING:  # it imports torch's exporter, which takes seconds
 class Built:
     """A subgraph that can run: its file, the files to write by name, and a function to check it with.
 
-    Subgraphs of one structure may share a file. `settings` are what the runtime reads besides, ready for JSON.
+    Subgraphs of one structure may share a file. `open`: the function that a host will call, on one thread. `settings`
+    are what the runtime reads besides, ready for JSON.
     """
 
     file: str
     files: Mapping[str, bytes]
     run: Run
+    open: Callable[[], Callable[..., Any]]
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -64,3 +66,6 @@ class Engine(Protocol):
 
     def runtime_source(self) -> str:
         """The text of its runtime module: a class `Runtime(directory, threads=)` with `subgraph` and `weight`."""
+
+    def runtime_files(self) -> Mapping[str, bytes]:
+        """Further files that its runtime module needs, by their place in the artifact."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,13 +47,23 @@ class OnnxRuntimeEngine:
             data: bytes = bind_weights(bound.exported.model, stored).SerializeToString(deterministic=True)
             session = _open_session(subgraph, data, directory)
             file = f"subgraphs/{subgraph.name}.onnx"
-            return Built(file=file, files={file: data}, run=_runner(subgraph, session))
+
+            def open_call() -> Callable[..., Any]:
+                from dycl.targets.onnxruntime.runtime import open_model
+
+                return open_model(data, directory, entry_of(subgraph))
+
+            return Built(file=file, files={file: data}, run=_runner(subgraph, session), open=open_call)
 
         return build
 
     def runtime_source(self) -> str:
         """The text of the runtime module that goes into the artifact."""
         return resources.files("dycl.targets.onnxruntime").joinpath("runtime.py").read_text(encoding="utf-8")
+
+    def runtime_files(self) -> Mapping[str, bytes]:
+        """None: ONNX Runtime is a package."""
+        return {}
 
 
 def _runner(subgraph: Subgraph, session: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:

@@ -1,0 +1,188 @@
+"""ONNX models as TVM compiles them for the CPU: one shared library for each structure."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dycl.ir.nodes import Subgraph
+from dycl.targets.base import Capabilities, Options, port_entry, refuse, weight_entry
+from dycl.targets.check import Run, first_line
+from dycl.targets.onnx.engine import Built
+from dycl.targets.ports import input_ports, output_ports
+from dycl.targets.samples import export_inputs
+from dycl.targets.tvm.processor import find_processor
+from dycl.targets.tvm.runtime import aligned
+from dycl.targets.weights import WeightFile
+
+if TYPE_CHECKING:
+    from dycl.targets.onnx.binding import BoundSubgraph
+
+PACKAGE = "apache-tvm"
+LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
+_DTYPES = frozenset({"float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"})
+# What TVM's importer has, but with another meaning, with sizes that depend on data, or drawn at random.
+_LEFT_OUT = frozenset(
+    {"Compress", "NonMaxSuppression", "NonZero", "Optional", "OptionalGetElement", "OptionalHasElement", "Range", "Unique"}
+)
+
+
+class TvmEngine:
+    """A structure is a library; the weights of a subgraph are its arguments."""
+
+    name = "tvm"
+    title = "TVM"
+    device = "cpu"
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """The interface of the runtime; the runtime's libraries lie in the artifact."""
+        return ("numpy>=2.0", "apache-tvm-ffi>=0.1.14.post0,<0.1.15")
+
+    def available(self) -> str | None:
+        """None where TVM and a linker are installed, else which are not."""
+        missing = [name for name in ("onnx", "onnxscript", "tvm", "tvm_ffi") if find_spec(name) is None]
+        if missing:
+            return f"not installed: {', '.join(missing)}; pip install 'dycl[tvm]'"
+        return None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler to link with"
+
+    def capabilities(self) -> Capabilities:
+        """The operators of TVM's importer, tensors of fixed sizes."""
+        from tvm.relax.frontend.onnx import onnx_frontend
+
+        operators = frozenset(onnx_frontend._get_convert_map()) - _LEFT_OUT
+        return Capabilities(operators=operators, dtypes=_DTYPES, run_time_sizes=False)
+
+    def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
+        """A function that builds one subgraph after the other."""
+        return _Builder(weights, directory, options, self.capabilities()).build
+
+    def runtime_source(self) -> str:
+        """The text of the runtime module that goes into the artifact."""
+        return resources.files("dycl.targets.tvm").joinpath("runtime.py").read_text(encoding="utf-8")
+
+    def runtime_files(self) -> Mapping[str, bytes]:
+        """TVM's runtime libraries."""
+        folder = Path(str(importlib.metadata.distribution(PACKAGE).locate_file("tvm"))) / "lib"
+        return {f"lib/{name}": (folder / name).read_bytes() for name in LIBRARIES}
+
+
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """The library of a structure: its name in the artifact, and where it lies now."""
+
+    file: str
+    content: bytes
+    path: Path
+    model: Any
+
+
+class _Builder:
+    """Builds each structure once."""
+
+    def __init__(self, weights: WeightFile, directory: Path, options: Options, capabilities: Capabilities) -> None:
+        self._weights = {entry.name: weight_entry(entry) for entry in weights.entries}
+        self._directory = directory
+        self._capabilities = capabilities
+        self._processor = find_processor(options.mcpu)
+        self._folder = tempfile.TemporaryDirectory(prefix="dycl-tvm-")
+        self._libraries: dict[int, _Library] = {}  # by the id of the model, which the library keeps
+
+    def build(self, bound: BoundSubgraph) -> Built:
+        """The subgraph over the library of its structure."""
+        from dycl.targets.onnx.capability import find_refusal
+
+        reason = find_refusal(self._capabilities, bound)
+        if reason is not None:
+            raise refuse(bound.subgraph, reason)
+        library = self._library(bound)
+        settings: dict[str, object] = {
+            "weights": [weight for _, weight in bound.initializers],
+            "machine": platform.machine(),
+            "mcpu": self._processor.mcpu,
+            "features": list(self._processor.features),
+            "tvm": importlib.metadata.version(PACKAGE),
+        }
+        inputs = [aligned(tensor.numpy()) for tensor in export_inputs(bound.subgraph)]
+        copied = _find_copied(bound.subgraph, self._open(bound.subgraph, library, settings), inputs)
+        if copied:
+            settings["copied"] = copied
+        call = self._open(bound.subgraph, library, settings)
+        return Built(
+            file=library.file,
+            files={library.file: library.content},
+            run=_runner(bound.subgraph, call),
+            open=lambda: call,
+            settings=settings,
+        )
+
+    def _library(self, bound: BoundSubgraph) -> _Library:
+        model = bound.exported.model
+        if id(model) not in self._libraries:
+            self._libraries[id(model)] = self._make(bound)
+        return self._libraries[id(model)]
+
+    def _make(self, bound: BoundSubgraph) -> _Library:
+        from dycl.targets.tvm.lower import build_library, lower_model
+        from dycl.targets.tvm.model import find_hazard, prepare_model
+
+        model = bound.exported.model
+        hazard = find_hazard(model)
+        if hazard is not None:
+            raise refuse(bound.subgraph, hazard)
+        try:
+            prepared = prepare_model(model, [name for name, _ in bound.initializers])
+            content = build_library(lower_model(prepared, self._processor), self._processor)
+        except Exception as error:  # TVM raises whatever its passes raise
+            raise refuse(bound.subgraph, f"TVM does not compile it: {first_line(error)}") from error
+        path = Path(self._folder.name) / f"{bound.subgraph.name}.so"
+        path.write_bytes(content)
+        return _Library(f"subgraphs/{path.name}", content, path, model)
+
+    def _open(self, subgraph: Subgraph, library: _Library, settings: Mapping[str, object]) -> Callable[..., Any]:
+        from dycl.targets.tvm.runtime import Runtime
+
+        entry = {
+            "file": str(library.path),
+            "inputs": [port_entry(port) for port in input_ports(subgraph)],
+            "outputs": [port_entry(port) for port in output_ports(subgraph)],
+            "settings": settings,
+        }
+        manifest = {"subgraphs": {subgraph.name: entry}, "weights": self._weights}
+        return Runtime(self._directory, threads=1, manifest=manifest).subgraph(subgraph.name)
+
+
+def _runner(subgraph: Subgraph, call: Callable[..., Any]) -> Run:
+    scalars = [bool(port.scalar) for port in input_ports(subgraph)]
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        values = [array.item() if scalar else array for array, scalar in zip(arrays, scalars, strict=True)]
+        return list(_results(subgraph, call(*values)))
+
+    return run
+
+
+def _results(subgraph: Subgraph, returned: Any) -> tuple[np.ndarray, ...]:
+    return (returned,) if len(subgraph.results) == 1 else returned
+
+
+def _find_copied(subgraph: Subgraph, call: Callable[..., Any], inputs: Sequence[np.ndarray]) -> list[int]:
+    """The results that TVM does not compute: memory of an input, of a weight, or the same in every call."""
+    scalars = [bool(port.scalar) for port in input_ports(subgraph)]
+    values = [array.item() if scalar else array for array, scalar in zip(inputs, scalars, strict=True)]
+    first, second = (_results(subgraph, call(*values)) for _ in range(2))
+    return [
+        index
+        for index, result in enumerate(second)
+        if any(np.may_share_memory(result, other) for other in (*inputs, *first, *second[:index]))
+    ]

@@ -1,0 +1,65 @@
+"""A prepared ONNX model to machine code: Relax, our schedule rules, LLVM, a shared library."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dycl.targets.tvm.model import Prepared
+from dycl.targets.tvm.processor import Processor
+
+TRANSFORM = "main_transform_params"
+
+
+def lower_model(prepared: Prepared, processor: Processor) -> Any:
+    """The model as a scheduled module: `main`, and where something depends on weights alone `main_transform_params`."""
+    import tvm
+    from tvm import relax
+    from tvm.relax import transform
+    from tvm.relax.frontend.onnx import from_onnx
+
+    from dycl.targets.tvm.rules.order import apply_rules
+
+    with quiet():
+        module = from_onnx(prepared.model, keep_params_in_input=False)
+    has_weights = len(prepared.model.graph.input) > prepared.inputs
+    main = module["main"].without_attr("num_input")
+    module["main"] = main.with_attr("num_input", prepared.inputs) if has_weights else main
+    steps = [
+        transform.DecomposeOpsForInference(),
+        transform.CanonicalizeBindings(),
+        *([transform.LiftTransformParams()] if has_weights else []),
+        relax.get_pipeline("zero"),
+    ]
+    with quiet(), processor.target():
+        return apply_rules(tvm.transform.Sequential(steps)(module), processor)
+
+
+def build_library(module: Any, processor: Processor) -> bytes:
+    """The module as a shared library."""
+    import tvm
+
+    with quiet(), processor.target() as target, tempfile.TemporaryDirectory(prefix="dycl-tvm-") as folder:
+        executable = tvm.compile(module, target=target)
+        path = Path(folder) / "subgraph.so"
+        executable.export_library(str(path), workspace_dir=folder)
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings and log records to itself; exceptions pass."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,223 @@
+"""Runs subgraphs that TVM has compiled. Copied into artifacts: needs numpy and tvm_ffi, no compiler and no `tvm`.
+
+TVM's runtime libraries lie in the artifact under `lib/`. A process has them once: where the package `tvm` of the same
+version is installed, its own are taken, so that it can be imported later.
+
+Memory. Arrays go in and out by DLPack, without a copy. Compiled code reads vectors and takes for granted that memory
+begins at a multiple of 64 bytes; nothing else checks it, and other memory crashes the process. So every input is checked
+here, which costs nothing beside the conversion, and one that does not fit is copied. Results are new memory in each call.
+
+Weights are mapped from `weights.bin`. What is computed from them alone (a layout that suits the processor, normalisation
+folded into a convolution) is computed once, when the subgraph is opened.
+
+Threads. TVM makes (threads - 1) threads for each thread that calls, and they spin. The number is the process's: the last
+model that was opened decides, and `TVM_NUM_THREADS` is the most there can be.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+
+Value = Any  # an array, or a Python number where the subgraph takes a scalar
+
+_ALIGNMENT = 64
+_LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
+_SCALARS = {"int": np.dtype(np.int64), "float": np.dtype(np.float64), "bool": np.dtype(np.bool_)}
+_CPU = (1, 0, 2)  # device type, device, allocator (pooled), as the virtual machine takes them
+
+_lock = threading.Lock()
+
+
+class Runtime:
+    """The subgraphs and weights of one artifact, found by the manifest in its directory."""
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        manifest: dict[str, Any] | None = None,
+    ) -> None:
+        """Open the artifact in `directory`.
+
+        `threads`: how many compute (default: the processors of this process). `manifest`: what it says, if it is not to
+        be read.
+        """
+        self._directory = Path(directory).resolve()
+        if manifest is None:
+            manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
+        self._subgraphs: dict[str, dict[str, Any]] = manifest["subgraphs"]
+        self._weights: dict[str, dict[str, Any]] = manifest["weights"]
+        self._threads = threads or _processors()
+        self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
+        self._opened: dict[str, Any] = {}
+        self.calls: dict[str, Callable[..., Value]] = {}
+
+    def subgraph(self, name: str) -> Callable[..., Value]:
+        """A function of the subgraph's inputs in order: its output, or a tuple of its outputs if it has several."""
+        if name not in self.calls:
+            entry = self._subgraphs[name]
+            weights = [self._parameter(weight) for weight in entry["settings"]["weights"]]
+            self.calls[name] = _bind(self._machine(entry), entry, weights)
+        return self.calls[name]
+
+    def weight(self, name: str) -> np.ndarray:
+        """A weight as a read-only array over the mapped file."""
+        array = self._parameter(name)
+        array.flags.writeable = False
+        return array
+
+    def _parameter(self, name: str) -> np.ndarray:
+        if self._mapped is None:
+            # private pages: what is handed to TVM must look writable, and nobody writes
+            self._mapped = np.memmap(self._directory / "weights.bin", dtype=np.uint8, mode="c")
+        entry = self._weights[name]
+        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+        size = dtype.itemsize * int(np.prod(shape, dtype=int))
+        stored: np.ndarray = np.asarray(self._mapped[entry["offset"] : entry["offset"] + size])
+        array: np.ndarray = stored.view(dtype).reshape(shape)
+        return array
+
+    def _machine(self, entry: dict[str, Any]) -> Any:
+        """The virtual machine over a subgraph's library; subgraphs of one structure share it."""
+        file = entry["file"]
+        if file not in self._opened:
+            settings = entry["settings"]
+            _check_processor(settings)
+            _load_libraries(self._directory, settings["tvm"])
+            _set_threads(self._threads)
+            machine = tvm_ffi.load_module(str(self._directory / file))["vm_load_executable"]()
+            machine["vm_initialization"](*_CPU)
+            self._opened[file] = (machine, threading.Lock())
+        return self._opened[file]
+
+
+def _bind(
+    opened: tuple[Any, threading.Lock], entry: dict[str, Any], weights: Sequence[np.ndarray]
+) -> Callable[..., Value]:
+    """The library as a function of the subgraph's inputs, its weights bound."""
+    machine, lock = opened
+    parameters: list[Any] = [_tensor(weight) for weight in weights]
+    if machine["has_function"]("main_transform_params"):
+        parameters = list(machine["main_transform_params"](parameters))
+    return _call(machine["main"], lock, entry, parameters)
+
+
+def _call(
+    main: Callable[..., Any], lock: threading.Lock, entry: dict[str, Any], parameters: list[Any]
+) -> Callable[..., Value]:
+    """One call at a time runs on a machine: the lock is held while it computes."""
+    single = len(entry["outputs"]) == 1
+    numbers = [_SCALARS.get(port.get("scalar", "")) for port in entry["inputs"]]
+    copied = frozenset(entry["settings"].get("copied", ()))
+    view, tensor, from_dlpack = np.from_dlpack, _tensor, tvm_ffi.from_dlpack
+
+    def call(*values: Value) -> Value:
+        try:
+            given = [from_dlpack(value, require_alignment=64, require_contiguous=True) for value in values]
+        except _REFUSED:
+            given = [tensor(value) for value in values]
+        with lock:
+            results = main(*given, *parameters)
+        return view(results) if single else tuple([view(result) for result in results])
+
+    def careful(*values: Value) -> Value:
+        """Numbers become arrays, and what TVM returns without computing it is copied."""
+        given = [
+            tensor(value if dtype is None else np.array(value, dtype))
+            for value, dtype in zip(values, numbers, strict=True)
+        ]
+        with lock:
+            results = main(*given, *parameters)
+        arrays = [view(result) for result in ((results,) if single else results)]
+        arrays = [array.copy() if index in copied else array for index, array in enumerate(arrays)]
+        return arrays[0] if single else tuple(arrays)
+
+    return careful if copied or any(dtype is not None for dtype in numbers) else call
+
+
+_REFUSED = (RuntimeError, ValueError, BufferError, TypeError, AttributeError)
+
+
+def _tensor(array: np.ndarray) -> Any:
+    """An array as TVM takes it, without a copy where its memory is such as compiled code needs."""
+    try:
+        return tvm_ffi.from_dlpack(array, require_alignment=_ALIGNMENT, require_contiguous=True)
+    except _REFUSED:
+        return tvm_ffi.from_dlpack(aligned(array), require_alignment=_ALIGNMENT, require_contiguous=True)
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A copy of the array where compiled code can read it."""
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    copy: np.ndarray = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+# ---------------------------------------------------------------- the process
+
+
+def _check_processor(settings: dict[str, Any]) -> None:
+    """Refuse a processor that lacks instructions which the library may contain."""
+    machine = settings["machine"]
+    if platform.machine() != machine:
+        raise RuntimeError(f"compiled for {machine} ({settings['mcpu']}), but this processor is {platform.machine()}")
+    missing = [name for name in settings["features"] if name not in _features()]
+    if missing:
+        raise RuntimeError(
+            f"compiled for {settings['mcpu']}, but this processor lacks {', '.join(missing)}: "
+            "compile the model again with --mcpu and a name that all processors it shall run on fulfil"
+        )
+
+
+def _features() -> frozenset[str]:
+    """What Linux says the processor can."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def _load_libraries(directory: Path, version: str) -> None:
+    """TVM's runtime, once in a process."""
+    with _lock:
+        if tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True) is not None:
+            return
+        folder = _installed(version) or directory / "lib"
+        for name in _LIBRARIES:
+            ctypes.CDLL(str(folder / name), ctypes.RTLD_GLOBAL)
+
+
+def _installed(version: str) -> Path | None:
+    """The folder of the installed package's libraries; the package is not imported."""
+    try:
+        found = importlib.util.find_spec("tvm")
+        if found is None or found.origin is None or importlib.metadata.version("apache-tvm") != version:
+            return None
+    except (ImportError, ValueError):
+        return None
+    folder = Path(found.origin).parent / "lib"
+    return folder if all((folder / name).is_file() for name in _LIBRARIES) else None
+
+
+def _set_threads(threads: int) -> None:
+    """How many threads TVM computes with, from now on."""
+    configure = tvm_ffi.get_global_func("runtime.config_threadpool")
+    configure(1, threads)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
