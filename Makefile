@@ -38,7 +38,7 @@ $(VENV)/.made:
 $(READY): $(VENV)/.made pyproject.toml constraints.txt | $(LINKS)
 	@echo 'installing into $(VENV): a minute or two'
 	$(INSTALL) setuptools
-	$(INSTALL) --no-build-isolation -e '.[test,dev,zoo]'
+	$(INSTALL) --no-build-isolation -e '.[test,dev,zoo,tvm]'
 	touch $@
 
 # mypy does not follow the mapping of pyproject.toml, so the folders stand inside dycl/ too.
@@ -99,7 +99,7 @@ constraints:
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet $(PIP_FLAGS) setuptools torch==2.13.0
-	build/constraints/bin/python -m pip install --quiet $(PIP_FLAGS) --no-build-isolation -e '.[test,dev,zoo]' torch==2.13.0
+	build/constraints/bin/python -m pip install --quiet $(PIP_FLAGS) --no-build-isolation -e '.[test,dev,zoo,tvm]' torch==2.13.0
 	{ sed -n '/^#/p' constraints.txt; \
 	  build/constraints/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt

@@ -126,6 +126,8 @@ def compile(
     *,
     kwargs: Mapping[str, object] | None = None,
     target: str = "onnxruntime",
+    strict: bool = False,
+    mcpu: str = "",
     output: str | Path | None = None,
     tunable: Sequence[str] = (),
     verify: bool = True,
@@ -144,6 +146,9 @@ def compile(
     `output` the artifact lies in a temporary directory that lives as long as the result. `sample_inputs(seed)` gives
     the inputs to verify on; without it they are perturbations of the example. `rng`: random operations are refused, or
     drawn by the "host", where `seed(n)` begins the numbers that torch draws on the CPU after `torch.manual_seed(n)`.
+
+    `strict`: a target that leaves to ONNX Runtime what it cannot compile refuses it instead. `mcpu`: the processor that
+    "tvm" compiles for, as LLVM names it; this machine's if none is named.
 
     `method` is what a call of the result means. `methods` are further ones that share its state: of each an example of
     its inputs, as `example_inputs` is, or a `Method` that says more: `methods={"reset": (), "step": (x,)}`.
@@ -189,6 +194,8 @@ def compile(
         ),
         dynamic=main.dynamic,
         target=target,
+        strict=strict,
+        mcpu=mcpu,
         tunable=tuple(tunable),
         verify=verify,
         samples=DEFAULT_SAMPLES if samples is None else samples,

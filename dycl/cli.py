@@ -17,7 +17,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from dycl.artifact import LoadedArtifact, load_artifact
+from dycl.artifact import LoadedArtifact, is_artifact, load_artifact, read_manifest
 from dycl.cache import Cache, open_cache
 from dycl.cli_output import (
     EXIT_INTERNAL,
@@ -26,6 +26,7 @@ from dycl.cli_output import (
     find_errors,
     print_branches,
     print_compile_report,
+    print_engines,
     print_errors,
     print_host_report,
     print_internal,
@@ -147,7 +148,9 @@ def _with_methods(settings: Settings, loaded: LoadedModel) -> Settings:
 def compile_command(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="The artifact.")] = None,
-    target: Annotated[str, typer.Option(help="The back end.")] = "onnxruntime",
+    target: Annotated[str, typer.Option(help="The back end: onnxruntime, tvm, or another package's.")] = "onnxruntime",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what the target leaves to ONNX Runtime.")] = False,
+    mcpu: Annotated[str, typer.Option(metavar="NAME", help="tvm: the processor to compile for (default: this).")] = "",
     inputs: InputsOption = None,
     input_: InputOption = None,
     weights: WeightsOption = None,
@@ -173,6 +176,8 @@ def compile_command(
         kinds = tuple(kind.strip() for kind in emit.split(",") if kind.strip())
         settings = Settings(
             target=target,
+            strict=strict,
+            mcpu=mcpu,
             tunable=tuple(tunable or ()),
             verify=verify,
             samples=samples,
@@ -328,8 +333,14 @@ def explain_command(
     rng: RngOption = Rng.REFUSE,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show every branch of the source that the input decides, with its sides; then what the passes did, and why."""
+    """Show every branch of the source that the input decides, with its sides; then what the passes did, and why.
+
+    Of an artifact: which runtime runs each subgraph, and why.
+    """
     with reporting(verbose):
+        if is_artifact(Path(model)):
+            print_engines(read_manifest(Path(model)))
+            return
         from dycl.explain import find_branches
         from dycl.pipeline import Settings, check_model, explain_decisions  # imports torch
 

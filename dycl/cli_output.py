@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dycl.benchmark import HostReport
     from dycl.explain import BranchReport, Side
     from dycl.ir.notes import Note
+    from dycl.manifest import Manifest
     from dycl.pipeline import CompileReport
     from dycl.verification import VerificationReport
 
@@ -136,13 +137,33 @@ def print_compile_report(report: CompileReport, directory: Path) -> None:
         "subgraphs": str(program.subgraphs),
         "unique structures": f"{program.structures} ({_write_exports(report)})",
         "state": f"{program.state} attributes kept between calls" if program.state else "none",
+        "runtimes": _write_engines(report),
         "size": f"{report.size / _MIB:.2f} MiB, {report.weight_bytes / _MIB:.2f} MiB of it weights",
         "time": f"{sum(report.seconds.values()):.1f} s: {_write_times(report.seconds)}",
         "verification": _write_verification(report.verification),
     }
     for name, text in rows.items():
-        table.add_row(name, escape(text))
+        if text:
+            table.add_row(name, escape(text))
     stdout().print(table)
+
+
+def _write_engines(report: CompileReport) -> str:
+    """How many subgraphs each runtime has, where there are several, and why."""
+    counts = Counter(subgraph.engine for subgraph in report.subgraphs if subgraph.engine)
+    reasons = Counter(subgraph.reason for subgraph in report.subgraphs if subgraph.reason)
+    lines = [", ".join(f"{engine} {count}" for engine, count in sorted(counts.items()))] if counts else []
+    return "\n".join([*lines, *(f"{reason} ({count})" for reason, count in sorted(reasons.items()))])
+
+
+def print_engines(manifest: Manifest) -> None:
+    """Which runtime runs each subgraph of an artifact, and why."""
+    console = stdout()
+    for name, entry in manifest.subgraphs.items():
+        place = f"{entry.location.file}:{entry.location.line}"
+        console.print(f"[bold]{escape(name)}[/]  {escape(place)}  {escape(entry.engine or manifest.target)}")
+        if entry.reason:
+            console.print(f"    {escape(entry.reason)}")
 
 
 def _write_exports(report: CompileReport) -> str:

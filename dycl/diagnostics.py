@@ -57,6 +57,7 @@ CODES: dict[str, str] = {
     "DY402": "a compiled subgraph disagrees with torch",
     "DY403": "the compiled model disagrees with the source",
     "DY404": "the artifact is damaged",
+    "DY405": "the target would leave a subgraph to another runtime",
     "DY501": "the model cannot be loaded",
     "DY502": "the inputs cannot be read",
     "DY503": "the output directory cannot be written",

@@ -44,8 +44,11 @@ class PortEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scalar: str = ""
 
 
-class SubgraphEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One subgraph: its file and what the runtime binds to it, and the source that it came from."""
+class SubgraphEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One subgraph: its file and what the runtime binds to it, and the source that it came from.
+
+    `engine` names the runtime that runs it, where the artifact has several, and `reason` says why it is this one.
+    """
 
     file: str
     structure: int
@@ -54,6 +57,9 @@ class SubgraphEntry(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[str, ...]
     location: Location
     operations: int
+    engine: str = ""
+    reason: str = ""
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)  # the runtime's own
 
 
 class WeightEntry(msgspec.Struct, frozen=True, kw_only=True):

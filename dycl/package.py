@@ -67,7 +67,7 @@ packages = ["{{ package }}"]
 package-dir = { "{{ package }}" = "." }
 
 [tool.setuptools.package-data]
-"{{ package }}" = ["*.toml", "*.json", "*.bin", "subgraphs/*"]
+"{{ package }}" = ["*.toml", "*.json", "*.bin", "subgraphs/*", "lib/*"]
 """)
 
 

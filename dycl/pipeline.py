@@ -39,7 +39,7 @@ from dycl.passes.specialize.inputs import MethodExample
 from dycl.passes.specialize.specializer import specialize
 from dycl.sampling import Sample, interleaved, sample_calls
 from dycl.stages import Observer, Silence, Stages
-from dycl.targets.base import Compiled, Options, Target, find_target
+from dycl.targets.base import Compiled, CompiledSubgraph, Options, Target, find_target
 from dycl.trials import Decide, Subject, find_timed, find_tolerance
 from dycl.verification import VerificationReport, verify_model
 
@@ -78,6 +78,8 @@ class Settings:
     fuzz: int | None = None
     rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
     dynamic: DynamicInputs = STATIC
+    strict: bool = False  # the target compiles every subgraph itself
+    mcpu: str = ""  # the processor to compile for, where the target compiles for one
     cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
 
 
@@ -105,6 +107,7 @@ class CompileReport:
     weight_bytes: int
     structures_exported: int
     structures_reused: int  # of these: taken from the cache
+    subgraphs: tuple[CompiledSubgraph, ...]
     seconds: Mapping[str, float]
     verification: VerificationReport | None
 
@@ -179,6 +182,7 @@ def compile_model(
         weight_bytes=compiled.weight_bytes,
         structures_exported=compiled.structures_exported,
         structures_reused=compiled.structures_reused,
+        subgraphs=compiled.subgraphs,
         seconds=dict(stages.seconds),
         verification=verification,
     )
@@ -287,7 +291,8 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
     stages.dump("host", host)
     with stages.stage("target"):
         cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
-        compiled = target.compile(program, environment, staging.directory, Options(cache=cache))
+        options = Options(cache=cache, strict=settings.strict, mcpu=settings.mcpu)
+        compiled = target.compile(program, environment, staging.directory, options)
         if cache is not None:
             cache.trim()
     with stages.stage("package"):

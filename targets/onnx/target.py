@@ -1,4 +1,4 @@
-"""A target over ONNX: an engine under the name by which a user asks for it."""
+"""A target over ONNX: an engine under the name by which a user asks for it, and another for what it cannot take."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from dycl.targets.onnx.engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class OnnxTarget:
-    """Subgraphs exported to ONNX and built by one engine."""
+    """Subgraphs exported to ONNX and built by the engine, or by the other one where this one refuses."""
 
     engine: Engine
+    other: Engine | None = None
 
     @property
     def name(self) -> str:
@@ -29,7 +30,7 @@ class OnnxTarget:
 
     def available(self) -> str | None:
         """None where the engine can build here, else the reason why not."""
-        return self.engine.available()
+        return self.engine.available() or (self.other.available() if self.other is not None else None)
 
     def capabilities(self) -> Capabilities:
         """The engine's."""
@@ -39,4 +40,6 @@ class OnnxTarget:
         """Write the program's subgraphs and weights under the directory, each subgraph checked against torch."""
         from dycl.targets.onnx.compile import compile_program  # imports the exporter, which takes seconds
 
-        return compile_program(program, environment, directory, options, self.engine)
+        if self.other is None:
+            return compile_program(program, environment, directory, options, (self.engine,))
+        return compile_program(program, environment, directory, options, (self.engine, self.other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from importlib.util import find_spec
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dycl.ir.nodes import Subgraph
-from dycl.targets.base import Capabilities, Options, refuse
+from dycl.targets.base import Capabilities, Options, port_entry, refuse
 from dycl.targets.check import first_line
 from dycl.targets.onnx.engine import Built
+from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:
@@ -49,9 +51,7 @@ class OnnxRuntimeEngine:
             file = f"subgraphs/{subgraph.name}.onnx"
 
             def open_call() -> Callable[..., Any]:
-                from dycl.targets.onnxruntime.runtime import open_model
-
-                return open_model(data, directory, entry_of(subgraph))
+                return _open_as_host(bound, data, weights, directory)
 
             return Built(file=file, files={file: data}, run=_runner(subgraph, session), open=open_call)
 
@@ -64,6 +64,23 @@ class OnnxRuntimeEngine:
     def runtime_files(self) -> Mapping[str, bytes]:
         """None: ONNX Runtime is a package."""
         return {}
+
+
+def _open_as_host(bound: BoundSubgraph, data: bytes, weights: WeightFile, directory: Path) -> Callable[..., Any]:
+    """The function that a host of this subgraph alone would have."""
+    from dycl.targets.onnxruntime.runtime import Runtime
+
+    subgraph = bound.subgraph
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        Path(file.name).write_bytes(data)
+        entry = {
+            "file": file.name,
+            "inputs": [port_entry(port) for port in input_ports(subgraph)],
+            "outputs": [port_entry(port) for port in output_ports(subgraph)],
+            "weights": [],
+        }
+        manifest = {"subgraphs": {subgraph.name: entry}, "weights": {}}
+        return Runtime(directory, threads=1, manifest=manifest).subgraph(subgraph.name)
 
 
 def _runner(subgraph: Subgraph, session: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:

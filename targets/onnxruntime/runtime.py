@@ -58,15 +58,18 @@ class Runtime:
         lazy: bool = False,
         shared_pool: bool = False,
         optimization: str = "all",
+        manifest: dict[str, Any] | None = None,
     ) -> None:
         """Open the artifact in `directory`.
 
         `threads`: how many compute (default: the processors this process may use; a shared pool has as many as it was
         made with). `lazy`: build a session when its subgraph first runs. `shared_pool`: run on the pool of the process
         and make it if there is none; see above. `optimization`: "all", "extended", "basic" or "none".
+        `manifest`: what it says, if it is not to be read.
         """
         self._directory = Path(directory).resolve()
-        manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
+        if manifest is None:
+            manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
         self._subgraphs: dict[str, dict[str, Any]] = manifest["subgraphs"]
         self._weights: dict[str, dict[str, Any]] = manifest["weights"]
         self._threads = threads or _processors()

@@ -1,8 +1,8 @@
 """The ONNX model of a structure as TVM's importer shall see it.
 
-Weights become inputs after the others, so that one library serves every subgraph of the structure. Work on weights alone
-stays in the graph: Relax lifts it into a function that runs once, when the library is loaded. So batch normalisation goes
-into the convolution before it here, as arithmetic on weights:
+Weights become inputs after the others, so that one library serves every subgraph of the structure. Work on weights
+alone stays in the graph: Relax lifts it into a function that runs once, when the library is loaded. So batch
+normalisation goes into the convolution before it here, as arithmetic on weights:
 
     y = BatchNormalization(Conv(x, w, b), g, c, m, v)    ->    y = Conv(x, w * s, (b - m) * s + c), s = g / sqrt(v + e)
 """
@@ -44,16 +44,28 @@ def prepare_model(model: onnx.ModelProto, weights: Sequence[str]) -> Prepared:
     graph.initializer.extend(kept)
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
+    for node in graph.node:
+        if node.op_type == "Constant":
+            _as_tensor(node)
     _fold_normalisation(graph)
     return Prepared(copy, inputs)
+
+
+def _as_tensor(constant: onnx.NodeProto) -> None:
+    """Every constant as a tensor: the importer knows no other kind."""
+    attribute = constant.attribute[0]
+    kinds = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+    dtype = kinds.get(attribute.name)
+    if dtype is not None:
+        array = np.array(helper.get_attribute_value(attribute), dtype)
+        del constant.attribute[:]
+        constant.attribute.append(helper.make_attribute("value", numpy_helper.from_array(array)))
 
 
 def find_hazard(model: onnx.ModelProto) -> str | None:
     """What TVM would compute without the check that torch makes, or not at all; None where there is no such thing."""
     known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    types = {
-        value.name: value.type.tensor_type.elem_type for value in (*known.input, *known.value_info, *known.output)
-    }
+    types = {value.name: value.type.tensor_type.elem_type for value in (*known.input, *known.value_info, *known.output)}
     types |= {item.name: item.data_type for item in known.initializer}
     fixed = {item.name for item in known.initializer} | {
         name for node in known.node if node.op_type == "Constant" for name in node.output

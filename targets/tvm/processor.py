@@ -82,4 +82,4 @@ def find_processor(mcpu: str) -> Processor:
     import tvm
 
     known = set(map(str, codegen.llvm_get_cpu_features(tvm.target.Target({"kind": "llvm", "mcpu": name}))))
-    return Processor(name, tuple(linux for llvm, linux in _FEATURES.items() if llvm in known))
+    return Processor(str(name), tuple(linux for llvm, linux in _FEATURES.items() if llvm in known))

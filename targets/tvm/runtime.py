@@ -4,14 +4,15 @@ TVM's runtime libraries lie in the artifact under `lib/`. A process has them onc
 version is installed, its own are taken, so that it can be imported later.
 
 Memory. Arrays go in and out by DLPack, without a copy. Compiled code reads vectors and takes for granted that memory
-begins at a multiple of 64 bytes; nothing else checks it, and other memory crashes the process. So every input is checked
-here, which costs nothing beside the conversion, and one that does not fit is copied. Results are new memory in each call.
+begins at a multiple of 64 bytes; nothing else checks it, and other memory crashes the process. So every input is
+checked here, which costs nothing beside the conversion, and one that does not fit is copied. Results are new memory in
+each call.
 
-Weights are mapped from `weights.bin`. What is computed from them alone (a layout that suits the processor, normalisation
-folded into a convolution) is computed once, when the subgraph is opened.
+Weights are mapped from `weights.bin`. What is computed from them alone (a layout that suits the processor,
+normalisation folded into a convolution) is computed once, when the subgraph is opened.
 
-Threads. TVM makes (threads - 1) threads for each thread that calls, and they spin. The number is the process's: the last
-model that was opened decides, and `TVM_NUM_THREADS` is the most there can be.
+Threads. TVM makes (threads - 1) threads for each thread that calls, and they spin. The number is the process's: the
+last model that was opened decides, and `TVM_NUM_THREADS` is the most there can be.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _bind(
     """The library as a function of the subgraph's inputs, its weights bound."""
     machine, lock = opened
     parameters: list[Any] = [_tensor(weight) for weight in weights]
-    if machine["has_function"]("main_transform_params"):
+    if weights:
         parameters = list(machine["main_transform_params"](parameters))
     return _call(machine["main"], lock, entry, parameters)
 

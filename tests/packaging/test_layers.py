@@ -28,7 +28,12 @@ DEVIATIONS = {
 }
 
 # Copied into artifacts as they are: they stand on their own where neither torch nor dycl is installed.
-DEPLOYED = {"dycl.hostgen.support": {"numpy"}, "dycl.targets.onnxruntime.runtime": {"numpy", "onnxruntime"}}
+DEPLOYED = {
+    "dycl.hostgen.support": {"numpy"},
+    "dycl.targets.onnx.mixed_runtime": {"numpy"},
+    "dycl.targets.onnxruntime.runtime": {"numpy", "onnxruntime"},
+    "dycl.targets.tvm.runtime": {"numpy", "tvm_ffi"},
+}
 
 # Imported by `dycl run` and `dycl.load`, where torch need not be installed.
 TORCH_FREE = ("dycl", "dycl.artifact", "dycl.cli", "dycl.diagnostics", "dycl.hosting", "dycl.inputs", "dycl.manifest")

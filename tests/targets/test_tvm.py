@@ -1,0 +1,195 @@
+"""TVM as a target: libraries that run without TVM's package, other memory than they need, what is left to others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import dycl
+from dycl.diagnostics import TargetError, UsageError
+from dycl.ir.nodes import CallModule
+from dycl.targets.base import Options
+from tests.targets.conftest import Builder, assert_same, environment_of, program_of
+
+pytest.importorskip("tvm")
+
+from dycl.targets.tvm.runtime import Runtime, aligned
+from dycl.targets.tvm.target import TARGET
+
+
+class Gated(nn.Module):
+    """A convolution, a decision, an LSTM on one side: two runtimes in one host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.gate = nn.Linear(8, 1)
+        self.rnn = nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        if self.gate(x.mean((2, 3))).item() > 0:
+            out, _ = self.rnn(x.flatten(2).transpose(1, 2))
+            return out.sum(1)
+        return x.amax((2, 3))
+
+
+def gated() -> Gated:
+    torch.manual_seed(0)
+    model = Gated().eval()
+    model.conv[1].running_mean.normal_()
+    model.conv[1].running_var.uniform_(0.5, 2)
+    with torch.no_grad():
+        model.gate.bias.fill_(-0.45)
+    return model
+
+
+def samples(seed: int) -> torch.Tensor:
+    return torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) * (1 + seed % 3)
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("tvm") / "gated"
+    compiled = dycl.compile(gated(), (samples(0),), target="tvm", sample_inputs=samples, samples=8, output=place)
+    assert compiled.report is not None and compiled.report.verification is not None
+    assert not compiled.report.verification.unreached
+    return place
+
+
+def subgraphs(artifact: Path) -> dict[str, Any]:
+    entries: dict[str, Any] = json.loads((artifact / "manifest.json").read_text())["subgraphs"]
+    return entries
+
+
+def test_what_tvm_cannot_take_is_left_to_another_and_said(artifact: Path) -> None:
+    entries = subgraphs(artifact).values()
+    found = {(entry["engine"], Path(entry["file"]).suffix, entry.get("reason", "")) for entry in entries}
+    assert found == {
+        ("tvm", ".so", ""),
+        ("onnxruntime", ".onnx", "not TVM: it has the operator LSTM"),
+    }
+
+
+_RUN = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "dycl", "onnx", "tvm"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocked())
+import numpy, gated
+model = gated.load(threads=1)
+for x in numpy.load(sys.argv[1]):
+    sys.stdout.buffer.write(model(x).tobytes())
+"""
+
+
+def test_it_runs_where_neither_tvm_nor_torch_can_be_imported(artifact: Path, tmp_path: Path) -> None:
+    inputs = torch.stack([samples(seed) for seed in range(6)])
+    np.save(tmp_path / "x.npy", inputs.numpy())
+    command = [sys.executable, "-c", _RUN, str(tmp_path / "x.npy")]
+    done = subprocess.run(command, cwd=artifact.parent, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    with torch.no_grad():
+        expected = torch.stack([gated()(x) for x in inputs])
+    actual = np.frombuffer(done.stdout, np.float32).reshape(expected.shape)
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_inputs_in_any_memory(artifact: Path) -> None:
+    """Compiled code crashes on memory that does not begin at a multiple of 64 bytes: it never gets to see it."""
+    host = dycl.load(artifact, threads=1)
+    x = samples(1).numpy()
+    expected = host(x)
+    for offset in (1, 4, 5, 8):
+        room = np.zeros(x.size + offset, np.float32)
+        view = room[offset:].reshape(x.shape)
+        view[...] = x
+        np.testing.assert_array_equal(host(view), expected)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(host(frozen), expected)
+    np.testing.assert_array_equal(host(np.asfortranarray(x)), expected)
+
+
+def test_strict_refuses_what_would_be_left_to_another() -> None:
+    with pytest.raises(TargetError, match=r"DY405: .*not TVM: it has the operator LSTM"):
+        dycl.compile(gated(), (samples(0),), target="tvm", strict=True, verify=False)
+
+
+def test_a_processor_that_nobody_knows() -> None:
+    with pytest.raises(UsageError, match="DY505: --mcpu: LLVM knows no processor 'abacus'"):
+        dycl.compile(nn.ReLU(), (torch.ones(2),), target="tvm", mcpu="abacus", verify=False)
+
+
+# ---------------------------------------------------------------- one subgraph
+
+
+def make(directory: Path, *built: Any, modules: dict[str, nn.Module] | None = None, **options: Any) -> Any:
+    compiled = TARGET.compile(
+        program_of(*built), environment_of(None, modules), directory, Options(strict=True, **options)
+    )
+    manifest = compiled.manifest()
+    return manifest["subgraphs"], Runtime(directory, threads=1, manifest=manifest)
+
+
+def test_a_lesser_processor_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    b = Builder()
+    entries, runtime = make(tmp_path, b.done(b.op("torch.relu", b.tensor(4))), mcpu="x86-64-v2")
+    settings = entries["00_test"]["settings"]
+    assert settings["mcpu"] == "x86-64-v2"
+    assert "sse4_2" in settings["features"] and "avx" not in settings["features"]
+    settings["features"].append("avx1024")
+    with pytest.raises(RuntimeError, match=r"compiled for x86-64-v2, but this processor lacks avx1024: .*--mcpu"):
+        runtime.subgraph("00_test")
+
+
+def test_results_are_memory_of_their_own(tmp_path: Path) -> None:
+    """A reshaped input, and one that is handed out twice."""
+    b = Builder()
+    x = b.tensor(2, 4)
+    entries, runtime = make(tmp_path, b.done(b.op("torch.reshape", x, (8,)), b.op("torch.neg", x)))
+    assert entries["00_test"]["settings"]["copied"] == [0]
+    given = aligned(np.arange(8, dtype=np.float32).reshape(2, 4))
+    reshaped, negative = runtime.subgraph("00_test")(given)
+    given[...] = 0
+    np.testing.assert_array_equal(reshaped, np.arange(8, dtype=np.float32))
+    np.testing.assert_array_equal(negative, -np.arange(8, dtype=np.float32).reshape(2, 4))
+
+
+def test_subgraphs_of_one_structure_share_a_library(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    modules: dict[str, nn.Module] = {name: nn.Linear(8, 8) for name in ("a", "b")}
+    built = []
+    for index, name in enumerate(modules):
+        b = Builder(f"0{index}_{name}")
+        built.append(b.done(b.op(CallModule(name), b.tensor(2, 8)), structure=0))
+    entries, runtime = make(tmp_path, *built, modules=modules)
+    assert {entry["file"] for entry in entries.values()} == {"subgraphs/00_a.so"}
+    x = torch.randn(2, 8)
+    for index, name in enumerate(modules):
+        assert_same(runtime.subgraph(f"0{index}_{name}")(x.numpy()), modules[name](x))
+
+
+def test_numbers_of_the_host(tmp_path: Path) -> None:
+    b = Builder()
+    x, s = b.tensor(3), b.scalar(float)
+    _, runtime = make(tmp_path, b.done(b.op("torch.mul", x, s)))
+    given = torch.randn(3)
+    assert_same(runtime.subgraph("00_test")(given.numpy(), 2.5), given * 2.5)
+
+
+def test_indices_that_nobody_checks_are_refused(tmp_path: Path) -> None:
+    b = Builder()
+    modules = {"table": nn.Embedding(10, 4)}
+    with pytest.raises(TargetError, match="Gather has run-time indices, which TVM does not check"):
+        make(tmp_path, b.done(b.op(CallModule("table"), b.tensor(3, dtype="int64"))), modules=modules)
