@@ -32,6 +32,7 @@ DEPLOYED = {
     "dycl.hostgen.support": {"numpy"},
     "dycl.targets.onnx.mixed_runtime": {"numpy"},
     "dycl.targets.onnxruntime.runtime": {"numpy", "onnxruntime"},
+    "dycl.targets.reference.runtime": {"numpy", "onnx"},
     "dycl.targets.tvm.runtime": {"numpy", "tvm_ffi"},
 }
 

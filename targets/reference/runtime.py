@@ -1,0 +1,70 @@
+"""Runs subgraphs with onnx's reference evaluator. Copied into artifacts: needs numpy and onnx, nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+Value = Any  # an array, or a Python number where the subgraph takes a scalar
+
+_SCALARS = {"int": np.int64, "float": np.float64, "bool": np.bool_}
+
+
+class Runtime:
+    """The subgraphs and weights of one artifact, found by the manifest in its directory."""
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        manifest: dict[str, Any] | None = None,
+    ) -> None:
+        """Open the artifact in `directory`; `threads` is as it may be, numpy decides."""
+        self._directory = Path(directory).resolve()
+        if manifest is None:
+            manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
+        self._manifest = manifest
+        self._mapped = np.memmap(self._directory / "weights.bin", dtype=np.uint8, mode="r")
+
+    def subgraph(self, name: str) -> Callable[..., Value]:
+        """A function of the subgraph's inputs in order: its output, or a tuple of its outputs if it has several."""
+        entry = self._manifest["subgraphs"][name]
+        return make_call((self._directory / entry["file"]).read_bytes(), self._directory, entry)
+
+    def weight(self, name: str) -> np.ndarray:
+        """A weight as a read-only array over the mapped file."""
+        entry = self._manifest["weights"][name]
+        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+        size = dtype.itemsize * int(np.prod(shape, dtype=int))
+        stored: np.ndarray = np.asarray(self._mapped[entry["offset"] : entry["offset"] + size])
+        array: np.ndarray = stored.view(dtype).reshape(shape)
+        return array
+
+
+def make_call(data: bytes, directory: Path, entry: dict[str, Any]) -> Callable[..., Value]:
+    """The model as a function of the subgraph's inputs; its weights are read from the directory."""
+    model = onnx.load_from_string(data)
+    onnx.load_external_data_for_model(model, str(directory))
+    evaluator = ReferenceEvaluator(model)
+    inputs = [(port["name"], _SCALARS.get(port.get("scalar", ""))) for port in entry["inputs"]]
+    outputs = [port["name"] for port in entry["outputs"]]
+    single = len(outputs) == 1
+
+    def call(*values: Value) -> Value:
+        feed = {
+            name: value if dtype is None else np.array(value, dtype)
+            for (name, dtype), value in zip(inputs, values, strict=True)
+        }
+        # The evaluator hands out views of its inputs, and numbers where a result has no dimensions.
+        results = [np.array(result) for result in evaluator.run(outputs, feed)]
+        return results[0] if single else tuple(results)
+
+    return call
