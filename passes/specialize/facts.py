@@ -6,6 +6,7 @@ nothing is ever learned in a process-wide environment.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,6 +206,7 @@ class Facts:
 _COMPARISONS = (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
 
 
+@functools.lru_cache(maxsize=8192)
 def _as_positive(expr: sympy.Basic) -> tuple[sympy.Basic, ...]:
     """Integer expressions that are not negative exactly where the comparison holds; both signs for (in)equality."""
     difference = sympy.expand(expr.lhs - expr.rhs)
@@ -228,6 +230,7 @@ def _is_relation(expr: sympy.Basic) -> bool:
 _FLIPPED = {sympy.Lt: sympy.Gt, sympy.Le: sympy.Ge, sympy.Gt: sympy.Lt, sympy.Ge: sympy.Le}
 
 
+@functools.lru_cache(maxsize=8192)
 def _single_symbol(expr: sympy.Basic) -> tuple[sympy.Symbol, type, sympy.Basic] | None:
     """A relation as (symbol, relation, constant) if it is linear in one integer symbol.
 

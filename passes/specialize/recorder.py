@@ -35,6 +35,7 @@ from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.readings import note_formula
+from dycl.passes.specialize.results import Remembered
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
 from dycl.passes.specialize.witnesses import check_empty
@@ -355,11 +356,9 @@ class Recorder(TorchFunctionMode):
         """The result on fake tensors, what was done below Python, and the symbols that torch made."""
         machine = self.machine
         results = machine.hints.results
-        key = results.key(machine, target, func, args, kwargs)
-        if key is not None and (remembered := results.find(machine, key, args, kwargs)) is not None:
-            watch = Watch(machine.weight_written)
-            watch.wrote = remembered.wrote
-            return remembered.out, watch, []
+        call = results.call(machine, target, func, args, kwargs)
+        if call is not None and (remembered := results.find(machine, call)) is not None:
+            return remembered.out, self._watched(remembered), []
         has_symbols = machine.has_symbols(args, kwargs)
 
         def run() -> tuple[Watch, Any]:
@@ -371,14 +370,22 @@ class Recorder(TorchFunctionMode):
         with machine.defining_symbols() as born, machine.env.asking() as asked:
             machine.fake.cache_enabled = not has_symbols
             try:
-                watch, out = settled(machine, (args, kwargs), run) if has_symbols else run()
+                found = settled(machine, call, (args, kwargs), run) if has_symbols else run()
             except (*FAKE_FAILURES, DyclError):
                 raise
             except Exception as error:
                 raise machine.genuine(error, func, args, kwargs) from None
-        if key is not None and not (watch.random or born):
-            results.keep(key, args, kwargs, out, asked, watch.written)
+        if isinstance(found, Remembered):
+            return found.out, self._watched(found), []
+        watch, out = found
+        if call is not None and not (watch.random or born):
+            results.keep(call, out, asked, watch.written)
         return out, watch, born
+
+    def _watched(self, remembered: Remembered) -> Watch:
+        watch = Watch(self.machine.weight_written)
+        watch.wrote = remembered.wrote
+        return watch
 
     def _learn_count(self, args: tuple[Any, ...], results: list[torch.Tensor]) -> None:
         """Counts of one and the same mask are equal."""

@@ -4,7 +4,9 @@ Fake execution tells types, sizes and layouts; it is most of the specializer's t
 sides of a branch and every attempt ask for the same. A result is remembered under all that it can depend on: what is
 called (of a module: its structure), the types, sizes, layouts and identities of the tensors, the other arguments, and
 torch's modes. Where sizes are run-time numbers it can also depend on facts: every question that torch asked is kept
-with its answer, and the result serves a path on which all answers are the same.
+with its answer, and the result serves a path on which all answers are the same. What was tried with several answers
+(`worlds.py`) is kept with all that was known of its sizes, and serves a path that knows as much. Which symbols stand
+for the sizes makes no difference: they are numbered as the call meets them (`renaming.py`).
 
 New tensors and views of arguments are remembered: what writes into them, draws random numbers or makes a size is
 executed each time.
@@ -20,9 +22,12 @@ import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, in_kernel_invocation_manager
 
+from dycl.passes.specialize.memory_order import dense_order, expression
+from dycl.passes.specialize.renaming import Renaming
 from dycl.passes.structure import module_key, module_slots
 
 if TYPE_CHECKING:
+    from dycl.passes.specialize.facts import Facts, Interval
     from dycl.passes.specialize.natives import Natives
 
 Asked = tuple[sympy.Basic, sympy.Basic | None]  # a question, and what the facts of the path said to it
@@ -45,11 +50,21 @@ class _Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    asked: tuple[Asked, ...]
+class _Made:
+    """What an operation returned."""
+
     results: tuple[_Tensor, ...]
     container: type | None  # of several results
     wrote: bool  # into memory of its own
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What was tried with several answers: results, and arguments, whose memory is one for some sizes alone."""
+
+    made: _Made
+    results: tuple[int, ...]
+    arguments: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +75,67 @@ class Remembered:
     wrote: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a path knows of the sizes of a call, in numbered symbols."""
+
+    relations: frozenset[tuple[sympy.Basic, bool]]
+    intervals: frozenset[tuple[sympy.Symbol, Interval]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call on fake tensors. `key`: all that its result can depend on but facts, in which symbols are numbered."""
+
+    key: Any
+    names: Renaming
+    args: Any
+    kwargs: Any
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments."""
+        return list(_tensors((self.args, self.kwargs)))
+
+    def known(self, facts: Facts) -> _Known | None:
+        """All that a path knows of the call's sizes; None on a path that cannot be."""
+        symbols, names = self.names.symbols, self.names.copy()
+        if any(low > high for low, high in facts.intervals.values()):
+            return None
+        relations = frozenset(
+            (names.canonical(expr), outcome)
+            for expr, outcome in facts.relations.items()
+            if not symbols.isdisjoint(expr.free_symbols)
+        )
+        intervals = frozenset((names.canonical(symbol), facts.interval(symbol)) for symbol in names.symbols)
+        return _Known(relations, intervals)
+
+    def is_known(self, known: _Known, facts: Facts) -> bool:
+        """Whether a path knows at least that."""
+        if not all(self.names.has(symbol) for symbol, _ in known.intervals):
+            return False
+        for symbol, (low, high) in known.intervals:
+            own_low, own_high = facts.interval(self.names.own(symbol))
+            if own_low < low or own_high > high:
+                return False
+        return all(facts.decide(self.names.own(expr)) == outcome for expr, outcome in known.relations)
+
+
 class Results:
     """The remembered results of one compile, over all its attempts; `made` counts those that served again."""
 
     def __init__(self) -> None:
-        self._entries: dict[Any, list[_Entry]] = {}
+        self._entries: dict[Any, list[tuple[tuple[Asked, ...], _Made]]] = {}
+        self._tried: dict[Any, list[tuple[_Known, _Shared]]] = {}
+        self._questions: dict[Any, sympy.Basic] = {}
         self._modules: dict[int, tuple[Any, frozenset[int], torch.nn.Module]] = {}
         self.made = 0
 
-    def key(self, machine: Natives, target: Any, function: Any, args: Any, kwargs: Any) -> Any:
-        """All that the call's result can depend on but facts; None where that cannot be told."""
+    def call(self, machine: Natives, target: Any, function: Any, args: Any, kwargs: Any) -> Call | None:
+        """The call, described; None where what its result can depend on cannot be told."""
+        names = Renaming()
         try:
             called = self._module(machine, function) if isinstance(function, torch.nn.Module) else target
-            described = _Describer().describe((args, kwargs))
+            described = _Describer(names).describe((args, kwargs))
         except _Undescribed:
             return None
         modes = (
@@ -81,51 +144,70 @@ class Results:
             torch.is_autocast_enabled("cpu"),
             torch.get_default_dtype(),
         )
-        return (called, described, modes)
+        return Call((called, described, modes, machine.hints.exact_memory), names, args, kwargs)
 
-    def find(self, machine: Natives, key: Any, args: Any, kwargs: Any) -> Remembered | None:
+    def find(self, machine: Natives, call: Call) -> Remembered | None:
         """The result of an equal call, made of new tensors, if the facts answer what it asked; else None."""
-        for entry in self._entries.get(key, ()):
-            if all(machine.decide_expr(expr) == answer for expr, answer in entry.asked):
-                self.made += 1
-                given = list(_tensors((args, kwargs))) if any(t.argument is not None for t in entry.results) else []
-                made = [_make(machine, tensor, given) for tensor in entry.results]
-                return Remembered(made[0] if entry.container is None else entry.container(made), entry.wrote)
+        for asked, made in self._entries.get(call.key, ()):
+            if all(machine.decide_expr(call.names.own(expr)) == answer for expr, answer in asked):
+                return self._make(machine, call, made)
         return None
 
-    def keep(
-        self, key: Any, args: Any, kwargs: Any, out: Any, asked: Sequence[Asked | None], written: Iterable[int]
-    ) -> None:
+    def keep(self, call: Call, out: Any, asked: Sequence[Asked | None], written: Iterable[int]) -> None:
         """Remember a result, if it can be made again and nothing had to be asked at run time.
 
         `written`: memory that the operation has written into.
         """
         answered = tuple([question for question in asked if question is not None])
-        results = [out] if isinstance(out, torch.Tensor) else out
-        is_sequence = type(out) in (tuple, list) or type(out).__module__ == "torch.return_types"
         if len(answered) != len(asked) or len(asked) > _MAX_ASKED:
             return
-        if not (is_sequence or isinstance(out, torch.Tensor)) or not results:
+        if not all(expr.free_symbols <= call.names.symbols for expr, _ in answered):
             return
-        given = list(_tensors((args, kwargs)))
-        memories = {tensor.untyped_storage()._cdata: index for index, tensor in reversed(list(enumerate(given)))}
-        if not memories.keys().isdisjoint(written):
-            return
-        described: list[_Tensor] = []
-        fresh: set[int] = set()
-        for tensor in results:
-            if not _is_plain(tensor) or any(tensor is argument for argument in given):
-                return
-            memory = tensor.untyped_storage()._cdata
-            argument = memories.get(memory)
-            if argument is None and (memory in fresh or not _fills_memory(tensor)):
-                return
-            if argument is not None and type(given[argument]) is not FakeTensor:
-                return
-            fresh.add(memory)
-            described.append(_describe(tensor, argument))
-        container = None if isinstance(out, torch.Tensor) else type(out)
-        self._entries.setdefault(key, []).append(_Entry(answered, tuple(described), container, bool(list(written))))
+        made = _described(call, out, written)
+        if made is not None:
+            canonical = tuple([(call.names.canonical(expr), answer) for expr, answer in answered])
+            self._entries.setdefault(call.key, []).append((canonical, made))
+
+    # ------------------------------------------------------------ what was tried with several answers
+
+    def find_tried(self, machine: Natives, call: Call) -> Remembered | None:
+        """What all trials of an equal call came to, if no more was known then than now: what holds there holds here."""
+        for known, shared in self._tried.get(call.key, ()):
+            if call.is_known(known, machine.state.facts):
+                remembered = self._make(machine, call, shared.made)
+                leaves, given = list(_tensors(remembered.out)), call.tensors()
+                memories = [leaves[index] for index in shared.results] + [given[index] for index in shared.arguments]
+                machine.shared_at_times |= {machine.memory_of(tensor) for tensor in memories}
+                return remembered
+        return None
+
+    def find_question(self, machine: Natives, call: Call) -> sympy.Basic | None:
+        """What had to be asked about an equal call where the same was known."""
+        known = call.known(machine.state.facts)
+        found = self._questions.get((call.key, known)) if known is not None else None
+        return None if found is None else call.names.own(found)
+
+    def keep_tried(self, machine: Natives, call: Call, out: Any, written: Iterable[int], shared: set[int]) -> None:
+        """Remember what the trials of a call came to; `shared`: memory that is one at times."""
+        known, made = call.known(machine.state.facts), _described(call, out, written)
+        if known is not None and made is not None:
+            places = [
+                tuple([index for index, tensor in enumerate(tensors) if tensor.untyped_storage()._cdata in shared])
+                for tensors in (_tensors(out), call.tensors())
+            ]
+            self._tried.setdefault(call.key, []).append((known, _Shared(made, *places)))
+
+    def keep_question(self, machine: Natives, call: Call, question: sympy.Basic) -> None:
+        """Remember what has to be asked about a call."""
+        known = call.known(machine.state.facts)
+        if known is not None and question.free_symbols <= call.names.symbols:
+            self._questions[call.key, known] = call.names.canonical(question)
+
+    def _make(self, machine: Natives, call: Call, made: _Made) -> Remembered:
+        self.made += 1
+        given = call.tensors() if any(tensor.argument is not None for tensor in made.results) else []
+        tensors = [_make(machine, tensor, call.names, given) for tensor in made.results]
+        return Remembered(tensors[0] if made.container is None else made.container(tensors), made.wrote)
 
     def _module(self, machine: Natives, module: torch.nn.Module) -> Any:
         """The structure of a module that is as it was before the run."""
@@ -152,9 +234,10 @@ class _Undescribed(Exception):  # noqa: N818 (it is no error)
 
 
 class _Describer:
-    """Describes arguments; tensors and their memories are numbered as they come."""
+    """Describes arguments; tensors, their memories and symbols are numbered as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Renaming) -> None:
+        self._names = names
         self._tensors: dict[int, int] = {}
         self._memories: dict[int, int] = {}
 
@@ -173,7 +256,7 @@ class _Describer:
         if kind in (float, complex):
             return (kind, repr(value))
         if kind in _SYMBOLIC:
-            return (kind, value.node.expr)
+            return (kind, self._names.canonical(value.node.expr))
         raise _Undescribed
 
     def _tensor(self, tensor: torch.Tensor) -> Any:
@@ -190,17 +273,17 @@ class _Describer:
             self._tensors.setdefault(id(tensor), len(self._tensors)),
             self._memories.setdefault(tensor.untyped_storage()._cdata, len(self._memories)),
             tensor.dtype,
-            _numbers(tensor.shape),
-            _numbers(tensor.stride()),
-            _numbers((tensor.storage_offset(),)),
+            _numbers(tensor.shape, self._names),
+            _numbers(tensor.stride(), self._names),
+            _numbers((tensor.storage_offset(),), self._names),
             tensor.device,
             tensor.requires_grad,
             tensor.is_inference(),
         )
 
 
-def _numbers(sizes: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple([size if type(size) is int else size.node.expr for size in sizes])
+def _numbers(sizes: Iterable[Any], names: Renaming) -> tuple[Any, ...]:
+    return tuple([size if type(size) is int else names.canonical(size.node.expr) for size in sizes])
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:
@@ -214,9 +297,35 @@ def _tensors(value: Any) -> Iterable[torch.Tensor]:
             yield from _tensors(item)
 
 
-def _describe(tensor: torch.Tensor, argument: int | None) -> _Tensor:
-    (offset,) = _numbers((tensor.storage_offset(),))
-    return _Tensor(_numbers(tensor.shape), _numbers(tensor.stride()), tensor.dtype, tensor.device, offset, argument)
+def _described(call: Call, out: Any, written: Iterable[int]) -> _Made | None:
+    """How to make a result again; None if it cannot be."""
+    results = [out] if isinstance(out, torch.Tensor) else out
+    is_sequence = type(out) in (tuple, list) or type(out).__module__ == "torch.return_types"
+    if not (is_sequence or isinstance(out, torch.Tensor)) or not results:
+        return None
+    given, names = call.tensors(), call.names
+    memories = {tensor.untyped_storage()._cdata: index for index, tensor in reversed(list(enumerate(given)))}
+    if not memories.keys().isdisjoint(written):
+        return None
+    described: list[_Tensor] = []
+    fresh: set[int] = set()
+    for tensor in results:
+        if not _is_plain(tensor) or any(tensor is argument for argument in given):
+            return None
+        memory = tensor.untyped_storage()._cdata
+        argument = memories.get(memory)
+        if argument is None and (memory in fresh or not _fills_memory(tensor)):
+            return None
+        if argument is not None and type(given[argument]) is not FakeTensor:
+            return None
+        fresh.add(memory)
+        known = len(names.symbols)
+        shape, strides = _numbers(tensor.shape, names), _numbers(tensor.stride(), names)
+        (offset,) = _numbers((tensor.storage_offset(),), names)
+        if len(names.symbols) != known:
+            return None  # a size that those of the arguments do not tell
+        described.append(_Tensor(shape, strides, tensor.dtype, tensor.device, offset, argument))
+    return _Made(tuple(described), None if isinstance(out, torch.Tensor) else type(out), bool(list(written)))
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -232,15 +341,23 @@ def _fills_memory(tensor: torch.Tensor) -> bool:
     if type(offset) is not int or offset:
         return False
     if any(type(number) is not int for number in (*tensor.shape, *tensor.stride(), length)):
-        return tensor._base is None
+        return tensor._base is None or (dense_order(tensor) is not None and _same_number(tensor, tensor._base))
     last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return bool(length == (0 if 0 in tensor.shape else (last + 1) * tensor.element_size()))
 
 
-def _make(machine: Natives, tensor: _Tensor, given: list[torch.Tensor]) -> FakeTensor:
-    shape = [machine.sym_size(size) for size in tensor.shape]
-    strides = [machine.sym_size(step) for step in tensor.strides]
-    viewed = None if tensor.argument is None else (given[tensor.argument], machine.sym_size(tensor.offset))
+def _same_number(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors certainly have as many elements."""
+    counts = [sympy.prod([expression(size) for size in tensor.shape]) for tensor in (one, other)]
+    return bool(sympy.expand(counts[0] - counts[1]) == 0)
+
+
+def _make(machine: Natives, tensor: _Tensor, names: Renaming, given: list[torch.Tensor]) -> FakeTensor:
+    def own(number: Any) -> Any:
+        return number if type(number) is int else machine.sym_size(names.own(number))
+
+    shape, strides = [own(size) for size in tensor.shape], [own(step) for step in tensor.strides]
+    viewed = None if tensor.argument is None else (given[tensor.argument], own(tensor.offset))
     return remembered_tensor(machine.fake, shape, strides, tensor, viewed)
 
 

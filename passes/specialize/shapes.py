@@ -57,6 +57,12 @@ def _asks_about_layout() -> bool:
     return False
 
 
+def _allocates_remembered() -> bool:
+    """Whether it is a result made again whose size is asked about: it was one before."""
+    asking = _asking_frame()
+    return asking is not None and asking.f_code.co_name == "remembered_tensor"
+
+
 def _asks_to_broadcast() -> bool:
     """Whether broadcasting asks: what it assumes when told no, it asserts afterwards."""
     asking = _asking_frame()
@@ -151,6 +157,8 @@ class PathShapeEnv(ShapeEnv):
             return known
         if (size_oblivious or fallback_value is not None) and _asks_about_layout():
             return sympy.sympify(bool(fallback_value))
+        if isinstance(orig_expr, sympy.Ge) and orig_expr.rhs == 0 and _allocates_remembered():
+            return sympy.true
         if fallback_value is False and self._machine.is_unborn(orig_expr) and _asks_to_broadcast():
             return sympy.false
         if fallback_value is False and (pair := _broadcast_pair()) is not None and self._are_equal(*pair):

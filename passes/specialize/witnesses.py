@@ -71,30 +71,53 @@ def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None
 
     Meta functions do not look at sizes that they do not need (`max()` of no elements).
     """
-    symbols = sorted({symbol for expr in _expressions((args, kwargs)) for symbol in expr.free_symbols}, key=str)
+    facts = machine.state.facts
+    symbols = {symbol for expr in _expressions((args, kwargs)) for symbol in expr.free_symbols}
+    tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, FakeTensor)]
+    sizes = sorted({symbol for expr in _expressions(tensors) for symbol in expr.free_symbols}, key=str)
     if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
         return
     if isinstance(function, torch.nn.Module) and function.training:
         return  # it could keep statistics
-    if any(machine.state.facts.interval(symbol)[1] == 0 for symbol in symbols):
-        open_ones = [symbol for symbol in symbols if _may_be_empty(machine.state.facts, symbol)]
-        if _is_mixed(
-            machine.state.facts, open_ones, symbols, lambda sizes: _error_alone(function, args, kwargs, sizes)
-        ):
+    if any(facts.interval(size) == (0, 0) for size in sizes):
+        open_ones = [size for size in sizes if _may_be_empty(facts, size)]
+        if _is_mixed(facts, open_ones, symbols, lambda found: _error_alone(function, args, kwargs, found)):
             machine.env.evaluate_expr(sympy.Eq(open_ones[0], 0))  # of no elements, no index is out of bounds
             check_empty(machine, function, args, kwargs)
-        elif (error := real_error(machine, function, args, kwargs, is_certain=False)) is not None:
-            raise error
+        elif symbols.issubset(sizes) and _always_fails(facts, symbols, function, args, kwargs):
+            error = real_error(machine, function, args, kwargs, is_certain=False)
+            if error is not None:
+                raise error
         return
-    usual = next(_witnesses(machine.state.facts, set(symbols), lowest=1), None)
+    usual = next(_witnesses(facts, symbols, lowest=1), None)
     if usual is None or _error_alone(function, args, kwargs, usual) is not None:
         return  # it is not the size that it complains about
-    for symbol in symbols:
-        low = machine.state.facts.interval(symbol)[0]
-        if low > 0 or _error_alone(function, args, kwargs, usual | {symbol: 0}) is None:
+    for size in sizes:
+        low = machine.state.facts.interval(size)[0]
+        if low > 0 or _error_alone(function, args, kwargs, usual | {size: 0}) is None:
             continue
-        if machine.env.evaluate_expr(sympy.Eq(symbol, 0)) == sympy.true:
+        if machine.env.evaluate_expr(sympy.Eq(size, 0)) == sympy.true:
             check_empty(machine, function, args, kwargs)
+
+
+def _always_fails(facts: Facts, symbols: set[sympy.Symbol], function: Any, args: Any, kwargs: Any) -> bool:
+    """Whether the kernel complains about the least sizes that the facts allow, those beside them, and others."""
+    lows = {symbol: max(int(facts.interval(symbol)[0]), 0) for symbol in symbols}
+    open_ones = [symbol for symbol in sorted(symbols, key=str) if facts.interval(symbol)[1] > lows[symbol]]
+    steps = itertools.product((0, 1, 2), repeat=min(len(open_ones), _MAX_OPEN))
+    beside = (lows | {s: lows[s] + step for s, step in zip(open_ones, some, strict=False)} for some in steps)
+    found = itertools.chain(beside, itertools.islice(_witnesses(facts, symbols), 2 * WITNESSES))
+    return all(
+        _error_alone(function, args, kwargs, sizes) is not None for sizes in found if _is_allowed(facts, symbols, sizes)
+    )
+
+
+def _is_allowed(facts: Facts, symbols: set[sympy.Symbol], sizes: Sizes) -> bool:
+    """Whether the facts that are about these symbols alone allow the sizes."""
+    if any(not facts.interval(symbol)[0] <= sizes[symbol] <= facts.interval(symbol)[1] for symbol in symbols):
+        return False
+    about = [(expr, outcome) for expr, outcome in facts.relations.items() if expr.free_symbols <= symbols]
+    return all(bool(_value(expr, sizes)) is outcome for expr, outcome in about)
 
 
 def _may_be_empty(facts: Facts, symbol: sympy.Symbol) -> bool:
@@ -103,10 +126,10 @@ def _may_be_empty(facts: Facts, symbol: sympy.Symbol) -> bool:
 
 
 def _is_mixed(
-    facts: Facts, open_ones: list[sympy.Symbol], symbols: list[sympy.Symbol], error_at: Callable[[Sizes], Any]
+    facts: Facts, open_ones: list[sympy.Symbol], symbols: set[sympy.Symbol], error_at: Callable[[Sizes], Any]
 ) -> bool:
     """Whether it depends on these sizes being 0 or not that the kernel complains."""
-    usual = next(_witnesses(facts, set(symbols)), None)
+    usual = next(_witnesses(facts, symbols), None)
     if usual is None or not open_ones:
         return False
     sides = itertools.product((False, True), repeat=min(len(open_ones), _MAX_OPEN))

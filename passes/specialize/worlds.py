@@ -19,10 +19,12 @@ from torch.utils._sympy.functions import Max
 
 from dycl.passes.specialize.facts import Facts
 from dycl.passes.specialize.memory_order import expression, strides
+from dycl.passes.specialize.results import Call, Remembered
 from dycl.passes.specialize.signals import Signal
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
+    from dycl.passes.specialize.recorder import Watch
 
 Answers = list[tuple[sympy.Basic, bool]]
 
@@ -67,6 +69,7 @@ class _World:
     out: Any = None
     error: Exception | None = None
     is_impossible: bool = False
+    shared: set[int] = field(default_factory=set)  # memory of results and arguments that is one at some sizes alone
 
 
 class _AskedError(Exception):
@@ -91,15 +94,15 @@ class Worlds:
         """A world whose results are those of all others, or a question that has to be asked."""
         try:
             found = self._resolve([])
-            for index, leaf in enumerate(pytree.tree_leaves(found.out)):
-                if isinstance(leaf, torch.Tensor) and {index, leaf.untyped_storage()._cdata} & self._shared:
-                    self._machine.shared_at_times.add(self._machine.memory_of(leaf))
-            self._machine.shared_at_times |= {
-                self._machine.memory_of(self._inputs[key]) for key in self._inputs.keys() & self._shared
-            }
-            return found
         except _AskedError as asked:
             return asked.expr
+        shared = [self._inputs[memory] for memory in self._inputs.keys() & self._shared]
+        for index, leaf in enumerate(pytree.tree_leaves(found.out)):
+            if isinstance(leaf, torch.Tensor) and {index, leaf.untyped_storage()._cdata} & self._shared:
+                shared.append(leaf)
+        found.shared = {tensor.untyped_storage()._cdata for tensor in shared}
+        self._machine.shared_at_times |= {self._machine.memory_of(tensor) for tensor in shared}
+        return found
 
     def _resolve(self, given: Answers) -> _World:
         world = self._world(given)
@@ -213,19 +216,34 @@ def _reduced(expr: sympy.Basic, facts: Facts) -> sympy.Basic:
     )
 
 
-def settled(machine: Machine, inputs: Any, run: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
-    """What an operation writes and returns; raises `Question` where that depends on what the facts do not tell."""
+def settled(
+    machine: Machine, call: Call | None, inputs: Any, run: Callable[[], tuple[Watch, Any]]
+) -> tuple[Watch, Any] | Remembered:
+    """What an operation writes and returns; raises `Question` where that depends on what the facts do not tell.
+
+    `call`: what is remembered of trials is remembered under it.
+    """
+    results = machine.hints.results
     while True:
-        machine.trial = Trial()
-        try:
-            return run()
-        except Probe:
-            machine.trial = None
-            found = Worlds(machine, inputs, run).settle()
+        if call is not None and (remembered := results.find_tried(machine, call)) is not None:
+            return remembered
+        question = results.find_question(machine, call) if call is not None else None
+        if question is None:
+            machine.trial = Trial()
+            try:
+                return run()
+            except Probe:
+                machine.trial = None
+                found = Worlds(machine, inputs, run).settle()
+            finally:
+                machine.trial = None
             if isinstance(found, _World):
                 if found.error is not None:
-                    raise found.error from None
+                    raise found.error
+                if call is not None and not found.watch.random:
+                    results.keep_tried(machine, call, found.out, found.watch.written, found.shared)
                 return found.watch, found.out
-            machine.ask_expr(found)
-        finally:
-            machine.trial = None
+            question = found
+            if call is not None:
+                results.keep_question(machine, call, question)
+        machine.ask_expr(question)

@@ -84,6 +84,24 @@ class SizesByArithmetic(nn.Module):
         return torch.cat([rest, made]), made.new_zeros(count + 1, 1)
 
 
+class NarrowAtNumber(nn.Module):
+    """Where a part begins is a number that may be below zero: nothing is empty where it is not above."""
+
+    def forward(self, x, y):
+        start = int(x.sum())
+        return x[:1].narrow(0, start, 1), x.narrow(1, start, 2)
+
+
+class PartOfNothing(nn.Module):
+    """Of no rows, a part that begins at a number."""
+
+    def forward(self, x, y):
+        rows = x[x[:, 0] > 0]
+        if rows.shape[0] == 0:
+            return rows.narrow(1, int(y.sum().clamp(-4, 4)), 1), rows + y[:1]
+        return rows + y[: rows.shape[0]]
+
+
 UNASKED = [
     Case(AttendsToAny, matrices, is_end_to_end=True),
     Case(CopyOfOneRow, matrices),
@@ -94,4 +112,6 @@ CASES = [
     Case(ViewOfOneRow, matrices),
     Case(KeptViewOfOneRow, matrices),
     Case(SizeReadTwice, matrices),
+    Case(NarrowAtNumber, matrices),
+    Case(PartOfNothing, matrices),
 ]

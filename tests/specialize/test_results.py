@@ -80,6 +80,35 @@ class OwnMemoryWritten(nn.Module):
         return hidden
 
 
+class SizesTriedTwice(nn.Module):
+    """Layers of one structure work on fewer rows each time: what torch asks of one number it asks of the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        rows = x[None]
+        for layer in self.layers:
+            rows = layer(rows).view(1, rows.shape[1], 2, 2).transpose(1, 2).flatten(2)
+            rows = rows.transpose(1, 2).repeat(1, 1, 2)
+            rows = rows[:, rows[0, :, 0] > -0.3]
+        return rows
+
+
+class KnownDiffers(nn.Module):
+    """The same call where less is known of its sizes, and where more is."""
+
+    def forward(self, x):
+        rows, others = x[x[:, 0] > 0], x[x[:, 1] > 0]
+        first = rows.sum(0, keepdim=True) + others
+        if others.shape[0] == 1:
+            return first, rows + others
+        if others.shape[0] == rows.shape[0]:
+            return first, rows + others
+        return first, rows.mean() + others
+
+
 def signed(*shape: int) -> Any:
     return lambda seed: (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)),)
 
@@ -90,6 +119,8 @@ OWN = [
     Case(WrittenView, signed(8)),
     Case(NewEachTime, signed(3)),
     Case(OwnMemoryWritten, signed(2, 4)),
+    Case(SizesTriedTwice, signed(6, 4)),
+    Case(KnownDiffers, signed(4, 2)),
 ]
 
 
@@ -103,36 +134,44 @@ def _text(case: Case) -> str:
     return print_ir(specialize(case.build().eval(), case.inputs(0)).program)
 
 
+FINDERS = ("find", "find_tried", "find_question")
 EVERY = [*OWN, *programs.CASES[::9], *tensor_programs.CASES[::9], *shape_programs.CASES[::9], *size_programs.CASES[::9]]
 
 
 def test_programs_are_the_same_without_remembering(monkeypatch: pytest.MonkeyPatch) -> None:
-    served = 0
-    find = Results.find
+    served = dict.fromkeys(FINDERS, 0)
 
-    def counted(self: Results, *args: Any) -> Any:
-        nonlocal served
-        found = find(self, *args)
-        served += found is not None
-        return found
+    def counted(name: str) -> Any:
+        find = getattr(Results, name)
+
+        def counting(self: Results, *args: Any) -> Any:
+            found = find(self, *args)
+            served[name] += found is not None
+            return found
+
+        return counting
 
     for case in EVERY:
         try:
             with monkeypatch.context() as patch:
-                patch.setattr(Results, "find", lambda *args: None)
+                for name in FINDERS:
+                    patch.setattr(Results, name, lambda *args: None)
                 expected = _text(case)
         except Exception:  # what is refused is told by other tests
             continue
         with monkeypatch.context() as patch:
-            patch.setattr(Results, "find", counted)
+            for name in FINDERS:
+                patch.setattr(Results, name, counted(name))
             assert _text(case) == expected, case.name
-    assert served > 40
+    assert served["find"] > 40
+    assert served["find_tried"] > 4
+    assert served["find_question"] > 0
 
 
 def test_layers_of_one_structure_are_executed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     keep = Results.keep
-    monkeypatch.setattr(Results, "keep", lambda self, key, *args: kept.append(key) or keep(self, key, *args))
+    monkeypatch.setattr(Results, "keep", lambda self, call, *args: kept.append(call.key) or keep(self, call, *args))
 
     class Deep(nn.Module):
         def __init__(self) -> None:
