@@ -127,6 +127,7 @@ def compile(
     kwargs: Mapping[str, object] | None = None,
     target: str = "onnxruntime",
     strict: bool = False,
+    tune: bool = False,
     mcpu: str = "",
     output: str | Path | None = None,
     tunable: Sequence[str] = (),
@@ -147,6 +148,7 @@ def compile(
     the inputs to verify on; without it they are perturbations of the example. `rng`: random operations are refused, or
     drawn by the "host", where `seed(n)` begins the numbers that torch draws on the CPU after `torch.manual_seed(n)`.
 
+    `tune`: the artifact has a second set of subgraphs, optimised for the machine that compiles and used there alone.
     `strict`: a target that leaves to ONNX Runtime what it cannot compile refuses it instead. `mcpu`: the processor that
     "tvm" compiles for, as LLVM names it; this machine's if none is named.
 
@@ -195,6 +197,7 @@ def compile(
         dynamic=main.dynamic,
         target=target,
         strict=strict,
+        tune=tune,
         mcpu=mcpu,
         tunable=tuple(tunable),
         verify=verify,

@@ -149,6 +149,9 @@ def compile_command(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="The artifact.")] = None,
     target: Annotated[str, typer.Option(help="The back end: onnxruntime, tvm, or another package's.")] = "onnxruntime",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Optimise for this machine, in the artifact beside what runs anywhere.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what the target leaves to ONNX Runtime.")] = False,
     mcpu: Annotated[str, typer.Option(metavar="NAME", help="tvm: the processor to compile for (default: this).")] = "",
     inputs: InputsOption = None,
@@ -177,6 +180,7 @@ def compile_command(
         settings = Settings(
             target=target,
             strict=strict,
+            tune=tune,
             mcpu=mcpu,
             tunable=tuple(tunable or ()),
             verify=verify,

@@ -78,6 +78,7 @@ class Settings:
     fuzz: int | None = None
     rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
     dynamic: DynamicInputs = STATIC
+    tune: bool = False  # the artifact has what the target makes for this very machine besides
     strict: bool = False  # the target compiles every subgraph itself
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
     cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
@@ -291,7 +292,7 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
     stages.dump("host", host)
     with stages.stage("target"):
         cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
-        options = Options(cache=cache, strict=settings.strict, mcpu=settings.mcpu)
+        options = Options(cache=cache, strict=settings.strict, tune=settings.tune, mcpu=settings.mcpu)
         compiled = target.compile(program, environment, staging.directory, options)
         if cache is not None:
             cache.trim()

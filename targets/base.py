@@ -132,6 +132,7 @@ class Options:
     cache: Cache | None = None
     rtol: float = 1e-3
     atol: float = 1e-4
+    tune: bool = False  # build everything once more for this very machine
     strict: bool = False  # refuse what the target itself cannot take, instead of leaving it to another
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's
 

@@ -1,7 +1,7 @@
 """Values that pass between subgraphs alone: neither the host nor the caller ever looks into them.
 
-How such a value lies in memory is a matter of the subgraphs that make and take it. Their ports fall into groups: through
-whatever blocks and arguments a value goes, all ports that it may come from or go to are in one.
+How such a value lies in memory is a matter of the subgraphs that make and take it. Their ports fall into groups:
+through whatever blocks and arguments a value goes, all ports that it may come from or go to are in one.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from dycl.diagnostics import TargetError
+from dycl.diagnostics import UNKNOWN, TargetError, UsageError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.targets.base import Compiled, CompiledSubgraph, Options
 from dycl.targets.check import check
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph, bind_program
-from dycl.targets.onnx.engine import Built, Engine
+from dycl.targets.onnx.engine import Built, Engine, Tuner
 from dycl.targets.onnx.exports import Exports
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.weights import FILE_NAME, WeightFile
@@ -60,6 +60,7 @@ def _compile(
     bound.weights.write(directory / FILE_NAME)
     maker = Maker(environment, bound.weights, directory, options)
     finished = [_first(maker, item, engines, strict=options.strict) for item in bound.subgraphs]
+    finished = _tuned(program, bound, finished, environment, directory, options) if options.tune else finished
     used = [engine for engine in engines if any(item.engine is engine for item in finished)] or [engines[0]]
     files = {name: data for item in finished for name, data in item.built.files.items()}
     files |= {name: data for engine in used for name, data in engine.runtime_files().items()}
@@ -67,6 +68,31 @@ def _compile(
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(data)
     return _describe(bound, finished, tuple(files), used, exports)
+
+
+def _tuned(
+    program: Program,
+    bound: BoundProgram,
+    finished: Sequence[Finished],
+    environment: Environment,
+    directory: Path,
+    options: Options,
+) -> list[Finished]:
+    """The subgraphs with what one engine makes of them for this machine, checked like the rest."""
+    engine, *others = {item.engine.name: item.engine for item in finished}.values()
+    if others or not isinstance(engine, Tuner):
+        names = " and ".join(sorted({item.engine.title for item in finished}))
+        raise UsageError("DY504", UNKNOWN, f"{names} cannot be tuned to a machine", hint="compile without --tune")
+    tuned = engine.tune(program, bound, directory)
+    result = []
+    for item, source in zip(finished, bound.subgraphs, strict=True):
+        better = tuned[source.subgraph.name]
+        module = SubgraphModule(source.subgraph, environment)
+        check(source.subgraph, module, better.run, options, f"{engine.title}, tuned,")
+        built = replace(item.built, files={**item.built.files, **better.files})
+        settings = {**item.compiled.settings, **better.settings}
+        result.append(Finished(engine, built, replace(item.compiled, settings=settings)))
+    return result
 
 
 class Maker:

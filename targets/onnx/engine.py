@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from dycl.ir.nodes import Program
 from dycl.targets.base import Capabilities, Options
 from dycl.targets.check import Run
 from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:  # it imports torch's exporter, which takes seconds
-    from dycl.targets.onnx.binding import BoundSubgraph
+    from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,23 @@ class Built:
     run: Run
     open: Callable[[], Callable[..., Any]]
     settings: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """A subgraph built once more, for the machine that compiles alone: files, settings, a function to check it with."""
+
+    files: Mapping[str, bytes]
+    run: Run
+    settings: Mapping[str, object]
+
+
+@runtime_checkable
+class Tuner(Protocol):
+    """An engine that can do better where it knows the machine and the whole program."""
+
+    def tune(self, program: Program, bound: BoundProgram, directory: Path) -> Mapping[str, Tuned]:
+        """All subgraphs by name; the weights are in the directory already."""
 
 
 class Engine(Protocol):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dycl.ir.nodes import Subgraph
-from dycl.targets.base import Capabilities, Options, port_entry, refuse
-from dycl.targets.check import first_line
-from dycl.targets.onnx.engine import Built
+from dycl.ir.nodes import Program
+from dycl.targets.base import Capabilities, Options, port_entry
+from dycl.targets.onnx.engine import Built, Tuned
+from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:
-    from dycl.targets.onnx.binding import BoundSubgraph
+    from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 
 
 class OnnxRuntimeEngine:
@@ -47,15 +45,21 @@ class OnnxRuntimeEngine:
             subgraph = bound.subgraph
             stored = {name: weights.entry(weight) for name, weight in bound.initializers}
             data: bytes = bind_weights(bound.exported.model, stored).SerializeToString(deterministic=True)
-            session = _open_session(subgraph, data, directory)
+            session = open_session(subgraph, data, directory)
             file = f"subgraphs/{subgraph.name}.onnx"
 
             def open_call() -> Callable[..., Any]:
                 return _open_as_host(bound, data, weights, directory)
 
-            return Built(file=file, files={file: data}, run=_runner(subgraph, session), open=open_call)
+            return Built(file=file, files={file: data}, run=make_runner(subgraph, session), open=open_call)
 
         return build
+
+    def tune(self, program: Program, bound: BoundProgram, directory: Path) -> Mapping[str, Tuned]:
+        """Every subgraph as ONNX Runtime optimises it for this machine, conversions of layout between them left out."""
+        from dycl.targets.onnxruntime.tuning import tune_program
+
+        return tune_program(program, bound, directory)
 
     def runtime_source(self) -> str:
         """The text of the runtime module that goes into the artifact."""
@@ -81,37 +85,3 @@ def _open_as_host(bound: BoundSubgraph, data: bytes, weights: WeightFile, direct
         }
         manifest = {"subgraphs": {subgraph.name: entry}, "weights": {}}
         return Runtime(directory, threads=1, manifest=manifest).subgraph(subgraph.name)
-
-
-def _runner(subgraph: Subgraph, session: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    taken = {port.name for port in session.get_inputs()}
-    names = [f"out{i}" for i in range(len(subgraph.results))]
-
-    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        feed = {f"in{i}": array for i, array in enumerate(arrays) if f"in{i}" in taken}
-        results: list[np.ndarray] = session.run(names, feed)
-        return results
-
-    return run
-
-
-def _open_session(subgraph: Subgraph, model: bytes, directory: Path) -> Any:
-    """The session to check with; what ONNX Runtime cannot load is a `TargetError`."""
-    try:
-        return _open(model, directory, own_threads=True)
-    except Exception as error:  # ONNX Runtime has a class for each of its status codes and no base of its own
-        if "global thread pool" in str(error):  # an artifact that runs in this process has made one
-            return _open(model, directory, own_threads=False)
-        raise refuse(subgraph, f"ONNX Runtime does not load it: {first_line(error)}") from error
-
-
-def _open(model: bytes, directory: Path, *, own_threads: bool) -> Any:
-    import onnxruntime as ort  # type: ignore[import-untyped]
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.use_per_session_threads = own_threads
-    if own_threads:
-        options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory.resolve()))
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=False)

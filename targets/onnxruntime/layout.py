@@ -3,8 +3,8 @@
 ONNX Runtime computes convolutions on values whose channels lie in blocks, and converts at the borders of every session.
 There is no way to tell it that a value comes in blocks. So its optimiser gets a model in which such an input passes a
 convolution first, and such an output passes one last: stand-ins for the subgraphs before and behind. It then does what
-it does within one graph, and the stand-ins are cut off with the conversions beyond them. What remains is the subgraph as
-it would be inside of the whole network; whatever does not look as expected is an error, and nothing is guessed.
+it does within one graph, and the stand-ins are cut off with the conversions beyond them. What remains is the subgraph
+as it would be inside of the whole network; whatever does not look as expected is an error, and nothing is guessed.
 """
 
 from __future__ import annotations
@@ -175,6 +175,9 @@ def _cut(graph: GraphProto, original: GraphProto, inputs: list[str], outputs: li
             raise LayoutError(f"{name} is {names[value]} or another output")
         names[value] = name
     nodes = [node for node in graph.node if id(node) not in cutter.gone]
+    # Where an output is read inside as well, its own name may stand for the value that is no longer in blocks.
+    taken = {value for node in nodes for value in node.output}
+    names |= {name: f"{name}_inside" for name in names.values() if name in taken and name not in names}
     if any(names.keys() & _read_inside(node) for node in nodes):
         raise LayoutError("a graph within the graph reads a value that is cut")
     kept = []

@@ -24,9 +24,11 @@ is faster still. Own pools make
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
+import platform
 import sys
 import threading
 from collections import deque
@@ -58,6 +60,7 @@ class Runtime:
         lazy: bool = False,
         shared_pool: bool = False,
         optimization: str = "all",
+        tuned: bool = True,
         manifest: dict[str, Any] | None = None,
     ) -> None:
         """Open the artifact in `directory`.
@@ -65,6 +68,7 @@ class Runtime:
         `threads`: how many compute (default: the processors this process may use; a shared pool has as many as it was
         made with). `lazy`: build a session when its subgraph first runs. `shared_pool`: run on the pool of the process
         and make it if there is none; see above. `optimization`: "all", "extended", "basic" or "none".
+        `tuned`: take what was optimised for the machine that compiled, where this one is like it.
         `manifest`: what it says, if it is not to be read.
         """
         self._directory = Path(directory).resolve()
@@ -75,7 +79,8 @@ class Runtime:
         self._threads = threads or _processors()
         self._lazy = lazy
         self._shared_pool = shared_pool or _pool_made is True
-        self._level = getattr(ort.GraphOptimizationLevel, _LEVELS[optimization])
+        self._tuned = tuned and optimization == "all" and _is_made_for_here(self._subgraphs)
+        self._level = getattr(ort.GraphOptimizationLevel, _LEVELS["none" if self._tuned else optimization])
         self._shared = _shared_weights(self._subgraphs)
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
         self._memory = _Memory()
@@ -116,7 +121,7 @@ class Runtime:
         return _dispatcher(self._session(entry), entry, self._memory)
 
     def _session(self, entry: dict[str, Any]) -> ort.InferenceSession:
-        model = (self._directory / entry["file"]).read_bytes()
+        model = (self._directory / (entry["settings"]["tuned"] if self._tuned else entry["file"])).read_bytes()
         shared = sum(_bytes(self._weights[name]) for name in entry["weights"] if name in self._shared)
         packing = shared <= SHARED_BYTES_UNPACKED
         pooled = self._shared_pool and _make_pool(self._threads)
@@ -178,6 +183,27 @@ def _make_pool(threads: int) -> bool:
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine() -> str:
+    """A digest of all that ONNX Runtime chooses its kernels by: its version, and what the processor can do."""
+    facts = [ort.__version__, platform.machine()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        facts += [platform.processor(), platform.version()]
+    else:
+        facts += sorted({line for line in lines if line.split(":")[0].strip() in _CPU_FACTS})
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+_CPU_FACTS = ("vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")
+
+
+def _is_made_for_here(subgraphs: dict[str, dict[str, Any]]) -> bool:
+    """Whether all subgraphs were tuned for a machine like this one; values between them may lie in its own layout."""
+    machines = {entry.get("settings", {}).get("machine") for entry in subgraphs.values()}
+    return None not in machines and machines == {describe_machine()}
 
 
 def _shared_weights(subgraphs: dict[str, dict[str, Any]]) -> frozenset[str]:

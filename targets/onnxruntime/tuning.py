@@ -1,30 +1,30 @@
 """Subgraphs optimised for the very machine that compiles: in an artifact beside those that run anywhere.
 
 ONNX Runtime's optimiser runs at compile time. Values that pass between subgraphs alone stay in the layout in which
-convolutions compute, where that saves conversions; the agreement holds for all subgraphs that such a value comes from or
-goes to (`targets/cuts.py`). Every tuned subgraph is checked against torch like any other. The runtime takes them where
-ONNX Runtime's version and the processor are those that they were made for, all or none.
+convolutions compute, where that saves conversions; the agreement holds for all subgraphs that such a value comes from
+or goes to (`targets/cuts.py`). Every tuned subgraph is checked against torch like any other. The runtime takes them
+where ONNX Runtime's version and the processor are those that they were made for, all or none.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from dycl.ir.nodes import Program, TensorType
+from dycl.ir.nodes import Program
 from dycl.targets.base import Port
+from dycl.targets.check import Run
 from dycl.targets.cuts import PortPlace, find_cuts
-from dycl.targets.onnx.binding import BoundProgram
-from dycl.targets.onnx.engine import Built
+from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
+from dycl.targets.onnx.engine import Tuned
 from dycl.targets.onnx.export import bind_weights
 from dycl.targets.onnxruntime.layout import LayoutError, Optimised, block_size, from_blocks, optimise, to_blocks
 from dycl.targets.onnxruntime.runtime import describe_machine
-from dycl.targets.onnxruntime.sessions import open_session, runner
+from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.ports import input_ports, output_ports
 
 TUNED_WEIGHTS = "tuned.bin"
@@ -34,15 +34,15 @@ _PAGE = 4096
 Group = frozenset[PortPlace]
 
 
-def tune_program(program: Program, bound: BoundProgram, directory: Path) -> Mapping[str, Built]:
+def tune_program(program: Program, bound: BoundProgram, directory: Path) -> Mapping[str, Tuned]:
     """Every subgraph optimised for this machine; the weights that the optimiser has made are written to a file."""
     tuning = _Tuning(bound, directory)
     tuning.settle(_candidates(find_cuts(program), bound))
     weights = _TunedWeights()
-    data = {name: weights.detach(model) for name, model in tuning.models().items()}
+    for name in tuning.models:
+        weights.detach(tuning.models[name].model)
     (directory / TUNED_WEIGHTS).write_bytes(weights.content)
-    shared = {TUNED_WEIGHTS: weights.content}
-    return {item.subgraph.name: _build(item, data[item.subgraph.name], tuning, directory, shared) for item in bound.subgraphs}
+    return {item.subgraph.name: tuning.finish(item, weights) for item in bound.subgraphs}
 
 
 def _candidates(groups: Iterable[Group], bound: BoundProgram) -> list[Group]:
@@ -56,3 +56,104 @@ def _candidates(groups: Iterable[Group], bound: BoundProgram) -> list[Group]:
         return port.dtype == "float32" and len(port.shape) == 4 and known and not int(port.shape[1]) % size
 
     return [group for group in groups if size and all(fits(place) for place in group)]
+
+
+class _Tuning:
+    """The models of a program as they stand, while it is being settled which values come in blocks."""
+
+    def __init__(self, bound: BoundProgram, directory: Path) -> None:
+        self.models: dict[str, Optimised] = {}
+        self._directory = directory
+        self._chosen: list[Group] = []
+        self._sources: dict[str, onnx.ModelProto] = {}
+        self._ports: dict[str, tuple[Sequence[Port], Sequence[Port]]] = {}
+        for item in bound.subgraphs:
+            name, entry = item.subgraph.name, bound.weights.entry
+            stored = {initializer: entry(weight) for initializer, weight in item.initializers}
+            self._sources[name] = bind_weights(item.exported.model, stored)
+            self._ports[name] = (input_ports(item.subgraph), output_ports(item.subgraph))
+
+    def settle(self, groups: Sequence[Group]) -> None:
+        """Let those groups come in blocks that save conversions by it; all others stay as they are."""
+        self._chosen = [group for group in groups if self._can_be_blocked(group)]
+        self.models = {name: self._optimise(name, self._chosen) for name in self._sources}
+        for group in list(self._chosen):
+            rest = [other for other in self._chosen if other is not group]
+            others = {name: self._optimise(name, rest) for name in sorted({place.subgraph for place in group})}
+            if sum(o.reorders for o in others.values()) <= sum(self.models[name].reorders for name in others):
+                self._chosen = rest
+                self.models |= others
+
+    def _can_be_blocked(self, group: Group) -> bool:
+        """Whether the stand-ins of this group alone can be taken out again everywhere."""
+        try:
+            for name in sorted({place.subgraph for place in group}):
+                self._optimise(name, [group])
+        except LayoutError:
+            return False
+        return True
+
+    def _optimise(self, name: str, groups: Iterable[Group]) -> Optimised:
+        return optimise(self._sources[name], self._blocked(name, groups), self._directory)
+
+    def _blocked(self, name: str, groups: Iterable[Group]) -> dict[str, int]:
+        """The inputs and outputs of a subgraph in these groups, with their channels."""
+        places = sorted(place for group in groups for place in group if place.subgraph == name)
+        ports = [self._ports[name][place.is_output][place.index] for place in places]
+        return {port.name: int(port.shape[1]) for port in ports}
+
+    def finish(self, bound: BoundSubgraph, weights: _TunedWeights) -> Tuned:
+        """The files of a subgraph, and how to run it on values as the model's source has them."""
+        subgraph = bound.subgraph
+        data: bytes = self.models[subgraph.name].model.SerializeToString(deterministic=True)
+        file = f"subgraphs/{subgraph.name}.tuned.onnx"
+        run = make_runner(subgraph, open_session(subgraph, data, self._directory, is_optimised=True))
+        return Tuned(
+            files={file: data, TUNED_WEIGHTS: weights.content},
+            run=self._unblocked(subgraph.name, run),
+            settings={"tuned": file, "machine": describe_machine()},
+        )
+
+    def _unblocked(self, name: str, run: Run) -> Run:
+        blocked = self._blocked(name, self._chosen)
+        inputs, outputs = self._ports[name]
+
+        def call(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+            given = [to_blocks(a) if p.name in blocked else a for p, a in zip(inputs, arrays, strict=True)]
+            made = run(given)
+            return [from_blocks(a) if p.name in blocked else a for p, a in zip(outputs, made, strict=True)]
+
+        return call
+
+
+class _TunedWeights:
+    """What the optimiser has made of weights, each once; what it left as it was stays in weights.bin."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self._places: dict[str, int] = {}
+
+    def detach(self, model: onnx.ModelProto) -> None:
+        """Move the larger initializers of a model here."""
+        for tensor in model.graph.initializer:
+            if tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.data_type != onnx.TensorProto.STRING:
+                data = onnx.numpy_helper.to_array(tensor).tobytes()
+                if len(data) > _INLINE_BYTES:
+                    self._move(tensor, data)
+
+    def _move(self, tensor: onnx.TensorProto, data: bytes) -> None:
+        place = self._place(data)
+        kept = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        kept.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", TUNED_WEIGHTS), ("offset", place), ("length", len(data))):
+            kept.external_data.add(key=key, value=str(value))
+        tensor.CopyFrom(kept)
+
+    def _place(self, data: bytes) -> int:
+        key = hashlib.sha256(data).hexdigest()
+        if key not in self._places:
+            align = _PAGE if len(data) >= 1 << 16 else 64
+            self.content += b"\0" * (-len(self.content) % align)
+            self._places[key] = len(self.content)
+            self.content += data
+        return self._places[key]

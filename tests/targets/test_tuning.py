@@ -1,0 +1,164 @@
+"""Subgraphs optimised for this machine: values between them in blocks, agreed upon by all, and taken here alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import dycl
+from dycl.artifact import load_artifact
+from dycl.diagnostics import UsageError
+from dycl.ir.nodes import Program
+from dycl.ir.parser import parse_ir
+from dycl.manifest import hash_file
+from dycl.targets.base import find_targets
+from dycl.targets.cuts import find_cuts
+from dycl.targets.onnxruntime import layout
+
+needs_blocks = pytest.mark.skipif(not layout.block_size(), reason="ONNX Runtime knows no blocks on this processor")
+
+
+class Gated(nn.Module):
+    """Blocks of convolutions that a gate skips; what the host sees of a picture is one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.blocks = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in range(3))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            if x.mean().item() > 0:
+                x = torch.relu(block(x) + x)
+        return self.head(x.amax((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def model() -> Gated:
+    torch.manual_seed(0)
+    return Gated().eval()
+
+
+@pytest.fixture(scope="module")
+def tuned(model: Gated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact with both sets of subgraphs."""
+    place = tmp_path_factory.mktemp("tuned") / "gated"
+    dycl.compile(model, torch.randn(1, 3, 8, 8), output=place, tune=True)
+    return place
+
+
+def _assert_equals(host: object, model: Gated) -> None:
+    for seed in range(12):
+        x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) + (seed % 3 - 1)
+        with torch.no_grad():
+            expected = model(x).numpy()
+        np.testing.assert_allclose(host(x.numpy()), expected, rtol=1e-4, atol=1e-5)  # type: ignore[operator]
+
+
+@needs_blocks
+def test_pictures_between_subgraphs_stay_in_blocks(tuned: Path, model: Gated) -> None:
+    host = load_artifact(tuned, threads=1).host
+    assert host.runtime._tuned  # type: ignore[attr-defined]
+    _assert_equals(host, model)
+    for name in json.loads((tuned / "manifest.json").read_text())["subgraphs"]:
+        graph = onnx.load(tuned / "subgraphs" / f"{name}.tuned.onnx", load_external_data=False).graph
+        borders = {port.name for port in (*graph.input, *graph.output)}
+        converted = [n for n in graph.node if n.op_type == "ReorderInput" and borders & {*n.input, *n.output}]
+        assert not converted or "stem" in name, f"{name}: {converted}"
+
+
+@pytest.mark.parametrize("other", ["processor", "choice", "level"])
+def test_elsewhere_the_subgraphs_run_that_run_anywhere(tuned: Path, model: Gated, other: str, tmp_path: Path) -> None:
+    """Values in the layout of another processor would be silently wrong."""
+    place = tmp_path / "copy"
+    shutil.copytree(tuned, place)
+    runtime = place / "runtime.py"
+    text = runtime.read_text()
+    changed = {
+        "processor": text.replace("facts = [ort.__version__", "facts = ['another', ort.__version__"),
+        "choice": text.replace("tuned: bool = True", "tuned: bool = False"),
+        "level": text.replace('optimization: str = "all"', 'optimization: str = "basic"'),
+    }[other]
+    assert changed != text
+    runtime.write_text(changed)
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["files"]["runtime.py"] = hash_file(runtime)
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    host = load_artifact(place, threads=1).host
+    assert not host.runtime._tuned  # type: ignore[attr-defined]
+    _assert_equals(host, model)
+
+
+def test_weights_that_the_optimiser_left_alone_are_stored_once(tuned: Path) -> None:
+    head = Gated().head.weight.nbytes
+    assert (tuned / "tuned.bin").stat().st_size + head <= (tuned / "weights.bin").stat().st_size + 4096
+
+
+@pytest.mark.skipif("tvm" not in find_targets() or find_targets()["tvm"].load().available(), reason="needs TVM")
+def test_a_target_that_cannot_says_so() -> None:
+    with pytest.raises(UsageError, match="DY504"):
+        dycl.compile(nn.Linear(4, 4).eval(), torch.randn(1, 4), target="tvm", tune=True)
+
+
+# ---------------------------------------------------------------- which values stay between subgraphs
+
+PROGRAM = """
+program P method forward
+param x: positional_or_keyword = input 0: float32[1, 4]
+entry b0
+
+subgraph s0 '00_a' (%0: float32[1, 4]):
+  %1: float32[1, 4] = module a(%0)
+  results (%1)
+
+subgraph s1 '01_b' (%0: float32[1, 4]):
+  %1: float32[1, 4] = module b(%0)
+  %2: float32[] = call torch.sum(%1)
+  results (%1, %2)
+
+subgraph s2 '02_c' (%0: float32[1, 4]):
+  %1: float32[1, 4] = module c(%0)
+  results (%1)
+
+b0(%0 x: float32[1, 4]):
+  %1: float32[1, 4] = dispatch s0(%0)
+  jump b1(%1)
+
+b1(%2: float32[1, 4]):
+  %3: float32[1, 4], %4: float32[] = dispatch s1(%2)
+  %5: float = host item(%4)
+  %6: bool = host gt(%5, 0.0)
+  branch %6 ? b1(%3) : b2
+
+b2:
+  %7: float32[1, 4] = dispatch s2(%3)
+  return RESULT
+"""
+
+
+def _cuts(text: str) -> list[set[str]]:
+    program: Program = parse_ir(text)
+    return [{f"{p.subgraph}.{'out' if p.is_output else 'in'}{p.index}" for p in group} for group in find_cuts(program)]
+
+
+def test_a_value_that_goes_around_is_one_with_all_that_it_meets() -> None:
+    assert _cuts(PROGRAM.replace("RESULT", "%7")) == [{"00_a.out0", "01_b.in0", "01_b.out0", "02_c.in0"}]
+
+
+@pytest.mark.parametrize("result", ["(%3, %7)", "%2"])
+def test_what_is_returned_somewhere_is_seen_everywhere(result: str) -> None:
+    assert _cuts(PROGRAM.replace("RESULT", result)) == []
+
+
+def test_what_the_host_reads_is_seen() -> None:
+    text = PROGRAM.replace("RESULT", "%7").replace("host gt(%5, 0.0)", "host gt(%5, 0.0)\n  %9: int = host size(%3, 0)")
+    assert _cuts(text) == []
