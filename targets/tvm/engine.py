@@ -88,6 +88,7 @@ class _Library:
     content: bytes
     path: Path
     model: Any
+    guarded: bool
 
 
 class _Builder:
@@ -116,6 +117,8 @@ class _Builder:
             "features": list(self._processor.features),
             "tvm": importlib.metadata.version(PACKAGE),
         }
+        if library.guarded:
+            settings["guarded"] = True
         inputs = [aligned(tensor.numpy()) for tensor in export_inputs(bound.subgraph)]
         copied = _find_copied(bound.subgraph, self._open(bound.subgraph, library, settings), inputs)
         if copied:
@@ -150,7 +153,7 @@ class _Builder:
             raise refuse(bound.subgraph, f"TVM does not compile it: {first_line(error)}") from error
         path = Path(self._folder.name) / f"{bound.subgraph.name}.so"
         path.write_bytes(content)
-        return _Library(f"subgraphs/{path.name}", content, path, model)
+        return _Library(f"subgraphs/{path.name}", content, path, model, prepared.guarded)
 
     def _open(self, subgraph: Subgraph, library: _Library, settings: Mapping[str, object]) -> Callable[..., Any]:
         from dycl.targets.tvm.runtime import Runtime

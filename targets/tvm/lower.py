@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dycl.targets.tvm.exact import mend_functions
+from dycl.targets.tvm.layout import pack_weights
 from dycl.targets.tvm.model import Prepared
 from dycl.targets.tvm.processor import Processor
 
@@ -28,6 +32,7 @@ def lower_model(prepared: Prepared, processor: Processor) -> Any:
 
     with quiet():
         module = from_onnx(prepared.model, keep_params_in_input=False)
+    module = pack_weights(module)
     has_weights = len(prepared.model.graph.input) > prepared.inputs
     main = module["main"].without_attr("num_input")
     module["main"] = main.with_attr("num_input", prepared.inputs) if has_weights else main
@@ -38,7 +43,7 @@ def lower_model(prepared: Prepared, processor: Processor) -> Any:
         relax.get_pipeline("zero"),
     ]
     with quiet(), processor.target():
-        return apply_rules(tvm.transform.Sequential(steps)(module), processor)
+        return mend_functions(apply_rules(tvm.transform.Sequential(steps)(module), processor))
 
 
 def build_library(module: Any, processor: Processor) -> bytes:
@@ -54,12 +59,18 @@ def build_library(module: Any, processor: Processor) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep warnings and log records to itself; exceptions pass."""
+    """Keep warnings and log records to itself, those too that C++ writes to standard error; exceptions pass."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
         logging.disable(disabled)

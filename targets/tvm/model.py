@@ -16,16 +16,22 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-_INDEXING = {"Gather": 1, "GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "ScatterND": 1}
+from dycl.targets.tvm.indices import guard_indices
+
 _INTEGERS = ("Div", "Mod")
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A model whose first `inputs` inputs are the subgraph's; the others are weights, in the order they were given."""
+    """A model whose first `inputs` inputs are the subgraph's; the others are weights, in the order they were given.
+
+    `guarded`: its last output says whether all indices were within their tensors.
+    """
 
     model: onnx.ModelProto
     inputs: int
+    guarded: bool
 
 
 def prepare_model(model: onnx.ModelProto, weights: Sequence[str]) -> Prepared:
@@ -48,7 +54,11 @@ def prepare_model(model: onnx.ModelProto, weights: Sequence[str]) -> Prepared:
         if node.op_type == "Constant":
             _as_tensor(node)
     _fold_normalisation(graph)
-    return Prepared(copy, inputs)
+    outputs = len(graph.output)
+    reason = guard_indices(copy)
+    if reason is not None:
+        raise ValueError(reason)
+    return Prepared(copy, inputs, len(graph.output) > outputs)
 
 
 def _as_tensor(constant: onnx.NodeProto) -> None:
@@ -63,20 +73,13 @@ def _as_tensor(constant: onnx.NodeProto) -> None:
 
 
 def find_hazard(model: onnx.ModelProto) -> str | None:
-    """What TVM would compute without the check that torch makes, or not at all; None where there is no such thing."""
+    """What TVM's importer takes and LLVM does not; None where there is no such thing."""
     known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*known.input, *known.value_info, *known.output)}
     types |= {item.name: item.data_type for item in known.initializer}
-    fixed = {item.name for item in known.initializer} | {
-        name for node in known.node if node.op_type == "Constant" for name in node.output
-    }
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
     for node in known.node:
-        place = _INDEXING.get(node.op_type)
-        if place is not None and node.input[place] not in fixed:
-            return f"{node.op_type} has run-time indices, which TVM does not check"
-        if node.op_type in _INTEGERS and types.get(node.input[0]) not in floats:
-            return f"{node.op_type} of integers, which TVM does not compile"
+        if node.op_type in _INTEGERS and types.get(node.input[0]) not in _FLOATS:
+            return f"it has {node.op_type} of integers"
     return None
 
 

@@ -123,6 +123,7 @@ def _call(
     single = len(entry["outputs"]) == 1
     numbers = [_SCALARS.get(port.get("scalar", "")) for port in entry["inputs"]]
     copied = frozenset(entry["settings"].get("copied", ()))
+    guarded = bool(entry["settings"].get("guarded"))
     view, tensor, from_dlpack = np.from_dlpack, _tensor, tvm_ffi.from_dlpack
 
     def call(*values: Value) -> Value:
@@ -135,18 +136,20 @@ def _call(
         return view(results) if single else tuple([view(result) for result in results])
 
     def careful(*values: Value) -> Value:
-        """Numbers become arrays, and what TVM returns without computing it is copied."""
+        """Numbers become arrays, what TVM returns without computing it is copied, indices were inside or it raises."""
         given = [
             tensor(value if dtype is None else np.array(value, dtype))
             for value, dtype in zip(values, numbers, strict=True)
         ]
         with lock:
             results = main(*given, *parameters)
-        arrays = [view(result) for result in ((results,) if single else results)]
+        arrays = [view(result) for result in (results if guarded or not single else (results,))]
+        if guarded and not arrays.pop():
+            raise IndexError("index out of range")
         arrays = [array.copy() if index in copied else array for index, array in enumerate(arrays)]
         return arrays[0] if single else tuple(arrays)
 
-    return careful if copied or any(dtype is not None for dtype in numbers) else call
+    return careful if copied or guarded or any(dtype is not None for dtype in numbers) else call
 
 
 _REFUSED = (RuntimeError, ValueError, BufferError, TypeError, AttributeError)

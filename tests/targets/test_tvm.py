@@ -188,8 +188,22 @@ def test_numbers_of_the_host(tmp_path: Path) -> None:
     assert_same(runtime.subgraph("00_test")(given.numpy(), 2.5), given * 2.5)
 
 
-def test_indices_that_nobody_checks_are_refused(tmp_path: Path) -> None:
+def test_indices_are_checked(tmp_path: Path) -> None:
+    """Compiled code reads wherever they point."""
     b = Builder()
-    modules = {"table": nn.Embedding(10, 4)}
-    with pytest.raises(TargetError, match="Gather has run-time indices, which TVM does not check"):
-        make(tmp_path, b.done(b.op(CallModule("table"), b.tensor(3, dtype="int64"))), modules=modules)
+    modules: dict[str, nn.Module] = {"table": nn.Embedding(10, 4)}
+    x, i, j = b.tensor(3, dtype="int64"), b.tensor(2, 5), b.tensor(2, 3, dtype="int64")
+    rows = b.op(CallModule("table"), x)
+    entries, runtime = make(tmp_path, b.done(rows, b.op("torch.gather", i, 1, j)), modules=modules)
+    assert entries["00_test"]["settings"]["guarded"] is True
+    call = runtime.subgraph("00_test")
+    table, places = torch.tensor([0, 9, 3]), torch.tensor([[0, 4, 4], [1, 2, 3]])
+    values = torch.randn(2, 5)
+    first, second = call(table.numpy(), values.numpy(), places.numpy())
+    assert_same(first, modules["table"](table))
+    assert_same(second, values.gather(1, places), exact=True)
+    for wrong in (10, 1 << 40, -(1 << 40)):
+        with pytest.raises(IndexError):
+            call(np.array([0, wrong, 1]), values.numpy(), places.numpy())
+    with pytest.raises(IndexError):
+        call(table.numpy(), values.numpy(), places.numpy() + 1)

@@ -1,0 +1,54 @@
+"""Whatever has reductions and no rule of its own: softmax, normalisation, pooling, sums, maxima."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from dycl.targets.tvm.processor import Processor
+from dycl.targets.tvm.rules.blocks import child_blocks, extent, is_elementwise, kinds, work
+from dycl.targets.tvm.rules.elementwise import PARALLEL_WORK, vectorise
+
+
+def reductions(schedule: Any, blocks: list[Any], processor: Processor) -> bool:
+    """Elementwise blocks are inlined where they can be; each reduction runs in as many lanes as a vector has."""
+    for block in blocks[:-1]:
+        if is_elementwise(schedule, block):
+            with contextlib.suppress(_schedule_error()):
+                schedule.compute_inline(block)
+    for block in child_blocks(schedule):
+        with contextlib.suppress(_schedule_error()):  # a step that cannot be taken leaves the block as it was before
+            if is_elementwise(schedule, block):
+                vectorise(schedule, block, processor)
+            else:
+                _reduce(schedule, block, processor)
+    return True
+
+
+def _reduce(schedule: Any, block: Any, processor: Processor) -> None:
+    found = kinds(schedule, block)
+    spatial = found.count("S")
+    if found != "S" * spatial + "R" * found.count("R") or len(schedule.get_loops(block)) != len(found):
+        return
+    loops = schedule.get_loops(block)
+    amount = work(schedule, block)
+    reduced = schedule.fuse(*loops[spatial:]) if found.count("R") > 1 else loops[-1]
+    rows = schedule.fuse(*loops[:spatial]) if spatial > 1 else loops[0] if spatial else None
+    size, lanes = extent(schedule, reduced), processor.lanes
+    is_float = str(schedule.get(block).writes[0].source.dtype) == "float32"
+    if size is not None and size % lanes == 0 and size > lanes and len(schedule.get(block).writes) == 1 and is_float:
+        _, lane = schedule.split(reduced, [None, lanes])
+        partial = schedule.rfactor(lane, 0)
+        *outer, last = schedule.get_loops(partial)
+        if extent(schedule, last) == lanes:
+            schedule.vectorize(last)
+        rows = outer[0] if spatial else None
+    if rows is not None and amount >= PARALLEL_WORK:
+        schedule.parallel(rows)
+
+
+def _schedule_error() -> type[Exception]:
+    from tvm.s_tir.schedule import ScheduleError
+
+    error: type[Exception] = ScheduleError
+    return error

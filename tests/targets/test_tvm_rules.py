@@ -1,0 +1,101 @@
+"""TVM's schedule rules: which rule takes what, and that the results are those of the ONNX standard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+pytest.importorskip("tvm")
+
+import tvm
+
+from dycl.targets.tvm.lower import lower_model, quiet
+from dycl.targets.tvm.model import prepare_model
+from dycl.targets.tvm.processor import find_processor
+
+X = ("x", (1, 8, 16, 16))
+CONVOLUTION = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}
+# result: the operator, its inputs (name, shape), its attributes, the rule that shall take it
+CASES: dict[str, tuple[str, tuple[tuple[str, tuple[int, ...]], ...], dict[str, Any], str]] = {
+    "rows": ("Conv", (X, ("w0", (8, 8, 3, 3)), ("b", (8,))), CONVOLUTION, "over_width"),
+    "pointwise": ("Conv", (X, ("w1", (12, 8, 1, 1))), {"kernel_shape": [1, 1]}, "over_width"),
+    "steps": ("Conv", (X, ("w2", (16, 8, 3, 3))), CONVOLUTION | {"strides": [2, 2]}, "over_channels"),
+    "narrow": ("Conv", (("y", (2, 4, 7, 7)), ("w3", (24, 4, 3, 3))), {"kernel_shape": [3, 3]}, "over_channels"),
+    "dilated": ("Conv", (X, ("w4", (8, 8, 3, 3))), CONVOLUTION | {"dilations": [2, 2]}, "over_channels"),
+    "depthwise": ("Conv", (X, ("w5", (8, 1, 3, 3))), CONVOLUTION | {"group": 8}, "depthwise"),
+    "grouped": ("Conv", (X, ("w6", (4, 4, 3, 3))), CONVOLUTION | {"group": 2}, ""),
+    "dense": ("Gemm", (("z", (3, 20)), ("v", (24, 20)), ("c", (24,))), {"transB": 1}, "product"),
+    "batched": ("MatMul", (("p", (2, 5, 12)), ("q", (2, 12, 16))), {}, "product"),
+    "odd": ("MatMul", (("r", (3, 7)), ("s", (7, 5))), {}, "product"),
+    "sum": ("ReduceSum", (("t", (6, 64)),), {"keepdims": 0}, "reductions"),
+    "softmax": ("Softmax", (("u", (4, 24)),), {"axis": 1}, "reductions"),
+    "pool": ("MaxPool", (X,), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, "reductions"),
+    "sigmoid": ("Sigmoid", (("u", (4, 24)),), {}, "elementwise"),
+    "turned": ("Transpose", (("t", (6, 64)),), {"perm": [1, 0]}, "elementwise"),
+}
+EXTREMES = {"relu": "Relu", "largest": "ReduceMax", "where": "ArgMax", "smallest": "ArgMin"}
+
+
+def build(nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, ...]], outputs: list[str]) -> Any:
+    """The rules by function, and the model as a function of arrays, beside the reference."""
+    integers = ("where", "smallest")
+    graph = helper.make_graph(
+        nodes,
+        "rules",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64 if name in integers else TensorProto.FLOAT, None)
+            for name in outputs
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    processor = find_processor("")
+    module = lower_model(prepare_model(model, []), processor)
+    rules = {
+        str(function.attrs["dycl.rule"])
+        for function in module.functions.values()
+        if isinstance(function, tvm.tirx.PrimFunc) and function.attrs and "dycl.rule" in function.attrs
+    }
+    with quiet():
+        executable = tvm.compile(module, target=processor.target())
+    machine = tvm.relax.VirtualMachine(executable, tvm.cpu())
+
+    def run(**given: np.ndarray) -> dict[str, np.ndarray]:
+        returned = machine["main"](*(tvm.runtime.tensor(given[name]) for name in inputs))
+        arrays = [returned] if len(outputs) == 1 else list(returned)
+        return {name: array.numpy() for name, array in zip(outputs, arrays, strict=True)}
+
+    return rules, run, ReferenceEvaluator(model)
+
+
+@pytest.mark.parametrize("result", CASES)
+def test_a_rule_takes_it_and_is_right(result: str) -> None:
+    operator, inputs, attributes, rule = CASES[result]
+    node = helper.make_node(operator, [name for name, _ in inputs], [result], **attributes)
+    rules, run, reference = build([node], dict(inputs), [result])
+    assert not rule or rule in rules
+    random = np.random.default_rng(0)
+    given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in inputs}
+    (expected,) = reference.run(None, given)
+    np.testing.assert_allclose(run(**given)[result], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_number_or_infinite() -> None:
+    nodes = [helper.make_node(operator, ["x"], [name]) for name, operator in EXTREMES.items()]
+    for node in nodes[2:]:
+        node.attribute.append(helper.make_attribute("axis", 1))
+    _, run, _ = build(nodes, {"x": (3, 16)}, list(EXTREMES))
+    x = np.zeros((3, 16), np.float32)
+    x[0], x[1] = -np.inf, np.inf
+    found = run(x=x)
+    assert found["largest"].max() == np.inf
+    assert found["where"].ravel().tolist() == [0, 0, 0]
+    assert found["smallest"].ravel().tolist() == [0, 0, 0]
+    assert run(x=np.full((3, 16), -np.inf, np.float32))["largest"].max() == -np.inf
+    x[2, 5] = np.nan
+    assert np.isnan(run(x=x)["relu"][2, 5])
