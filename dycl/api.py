@@ -128,6 +128,7 @@ def compile(
     target: str = "onnxruntime",
     strict: bool = False,
     tune: bool = False,
+    target_plan: str | Path | None = None,
     mcpu: str = "",
     output: str | Path | None = None,
     tunable: Sequence[str] = (),
@@ -150,7 +151,8 @@ def compile(
 
     `tune`: the artifact has a second set of subgraphs, optimised for the machine that compiles and used there alone.
     `strict`: a target that leaves to ONNX Runtime what it cannot compile refuses it instead. `mcpu`: the processor that
-    "tvm" compiles for, as LLVM names it; this machine's if none is named.
+    "tvm" compiles for, as LLVM names it; this machine's if none is named. `target_plan`: the `plan.json` of an artifact
+    for "auto", whose choices are made again.
 
     `method` is what a call of the result means. `methods` are further ones that share its state: of each an example of
     its inputs, as `example_inputs` is, or a `Method` that says more: `methods={"reset": (), "step": (x,)}`.
@@ -198,6 +200,7 @@ def compile(
         target=target,
         strict=strict,
         tune=tune,
+        plan=None if target_plan is None else Path(target_plan),
         mcpu=mcpu,
         tunable=tuple(tunable),
         verify=verify,

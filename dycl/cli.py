@@ -148,11 +148,14 @@ def _with_methods(settings: Settings, loaded: LoadedModel) -> Settings:
 def compile_command(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="The artifact.")] = None,
-    target: Annotated[str, typer.Option(help="The back end: onnxruntime, tvm, or another package's.")] = "onnxruntime",
+    target: Annotated[str, typer.Option(help="onnxruntime, tvm, auto: the faster, or another.")] = "onnxruntime",
     tune: Annotated[
         bool, typer.Option("--tune", help="Optimise for this machine, in the artifact beside what runs anywhere.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what the target leaves to ONNX Runtime.")] = False,
+    target_plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="auto: choose as in the plan.json of an artifact.")
+    ] = None,
     mcpu: Annotated[str, typer.Option(metavar="NAME", help="tvm: the processor to compile for (default: this).")] = "",
     inputs: InputsOption = None,
     input_: InputOption = None,
@@ -181,6 +184,7 @@ def compile_command(
             target=target,
             strict=strict,
             tune=tune,
+            plan=target_plan,
             mcpu=mcpu,
             tunable=tuple(tunable or ()),
             verify=verify,

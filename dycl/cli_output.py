@@ -162,6 +162,9 @@ def print_engines(manifest: Manifest) -> None:
     for name, entry in manifest.subgraphs.items():
         place = f"{entry.location.file}:{entry.location.line}"
         console.print(f"[bold]{escape(name)}[/]  {escape(place)}  {escape(entry.engine or manifest.target)}")
+        if entry.microseconds:
+            times = sorted(entry.microseconds.items(), key=lambda item: item[1])
+            console.print(f"    {', '.join(f'{name} {time:,.1f} µs' for name, time in times)}")
         if entry.reason:
             console.print(f"    {escape(entry.reason)}")
 

@@ -80,6 +80,7 @@ class Settings:
     dynamic: DynamicInputs = STATIC
     tune: bool = False  # the artifact has what the target makes for this very machine besides
     strict: bool = False  # the target compiles every subgraph itself
+    plan: Path | None = None  # what an earlier compile for "auto" has chosen
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
     cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
 
@@ -292,7 +293,9 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
     stages.dump("host", host)
     with stages.stage("target"):
         cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
-        options = Options(cache=cache, strict=settings.strict, tune=settings.tune, mcpu=settings.mcpu)
+        options = Options(
+            cache=cache, strict=settings.strict, tune=settings.tune, plan=settings.plan, mcpu=settings.mcpu
+        )
         compiled = target.compile(program, environment, staging.directory, options)
         if cache is not None:
             cache.trim()

@@ -45,8 +45,8 @@ class CompiledSubgraph:
     """One subgraph as the target has written it, and how far it was from torch when it was checked.
 
     `samples` counts the inputs it was compared on; 0: torch itself accepted none of the inputs that were tried.
-    `engine`: the runtime that runs it, where an artifact has several; `reason`: why it is this one. `settings` are the
-    runtime's own.
+    `engine`: the runtime that runs it, where an artifact has several; `reason`: why it is this one, and
+    `microseconds` what a call took with each that was tried. `settings` are the runtime's own.
     """
 
     name: str
@@ -60,6 +60,7 @@ class CompiledSubgraph:
     max_rel_error: float
     engine: str = ""
     reason: str = ""
+    microseconds: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -96,7 +97,12 @@ def _entry(subgraph: CompiledSubgraph) -> dict[str, object]:
         "outputs": [port_entry(p) for p in subgraph.outputs],
         "weights": list(subgraph.weights),
     }
-    optional = {"engine": subgraph.engine, "reason": subgraph.reason, "settings": dict(subgraph.settings)}
+    optional = {
+        "engine": subgraph.engine,
+        "reason": subgraph.reason,
+        "microseconds": dict(subgraph.microseconds),
+        "settings": dict(subgraph.settings),
+    }
     return entry | {key: value for key, value in optional.items() if value}
 
 
@@ -134,6 +140,7 @@ class Options:
     atol: float = 1e-4
     tune: bool = False  # build everything once more for this very machine
     strict: bool = False  # refuse what the target itself cannot take, instead of leaving it to another
+    plan: Path | None = None  # what an earlier compile has chosen, where the target chooses
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's
 
 

@@ -17,6 +17,7 @@ class OnnxTarget:
 
     engine: Engine
     other: Engine | None = None
+    is_candidate: bool = True  # for the target `auto`
 
     @property
     def name(self) -> str:
@@ -38,8 +39,8 @@ class OnnxTarget:
 
     def compile(self, program: Program, environment: Environment, directory: Path, options: Options) -> Compiled:
         """Write the program's subgraphs and weights under the directory, each subgraph checked against torch."""
-        from dycl.targets.onnx.compile import compile_program  # imports the exporter, which takes seconds
+        from dycl.targets.onnx.choice import First  # these import the exporter, which takes seconds
+        from dycl.targets.onnx.compile import compile_program
 
-        if self.other is None:
-            return compile_program(program, environment, directory, options, (self.engine,))
-        return compile_program(program, environment, directory, options, (self.engine, self.other))
+        engines = (self.engine,) if self.other is None else (self.engine, self.other)
+        return compile_program(program, environment, directory, options, First(engines, options.strict))

@@ -6,4 +6,4 @@ from dycl.targets.base import Target
 from dycl.targets.onnx.target import OnnxTarget
 from dycl.targets.reference.engine import ReferenceEngine
 
-TARGET: Target = OnnxTarget(ReferenceEngine())
+TARGET: Target = OnnxTarget(ReferenceEngine(), is_candidate=False)

@@ -1,0 +1,206 @@
+"""Which engine gets a subgraph: the first that takes it, the fastest, or the one that a plan names.
+
+`Fastest` builds the first subgraph of each structure with every engine and times the functions that a host would call,
+in turn, on one thread: calls of both at almost the same moment are slowed by the same noise. The others of the
+structure get the same engine. A plan is what it decided, as JSON: with it the same artifact comes out again.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from dycl.diagnostics import UNKNOWN, TargetError, UsageError
+from dycl.ir.nodes import Subgraph
+from dycl.targets.onnx.binding import BoundSubgraph
+from dycl.targets.onnx.engine import Engine
+from dycl.targets.onnx.maker import Finished, Maker
+from dycl.targets.ports import input_ports
+from dycl.targets.samples import check_sizes, random_inputs
+
+PLAN = "plan.json"
+_ROUNDS = 15
+_ROUND_SECONDS = 0.002
+_ALIGNMENT = 64  # of what runtimes allocate
+
+
+class Choice(Protocol):
+    """Decides about the subgraphs of a program, one after the other."""
+
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """All that may be chosen."""
+
+    def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
+        """The subgraph as the chosen engine builds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first engine that takes the subgraph; why those before it do not, is told. `strict`: the very first."""
+
+    engines: Sequence[Engine]
+    strict: bool = False
+
+    def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
+        """As the class says."""
+        reasons: list[str] = []
+        for engine in self.engines[:-1]:
+            try:
+                return _explained(maker.make(bound, engine), reasons)
+            except TargetError as error:
+                reason = _refusal(engine, error, bound)
+                if self.strict:
+                    raise TargetError("DY405", error.loc, f"subgraph {bound.subgraph.name}: {reason}") from error
+                reasons.append(reason)
+        return _explained(maker.make(bound, self.engines[-1]), reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Fastest:
+    """The engine that was fastest on the first subgraph of the structure; the next where it refuses another one."""
+
+    engines: Sequence[Engine]
+    _ranks: dict[int, tuple[tuple[Engine, ...], Mapping[str, float], tuple[str, ...]]] = field(default_factory=dict)
+
+    def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
+        """As the class says."""
+        structure = bound.subgraph.structure
+        if structure in self._ranks:
+            ranked, seconds, reasons = self._ranks[structure]
+            finished = First(ranked).choose(maker, bound)
+            told = "; ".join((*reasons, finished.compiled.reason)).rstrip("; ")
+            return replace(finished, compiled=replace(finished.compiled, reason=told, microseconds=seconds))
+        built, refused = self._build(maker, bound)
+        seconds = time_calls(bound.subgraph, {item.engine.name: item.built.open() for item in built})
+        built.sort(key=lambda item: seconds[item.engine.name])
+        if structure >= 0:
+            self._ranks[structure] = (tuple(item.engine for item in built), seconds, tuple(refused))
+        best = replace(built[0].compiled, reason="; ".join(refused), microseconds=seconds)
+        return replace(built[0], compiled=best)
+
+    def _build(self, maker: Maker, bound: BoundSubgraph) -> tuple[list[Finished], list[str]]:
+        """What each engine makes of it, and why some make nothing; if none does, the last one's error."""
+        built: list[Finished] = []
+        refused: list[str] = []
+        for engine in self.engines:
+            try:
+                built.append(maker.make(bound, engine))
+            except TargetError as error:
+                if engine is self.engines[-1] and not built:
+                    raise
+                refused.append(_refusal(engine, error, bound))
+        return built, refused
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The engine that a plan names; the timings are the plan's."""
+
+    engines: Sequence[Engine]
+    plan: Mapping[str, Any]
+
+    def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
+        """As the class says."""
+        name = bound.subgraph.name
+        entry = self.plan.get(name)
+        engine = next((each for each in self.engines if entry and each.name == entry.get("engine")), None)
+        if engine is None or entry is None:
+            raise _bad_plan(f"it names no engine that is here for the subgraph {name}")
+        finished = maker.make(bound, engine)
+        told = replace(finished.compiled, reason=entry.get("reason", ""), microseconds=entry.get("microseconds", {}))
+        return replace(finished, compiled=told)
+
+
+def read_plan(path: Path) -> Mapping[str, Any]:
+    """The subgraphs of a plan."""
+    try:
+        subgraphs = json.loads(path.read_text(encoding="utf-8"))["subgraphs"]
+        if all(isinstance(entry, dict) for entry in subgraphs.values()):
+            found: Mapping[str, Any] = subgraphs
+            return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _bad_plan(f"{path} cannot be read: {error}") from error
+    raise _bad_plan(f"{path} is no plan")
+
+
+def write_plan(finished: Sequence[Finished]) -> bytes:
+    """What was decided, as `read_plan` reads it."""
+    entries = {
+        item.compiled.name: {
+            "engine": item.engine.name,
+            "microseconds": dict(item.compiled.microseconds),
+            "reason": item.compiled.reason,
+        }
+        for item in finished
+    }
+    return (json.dumps({"subgraphs": entries}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def time_calls(subgraph: Subgraph, calls: Mapping[str, Callable[..., Any]]) -> Mapping[str, float]:
+    """The median microseconds of a call of each function, taken in turn."""
+    values = _arguments(subgraph)
+    counts = {name: _repetitions(call, values) for name, call in calls.items()}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(_ROUNDS):
+            for name, call in calls.items():
+                begin = time.perf_counter()
+                for _ in range(counts[name]):
+                    call(*values)
+                taken[name].append((time.perf_counter() - begin) / counts[name])
+    finally:
+        if collects:
+            gc.enable()
+    return {name: round(1e6 * statistics.median(found), 1) for name, found in taken.items()}
+
+
+def _repetitions(call: Callable[..., Any], values: Sequence[Any]) -> int:
+    call(*values)
+    begin = time.perf_counter()
+    call(*values)
+    return max(1, int(_ROUND_SECONDS / max(time.perf_counter() - begin, 1e-6)))
+
+
+def _arguments(subgraph: Subgraph) -> list[Any]:
+    """Random inputs as a host hands them over, in memory such as runtimes make."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = random_inputs(subgraph, check_sizes(subgraph)[0], generator)
+    return [
+        tensor.item() if port.scalar else _aligned(tensor.numpy())
+        for port, tensor in zip(input_ports(subgraph), tensors, strict=True)
+    ]
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    copy: np.ndarray = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _explained(finished: Finished, reasons: Sequence[str]) -> Finished:
+    return replace(finished, compiled=replace(finished.compiled, reason="; ".join(reasons))) if reasons else finished
+
+
+def _refusal(engine: Engine, error: TargetError, bound: BoundSubgraph) -> str:
+    what = error.message.removeprefix(f"subgraph {bound.subgraph.name}").lstrip(":, ")
+    return f"not {engine.title}: {what}"
+
+
+def _bad_plan(what: str) -> UsageError:
+    return UsageError(
+        "DY505", UNKNOWN, f"--target-plan: {what}", hint=f"compile without one: the artifact has a {PLAN}"
+    )

@@ -1,0 +1,58 @@
+"""One subgraph of a program, built by whatever engine is asked for and compared with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dycl.ir.environment import Environment
+from dycl.targets.base import CompiledSubgraph, Options
+from dycl.targets.check import check
+from dycl.targets.module import SubgraphModule
+from dycl.targets.onnx.binding import BoundSubgraph
+from dycl.targets.onnx.engine import Built, Engine
+from dycl.targets.ports import input_ports, output_ports
+from dycl.targets.weights import WeightFile
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A subgraph that was built and agrees with torch."""
+
+    engine: Engine
+    built: Built
+    compiled: CompiledSubgraph
+
+
+class Maker:
+    """Builds the subgraphs of one program."""
+
+    def __init__(self, environment: Environment, weights: WeightFile, directory: Path, options: Options) -> None:
+        self.options = options
+        self._environment = environment
+        self._weights = weights
+        self._directory = directory
+        self._builders: dict[str, Callable[[BoundSubgraph], Built]] = {}
+
+    def make(self, bound: BoundSubgraph, engine: Engine) -> Finished:
+        """The subgraph as this engine builds it; a `TargetError` if it cannot, or if the results are not torch's."""
+        if engine.name not in self._builders:
+            self._builders[engine.name] = engine.builder(self._weights, self._directory, self.options)
+        subgraph = bound.subgraph
+        built = self._builders[engine.name](bound)
+        module = SubgraphModule(subgraph, self._environment)
+        deviation = check(subgraph, module, built.run, self.options, engine.title)
+        compiled = CompiledSubgraph(
+            name=subgraph.name,
+            file=built.file,
+            structure=subgraph.structure,
+            inputs=input_ports(subgraph),
+            outputs=output_ports(subgraph),
+            weights=tuple(dict.fromkeys(weight for _, weight in bound.initializers)),
+            samples=deviation.samples,
+            max_abs_error=deviation.max_abs,
+            max_rel_error=deviation.max_rel,
+            settings=built.settings,
+        )
+        return Finished(engine, built, compiled)

@@ -1,0 +1,104 @@
+"""The target `auto`: the faster engine for each structure, and the same again from a plan."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+import dycl
+from dycl.artifact import load_artifact
+from dycl.cli import app
+from dycl.diagnostics import UsageError
+
+pytest.importorskip("tvm")
+
+
+class Steps(nn.Module):
+    """Three layers, a decision after each; the last has an operator that TVM lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+        self.rnn = nn.GRU(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            if x.sum().item() > 0:
+                x = torch.tanh(layer(x))
+        if x.sum().item() > 0:
+            x = self.rnn(x)[0]
+        return x
+
+
+def samples(seed: int) -> torch.Tensor:
+    return torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) + 0.1
+
+
+def compile_steps(place: Path, plan: Path | None = None) -> Any:
+    torch.manual_seed(3)
+    return dycl.compile(
+        Steps().eval(), (samples(0),), target="auto", target_plan=plan, sample_inputs=samples, samples=12, output=place
+    )
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("auto") / "steps"
+    assert not compile_steps(place).report.verification.unreached
+    return place
+
+
+def test_what_was_measured_decides(artifact: Path) -> None:
+    entries = json.loads((artifact / "manifest.json").read_text())["subgraphs"].values()
+    for entry in entries:
+        times = entry["microseconds"]
+        assert entry["engine"] == min(times, key=times.get)
+        assert (set(times) == {"onnxruntime", "tvm"}) == ("reason" not in entry)
+    assert [entry["reason"] for entry in entries if "reason" in entry] == ["not TVM: it has the operator GRU"]
+    shown = CliRunner().invoke(app, ["explain", str(artifact)])
+    assert shown.exit_code == 0
+    assert shown.stdout.count(" µs") == sum(len(entry["microseconds"]) for entry in entries)
+
+
+def test_a_plan_gives_the_same_files(artifact: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    compile_steps(again, artifact / "plan.json")
+    for path in sorted(artifact.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            assert (again / path.relative_to(artifact)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_values_go_from_one_runtime_to_the_other_without_a_copy(artifact: Path, tmp_path: Path) -> None:
+    """Every other subgraph by another runtime than before it."""
+    plan = json.loads((artifact / "plan.json").read_text())
+    for index, entry in enumerate(plan["subgraphs"].values()):
+        entry["engine"] = "tvm" if index % 2 == 0 and "tvm" in entry["microseconds"] else "onnxruntime"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    compiled = compile_steps(tmp_path / "mixed", tmp_path / "plan.json")
+    assert not compiled.report.verification.unreached
+    loaded = load_artifact(tmp_path / "mixed", threads=1)
+    runtime = sys.modules[f"{loaded.package.__name__}.runtime_tvm"]
+    x = runtime.aligned(samples(5).numpy())
+    expected = compiled(x)
+
+    def fail(array: np.ndarray) -> np.ndarray:
+        raise AssertionError(f"{array.shape} was copied")
+
+    runtime.aligned = fail
+    np.testing.assert_array_equal(loaded.host.forward(x), expected)
+
+
+def test_a_plan_of_another_model_is_refused(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"subgraphs": {}}')
+    with pytest.raises(UsageError, match="DY505: --target-plan: it names no engine that is here for the subgraph 00_"):
+        compile_steps(tmp_path / "steps", tmp_path / "plan.json")
+    with pytest.raises(UsageError, match="cannot be read"):
+        compile_steps(tmp_path / "steps", tmp_path / "no.json")
