@@ -119,8 +119,8 @@ def write_type(kind: ValueType | NothingType) -> str:
             return f"{dtype}[{', '.join(map(str, shape))}]"
         case ScalarType(kind=scalar):
             return scalar.value
-        case ListType(element=element):
-            return f"list[{write_type(element)}]"
+        case ListType(element=element, is_tuple=is_tuple):
+            return f"{'tuple' if is_tuple else 'list'}[{write_type(element)}]"
         case DictType(key=key, value=value):
             return f"dict[{write_type(key)}, {write_type(value)}]"
         case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):

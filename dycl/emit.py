@@ -113,8 +113,8 @@ def _annotation(kind: ValueType) -> str:
             return "torch.Tensor"
         case ScalarType(kind=scalar):
             return scalar.value
-        case ListType(element=element):
-            return f"list[{_annotation(element)}]"
+        case ListType(element=element, is_tuple=is_tuple):
+            return f"tuple[{_annotation(element)}, ...]" if is_tuple else f"list[{_annotation(element)}]"
         case ArrayType():
             raise InternalError("an array is handed to a subgraph")
         case StructType() | ObjectType() | UnionType() | DictType():

@@ -108,7 +108,7 @@ def find_owned_lists(program: Program, overlaps: Overlaps) -> frozenset[ValueId]
     values = {place.value.id: place.value for place in definitions(program).values()}
     fresh = {op.result.id for block in program.blocks for op in block.ops if isinstance(op, HostOp)}
     starts = entry_blocks(program)
-    owned = {value.id for value in values.values() if isinstance(value.type, ListType)}
+    owned = {value.id for value in values.values() if isinstance(value.type, ListType) and not value.type.is_tuple}
     owned -= {value.id for block in starts for value in program.block(block).params}
     params = {value.id for block in program.blocks for value in block.params}
     owned &= params | fresh

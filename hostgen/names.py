@@ -180,8 +180,8 @@ def _kind(value: Value) -> str:
             return kind.value
         case ArrayType(dtype=dtype, is_scalar=is_scalar):
             return f"numpy {dtype}" if is_scalar else "array"
-        case ListType(element=element):
-            return f"list {_kind(Value(value.id, element))}"
+        case ListType(element=element, is_tuple=is_tuple):
+            return f"{'tuple' if is_tuple else 'list'} {_kind(Value(value.id, element))}"
         case DictType():
             return print_type(value.type)
         case StructType():

@@ -84,13 +84,13 @@ def _leaf(index: int, of: ValueType | NothingType) -> str:
             return f'Array({index}, "{dtype}", {_tuple([literal(size)[0] for size in shape])})'
         case ScalarType(kind=kind):
             return f'Number({index}, "{kind.value}")'
-        case ListType(element=element):
+        case ListType(element=element, is_tuple=False):
             return f"ListOf({index}, {_leaf(-1, element)})"
         case ObjectType(schema=schema):
             return f"Object({index}, {quoted(schema)})"
         case NothingType():
             return "Constant(None)"
-        case UnionType() | DictType():
+        case UnionType() | DictType() | ListType():
             raise InternalError("host generator: something undecided stands in a signature")
         case ArrayType(dtype=dtype, shape=shape):
             return _leaf(index, TensorType(dtype, shape))

@@ -120,8 +120,8 @@ def annotation(of: ValueType) -> str:
             return f"np.{dtype}" if is_scalar else "np.ndarray"
         case ScalarType(kind=kind):
             return kind.value
-        case ListType(element=element):
-            return f"list[{annotation(element)}]"
+        case ListType(element=element, is_tuple=is_tuple):
+            return f"tuple[{annotation(element)}, ...]" if is_tuple else f"list[{annotation(element)}]"
         case DictType(key=key, value=value):
             return f"dict[{annotation(key)}, {annotation(value)}]"
         case StructType(template=template):

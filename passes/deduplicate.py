@@ -190,8 +190,8 @@ class _Describer:
         match of:
             case TensorType(dtype=dtype, shape=shape):
                 return ("tensor", dtype, tuple(self._dim(size) for size in shape))
-            case ListType(element=element):
-                return ("list", self._type(element))
+            case ListType(element=element, is_tuple=is_tuple):
+                return ("list", is_tuple, self._type(element))
             case ArrayType(dtype=dtype, shape=shape):
                 return ("array", dtype, tuple(self._dim(size) for size in shape))
             case StructType():

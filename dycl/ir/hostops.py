@@ -91,6 +91,7 @@ _BINARY: tuple[tuple[str, str, int, Callable[..., object], bool], ...] = (
     ("le", "<=", 20, operator.le, False),
     ("gt", ">", 20, operator.gt, False),
     ("ge", ">=", 20, operator.ge, False),
+    ("element_in", "in", 20, lambda x, xs: x in xs, False),
 )
 
 _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
@@ -112,6 +113,9 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("list_get", "{0}[{1}]", operator.getitem, True),
     ("list_len", "len({0})", len, False),
     ("list_copy", "list({0})", list, False),
+    ("tuple_of", "tuple({0})", tuple, False),
+    ("list_zip", "list(zip(*{0}))", lambda rows: list(zip(*rows, strict=False)), False),
+    ("list_column", "tuple([row[{1}] for row in {0}])", lambda rows, i: tuple([row[i] for row in rows]), False),
     ("list_set", "[*{0}[:{1}], {2}, *{0}[({1}) + 1 :]]", lambda xs, i, x: [*xs[:i], x, *xs[i + 1 :]], False),
     ("list_insert", "[*{0}[:{1}], {2}, *{0}[{1}:]]", lambda xs, i, x: [*xs[:i], x, *xs[i:]], False),
     ("list_delete", "[*{0}[:{1}], *{0}[({1}) + 1 :]]", lambda xs, i: [*xs[:i], *xs[i + 1 :]], False),

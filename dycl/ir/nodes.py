@@ -52,9 +52,13 @@ class ScalarType:
 
 @dataclass(frozen=True, slots=True)
 class ListType:
-    """A Python list in the host whose length is known at run time only. It is a value: appending makes a new one."""
+    """A Python list in the host whose length is known at run time only. It is a value: appending makes a new one.
+
+    `is_tuple`: a tuple instead.
+    """
 
     element: ValueType
+    is_tuple: bool = False
 
 
 @dataclass(frozen=True, slots=True)

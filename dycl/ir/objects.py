@@ -154,9 +154,9 @@ def check_type(value: object, of: ValueType | NothingType, where: str, sizes: di
     match of:
         case ScalarType(kind=kind):
             fits = type(value) is SCALAR_CLASSES[kind]
-        case ListType(element=element):
-            fits = type(value) is list
-            for index, item in enumerate(value if isinstance(value, list) else ()):
+        case ListType(element=element, is_tuple=is_tuple):
+            fits = type(value) is (tuple if is_tuple else list)
+            for index, item in enumerate(value if isinstance(value, (list, tuple)) else ()):
                 check_type(item, element, f"{where}[{index}]", dict(sizes))
         case DictType(key=key_type, value=value_type):
             fits = type(value) is dict

@@ -87,6 +87,7 @@ def print_ir(program: Program, *, locations: bool = True) -> str:
 _WORDS = (
     "int",
     "list",
+    "tuple",
     "dict",
     "struct",
     "array",
@@ -104,8 +105,8 @@ def print_type(of: ValueType | NothingType) -> str:
             return f"{_name(dtype) if dtype not in _WORDS else repr(dtype)}[{', '.join(dims)}]"
         case ScalarType(kind=kind, size=size):
             return f"{kind.value}[{_name(size)}]" if size else kind.value
-        case ListType(element=element):
-            return f"list[{print_type(element)}]"
+        case ListType(element=element, is_tuple=is_tuple):
+            return f"{'tuple' if is_tuple else 'list'}[{print_type(element)}]"
         case DictType(key=key, value=value):
             return f"dict[{print_type(key)}, {print_type(value)}]"
         case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):

@@ -158,8 +158,8 @@ class Reader:
     def type(self) -> ValueType:
         quoted = self.here.kind == "string"
         name = self.name()
-        if name == "list" and not quoted:
-            return ListType(self.bracketed_type())
+        if name in ("list", "tuple") and not quoted:
+            return ListType(self.bracketed_type(), name == "tuple")
         if name == "dict" and not quoted:
             self.expect("[")
             key = self.type()

@@ -189,7 +189,7 @@ class _Checker:
     def _check_fit(self, where: str, operand: Operand, wanted: ValueType, types: dict[ValueId, ValueType]) -> None:
         found = _find_type(operand, types)
         fits = isinstance(wanted, TensorType) if isinstance(operand, Weight) else _fits(found, wanted)
-        if isinstance(operand, Seq) and isinstance(wanted, ListType) and operand.kind is SeqKind.LIST:
+        if isinstance(operand, Seq) and isinstance(wanted, ListType) and operand.kind is _seq_kind(wanted):
             for item in operand.items:
                 self._check_fit(where, item, wanted.element, types)
             return
@@ -492,6 +492,10 @@ def _is_defined_before(definition: Definition, block: BlockId, index: int, tree:
     return block not in tree.first or tree.dominates(definition.block, block)  # unreachable is reported as such
 
 
+def _seq_kind(of: ListType) -> SeqKind:
+    return SeqKind.TUPLE if of.is_tuple else SeqKind.LIST
+
+
 def _find_type(operand: Operand, types: dict[ValueId, ValueType]) -> ValueType | None:
     """The type of a value or of a literal number or text; None where there is none."""
     if isinstance(operand, Ref):
@@ -510,7 +514,7 @@ def _fits(found: ValueType | None, wanted: ValueType) -> bool:
     if isinstance(wanted, UnionType) and not isinstance(found, UnionType):
         return any(_fits(found, member) for member in wanted.members if not isinstance(member, NothingType))
     if isinstance(found, ListType) and isinstance(wanted, ListType):
-        return _fits(found.element, wanted.element)
+        return found.is_tuple == wanted.is_tuple and _fits(found.element, wanted.element)
     if isinstance(found, ArrayType) and isinstance(wanted, ArrayType):
         if found.is_scalar != wanted.is_scalar:
             return False

@@ -125,6 +125,12 @@ def _bool(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
     return Interpret(pymodels.truth, (own, value)) if own is not None else machine.truth_of(value)
 
 
+@model(torch.Tensor.tolist, FakeTensor.tolist)
+def _tolist(machine: Machine, tensor: torch.Tensor, *, native: Any) -> Any:
+    """One operation of the host; the fake tensor's own method would go through the elements."""
+    return machine.recorder.tolist(tensor)
+
+
 @model(str, repr)
 def _text(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
     if len(args) != 1 or kwargs:
@@ -212,7 +218,7 @@ _FIXED_KEYS = (bool, int, float, str, bytes, tuple, type(None))  # whose equalit
 def _isinstance(machine: Machine, value: Any, classes: Any, *, native: Any) -> Any:
     if type(value) is classes:
         return True
-    stand_in = _STAND_INS.get(type(value))
+    stand_in = value.kind if isinstance(value, RuntimeList) else _STAND_INS.get(type(value))
     if isinstance(value, Scalar):
         stand_in = KIND_TYPES[value.kind]
     if isinstance(value, Array):
@@ -228,7 +234,6 @@ def _type(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
 
 
 _STAND_INS: dict[type, type] = {
-    RuntimeList: list,
     RuntimeRange: range,
     Generator: types.GeneratorType,
     Closure: types.FunctionType,
@@ -249,6 +254,8 @@ def class_of(value: Any) -> type:
         return value._kind  # type: ignore[no-any-return]
     if type(value) is FakeTensor:
         return torch.Tensor
+    if type(value) is RuntimeList:
+        return value.kind
     return str if type(value) is Text else _STAND_INS.get(type(value), type(value))
 
 
@@ -425,8 +432,6 @@ def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
 
 @model(list, tuple)
 def _sequence(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
-    if len(args) == 1 and isinstance(args[0], RuntimeList) and native is list:
-        return RuntimeList(args[0].element, args[0].vid, args[0].origin)
     if len(args) == 1 and isinstance(args[0], RuntimeRange) and native is list:
         return Interpret(pymodels.list_copy, (args[0],))
     if len(args) == 1 and isinstance(args[0], SequenceIterator) and isinstance(args[0].items, RuntimeList):

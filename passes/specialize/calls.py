@@ -35,6 +35,7 @@ from dycl.passes.specialize.lists import is_join, joined
 from dycl.passes.specialize.natives import TORCH
 from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.signals import Unknown
+from dycl.passes.specialize.starred import Rest
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.textops import call_text_method, is_text_method
 from dycl.passes.specialize.texts import format_text
@@ -92,7 +93,7 @@ class Calls(Iteration):
 
     def call(self, frame: Frame, dst: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Call; the result goes to the register, now or when the frame that was entered returns."""
-        function, args, kwargs = self._peel(function, args, kwargs)
+        function, args, kwargs = self.peel(function, args, kwargs)
         if type(function) is Closure:
             self.enter_code(
                 function.code,
@@ -147,7 +148,7 @@ class Calls(Iteration):
             return
         self.put(frame, dst, self.native(function, args, kwargs))
 
-    def _peel(
+    def peel(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """The function behind partials, bound methods, caches and gradient-mode decorators."""
@@ -267,6 +268,9 @@ class Calls(Iteration):
         """Push a frame for lowered code, or make its generator."""
         frame = Frame(code, global_names)
         frame.regs = bind(code, defaults, keyword_defaults, args, kwargs)
+        rest = code.parameters.var_positional
+        if rest is not None and frame.regs[rest] and isinstance(frame.regs[rest][-1], Rest):
+            frame.regs[rest] = frame.regs[rest][-1].items
         frame.cells = {name: cells[name] for name in code.free_names}
         for name in code.cell_names:
             frame.cells[name] = types.CellType()

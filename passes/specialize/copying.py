@@ -75,7 +75,7 @@ class _DeepCopy:
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if kind is RuntimeList:
-            return RuntimeList(value.element, value.vid, value.origin)
+            return value if value.kind is tuple else value.copy()
         if kind in (list, dict, OrderedDict, defaultdict, set, deque):
             return self._container(value)
         if kind is tuple:

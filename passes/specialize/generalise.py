@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from torch.utils._sympy.numbers import int_oo
 
-from dycl.ir.nodes import ListType, Lit, Operand, Seq, SeqKind, ValueId
+from dycl.ir.nodes import ListType, Lit, Operand, Seq, ValueId
 from dycl.passes.specialize.hints import Position
 from dycl.passes.specialize.outline import (
     Address,
@@ -22,7 +22,7 @@ from dycl.passes.specialize.outline import (
 )
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.symbols import Symbols
-from dycl.passes.specialize.templates import Template, ir_type, unify
+from dycl.passes.specialize.templates import Template, ir_type, seq_kind, unify
 from dycl.passes.specialize.values import RuntimeList
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ class Generalise(Symbols):
             if merged != template:
                 generality.lists[address] = (*templates[:index], merged, *templates[index + 1 :])
                 raise Restart("the elements of a run-time list are more general")
-            vid = self.values.new(ListType(ir_type(template)), _variable(cell.place))
-            made = RuntimeList(template, vid, frozenset({Position(cell.place)}))
+            vid = self.values.new(ListType(ir_type(template), cell.kind is tuple), _variable(cell.place))
+            made = RuntimeList(template, vid, frozenset({Position(cell.place)}), cell.kind)
             plan.lists[address] = made
-            plan.args[vid] = Seq(SeqKind.LIST, tuple(self.encoded(item, template) for item in items))
+            plan.args[vid] = Seq(seq_kind(cell.kind), tuple(self.encoded(item, template) for item in items))
             return
 
     # ------------------------------------------------------------ integers

@@ -6,7 +6,7 @@ import builtins
 import importlib
 import operator
 import types
-from collections.abc import Callable, KeysView
+from collections.abc import Callable, Iterable, KeysView
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +23,17 @@ from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, looku
 from dycl.passes.specialize.handled import handled_exception
 from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.journal import CONTAINERS
-from dycl.passes.specialize.lists import binary_list, delete_list_item, is_long, repeated, store_list_item, unpacked
+from dycl.passes.specialize.listoperators import (
+    are_compared,
+    binary_list,
+    contained,
+    delete_list_item,
+    repeated,
+    store_list_item,
+)
+from dycl.passes.specialize.lists import is_long
 from dycl.passes.specialize.protocols import binary_operation, own_method, setting_method, text_method, truth_method
+from dycl.passes.specialize.starred import call_starred, joined_items, unpacked
 from dycl.passes.specialize.state import TRUTH, Frame
 from dycl.passes.specialize.textops import choose_key, compare_texts, contains_text, is_text_comparison
 from dycl.passes.specialize.texts import percent_text
@@ -308,18 +317,25 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
     if own is not None:
         machine.enter(own.function, own.args, {}, ins.dst)
         return
-    if ins.op == "iadd" and (isinstance(left, RuntimeList) or (type(left) is list and is_long(right))):
+    if ins.op == "iadd" and (_is_runtime_list(left) or (type(left) is list and (is_long(right)))):
         machine.enter(pymodels.list_extend, (left, right), {}, "%discarded")
         frame.regs[ins.dst] = left
         return
-    if ins.op == "mul" and {type(left), type(right)} == {list, Scalar}:
-        left, right = repeated(machine, *((left, right) if type(left) is list else (right, left)))
-    if isinstance(left, RuntimeList) or isinstance(right, RuntimeList):
+    if ins.op == "mul" and {type(left), type(right)} in ({list, Scalar}, {tuple, Scalar}):
+        left, right = repeated(machine, *((right, left) if type(left) is Scalar else (left, right)))
+    if isinstance(left, RuntimeList) or isinstance(right, RuntimeList) or are_compared(ins.op, left, right):
         result = binary_list(machine, ins.op, left, right)
+        if isinstance(result, Interpret):
+            machine.enter(result.function, result.args, {}, ins.dst)
+            return
         if result is not NotImplemented:
             machine.put(frame, ins.dst, result)
             return
     machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (left, right), {}))
+
+
+def _is_runtime_list(value: Any) -> bool:
+    return isinstance(value, RuntimeList) and value.kind is list
 
 
 def _is_same(machine: Machine, left: Any, right: Any) -> bool:
@@ -357,6 +373,9 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
         machine.enter(model, (own, container, element), {}, ins.dst)
         return
     is_iterated = not hasattr(type(container), "__contains__") and own_method(machine, container, "__iter__")
+    if isinstance(container, RuntimeList) and (found := contained(machine, element, container)) is not NotImplemented:
+        machine.put(frame, ins.dst, found if is_in else machine.host("not_", found))
+        return
     if is_iterated or isinstance(container, (RuntimeList, RuntimeObject, Generator, SequenceIterator, RangeIterator)):
         model = pymodels.list_contains if is_in else pymodels.list_contains_not
         machine.enter(model, (container, element), {}, ins.dst)
@@ -389,32 +408,36 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
 # ---------------------------------------------------------------- building
 
 
-def _unpacked(machine: Machine, frame: Frame, items: tuple[ir.Item, ...]) -> list[Any]:
-    values: list[Any] = []
+def _parts(machine: Machine, frame: Frame, items: Iterable[ir.Item]) -> list[Any]:
+    """What is put one after the other: lists of single values, and lists of run-time length."""
+    parts: list[Any] = []
     for item in items:
         value = read(frame, item.src)
-        if item.star:
-            if isinstance(value, RuntimeList):
-                raise _unpacked_list(machine, value)
-            values.extend(_items(machine, value))
-        else:
-            values.append(value)
-    return values
-
-
-def _unpacked_list(machine: Machine, items: RuntimeList) -> BaseException:
-    """Why the items of a list cannot be told apart: it was generalised, which is taken back, or never was known."""
-    machine.keep_static(items)
-    return UnsupportedError("DY204", machine.loc(), "a list of run-time length is unpacked")
+        if item.star and isinstance(value, RuntimeList):
+            parts.append(value)
+            continue
+        if not parts or isinstance(parts[-1], RuntimeList):
+            parts.append([])
+        parts[-1].extend(_items(machine, value) if item.star else (value,))
+    return parts
 
 
 def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
-    if ins.kind is ir.Collection.LIST and len(ins.items) == 1 and ins.items[0].star:  # [*range(n)]
+    if ins.kind is not ir.Collection.SET and len(ins.items) == 1 and ins.items[0].star:  # [*range(n)]
         source = read(frame, ins.items[0].src)
-        if isinstance(source, (RuntimeRange, RuntimeList)):
-            machine.enter(pymodels.list_copy, (source,), {}, ins.dst)
+        if isinstance(source, (RuntimeRange, Generator)):
+            model = pymodels.list_copy if ins.kind is ir.Collection.LIST else pymodels.tuple_copy
+            machine.enter(model, (source,), {}, ins.dst)
             return
-    values = _unpacked(machine, frame, ins.items)
+    parts = _parts(machine, frame, ins.items)
+    if any(isinstance(part, RuntimeList) for part in parts):
+        made = joined_items(machine, parts, tuple if ins.kind is ir.Collection.TUPLE else list)
+        if ins.kind is ir.Collection.SET:
+            machine.call(frame, ins.dst, set, (made,), {})
+        else:
+            frame.regs[ins.dst] = made.copy()
+        return
+    values = parts[0] if parts else []
     if ins.kind is ir.Collection.TUPLE:
         frame.regs[ins.dst] = tuple(values)
     elif ins.kind is ir.Collection.LIST:
@@ -517,21 +540,17 @@ def import_from(machine: Machine, frame: Frame, ins: ir.ImportFrom) -> None:
 
 
 def call(machine: Machine, frame: Frame, ins: ir.Call) -> None:
-    args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for item in ins.items:
-        value = read(frame, item.src)
         if item.keyword:
-            kwargs[item.keyword] = value
+            kwargs[item.keyword] = read(frame, item.src)
         elif item.star == "**":
-            kwargs.update(machine.native(dict, (value,), {}))
-        elif item.star == "*":
-            if isinstance(value, RuntimeList):
-                raise _unpacked_list(machine, value)
-            args.extend(_items(machine, value))
-        else:
-            args.append(value)
-    machine.call(frame, ins.dst, read(frame, ins.func), tuple(args), kwargs)
+            kwargs.update(machine.native(dict, (read(frame, item.src),), {}))
+    parts = _parts(machine, frame, (item for item in ins.items if not item.keyword and item.star != "**"))
+    if any(isinstance(part, RuntimeList) for part in parts):
+        call_starred(machine, frame, ins.dst, read(frame, ins.func), parts, kwargs)
+        return
+    machine.call(frame, ins.dst, read(frame, ins.func), tuple(parts[0]) if parts else (), kwargs)
 
 
 def zero_super(machine: Machine, frame: Frame, ins: ir.ZeroSuper) -> None:
@@ -549,11 +568,12 @@ def _items(machine: Machine, source: Any) -> list[Any]:
 
 def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
     source = read(frame, ins.src)
-    if isinstance(source, RuntimeList):
-        if ins.star >= 0:
-            raise _unpacked_list(machine, source)
-        source = unpacked(machine, source, len(ins.dsts))
     wanted = len(ins.dsts)
+    if isinstance(source, RuntimeList):
+        for register, value in zip(ins.dsts, unpacked(machine, source, wanted, ins.star), strict=True):
+            machine.put(frame, register, value)
+            machine.name_value(value, register)
+        return
     if isinstance(source, RuntimeObject) and ins.star < 0:
         values = objects.unpacked(machine, source, wanted)
     else:

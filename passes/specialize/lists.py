@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Lit, Ref, ScalarKind, Seq, SeqKind
+from dycl.ir.nodes import Lit, Ref, ScalarKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of
 from dycl.passes.specialize.templates import Constant, Items, ListOf, Number, Template, Tensor
-from dycl.passes.specialize.values import KIND_TYPES, Generator, RuntimeList, RuntimeObject, RuntimeRange, Scalar, Text
+from dycl.passes.specialize.values import (
+    KIND_TYPES,
+    Generator,
+    RuntimeList,
+    RuntimeObject,
+    RuntimeRange,
+    Scalar,
+    SequenceIterator,
+    Text,
+)
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -57,7 +66,7 @@ def _extend(machine: Machine, items: RuntimeList, more: Any) -> Any:
 
 @method
 def _copy(machine: Machine, items: RuntimeList) -> Any:
-    return RuntimeList(items.element, items.vid, items.origin)
+    return items.copy()
 
 
 @method
@@ -139,104 +148,6 @@ def _check_sortable(machine: Machine, template: Template) -> None:
             )
 
 
-# ---------------------------------------------------------------- operators
-
-
-def binary_list(machine: Machine, op: str, left: Any, right: Any) -> Any:
-    """left + right, left * n, left == right; NotImplemented for what is no operation on run-time lists."""
-    if op == "add" and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
-        return _concatenate(machine, left, right)
-    if op == "mul" and isinstance(left, RuntimeList) and isinstance(right, (int, Scalar)):
-        times = machine.operand(machine.list_index(right))
-        return machine.new_list("list_repeat", left.element, Ref(left.vid), times, origin=left.origin)
-    if op in ("eq", "ne") and isinstance(left, (RuntimeList, list)) and isinstance(right, (RuntimeList, list)):
-        if any(isinstance(side, list) and not side for side in (left, right)):
-            other: Any = left if isinstance(left, RuntimeList) else right
-            return machine.host(op, machine.list_length(other), 0)
-        first: Any = left if isinstance(left, RuntimeList) else right
-        a, b = machine.list_of(left, first.element), machine.list_of(right, first.element)
-        if a is not None and b is not None and isinstance(first.element, Number):
-            return machine.list_number(op, ScalarKind.BOOL, Ref(a.vid), Ref(b.vid))
-        raise UnsupportedError("DY203", machine.loc(), "the comparison of lists of run-time length")
-    return NotImplemented
-
-
-def _concatenate(machine: Machine, left: Any, right: Any) -> RuntimeList:
-    runtime = left if isinstance(left, RuntimeList) else right
-    origin = frozenset().union(*[side.origin for side in (left, right) if isinstance(side, RuntimeList)])
-    sides = []
-    for side in (left, right):
-        if not isinstance(side, RuntimeList):
-            for value in side:
-                machine.template_of(runtime, value)
-            side = machine.list_of(side, runtime.element) if side else None
-        sides.append(side)
-    made = [side for side in sides if side is not None]
-    if len(made) == 1:
-        return RuntimeList(made[0].element, made[0].vid, origin)
-    if made[0].element != made[1].element:
-        raise UnsupportedError("DY204", machine.loc(), "lists of run-time length of different elements are joined")
-    args = (Ref(made[0].vid), Ref(made[1].vid))
-    return machine.new_list("list_concat", made[0].element, *args, origin=origin)
-
-
-def store_list_item(machine: Machine, items: RuntimeList, index: Any, value: Any) -> None:
-    """items[index] = value"""
-    if isinstance(index, slice):
-        _store_slice(machine, items, index, value)
-        return
-    template = machine.template_of(items, value)
-    position = machine.list_position(items, index, "list assignment index out of range")
-    machine.list_update(items, "list_set", machine.operand(position), machine.encoded(value, template))
-
-
-def _store_slice(machine: Machine, items: RuntimeList, part: slice, values: RuntimeList | list[Any]) -> None:
-    """items[start:stop] = values"""
-    if part.step is not None:
-        raise UnsupportedError("DY204", machine.loc(), "assignment to a slice with a step of a run-time list")
-    bounds = [None if bound is None else machine.list_index(bound) for bound in (part.start, part.stop)]
-    if not isinstance(values, RuntimeList):
-        for value in values:
-            machine.template_of(items, value)
-    made = machine.list_of(values, items.element) if isinstance(values, RuntimeList) or values else None
-    if made is not None and made.element != items.element:
-        raise UnsupportedError("DY204", machine.loc(), "lists of run-time length of different elements are joined")
-    new = Seq(SeqKind.LIST, ()) if made is None else Ref(made.vid)
-    machine.list_update(items, "numerics.spliced", *(machine.operand(bound) for bound in bounds), new)
-
-
-def repeated(machine: Machine, items: list[Any], times: Scalar) -> tuple[Any, Any]:
-    """The operands of items * times: the items as a list of run-time length, where they can be one."""
-    number = machine.settled(times)
-    found = machine.list_made_here("repeated", items) if isinstance(number, Scalar) else None
-    return items if found is None else found, number
-
-
-def delete_list_item(machine: Machine, items: RuntimeList, index: Any) -> None:
-    """del items[index]"""
-    if isinstance(index, slice):
-        if index.step is not None:
-            raise UnsupportedError("DY204", machine.loc(), "a slice with a step of a run-time list is deleted")
-        _store_slice(machine, items, index, [])
-        return
-    position = machine.list_position(items, index, "list assignment index out of range")
-    machine.list_update(items, "list_delete", machine.operand(position))
-
-
-def unpacked(machine: Machine, items: RuntimeList, wanted: int) -> Any:
-    """The items, if there are as many as wanted: a decision."""
-    machine.keep_static(items)
-    length = machine.list_length(items)
-    if machine.truth(machine.host("ge", length, wanted)):
-        if machine.truth(machine.host("gt", length, wanted)):
-            raise ValueError(f"too many values to unpack (expected {wanted})")
-        return [machine.list_element_at(items, index) for index in range(wanted)]
-    for found in range(wanted):
-        if machine.truth(machine.host("eq", length, found)):
-            raise ValueError(f"not enough values to unpack (expected {wanted}, got {found})")
-    raise AssertionError("a length is neither smaller, equal nor larger")
-
-
 # ---------------------------------------------------------------- builtins
 
 
@@ -313,7 +224,7 @@ def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: 
         if not isinstance(keys, RuntimeList):
             made = machine.list_of(keys) if keys else None
             if made is None:
-                return RuntimeList(items.element, items.vid, items.origin)
+                return machine.converted_list(items, list).copy()
             keys = made
         _check_sortable(machine, keys.element)
         return _taken(machine, items, keys, reverse)
@@ -365,18 +276,40 @@ def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
     return Interpret(pymodels.reversed_list, (items,))
 
 
+@wrap(sorted, min, max)
+def _of_generator(machine: Machine, *args: Any, native: Any, **named: Any) -> Any:
+    if len(args) != 1 or not _is_open(args[0]):
+        return NotImplemented
+    return Interpret(pymodels.listed, (native, args[0], named))
+
+
+def _is_open(source: Any) -> bool:
+    """Whether it is an iterator that may go through a list of run-time length."""
+    is_list = isinstance(source, SequenceIterator) and isinstance(source.items, RuntimeList)
+    return is_list or isinstance(source, Generator)
+
+
 @wrap(list, tuple)
 def _sequence(machine: Machine, *args: Any, native: Any) -> Any:
-    if len(args) != 1 or not (isinstance(args[0], RuntimeList) or is_long(args[0])):
+    if len(args) != 1:
         return NotImplemented
-    if native is tuple:
-        raise UnsupportedError("DY204", machine.loc(), "a tuple of run-time length", hint="keep the list")
-    return NotImplemented if isinstance(args[0], RuntimeList) else Interpret(pymodels.list_copy, args)
+    source = args[0]
+    if isinstance(source, RuntimeList):
+        made = machine.converted_list(source, native)
+        return made if native is tuple else made.copy()
+    if isinstance(source, SequenceIterator) and isinstance(source.items, RuntimeList):
+        rest = machine.list_slice(source.items, slice(source.index, None)) if source.index != 0 else source.items
+        source.index = machine.list_length(source.items)
+        return machine.converted_list(rest, native).copy()
+    if not (_is_open(source) or is_long(source)):
+        return NotImplemented
+    return Interpret(pymodels.list_copy if native is list else pymodels.tuple_copy, args)
 
 
 @wrap(list.extend)
 def _extend_static(machine: Machine, items: Any, more: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.list_extend, (items, more)) if is_long(more) else NotImplemented
+    is_open = is_long(more) or isinstance(more, Generator)
+    return Interpret(pymodels.list_extend, (items, more)) if is_open else NotImplemented
 
 
 def is_long(rows: Any) -> bool:

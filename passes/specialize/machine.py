@@ -404,9 +404,11 @@ class Machine(Calls):
         if isinstance(target, RuntimeObject):
             return objects.load_attribute(self, target, name)
         if isinstance(target, RuntimeList):
-            if name not in LIST_METHODS:
+            if target.kind is tuple and not hasattr((), name):
+                raise AttributeError(f"'tuple' object has no attribute {name!r}")
+            if name not in LIST_METHODS or not hasattr(target.kind, name):
                 self.keep_static(target)
-                raise UnsupportedError("DY203", self.loc(), f"list.{name} of a list of run-time length")
+                raise UnsupportedError("DY203", self.loc(), f"{target.kind.__name__}.{name} of run-time length")
             return types.MethodType(LIST_METHODS[name], target)
         if isinstance(target, tables.STAND_INS) and not hasattr(target, name) and hasattr(class_of(target), name):
             raise tables.keep_table(self, target)

@@ -27,11 +27,12 @@ Address = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class ListCell:
-    """A list: the template of its elements (None: empty) and how many there are; of run-time length: no items."""
+    """A list or tuple: the template of its elements (None: empty), how many there are; of run-time length: no items."""
 
     template: Template | None
     length: int | None
     place: Any
+    kind: type  # list or tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def build_outline(walker: Walker, point: Any, hints: Hints, is_old: Any) -> Outl
             continue
         outline.lists[found.address] = cell
         if found.start >= end:
-            cut += [*tokens[end : found.start], ("#list",)]
+            cut += [*tokens[end : found.start], ("#list", cell.kind)]
             end = found.end
     cut += tokens[end:]
     outline.skeleton = (point, "outline", tuple(cut))
@@ -141,7 +142,7 @@ def _mask_sizes(walker: Walker, tokens: list[Any], hints: Hints) -> None:
 
 def _list_cell(slot: Any, is_old: Any) -> ListCell | None:
     if isinstance(slot.items, RuntimeList):
-        return ListCell(slot.items.element, None, slot.place)
+        return ListCell(slot.items.element, None, slot.place, slot.items.kind)
     total: Template | None = None
     for item in slot.items:
         template = describe(item, is_old)
@@ -150,7 +151,7 @@ def _list_cell(slot: Any, is_old: Any) -> ListCell | None:
         total = template if total is None else unify(total, template)
         if total is None:
             return None
-    return ListCell(total, len(slot.items), slot.place)
+    return ListCell(total, len(slot.items), slot.place, type(slot.items))
 
 
 def is_below(address: Address, roots: Any) -> bool:

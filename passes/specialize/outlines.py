@@ -4,7 +4,7 @@ An outline is a nest of tuples. Its leaves, in order of traversal, are what the 
 
     ("tensor", dtype, sizes, shares)   None for a size that differs; whose memory it shares
     ("number", kind, known)            `...` where it is known at run time only
-    ("object", schema), ("list", element)
+    ("object", schema), ("list", element, class)
     ("static", class, value)           nothing is handed back: it is known
     ("given", n), ("given tensor", n)  what the caller has handed in, itself
     ("back", n)                        a container that stands in the outline already
@@ -35,6 +35,7 @@ from dycl.passes.specialize import parting
 from dycl.passes.specialize.objects import make_tensor
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.state import State
+from dycl.passes.specialize.templates import ir_type
 from dycl.passes.specialize.values import UNSET, RuntimeList, RuntimeObject, Scalar, Text
 from dycl.passes.specialize.walker import Walker
 
@@ -60,8 +61,8 @@ def leaf_types(outline: Outline) -> list[ValueType]:
             return [ScalarType(kind)] if known is ... else []
         case ("object", schema):
             return [ObjectType(schema)]
-        case ("list", element):
-            return [ListType(element)]
+        case ("list", element, kind):
+            return [ListType(ir_type(element), kind is tuple)]
         case _:
             return [leaf for part in _parts(outline) for leaf in leaf_types(part)]
 
@@ -155,7 +156,7 @@ class Outliner:
             case ("number", _, number):
                 value = next(values)
                 return [self._machine.operand(value)] if number is ... else []
-            case ("tensor", *_) | ("object", _) | ("list", _):
+            case ("tensor", *_) | ("object", _) | ("list", _, _):
                 return [self._machine.operand(next(values))]
             case _:
                 return [operand for part in _parts(known) for operand in self._operands(part, values)]
@@ -189,7 +190,7 @@ class Outliner:
     def _container(self, value: Any) -> Outline:
         kind: Any = type(value)
         if isinstance(value, RuntimeList):
-            return self._leaf(value, ("list", value.element))
+            return self._leaf(value, ("list", value.element, value.kind))
         if kind in _ITEMS or (isinstance(value, tuple) and hasattr(kind, "_fields")):
             return ("items", kind, tuple(self._outline(item) for item in value))
         if kind in _DICTS:
@@ -285,8 +286,8 @@ class Rebuilder:
                 return self._number(kind) if known is ... else known
             case ("object", schema):
                 return RuntimeObject(schema, next(self._leaves).id)
-            case ("list", element):
-                return self._remember(RuntimeList(element, next(self._leaves).id))
+            case ("list", element, kind):
+                return self._remember(RuntimeList(element, next(self._leaves).id, kind=kind))
             case ("static", _, value):
                 return value.value if isinstance(value, _Held) else value
             case ("given", number):

@@ -252,8 +252,8 @@ class Positions:
 
     def _runtime_list(self, value: RuntimeList) -> Any:
         self.list_slots.append(ListSlot(self._scope, self.place, len(self.key), len(self.key) + 1, value))
-        self.key.append(("L", value.element, self._list_class(value)))
-        return RuntimeList(value.element, value.vid, value.origin)
+        self.key.append(("L", value.kind, value.element, self._list_class(value)))
+        return value.copy()
 
     def _list_class(self, value: RuntimeList) -> int:
         """Lists of one value at this moment are passed once."""

@@ -280,10 +280,8 @@ def enumerate_(iterable: Any, start: Any) -> Any:
 
 def zip_(iterables: Any, strict: Any) -> Any:
     """`zip`."""
-    if not iterables:
-        return
     iterators = [iter(iterable) for iterable in iterables]
-    while True:
+    while iterators:
         items: list[Any] = []
         for number, iterator in enumerate(iterators):
             try:
@@ -300,6 +298,33 @@ def zip_(iterables: Any, strict: Any) -> Any:
                         raise ValueError(f"zip() argument {other + 1} is longer than argument {other}") from None
                 return
         yield tuple(items)
+
+
+def tuple_copy(items: Any) -> Any:
+    """A new tuple of what is gone through."""
+    return tuple([item for item in items])
+
+
+def listed(function: Any, items: Any, named: Any) -> Any:
+    """A builtin that takes in all items first."""
+    return function([item for item in items], **named)
+
+
+def lists_equal(left: Any, right: Any) -> Any:
+    """`left == right` of two lists, or two tuples."""
+    if len(left) != len(right):
+        return False
+    place = 0
+    while place < len(left):
+        if not left[place] == right[place]:  # noqa: SIM201  (this is what == asks)
+            return False
+        place += 1
+    return True
+
+
+def lists_unequal(left: Any, right: Any) -> Any:
+    """`left != right` of two lists, or two tuples."""
+    return not lists_equal(left, right)
 
 
 def map_(function: Any, iterables: Any) -> Any:

@@ -294,6 +294,16 @@ def filled(table: Any, pairs: Any) -> Any:
     return table
 
 
+def dict_of(pairs: Any) -> Any:
+    """`dict(pairs)` of what is gone through."""
+    return {key: value for key, value in pairs}
+
+
+def set_of(elements: Any) -> Any:
+    """`set(elements)` of what is gone through."""
+    return {element for element in elements}
+
+
 def updated(table: Any, other: Any) -> Any:
     """`dict(other)`."""
     table.update(other)

@@ -45,6 +45,7 @@ from dycl.passes.specialize.templates import (
     Tensor,
     describe,
     ir_type,
+    seq_kind,
     unify,
     unify_many,
 )
@@ -68,16 +69,16 @@ class RuntimeLists(Natives):
                 return Lit(constant) if constant is None or constant is Ellipsis else Lit(None)
             case Maybe(of=some):
                 return Lit(None) if value is None else self.encoded(value, some)
-            case ListOf(element=element):
-                self.freeze(value)
+            case ListOf(element=element, cls=cls):
+                if cls is list:
+                    self.freeze(value)
                 if isinstance(value, RuntimeList):
                     return Ref(value.vid)
-                return Seq(SeqKind.LIST, tuple(self.encoded(item, element) for item in value))
+                return Seq(seq_kind(cls), tuple(self.encoded(item, element) for item in value))
             case Items(cls=cls, items=items):
                 if cls is list:
                     self.freeze(value)
-                kind = SeqKind.LIST if cls is list else SeqKind.TUPLE
-                return Seq(kind, tuple(self.encoded(item, of) for item, of in zip(value, items, strict=True)))
+                return Seq(seq_kind(cls), tuple(self.encoded(v, of) for v, of in zip(value, items, strict=True)))
             case Table(keys=keys, items=items):
                 self.freeze(value)
                 pairs = zip(keys, items, strict=True)
@@ -101,8 +102,9 @@ class RuntimeLists(Natives):
                 return constant
             case Maybe(of=some):
                 return self._decided(vid, some)
-            case ListOf(element=element):
-                return self.freeze(RuntimeList(element, vid))
+            case ListOf(element=element, cls=cls):
+                inner = RuntimeList(element, vid, kind=cls)
+                return inner if cls is tuple else self.freeze(inner)
             case Items(cls=cls, items=items):
                 values = [self._part(vid, index, of) for index, of in enumerate(items)]
                 if cls is list:
@@ -284,14 +286,17 @@ class RuntimeLists(Natives):
         items.vid = self.emit_host(name, (Ref(items.vid), *args), items.type)
         self.values.names.setdefault(items.vid, "")
 
-    def new_list(self, name: str, element: Template, *args: Operand, origin: Any = frozenset()) -> RuntimeList:
-        """A new list that the host function makes."""
+    def new_list(
+        self, name: str, element: Template, *args: Operand, origin: Any = frozenset(), kind: type = list
+    ) -> RuntimeList:
+        """A new list, or tuple, that the host function makes."""
 
         def make() -> RuntimeList:
-            return RuntimeList(element, self.emit_host(name, args, ListType(ir_type(element))), origin)
+            of = ListType(ir_type(element), kind is tuple)
+            return RuntimeList(element, self.emit_host(name, args, of), origin, kind)
 
-        made = self._once((name, args), make)
-        return RuntimeList(made.element, made.vid, made.origin)
+        made: RuntimeList = self._once((name, args), make)
+        return made.copy()
 
     def list_append(self, items: RuntimeList, value: Any) -> None:
         """items.append(value)"""
@@ -340,27 +345,35 @@ class RuntimeLists(Natives):
         operands = [self.operand(part) for part in bounds]
         name = "list_slice" if bounds[2] is None else "list_slice_by"
         operands = operands[:2] if bounds[2] is None else operands
-        return self.new_list(name, items.element, Ref(items.vid), *operands, origin=items.origin)
+        return self.new_list(name, items.element, Ref(items.vid), *operands, origin=items.origin, kind=items.kind)
 
-    def list_of(self, values: Any, element: Template | None = None) -> RuntimeList | None:
-        """Static items as a run-time list; None where they have nothing in common."""
+    def list_of(self, values: Any, element: Template | None = None, kind: type = list) -> RuntimeList | None:
+        """Static items as a run-time list, or tuple; None where they have nothing in common."""
         if isinstance(values, RuntimeList):
-            return values
+            return self.converted_list(values, kind)
         found = [describe(value, self.is_old) for value in values]
         if any(template is None for template in found):
             return None
         total = unify_many([*([] if element is None else [element]), *found])
         if total is None or (element is not None and total != element):
             return None
-        return self.new_list("list_copy", total, Seq(SeqKind.LIST, tuple(self.encoded(v, total) for v in values)))
+        items = Seq(seq_kind(kind), tuple(self.encoded(v, total) for v in values))
+        return self.new_list("list_copy" if kind is list else "tuple_of", total, items, kind=kind)
 
-    def list_made_here(self, why: str, values: list[Any]) -> RuntimeList | None:
+    def converted_list(self, items: RuntimeList, kind: type) -> RuntimeList:
+        """`list(items)` or `tuple(items)`, without a copy where it is one already."""
+        if items.kind is kind:
+            return items
+        name = "list_copy" if kind is list else "tuple_of"
+        return self.new_list(name, items.element, Ref(items.vid), origin=items.origin, kind=kind)
+
+    def list_made_here(self, why: str, values: list[Any] | tuple[Any, ...]) -> RuntimeList | None:
         """Static items as a run-time list that is taken back where they are needed one by one; None where they were."""
         frame = self.state.frames[-1]
         position = Position((why, id(frame.code), frame.current))
         if not values or position.place in self.hints.pinned:
             return None
-        found = self.list_of(values, self.hints.wider.get(position.place))
+        found = self.list_of(values, self.hints.wider.get(position.place), type(values))
         if found is not None:
             found.origin = frozenset({position})
         return found

@@ -21,7 +21,7 @@ from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.templates import ir_type, is_mirrored
-from dycl.passes.specialize.values import RuntimeList, Scalar, Text, TextPart
+from dycl.passes.specialize.values import Generator, RuntimeList, Scalar, Text, TextPart
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -219,6 +219,8 @@ def _unordered(machine: Machine, items: Any, *, native: Any) -> Any:
 @wrap(set)
 def _set(machine: Machine, *args: Any, native: Any) -> Any:
     site = site_here(machine)
+    if len(args) == 1 and isinstance(args[0], Generator):
+        return Interpret(pytables.set_of, args)
     if len(args) == 1 and type(args[0]) in (list, tuple):
         lift_site(machine, site, args[0])
     is_run = len(args) == 1 and isinstance(args[0], (RuntimeList, RunSet))
@@ -233,6 +235,8 @@ def _dict(machine: Machine, *args: Any, native: Any, **named: Any) -> Any:
     site = site_here(machine)
     if len(args) != 1:
         return NotImplemented
+    if isinstance(args[0], Generator) and not named:
+        return Interpret(pytables.dict_of, (args[0],))
     if type(args[0]) in (list, tuple):
         lift_site(machine, site, [pair[0] for pair in args[0] if type(pair) in (list, tuple) and pair])
     if not (isinstance(args[0], (RunDict, RuntimeList)) or is_tabled(machine, site)) or named:

@@ -88,9 +88,10 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list of run-time length."""
+    """A list or tuple of run-time length."""
 
     element: Template
+    cls: type = list
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def describe(value: Any, is_old: Any) -> Template | None:
         shape = tuple(int(size) if _is_static(size) else None for size in value.shape)
         return Tensor(str(value.dtype).removeprefix("torch."), shape)
     if isinstance(value, RuntimeList):
-        return ListOf(value.element)
+        return ListOf(value.element, value.kind)
     if type(value) in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields")):
         items = _describe_all(value, is_old)
         return None if items is None else Items(type(value), items)
@@ -169,15 +170,15 @@ def unify(left: Template, right: Template) -> Template | None:
         case Items(cls=cls, items=items), Items(cls=same, items=others) if cls is same and len(items) == len(others):
             merged = _unify_all(items, others)
             return None if merged is None else Items(cls, merged)
-        case Items(cls=cls), Items(cls=same) if cls is same is list:
-            return _list_of((*left.items, *right.items))
-        case (Items(cls=cls, items=items), ListOf(element=element)) | (
-            ListOf(element=element),
+        case Items(cls=cls), Items(cls=same) if cls is same and cls in (list, tuple):
+            return _list_of((*left.items, *right.items), cls)
+        case (Items(cls=cls, items=items), ListOf(element=element, cls=same)) | (
+            ListOf(element=element, cls=same),
             Items(cls=cls, items=items),
-        ) if cls is list:
-            return _list_of((element, *items))
-        case ListOf(element=element), ListOf(element=other):
-            return _list_of((element, other))
+        ) if cls is same:
+            return _list_of((element, *items), cls)
+        case ListOf(element=element, cls=cls), ListOf(element=other, cls=same) if cls is same:
+            return _list_of((element, other), cls)
         case Table(keys=keys, items=items), Table(keys=same, items=others) if keys == same:
             merged = _unify_all(items, others)
             return None if merged is None else Table(keys, merged)
@@ -214,9 +215,9 @@ def unify_many(templates: Any) -> Template | None:
     return total
 
 
-def _list_of(items: tuple[Template, ...]) -> ListOf | None:
+def _list_of(items: tuple[Template, ...], cls: type) -> ListOf | None:
     element = unify_many(items)
-    return None if element is None else ListOf(element)
+    return None if element is None else ListOf(element, cls)
 
 
 def _unify_all(left: tuple[Template, ...], right: tuple[Template, ...]) -> tuple[Template, ...] | None:
@@ -258,8 +259,8 @@ def _type(template: Template, counter: Iterator[int]) -> ValueType:
             return ArrayType(dtype, (), is_scalar=True)
         case Tensor(dtype=dtype, shape=shape):
             return TensorType(dtype, tuple(f"any{next(counter)}" if size is None else size for size in shape))
-        case ListOf(element=element):
-            return ListType(_type(element, counter))
+        case ListOf(element=element, cls=cls):
+            return ListType(_type(element, counter), cls is tuple)
         case Maybe(of=of):
             member = _type(of, counter)
             assert isinstance(member, (ScalarType, TensorType))
@@ -275,8 +276,7 @@ def _operand_template(template: Template, counter: Iterator[int]) -> Operand:
         case Constant(value=value):
             return Lit(value) if value is None or value is Ellipsis else Lit(None)
         case Items(cls=cls, items=items):
-            kind = SeqKind.LIST if cls is list else SeqKind.TUPLE
-            return Seq(kind, tuple(_operand_template(item, counter) for item in items))
+            return Seq(seq_kind(cls), tuple(_operand_template(item, counter) for item in items))
         case Table(keys=keys, items=items):
             pairs = zip(keys, items, strict=True)
             return Mapping(tuple((Lit(key), _operand_template(item, counter)) for key, item in pairs))
@@ -284,6 +284,11 @@ def _operand_template(template: Template, counter: Iterator[int]) -> Operand:
             return Seq(SeqKind.TUPLE, tuple(_operand_template(item, counter) for item in items))
         case _:
             assert_never(template)
+
+
+def seq_kind(cls: type) -> SeqKind:
+    """What a list, a tuple or a subclass of a tuple is in the program."""
+    return SeqKind.LIST if cls is list else SeqKind.TUPLE
 
 
 def is_mirrored(template: Template) -> bool:

@@ -227,14 +227,20 @@ class Text(str):
 
 
 class RuntimeList:
-    """A list whose length is known at run time only. Mutable, with identity, like the list it stands for."""
+    """A list whose length is known at run time only. Mutable, with identity, like the list it stands for.
 
-    __slots__ = ("element", "origin", "vid")
+    `kind`: tuple for what stands for a tuple; nothing changes it then.
+    """
 
-    def __init__(self, element: Template, vid: ValueId, origin: Origin = NOWHERE) -> None:
+    __slots__ = ("element", "kind", "origin", "vid")
+
+    def __init__(
+        self, element: Template, vid: ValueId, origin: Origin = NOWHERE, kind: type[list[Any] | tuple[Any, ...]] = list
+    ) -> None:
         self.element = element
         self.vid = vid
         self.origin = origin
+        self.kind = kind
 
     def __iter__(self) -> Any:
         """Refused: native code would go through items that only the run knows."""
@@ -249,6 +255,8 @@ class RuntimeList:
         raise Active.get().native_list_refused(self)
 
     def __hash__(self) -> int:
+        if self.kind is tuple:
+            raise Active.get().native_list_refused(self)
         raise TypeError("unhashable type: 'list'")
 
     @property
@@ -256,7 +264,11 @@ class RuntimeList:
         """The type of the value it currently is."""
         from dycl.passes.specialize.templates import ir_type
 
-        return ListType(ir_type(self.element))
+        return ListType(ir_type(self.element), self.kind is tuple)
+
+    def copy(self, origin: Origin | None = None) -> RuntimeList:
+        """Another one of the same content."""
+        return RuntimeList(self.element, self.vid, self.origin if origin is None else origin, self.kind)
 
 
 class RuntimeObject:

@@ -82,6 +82,7 @@ class Walker(Positions):
         super().__init__(machine, state, **options)
         self._memo: dict[int, tuple[int, Any]] = {}
         self._keep: list[Any] = []
+        self._gone_through: set[int] = set()  # tuples that an iterator goes through: what remains is no list that grows
         # what fills a container that stays the one it was: a list of the state, but never one of run-time length
         self._contents = {id(entry.value) for entry in state.journal.values() if entry.kind == "content"}
 
@@ -166,8 +167,14 @@ class Walker(Positions):
         return self._instance(value)
 
     def _tuple(self, value: tuple[Any, ...], general: bool) -> Any:
+        start, address = len(self.key), self._scope
+        replacement = self.list_substitute.get(address)
+        if replacement is not None:
+            return self._generalised(value, replacement)
         self.key.append(("tuple", len(value)))
         items = tuple([self.walk(item, general) for item in value])
+        if general and id(value) not in self._gone_through and _may_grow(value):
+            self.list_slots.append(ListSlot(address, self.place, start, len(self.key), value))
         # an unchanged tuple keeps its identity, which `is` may ask about
         return self._remember(value, value if all(a is b for a, b in zip(items, value, strict=True)) else items)
 
@@ -189,9 +196,7 @@ class Walker(Positions):
         start = len(self.key)
         replacement = self.list_substitute.get(self._scope)
         if replacement is not None:
-            self.list_slots.append(ListSlot(self._scope, self.place, start, start + 1, replacement))
-            self.key.append(("L", replacement.element, self._list_class(replacement)))
-            return self._remember(value, replacement)
+            return self._generalised(value, replacement)
         self.key.append((list, len(value)))
         copy: list[Any] = self._remember(value, [])
         address = self._scope
@@ -199,6 +204,13 @@ class Walker(Positions):
         if general and id(value) not in self._contents:
             self.list_slots.append(ListSlot(address, self.place, start, len(self.key), value))
         return copy
+
+    def _generalised(self, value: list[Any] | tuple[Any, ...], replacement: RuntimeList) -> Any:
+        """The run-time list that a list or tuple becomes."""
+        start = len(self.key)
+        self.list_slots.append(ListSlot(self._scope, self.place, start, start + 1, replacement))
+        self.key.append(("L", replacement.kind, replacement.element, self._list_class(replacement)))
+        return self._remember(value, replacement)
 
     def _deque(self, value: collections.deque[Any], general: bool) -> Any:
         self.key.append(("deque", len(value), value.maxlen))
@@ -298,7 +310,7 @@ class Walker(Positions):
         if value.__self__ is None or isinstance(value.__self__, (types.ModuleType, type)):
             self.key.append(("id", id(value)))
             return value
-        if type(value.__self__) is list:
+        if type(value.__self__) in (list, tuple):
             return self._list_method(value, value.__name__)
         self.key.append(("builtin method", value.__name__))
         return self._remember(value, getattr(self.walk(value.__self__), value.__name__))
@@ -311,7 +323,7 @@ class Walker(Positions):
             return self._remember(value, getattr(items, name))
         if name not in LIST_METHODS:
             self.machine.keep_static(items)
-            raise UnsupportedError("DY203", self.machine.loc(), f"list.{name} of a list of run-time length")
+            raise UnsupportedError("DY203", self.machine.loc(), f"{items.kind.__name__}.{name} of run-time length")
         return self._remember(value, types.MethodType(LIST_METHODS[name], items))
 
     def _partial(self, value: functools.partial[Any], general: bool) -> Any:
@@ -350,6 +362,8 @@ class Walker(Positions):
             items, index = items[index:], 0  # type: ignore[index]
         self.key.append(("iterator", value.watched_size, value.view))
         copy = self._remember(value, SequenceIterator(()))
+        if type(items) is tuple:
+            self._gone_through.add(id(items))
         copy.items = self.walk(items)
         if isinstance(copy.items, RuntimeList):
             copy.index = self.walk(index)
@@ -511,6 +525,11 @@ class Walker(Positions):
     def is_atom(self, value: Any) -> bool:
         """Whether a value is known by its identity alone."""
         return self._is_atom(value)
+
+
+def _may_grow(items: tuple[Any, ...]) -> bool:
+    """Whether a tuple may be one that a loop makes longer: it is empty, or holds what only the run knows."""
+    return not items or any(isinstance(item, (FakeTensor, Scalar, Text, RuntimeList, tuple)) for item in items)
 
 
 _VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}

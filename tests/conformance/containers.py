@@ -237,6 +237,43 @@ class Views(Base):
         return x, sorted(table), list(table.keys()), max(len(key) for key in table)
 
 
+@SECTION.yes(
+    "tuple of run-time length: `tuple(xs)`, `+`, slices, `in`, comparison, grown in a loop", "a tuple in the host"
+)
+class RuntimeTuple(Base):
+    def forward(self, x):
+        places = tuple((x > 0).nonzero().flatten().tolist())
+        seen = ()
+        while x.abs().max() > 0.1:
+            seen = (*seen, x.sum().item())
+            x = x * 0.5
+        return places, (0, *places[1:]) + places, 2 in places, places < (2, 3), seen
+
+
+@SECTION.yes("`zip(*rows)` of run-time rows, `enumerate`, `reversed`", "one operation of the host for each column")
+class Transposed(Base):
+    def forward(self, x):
+        rows = [(place, x[0, place] * 2) for place in range(int((x > 0).sum()))]
+        if not rows:
+            return [], None
+        places, values = zip(*rows)
+        return [i * p for i, p in enumerate(places)], torch.stack(values), list(reversed(places))
+
+
+@SECTION.yes("`first, *rest = xs`, `f(*xs)`, `[*xs, y]` of a run-time list", "how many there are, is a decision")
+class SpreadAtRuntime(Base):
+    def forward(self, x):
+        def gather(first, *rest):
+            return first, len(rest), sum(rest)
+
+        places = (x > 0).nonzero().flatten().tolist()
+        try:
+            first, *rest = places
+            return gather(*places), first, rest, [*places, -1]
+        except ValueError as error:
+            return str(error)
+
+
 @SECTION.yes("`[item] * n` with a run-time `n`")
 class RepeatedItems(Base):
     def forward(self, x):

@@ -19,6 +19,7 @@ from tests.specialize import (
     precision_programs,
     question_programs,
     runtime_programs,
+    sequence_programs,
     shape_programs,
     size_programs,
     state_programs,
@@ -39,6 +40,7 @@ CASES = [
     *array_programs.CASES,
     *runtime_programs.CASES,
     *table_programs.CASES,
+    *sequence_programs.CASES,
 ]
 END_TO_END = [case for case in CASES if case.is_end_to_end]
 
