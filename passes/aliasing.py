@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import CallFunction, CallModule, TensorOp, ValueId
+from dycl.ir.nodes import CallFunction, CallModule, Lit, Operand, TensorOp, ValueId
 from dycl.passes.rewriting import op_reads
 
 _FRESH_MODULES: tuple[type[nn.Module], ...] = (
@@ -68,16 +68,25 @@ def may_alias(op: TensorOp, environment: Environment) -> bool:
             return not _is_fresh_module(environment.modules.get(path))
         case CallFunction(name=name):
             home, _, bare = name.rpartition(".")
-            writes = bool(op.mutates) or bool({"out", "inplace"} & {key for key, _ in op.kwargs})
+            writes = bool(op.mutates) or any(_is_written(key, value) for key, value in op.kwargs)
             return writes or bare not in _FRESH_NAMES or home not in _FUNCTION_HOMES
 
 
+def _is_written(option: str, value: Operand) -> bool:
+    return option == "out" or (option == "inplace" and value != Lit(False))
+
+
 def _is_fresh_module(module: nn.Module | None) -> bool:
-    if module is None or module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+    if module is None or has_own_forward(module):
         return False
     if type(module) in _MAYBE_IN_PLACE:
         return getattr(module, "inplace", False) is False
     return type(module) in _FRESH_MODULES
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Whether a call of this module does something else than its class says."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 class MemoryGroups:

@@ -9,7 +9,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.ir.notes import Note
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, fuse, partition, simplify_cfg, sink, sink_work
+from dycl.passes import dead_code, deduplicate, fold_host, functionalise, fuse, partition, simplify_cfg, sink, sink_work
 
 Observer = Callable[[str, Program], None]
 
@@ -32,6 +32,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("simplify-cfg-2", simplify_cfg.run),
     Pass("fold-host-2", fold_host.run),
     Pass("dead-code-2", dead_code.run),
+    # Writes that nobody can see stand in the way of what moves next.
+    Pass("functionalise", functionalise.run),
     # Work that one side of a branch alone needs moves there.
     Pass("sink-work", sink_work.run, explain=sink_work.explain),
     # The work at a join moves into the dispatches before it; what that leaves empty is simplified once more.

@@ -15,13 +15,14 @@ from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, fuse, partition, simplify_cfg, sink_work
+from dycl.passes import dead_code, deduplicate, fold_host, functionalise, fuse, partition, simplify_cfg, sink_work
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "simplify_cfg": simplify_cfg.run,
     "dead_code": dead_code.run,
     "fold_host": fold_host.run,
+    "functionalise": functionalise.run,
     "fuse": fuse.run,
     "sink_work": sink_work.run,
     "partition": partition.run,
