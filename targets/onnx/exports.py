@@ -58,12 +58,12 @@ class Exports:
 
 def _key(structure: str) -> str:
     settings = (str(torch.get_default_dtype()), torch.are_deterministic_algorithms_enabled())
-    return hashlib.sha256(repr((_circumstances(), settings, structure)).encode()).hexdigest()
+    return hashlib.sha256(repr((circumstances(), settings, structure)).encode()).hexdigest()
 
 
 @functools.cache
-def _circumstances() -> str:
-    """What exports: versions of the packages, Python and machine, and our own source."""
+def circumstances() -> str:
+    """What compiles: versions of the packages, Python and machine, and our own source."""
     versions = [importlib.metadata.version(name) for name in _PACKAGES]
     source = hashlib.sha256()
     for package in ("ir", "passes", "targets"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import os
 import platform
 import shutil
 import tempfile
@@ -27,6 +29,7 @@ from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundSubgraph
+    from dycl.targets.tvm.model import Prepared
 
 PACKAGE = "apache-tvm"
 LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
@@ -99,6 +102,7 @@ class _Builder:
         self._directory = directory
         self._capabilities = capabilities
         self._processor = find_processor(options.mcpu)
+        self._cache = options.cache
         self._folder = tempfile.TemporaryDirectory(prefix="dycl-tvm-")
         self._libraries: dict[int, _Library] = {}  # by the id of the model, which the library keeps
 
@@ -139,7 +143,6 @@ class _Builder:
         return self._libraries[id(model)]
 
     def _make(self, bound: BoundSubgraph) -> _Library:
-        from dycl.targets.tvm.lower import build_library, lower_model
         from dycl.targets.tvm.model import find_hazard, prepare_model
 
         model = bound.exported.model
@@ -148,12 +151,32 @@ class _Builder:
             raise refuse(bound.subgraph, hazard)
         try:
             prepared = prepare_model(model, [name for name, _ in bound.initializers])
-            content = build_library(lower_model(prepared, self._processor), self._processor)
+            content = self._build(prepared)
         except Exception as error:  # TVM raises whatever its passes raise
             raise refuse(bound.subgraph, f"TVM does not compile it: {first_line(error)}") from error
         path = Path(self._folder.name) / f"{bound.subgraph.name}.so"
         path.write_bytes(content)
         return _Library(f"subgraphs/{path.name}", content, path, model, prepared.guarded)
+
+    def _build(self, prepared: Prepared) -> bytes:
+        """The library of a model, if an earlier compile has not made it."""
+        from dycl.targets.tvm.lower import build_library, lower_model
+
+        key = self._key(prepared.model.SerializeToString(deterministic=True))
+        content = self._cache.get(key) if self._cache is not None else None
+        if content is None:
+            content = build_library(lower_model(prepared, self._processor), self._processor)
+            if self._cache is not None:
+                self._cache.put(key, content)
+        return content
+
+    def _key(self, model: bytes) -> str:
+        """What a library depends on besides its model: who compiles and links it, and for what."""
+        from dycl.targets.onnx.exports import circumstances
+
+        linker = os.path.realpath(shutil.which("g++") or shutil.which("clang++") or "")
+        about = (circumstances(), importlib.metadata.version(PACKAGE), self._processor, linker)
+        return hashlib.sha256(repr(about).encode() + model).hexdigest()
 
     def _open(self, subgraph: Subgraph, library: _Library, settings: Mapping[str, object]) -> Callable[..., Any]:
         from dycl.targets.tvm.runtime import Runtime

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dycl.targets.tvm.exact import mend_functions
+from dycl.targets.tvm.functions import expand_functions
 from dycl.targets.tvm.layout import pack_weights
 from dycl.targets.tvm.model import Prepared
 from dycl.targets.tvm.processor import Processor
@@ -43,7 +44,8 @@ def lower_model(prepared: Prepared, processor: Processor) -> Any:
         relax.get_pipeline("zero"),
     ]
     with quiet(), processor.target():
-        return mend_functions(apply_rules(tvm.transform.Sequential(steps)(module), processor))
+        scheduled = apply_rules(tvm.transform.Sequential(steps)(module), processor)
+        return expand_functions(mend_functions(scheduled))
 
 
 def build_library(module: Any, processor: Processor) -> bytes:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import dycl
+from dycl.cache import Cache
 from dycl.diagnostics import TargetError, UsageError
 from dycl.ir.nodes import CallModule
 from dycl.targets.base import Options
@@ -207,3 +208,22 @@ def test_indices_are_checked(tmp_path: Path) -> None:
             call(np.array([0, wrong, 1]), values.numpy(), places.numpy())
     with pytest.raises(IndexError):
         call(table.numpy(), values.numpy(), places.numpy() + 1)
+
+
+def test_a_library_of_an_earlier_compile_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dycl.targets.tvm import lower
+
+    cache = Cache(tmp_path / "cache", 1 << 24)
+    b = Builder()
+    subgraph = b.done(b.op("torch.relu", b.tensor(4)))
+    first, _ = make(tmp_path, subgraph, cache=cache)
+
+    def fail(*args: object) -> bytes:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(lower, "build_library", fail)
+    second, runtime = make(tmp_path, subgraph, cache=cache)
+    assert first == second
+    assert runtime.subgraph("00_test")(np.array([-1, 2, -3, 4], np.float32)).tolist() == [0, 2, 0, 4]
+    with pytest.raises(TargetError, match="built again"):
+        make(tmp_path, subgraph, cache=cache, mcpu="x86-64-v2")

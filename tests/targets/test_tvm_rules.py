@@ -99,3 +99,16 @@ def test_what_is_no_number_or_infinite() -> None:
     assert run(x=np.full((3, 16), -np.inf, np.float32))["largest"].max() == -np.inf
     x[2, 5] = np.nan
     assert np.isnan(run(x=x)["relu"][2, 5])
+
+
+@pytest.mark.parametrize("operator", ["Exp", "Sigmoid", "Tanh", "Erf"])
+def test_functions_are_as_exact_as_float32(operator: str) -> None:
+    """Also where the result is infinite, nearly nothing, or no number."""
+    torch = pytest.importorskip("torch")
+    extremes = [-np.inf, np.inf, np.nan, 0.0, -0.0, 88.72284, -103.9]
+    x = np.concatenate([np.linspace(-110, 100, 4000), np.linspace(-2, 2, 1000), extremes, [0.0]]).astype(np.float32)
+    _, run, _ = build([helper.make_node(operator, ["x"], ["y"])], {"x": x.shape}, ["y"])
+    expected = getattr(torch, operator.lower())(torch.from_numpy(x).double()).float().numpy()
+    found = run(x=x)["y"]
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_allclose(found, expected, rtol=4e-7, atol=1e-38)
