@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_uses
-from dycl.ir.nodes import CallModule, TensorOp, TensorType, ValueId, ValueType
+from dycl.ir.nodes import Block, CallModule, TensorOp, TensorType, ValueId, ValueType
+from dycl.passes.schedule import schedule_block
 
 DISPATCH = 6.0
 _NODE = 0.3
@@ -39,6 +40,12 @@ def estimate_transfer(size: int) -> float:
 def estimate_operations(ops: Iterable[TensorOp], types: Mapping[ValueId, ValueType], environment: Environment) -> float:
     """To compute the operations within a dispatch that is there anyway."""
     return sum(_estimate(op, types, environment) for op in ops)
+
+
+def count_dispatches(block: Block, types: Mapping[ValueId, ValueType], environment: Environment) -> int:
+    """How many dispatches the tensor operations of a block are."""
+    levels = schedule_block(block, types, environment)
+    return len({level for op, level in zip(block.ops, levels, strict=True) if isinstance(op, TensorOp)})
 
 
 def _estimate(op: TensorOp, types: Mapping[ValueId, ValueType], environment: Environment) -> float:

@@ -73,6 +73,7 @@ from dycl.ir.nodes import (
     edges,
 )
 from dycl.ir.notes import Note
+from dycl.passes.cost import count_dispatches
 from dycl.passes.effects import may_raise
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
@@ -226,8 +227,7 @@ class _Finder:
         return isinstance(arg, Lit) and isinstance(param.type, ScalarType)
 
     def _dispatches(self, block: Block) -> int:
-        levels = schedule_block(block, self._types, self._environment)
-        return len({level for op, level in zip(block.ops, levels, strict=True) if isinstance(op, TensorOp)})
+        return count_dispatches(block, self._types, self._environment)
 
     def _added(self, block: Block, edge: Edge, join: Block, moved: tuple[Op, ...]) -> int:
         """How many dispatches more a block has that does the moved work before it leaves by this edge."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from dycl.ir.nodes import CallFunction, CallModule, Program, TensorOp
 
+_SHOWN = 3  # operations that a sentence names
 _LONGEST = 32  # characters before the number
 _GENERIC = {"forward", "__call__", "<lambda>", "<listcomp>", "<genexpr>", "<module>", ""}
 
@@ -44,6 +45,16 @@ class SubgraphNames:
             return _clean(parts[0])
         owner = _singular(_clean(parts[numbered - 1]))
         return f"{owner}_{parts[numbered]}" if owner[-1:].isdecimal() else owner + parts[numbered]
+
+
+def name_operations(ops: Sequence[TensorOp]) -> str:
+    """Operations in a sentence: the first few by name."""
+    names = list(dict.fromkeys(_bare_name(op) for op in ops))
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _bare_name(op: TensorOp) -> str:
+    return op.target.path if isinstance(op.target, CallModule) else op.target.name.rpartition(".")[2].strip("_")
 
 
 def number_name(index: int, text: str) -> str:

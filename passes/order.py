@@ -9,7 +9,18 @@ from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.ir.notes import Note
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, functionalise, fuse, partition, simplify_cfg, sink, sink_work
+from dycl.passes import (
+    dead_code,
+    deduplicate,
+    fold_host,
+    functionalise,
+    fuse,
+    hoist,
+    partition,
+    simplify_cfg,
+    sink,
+    sink_work,
+)
 
 Observer = Callable[[str, Program], None]
 
@@ -34,6 +45,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("dead-code-2", dead_code.run),
     # Writes that nobody can see stand in the way of what moves next.
     Pass("functionalise", functionalise.run),
+    # Work moves to where its operands are made, out of loops first of all.
+    Pass("hoist", hoist.run, explain=hoist.explain),
     # Work that one side of a branch alone needs moves there.
     Pass("sink-work", sink_work.run, explain=sink_work.explain),
     # The work at a join moves into the dispatches before it; what that leaves empty is simplified once more.

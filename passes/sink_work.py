@@ -23,8 +23,8 @@ After::
       return %0
 
 It pays where dispatches become fewer, or where the side that does not need the work is spared more than the other side
-and the values that now have to pass between two dispatches cost. Nobody knows how often a side is taken: each counts as
-half, or as hardly ever where it raises. Work never passes a write of memory, a call, or the reading of a clock.
+and the values that now have to pass between two dispatches cost. How often a side is taken is
+estimated (`frequency.py`). Work never passes a write of memory, a call, or the reading of a clock.
 """
 
 from __future__ import annotations
@@ -48,21 +48,17 @@ from dycl.ir.nodes import (
     Block,
     BlockId,
     Branch,
-    CallModule,
     HostOp,
     Op,
     Program,
-    Raise,
     TensorOp,
     ValueId,
 )
 from dycl.ir.notes import Note
-from dycl.passes.cost import DISPATCH, estimate_bytes, estimate_operations, estimate_transfer
+from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
+from dycl.passes.frequency import estimate_frequencies
+from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import mutated_values, value_types
-from dycl.passes.schedule import schedule_block
-
-_RARE = 0.01  # how often an error is raised
-_SHOWN = 3  # operations that a note names
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -94,16 +90,10 @@ class _Move:
     @property
     def note(self) -> Note:
         """The decision in words."""
-        names = list(dict.fromkeys(_name(op) for op in self.work))
-        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         parts = {"spared": self.spared, "dispatches": self.dispatches, "values passed": -self.passed}
         sums = ", ".join(f"{what} {microseconds + 0:+.1f} µs" for what, microseconds in parts.items())
         where = "done only on the side that needs it" if self.pays else "done before the decision all the same"
-        return Note("sink-work", self.pays, self.work[0].loc, f"{shown}: {where} ({sums})")
-
-
-def _name(op: TensorOp) -> str:
-    return op.target.path if isinstance(op.target, CallModule) else op.target.name.rpartition(".")[2].strip("_")
+        return Note("sink-work", self.pays, self.work[0].loc, f"{name_operations(self.work)}: {where} ({sums})")
 
 
 class _Sinking:
@@ -117,6 +107,7 @@ class _Sinking:
         self._types = value_types(program)
         self._written = mutated_values(program)
         self._before = predecessors(program)
+        self._often = estimate_frequencies(program)
         self._begins = entry_blocks(program)
         self._blocks: dict[BlockId, Block] = {block.id: block for block in program.blocks}
         self._users: dict[ValueId, list[BlockId]] = {}
@@ -180,7 +171,7 @@ class _Sinking:
         rest, more = _without(block, work), replace(side, ops=(*work, *side.ops))
         fewer_here = self._dispatches(block) - self._dispatches(rest)
         fewer_there = self._dispatches(side) - self._dispatches(more)
-        share = self._share(block, side)
+        share = self._often[side.id] / max(self._often[block.id], 1e-9)  # how often this side is taken
         return _Move(
             work=work,
             spared=estimate_operations(work, self._types, self._environment) * (1 - share),
@@ -188,17 +179,8 @@ class _Sinking:
             passed=estimate_transfer(self._passed_bytes(rest) - self._passed_bytes(block)),
         )
 
-    def _share(self, block: Block, side: Block) -> float:
-        """How often this side is taken."""
-        assert isinstance(block.end, Branch)
-        targets = {block.end.if_true.target, block.end.if_false.target} - {side.id}
-        if isinstance(side.end, Raise):
-            return _RARE
-        return 1 - _RARE if any(isinstance(self._blocks[other].end, Raise) for other in targets) else 0.5
-
     def _dispatches(self, block: Block) -> int:
-        levels = schedule_block(block, self._types, self._environment)
-        return len({level for op, level in zip(block.ops, levels, strict=True) if isinstance(op, TensorOp)})
+        return count_dispatches(block, self._types, self._environment)
 
     def _passed_bytes(self, block: Block) -> int:
         """The size of all that a block makes and later blocks use, as things stand with this block as it is given."""

@@ -15,7 +15,17 @@ from dycl.ir.executor import Executor
 from dycl.ir.nodes import Dispatch, Program, TensorOp, edges
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, functionalise, fuse, partition, simplify_cfg, sink_work
+from dycl.passes import (
+    dead_code,
+    deduplicate,
+    fold_host,
+    functionalise,
+    fuse,
+    hoist,
+    partition,
+    simplify_cfg,
+    sink_work,
+)
 from dycl.passes.order import PASSES, run_passes
 
 Generate = Callable[[int], Program]
@@ -25,6 +35,7 @@ TO_THE_HOST = {
     "dead_code": dead_code.run,
     "fold_host": fold_host.run,
     "functionalise": functionalise.run,
+    "hoist": hoist.run,
     "fuse": fuse.run,
     "sink_work": sink_work.run,
 }

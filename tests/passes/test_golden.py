@@ -15,7 +15,17 @@ from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
-from dycl.passes import dead_code, deduplicate, fold_host, functionalise, fuse, partition, simplify_cfg, sink_work
+from dycl.passes import (
+    dead_code,
+    deduplicate,
+    fold_host,
+    functionalise,
+    fuse,
+    hoist,
+    partition,
+    simplify_cfg,
+    sink_work,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 RUNS: dict[str, Callable[[Program, Environment], Program]] = {
@@ -23,6 +33,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "dead_code": dead_code.run,
     "fold_host": fold_host.run,
     "functionalise": functionalise.run,
+    "hoist": hoist.run,
     "fuse": fuse.run,
     "sink_work": sink_work.run,
     "partition": partition.run,

@@ -1,0 +1,213 @@
+"""Let tensor work whose operands were made before a decision, or before a loop, be done there.
+
+Before (`%1` holds all that is asked later)::
+
+    b0(%0 x: float32[1, 4]):
+      %1: float32[1, 4] = module gates(%0)
+      ...
+      branch %5 ? b1 : b2
+    b2:
+      %6: float32[1] = call torch.Tensor.__getitem__(%1, (slice(None), 3))
+      %7: float = host item(%6)
+      ...
+
+After, the second gate is no dispatch of its own::
+
+    b0(%0 x: float32[1, 4]):
+      %1: float32[1, 4] = module gates(%0)
+      %2: float32[1] = call torch.Tensor.__getitem__(%1, (slice(None), 3))
+      ...
+      branch %6 ? b1 : b2
+    b2:
+      %7: float = host item(%2)
+      ...
+
+In front of a loop the same holds for what does not change from round to round. It pays where it spares more dispatches
+and rounds than it costs where the work would not have been needed; how often a block runs is estimated from the shape
+of the program. What is done too early must not be able to fail: operations that take no index or divisor from a tensor,
+on tensors of known size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from dycl.ir.environment import Environment
+from dycl.ir.graph import Dominators, dominators, end_uses, op_definitions, op_operands, op_uses, renumber
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    CallFunction,
+    CallModule,
+    HostOp,
+    Operand,
+    Program,
+    TensorOp,
+    TensorType,
+    Value,
+    ValueId,
+    refs,
+)
+from dycl.ir.notes import Note
+from dycl.passes.aliasing import may_alias
+from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
+from dycl.passes.frequency import estimate_frequencies
+from dycl.passes.naming import name_operations
+from dycl.passes.rewriting import mutated_values, value_types
+
+_VIEWS_TEXT = """
+    __getitem__ view reshape flatten squeeze unsqueeze transpose permute t T mT data detach contiguous float double long
+    int bool expand expand_as select narrow
+"""
+_VIEWS = frozenset(_VIEWS_TEXT.split())
+_NEARLY = 0.5  # of what it would have to spare: less is not worth a note
+_MAY_FAIL = frozenset(["tensor", "arange", "full", "embedding"])
+_DIVISIONS = frozenset(
+    ["div", "true_divide", "floor_divide", "remainder", "__truediv__", "__rtruediv__", "pow", "__pow__"]
+)
+
+
+def run(program: Program, environment: Environment) -> Program:
+    """The program with work done where its operands are made."""
+    return _Hoisting(program, environment).finish()
+
+
+def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
+    """What `run` does to this program, and what it leaves where it is, with the reasons."""
+    hoisting = _Hoisting(program, environment)
+    hoisting.finish()
+    return tuple(hoisting.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Work that could be done earlier, and what that spares and costs in a call, in microseconds."""
+
+    work: tuple[TensorOp, ...]
+    to: BlockId
+    spared: float
+    spent: float
+
+    @property
+    def pays(self) -> bool:
+        """Whether more is spared than spent."""
+        return self.spared > self.spent
+
+    @property
+    def note(self) -> Note:
+        """The decision in words."""
+        where = "done where its operands are made" if self.pays else "done where it is needed"
+        text = (
+            f"{name_operations(self.work)}: {where} (earlier: {self.spent:.1f} µs spent, {self.spared:.1f} µs spared)"
+        )
+        return Note("hoist", self.pays, self.work[0].loc, text)
+
+
+class _Hoisting:
+    """Where every operation is, while work moves up the dominator tree."""
+
+    def __init__(self, program: Program, environment: Environment) -> None:
+        self.notes: list[Note] = []
+        self._program = program
+        self._environment = environment
+        self._order: Dominators = dominators(program)
+        self._types = value_types(program)
+        self._written = mutated_values(program)
+        self._often = estimate_frequencies(program)
+        self._blocks: dict[BlockId, Block] = {block.id: block for block in program.blocks}
+        self._home = {value.id: block.id for block in program.blocks for value in _defined(block)}
+
+    def finish(self) -> Program:
+        """The program, once every block has been looked at, those above first."""
+        ops = [op for block in self._program.blocks for op in block.ops]
+        if any(isinstance(op, HostOp) and op.function == "clock" for op in ops):
+            return self._program  # what stands between two looks at a clock stays there
+        moved = False
+        for block in sorted(self._blocks, key=lambda block: self._order.first.get(block, 0)):
+            for home, work in self._find(self._blocks[block]):
+                move = self._weigh(work, self._blocks[block], self._blocks[home])
+                if move.spared > move.spent * _NEARLY:
+                    self.notes.append(move.note)
+                if move.pays:
+                    moved = True
+                    self._apply(move, block)
+        if not moved:
+            return self._program
+        return renumber(replace(self._program, blocks=tuple(self._blocks[block.id] for block in self._program.blocks)))
+
+    def _find(self, block: Block) -> Iterator[tuple[BlockId, tuple[TensorOp, ...]]]:
+        """Each block where work of this one could be done, the earliest first, with all that could be done there."""
+        homes: dict[ValueId, BlockId] = {}  # of results: where they could be made
+        able: list[tuple[TensorOp, BlockId]] = []
+        for op in block.ops:
+            used = op_uses(op)
+            if isinstance(op, TensorOp) and used and self._is_safe(op):
+                home = max((homes.get(v, self._home[v]) for v in used), key=self._order.first.__getitem__)
+                if home != block.id:
+                    able.append((op, home))
+                    homes.update((value.id, home) for value in op.results)
+        for home in sorted({home for _, home in able}, key=self._order.first.__getitem__):
+            left = {id(op) for op in self._blocks[block.id].ops}
+            reach = self._order.first[home]
+            work = tuple(op for op, least in able if self._order.first[least] <= reach and id(op) in left)
+            if work:
+                yield home, work
+
+    def _is_safe(self, op: TensorOp) -> bool:
+        """Whether an operation may be done although it is not needed."""
+        if op.mutates or {value.id for value in op.results} & self._written:
+            return False
+        kinds = [self._types[value] for value in (*op_uses(op), *(result.id for result in op.results))]
+        if not all(isinstance(kind, TensorType) and all(isinstance(n, int) for n in kind.shape) for kind in kinds):
+            return False
+        match op.target:
+            case CallModule(path=path):
+                return not may_alias(op, self._environment) and not isinstance(
+                    self._environment.modules.get(path), nn.Embedding
+                )
+            case CallFunction(name=name):
+                bare = name.rpartition(".")[2]
+                if bare in _VIEWS:
+                    return all(_is_static(part) for part in op_operands(op)[1:])
+                whole = any(isinstance(kind, TensorType) and "int" in kind.dtype for kind in kinds)
+                if bare in _MAY_FAIL or (whole and bare in _DIVISIONS):
+                    return False
+                return not may_alias(op, self._environment)
+
+    def _weigh(self, work: tuple[TensorOp, ...], block: Block, to: Block) -> _Move:
+        gone = {id(op) for op in work}
+        rest = replace(block, ops=tuple(op for op in block.ops if id(op) not in gone))
+        more = replace(to, ops=(*to.ops, *work))
+        cost = estimate_operations(work, self._types, self._environment)
+        fewer = count_dispatches(block, self._types, self._environment)
+        fewer -= count_dispatches(rest, self._types, self._environment)
+        added = count_dispatches(more, self._types, self._environment)
+        added -= count_dispatches(to, self._types, self._environment)
+        used = {value for op in rest.ops for value in op_uses(op)} | set(end_uses(rest.end))
+        passed = sum(estimate_bytes(result.type) for op in work for result in op.results if result.id in used)
+        return _Move(
+            work=work,
+            to=to.id,
+            spared=self._often[block.id] * (cost + DISPATCH * fewer),
+            spent=self._often[to.id] * (cost + DISPATCH * added + estimate_transfer(passed)),
+        )
+
+    def _apply(self, move: _Move, source: BlockId) -> None:
+        gone = {id(op) for op in move.work}
+        block, to = self._blocks[source], self._blocks[move.to]
+        self._blocks[source] = replace(block, ops=tuple(op for op in block.ops if id(op) not in gone))
+        self._blocks[move.to] = replace(to, ops=(*to.ops, *move.work))
+        self._home.update({result.id: move.to for op in move.work for result in op.results})
+
+
+def _defined(block: Block) -> Iterable[Value]:
+    yield from block.params
+    yield from (value for op in block.ops for value in op_definitions(op))
+
+
+def _is_static(operand: Operand) -> bool:
+    """Whether an operand is known now: no tensor and no number of the host's is in it."""
+    return not refs(operand)
