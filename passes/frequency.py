@@ -10,8 +10,11 @@ from collections.abc import Mapping
 import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
 
+from dycl.ir.environment import Environment
 from dycl.ir.graph import block_graph, entry_blocks
-from dycl.ir.nodes import BlockId, Branch, Edge, Program, Raise, edges
+from dycl.ir.nodes import BlockId, Branch, Edge, Program, Raise, TensorOp, edges
+from dycl.passes.cost import DISPATCH, count_dispatches, estimate_operations
+from dycl.passes.rewriting import value_types
 
 STAYS = 0.9  # in a loop
 RARE = 0.01  # how often an error is raised
@@ -33,6 +36,17 @@ def estimate_frequencies(program: Program) -> Mapping[BlockId, float]:
     # Slightly less than all goes on, so that a loop without an exit has a solution too.
     found = np.linalg.solve(np.eye(size) - 0.999 * goes, starts)
     return {BlockId(index): float(value) for index, value in enumerate(found)}
+
+
+def estimate_call(program: Program, environment: Environment) -> float:
+    """How long the dispatches of a call take, in microseconds."""
+    types, often = value_types(program), estimate_frequencies(program)
+    spent = 0.0
+    for block in program.blocks:
+        work = [op for op in block.ops if isinstance(op, TensorOp)]
+        cost = estimate_operations(work, types, environment) + DISPATCH * count_dispatches(block, types, environment)
+        spent += often[block.id] * cost
+    return spent
 
 
 def _shares(program: Program, block: BlockId, loops: Mapping[BlockId, int]) -> tuple[float, ...]:

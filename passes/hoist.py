@@ -24,8 +24,8 @@ After, the second gate is no dispatch of its own::
 
 In front of a loop the same holds for what does not change from round to round. It pays where it spares more dispatches
 and rounds than it costs where the work would not have been needed; how often a block runs is estimated from the shape
-of the program. What is done too early must not be able to fail: operations that take no index or divisor from a tensor,
-on tensors of known size.
+of the program. Layers move out of loops alone. What is done too early must not be able to fail: operations that take no
+index or divisor from a tensor, on tensors of known size.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ from dycl.ir.nodes import (
     refs,
 )
 from dycl.ir.notes import Note
+from dycl.passes import fuse
 from dycl.passes.aliasing import may_alias
 from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
-from dycl.passes.frequency import estimate_frequencies
+from dycl.passes.frequency import estimate_call, estimate_frequencies
 from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import mutated_values, value_types
 
@@ -71,15 +72,43 @@ _DIVISIONS = frozenset(
 
 
 def run(program: Program, environment: Environment) -> Program:
-    """The program with work done where its operands are made."""
-    return _Hoisting(program, environment).finish()
+    """The program with work out of the loops that it does not change in."""
+    return _Hoisting(program, environment, out_of_loops=True).finish()
 
 
 def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
     """What `run` does to this program, and what it leaves where it is, with the reasons."""
-    hoisting = _Hoisting(program, environment)
+    hoisting = _Hoisting(program, environment, out_of_loops=True)
     hoisting.finish()
     return tuple(hoisting.notes)
+
+
+def run_early(program: Program, environment: Environment) -> Program:
+    """The program with light work before the decisions that it is only needed after, if that is better in all.
+
+    Much of it `fuse` would put into another dispatch anyway: what counts is the program after that.
+    """
+    changed = _Hoisting(program, environment, out_of_loops=False).finish()
+    return changed if _gains(program, changed, environment) else program
+
+
+def explain_early(program: Program, environment: Environment) -> tuple[Note, ...]:
+    """What `run_early` does to this program, and what it leaves where it is, with the reasons."""
+    hoisting = _Hoisting(program, environment, out_of_loops=False)
+    gains = _gains(program, hoisting.finish(), environment)
+    return tuple(note if gains or not note.done else _taken_back(note) for note in hoisting.notes)
+
+
+def _gains(program: Program, changed: Program, environment: Environment) -> bool:
+    """Whether a changed program is faster, once work at joins is in the dispatches before them."""
+    if changed is program:
+        return False
+    now, then = (estimate_call(fuse.run(each, environment), environment) for each in (program, changed))
+    return then < now
+
+
+def _taken_back(note: Note) -> Note:
+    return replace(note, done=False, text=f"{note.text}; not done: in another dispatch anyway, all in all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +138,8 @@ class _Move:
 class _Hoisting:
     """Where every operation is, while work moves up the dominator tree."""
 
-    def __init__(self, program: Program, environment: Environment) -> None:
+    def __init__(self, program: Program, environment: Environment, *, out_of_loops: bool) -> None:
+        self._out_of_loops = out_of_loops
         self.notes: list[Note] = []
         self._program = program
         self._environment = environment
@@ -141,6 +171,7 @@ class _Hoisting:
     def _find(self, block: Block) -> Iterator[tuple[BlockId, tuple[TensorOp, ...]]]:
         """Each block where work of this one could be done, the earliest first, with all that could be done there."""
         homes: dict[ValueId, BlockId] = {}  # of results: where they could be made
+        heavy: set[ValueId] = set()  # results that take layers
         able: list[tuple[TensorOp, BlockId]] = []
         for op in block.ops:
             used = op_uses(op)
@@ -149,10 +180,17 @@ class _Hoisting:
                 if home != block.id:
                     able.append((op, home))
                     homes.update((value.id, home) for value in op.results)
+                    if isinstance(op.target, CallModule) or heavy & set(used):
+                        heavy.update(value.id for value in op.results)
         for home in sorted({home for _, home in able}, key=self._order.first.__getitem__):
             left = {id(op) for op in self._blocks[block.id].ops}
             reach = self._order.first[home]
             work = tuple(op for op, least in able if self._order.first[least] <= reach and id(op) in left)
+            if self._out_of_loops != (self._often[block.id] > self._often[home]):
+                continue
+            if not self._out_of_loops:
+                # Layers are not run before it is known that they will be needed.
+                work = tuple(op for op in work if not heavy & {value.id for value in op.results})
             if work:
                 yield home, work
 

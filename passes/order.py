@@ -45,8 +45,10 @@ PASSES: tuple[Pass, ...] = (
     Pass("dead-code-2", dead_code.run),
     # Writes that nobody can see stand in the way of what moves next.
     Pass("functionalise", functionalise.run),
-    # Work moves to where its operands are made, out of loops first of all.
+    # What is the same in every round moves out of a loop.
     Pass("hoist", hoist.run, explain=hoist.explain),
+    # Light work is done before decisions, in the dispatch that makes its operands.
+    Pass("hoist-early", hoist.run_early, explain=hoist.explain_early),
     # Work that one side of a branch alone needs moves there.
     Pass("sink-work", sink_work.run, explain=sink_work.explain),
     # The work at a join moves into the dispatches before it; what that leaves empty is simplified once more.

@@ -36,6 +36,7 @@ TO_THE_HOST = {
     "fold_host": fold_host.run,
     "functionalise": functionalise.run,
     "hoist": hoist.run,
+    "hoist_early": hoist.run_early,
     "fuse": fuse.run,
     "sink_work": sink_work.run,
 }

@@ -34,6 +34,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "fold_host": fold_host.run,
     "functionalise": functionalise.run,
     "hoist": hoist.run,
+    "hoist_early": hoist.run_early,
     "fuse": fuse.run,
     "sink_work": sink_work.run,
     "partition": partition.run,
