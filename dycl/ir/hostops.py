@@ -239,6 +239,10 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("printing.tensor_text", _tensor_text, ""),  # text: a call with as many operands as given
         HostFunction("from_front", numerics.from_front, "numerics.from_front({0}, {1})"),
         HostFunction("numerics.clip", numerics.clip, ""),
+        HostFunction("numerics.least", numerics.least, ""),
+        HostFunction("numerics.rows", numerics.rows, ""),
+        HostFunction("numerics.pieces", numerics.pieces, ""),
+        HostFunction("numerics.chunks", numerics.chunks, ""),
         HostFunction("numerics.span", numerics.span, ""),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
         HostFunction("sorted", sorted, "sorted({0})"),

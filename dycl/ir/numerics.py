@@ -5,6 +5,7 @@ The reference executor calls these functions; an artifact whose host uses them h
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,30 @@ def spliced(items: list[Any], start: int | None, stop: int | None, new: list[Any
 def place_of(items: list[Any], key: object) -> int:
     """The place of what is the key, or equal to it, as a dict finds it; -1 if it is not there."""
     return next((place for place, item in enumerate(items) if item is key or item == key), -1)
+
+
+def rows(tensor: Any) -> list[Any]:
+    """The rows of a tensor or array, as views."""
+    return [tensor[place, ...] for place in range(tensor.shape[0])]
+
+
+def pieces(tensor: Any, sizes: list[int], dim: int) -> list[Any]:
+    """The parts of these sizes of a dimension, as views."""
+    before = (slice(None),) * dim
+    ends = itertools.accumulate(sizes)
+    return [tensor[(*before, slice(end - size, end))] for end, size in zip(ends, sizes, strict=True)]
+
+
+def chunks(tensor: Any, size: int, dim: int) -> list[Any]:
+    """The parts of this size of a dimension, the last one shorter, as views; of nothing there is one part."""
+    whole = tensor.shape[dim]
+    counts = [min(size, whole - start) for start in range(0, max(whole, 1), size)]
+    return pieces(tensor, counts, dim)
+
+
+def least(numbers: list[int]) -> int:
+    """The least of the numbers, or 0 if there is none below."""
+    return min(numbers, default=0)
 
 
 def clip(bound: int, size: int) -> int:

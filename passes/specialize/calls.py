@@ -25,6 +25,7 @@ from dycl.passes.specialize import (  # noqa: F401  (the models register themsel
     ordering,
     procedures,
     pymodels,
+    rows,
 )
 from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime

@@ -574,6 +574,12 @@ def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
             machine.put(frame, register, value)
             machine.name_value(value, register)
         return
+    if own_method(machine, source, "__iter__") is not None:
+        if TRUTH not in frame.regs:
+            frame.ip = frame.current  # once its items are there, this instruction runs again
+            machine.enter(pymodels.unpacked, (source, None if ins.star >= 0 else wanted + 1), {}, TRUTH)
+            return
+        source = frame.regs.pop(TRUTH)
     if isinstance(source, RuntimeObject) and ins.star < 0:
         values = objects.unpacked(machine, source, wanted)
     else:

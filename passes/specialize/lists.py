@@ -352,6 +352,8 @@ def _elements(machine: Machine, items: Any, what: str) -> Tensor | None:
 
 @wrap(torch.stack)
 def _stack(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
+    if type(tensors) in (list, tuple) and not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
     element = _elements(machine, tensors, "torch.stack")
     if element is None or kwargs:
         return NotImplemented
@@ -364,11 +366,13 @@ def _stack(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwarg
 
 @wrap(torch.cat, torch.concat, torch.concatenate)
 def _cat(machine: Machine, tensors: Any, dim: int = 0, *, native: Any, **kwargs: Any) -> Any:
+    if type(tensors) in (list, tuple) and not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     element = _elements(machine, tensors, "torch.cat")
     if element is None or kwargs:
         return NotImplemented
     if not machine.truth(machine.host("gt", machine.list_length(tensors), 0)):
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     if not element.shape:
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
     dim = operator.index(dim) + (len(element.shape) if dim < 0 else 0)

@@ -300,6 +300,16 @@ def zip_(iterables: Any, strict: Any) -> Any:
         yield tuple(items)
 
 
+def unpacked(items: Any, most: Any) -> Any:
+    """The items of an object that are unpacked, at most as many as tell that there are too many."""
+    found: list[Any] = []
+    for item in items:
+        found.append(item)
+        if len(found) == most:
+            break
+    return found
+
+
 def tuple_copy(items: Any) -> Any:
     """A new tuple of what is gone through."""
     return tuple([item for item in items])

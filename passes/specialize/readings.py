@@ -7,6 +7,7 @@ with `n` as a size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,38 +21,68 @@ if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
     from dycl.passes.specialize.walker import Walker
 
-Reading = tuple[int, int | None, int, int]  # the tensor, the element (None: its only one), the class, the distance
+# A number and what it was read from, by their places in the walk: ("item", tensor, element or None for its only one,
+# class of integers, distance), ("length", list, class, distance), ("as long as", list, other list, distance).
+Reading = tuple[Any, ...]
 
 
 def find_readings(walker: Walker) -> tuple[Reading, ...]:
-    """The integers that were read from a tensor met, and were met themselves; canonical, like the walk."""
+    """The integers that were read from a tensor or list met, and were met themselves; canonical, like the walk."""
     indices = {label: i for i, label in enumerate(walker.labels) if not isinstance(label, tuple)}  # parted: unrelated
     classes: dict[Any, tuple[int, int]] = {}
     for (rest, _), found in walker.classes.items():
         classes.setdefault(rest, found)
-    readings = set()
+    readings: set[Reading] = set()
     for call, number in walker.source.facts.results.items():
         if call[0] != "item" or call[1] not in indices or not _is_whole(number):
             continue
         constant, rest = number.expr.as_coeff_Add()
         if rest in classes:
             index, first = classes[rest]
-            readings.add((indices[call[1]], call[2], index, int(constant) - first))
-    return tuple(sorted(readings, key=repr))
+            readings.add(("item", indices[call[1]], call[2], index, int(constant) - first))
+    return tuple(sorted(readings | set(_find_lengths(walker, classes)), key=repr))
+
+
+def _find_lengths(walker: Walker, classes: dict[Any, tuple[int, int]]) -> Iterator[Reading]:
+    """Lengths of lists that are integers met, or those of other lists met."""
+    owners: dict[Any, tuple[int, int]] = {}
+    for place, items in enumerate(walker.lists):
+        number = walker.source.facts.results.get(("list_len", items.vid))
+        if number is None or not _is_whole(number):
+            continue
+        constant, rest = number.expr.as_coeff_Add()
+        if rest in classes:
+            index, first = classes[rest]
+            yield ("length", place, index, int(constant) - first)
+        elif rest in owners:
+            other, first = owners[rest]
+            yield ("as long as", place, other, int(constant) - first)
+        else:
+            owners[rest] = (place, int(constant))
 
 
 def carried_readings(
     machine: Machine, walker: Walker, readings: tuple[Reading, ...], names: dict[Any, Any]
-) -> dict[Any, Scalar]:
+) -> dict[Any, Any]:
     """The readings as the new block's results; `names` has the tensors that are known by another name there."""
     symbols = {index: (name, constant) for name, (index, constant) in walker.classes.items()}
-    results: dict[Any, Scalar] = {}
-    for tensor, element, index, distance in readings:
+
+    def number(index: int, distance: int) -> Scalar:
         name, constant = symbols[index]
         respelled = walker.respell.get(name)
         expr: Any = name[0] + constant if respelled is None else respelled[0].expr + (constant - respelled[1])  # type: ignore[operator]
-        vid = machine.current_vid(walker.tensors[tensor], walker.source)
-        results["item", names.get(vid, vid), element] = machine.scalar_of_expr(expr + distance)
+        return machine.scalar_of_expr(expr + distance)
+
+    results: dict[Any, Any] = {}
+    for reading in readings:
+        match reading:
+            case ("item", tensor, element, index, distance):
+                vid = machine.current_vid(walker.tensors[tensor], walker.source)
+                results["item", names.get(vid, vid), element] = number(index, distance)
+            case ("length", place, index, distance):
+                results["list_len", walker.lists[place].vid] = number(index, distance)
+            case ("as long as", place, other, distance):
+                results["as long as", walker.lists[place].vid] = (walker.lists[other], distance)
     return results
 
 

@@ -266,8 +266,19 @@ class RuntimeLists(Natives):
             self.state.facts.results["list_len", items.vid] = length
             return length
 
-        known = self.state.facts.results.get(("list_len", items.vid))
+        results = self.state.facts.results
+        if (same := results.get(("as long as", items.vid))) is not None and ("list_len", items.vid) not in results:
+            other, distance = same
+            length = self.list_length(other)
+            results["list_len", items.vid] = self.host("add", length, distance) if distance else length
+        known = results.get(("list_len", items.vid))
         return known if known is not None else self._once(("list_len", items.vid), make)  # type: ignore[no-any-return]
+
+    def know_length(self, items: RuntimeList, length: Any) -> None:
+        """Remember how long a list is that was just made."""
+        found = self.wrapped(length)
+        if isinstance(found, Scalar):
+            self.state.facts.results.setdefault(("list_len", items.vid), found)
 
     def list_number(self, name: str, kind: ScalarKind, *args: Operand) -> Scalar:
         """A number that the host computes from lists."""
@@ -365,7 +376,9 @@ class RuntimeLists(Natives):
         if items.kind is kind:
             return items
         name = "list_copy" if kind is list else "tuple_of"
-        return self.new_list(name, items.element, Ref(items.vid), origin=items.origin, kind=kind)
+        made = self.new_list(name, items.element, Ref(items.vid), origin=items.origin, kind=kind)
+        self.know_length(made, self.state.facts.results.get(("list_len", items.vid)))
+        return made
 
     def list_made_here(self, why: str, values: list[Any] | tuple[Any, ...]) -> RuntimeList | None:
         """Static items as a run-time list that is taken back where they are needed one by one; None where they were."""
@@ -399,6 +412,7 @@ class RuntimeLists(Natives):
             element = Items(list, (element,) * size) if isinstance(size, int) else ListOf(element)
         made = self.new_list("tolist", element, self.operand(tensor))
         self.state.facts.results["tolist", made.vid] = (tensor, self.current_vid(tensor))
+        self.know_length(made, tensor.shape[0])
         return made
 
     def tensor_behind(self, items: RuntimeList) -> torch.Tensor | None:

@@ -172,7 +172,7 @@ class OwnOperators(Base):
         return v[0], v(3).data, v == Vector(x), 2 in v
 
 
-@SECTION.not_yet("unpacking an object with an `__iter__` of the model's own", "go through it with `for`")
+@SECTION.yes("unpacking an object with an `__iter__` of the model's own")
 class UnpackedObject(Base):
     def forward(self, x):
         first, second = Vector(x)

@@ -52,6 +52,25 @@ class SplitByTensors(Base):
         return first.sum(), second.sum()
 
 
+@SECTION.yes(
+    "`torch.split(x, xs)` of a run-time list or at every k of a run-time size", "views, one operation of the host"
+)
+class SplitByList(Base):
+    def forward(self, x):
+        counts = torch.bincount((x[0] > 0).long()).tolist()
+        parts = torch.split(x[0], counts)
+        return [part.sum() for part in parts], x[x > 0].split(2)
+
+
+@SECTION.yes("`list(t)`, `t.unbind()`, `xs.extend(t)` of a tensor of run-time size", "views, one operation of the host")
+class ListOfRows(Base):
+    def forward(self, x):
+        kept = x[x > 0]
+        rows = [x.sum()]
+        rows.extend(kept)
+        return list(kept), torch.stack(rows), [row * 2 for row in kept.unbind()]
+
+
 @SECTION.yes("iteration over a tensor of run-time size")
 class RowsOfRuntimeSize(Base):
     def forward(self, x):

@@ -201,7 +201,66 @@ class TupleState(nn.Module):
         return len(self.history), sum(self.history)
 
 
+class Rows(nn.Module):
+    """Tensors of run-time length as lists of their rows."""
+
+    def forward(self, ids, x):
+        kept = x.reshape(10, 2)[x[:10] > 0]
+        rows = [x[:2]]
+        rows.extend(kept)
+        first, *rest = tuple(kept) + (x[:2],)
+        doubled = torch.stack([row * 2 for row in kept.unbind()]) if len(kept) else x
+        return torch.stack(rows), rows, first, rest, doubled, kept.unbind(1), kept.T.unbind(1), list(x[x > 0])
+
+
+class Splits(nn.Module):
+    """Tensors cut to a run-time list of sizes, or to parts of one size; sizes that do not fit are torch's errors."""
+
+    def forward(self, ids, x):
+        sizes = torch.bincount(ids[x > 0]).tolist()
+        kept = x[: sum(sizes)]
+        blocks = x.reshape(2, 10)[:, x[:10] > 0]
+        try:
+            parts = x.split((ids[x > 0] - 1).tolist())
+        except RuntimeError as error:
+            parts = str(error)
+        return [piece.sum() for piece in torch.split(kept, sizes)], torch.split(kept, 3), blocks.split(4, 1), parts
+
+
+class NothingToJoin(nn.Module):
+    """Torch's own errors for lists that are empty in some calls alone."""
+
+    def forward(self, ids, x):
+        words, kept = [], []
+        for i in range(int((x > 1).sum())):
+            kept.append(x[i : i + 2])
+        for join in (torch.stack, torch.cat):
+            try:
+                words.append(join(kept))
+            except (RuntimeError, ValueError) as error:
+                words.append(f"{type(error).__name__}: {error}")
+        return words
+
+
+class SameLengths(nn.Module):
+    """Two lists as long as each other index together, in every round of a loop."""
+
+    def forward(self, ids, x):
+        table = x.reshape(4, 5)
+        for step in range(3):
+            rows, columns = torch.where(table > step * 0.2)
+            if rows.shape[0] == 0:
+                continue
+            places, others = rows.tolist(), columns.tolist()
+            total = x.sum()
+            for place in places[:2]:
+                total = total + place
+            table = table + table[places, others].sum() * 0.1 + total * 0.01
+        return table
+
+
 MODELS = (
+    *(Rows, Splits, NothingToJoin, SameLengths),
     *(GrowingTuple, Transposed, TransposedLists, SpreadCalls, UnpackedRest, BuiltOfParts, Compared),
     *(Consumed, NestedTuples, Immutable, TupleState),
 )
