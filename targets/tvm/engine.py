@@ -123,7 +123,7 @@ class _Builder:
         }
         if library.guarded:
             settings["guarded"] = True
-        inputs = [aligned(tensor.numpy()) for tensor in export_inputs(bound.subgraph)]
+        inputs = [aligned(_harmless(tensor.numpy())) for tensor in export_inputs(bound.subgraph)]
         copied = _find_copied(bound.subgraph, self._open(bound.subgraph, library, settings), inputs)
         if copied:
             settings["copied"] = copied
@@ -203,6 +203,11 @@ def _runner(subgraph: Subgraph, call: Callable[..., Any]) -> Run:
 
 def _results(subgraph: Subgraph, returned: Any) -> tuple[np.ndarray, ...]:
     return (returned,) if len(subgraph.results) == 1 else returned
+
+
+def _harmless(array: np.ndarray) -> np.ndarray:
+    """Zeros for integers: whatever they index, it is within."""
+    return array if array.dtype.kind == "f" else np.zeros_like(array)
 
 
 def _find_copied(subgraph: Subgraph, call: Callable[..., Any], inputs: Sequence[np.ndarray]) -> list[int]:

@@ -1,6 +1,6 @@
 """Indices that are known at run time only: compiled code reads and writes wherever they point, so they are checked.
 
-    y = Gather(x, i)    ->    y = Gather(x, Max(Min(i, n - 1), -n)), and a further result: whether -n <= i < n
+    y = Gather(x, i)    ->    y = Gather(x, i or the nearest in -n .. n - 1), and a further result: whether that is i
 
 All checks of a model are one further result. Where it is false, the runtime raises IndexError, as torch does.
 """
@@ -36,7 +36,7 @@ def guard_indices(model: onnx.ModelProto) -> str | None:
             checks.append(f"{node.output[0]}/inside")
         nodes.append(node)
     if checks:
-        nodes.append(helper.make_node("Min", checks, [GUARD]))
+        nodes.extend(_all(checks))
         graph.output.append(helper.make_tensor_value_info(GUARD, TensorProto.INT32, []))
     del graph.node[:]
     graph.node.extend(nodes)
@@ -62,14 +62,26 @@ def _guard(node: onnx.NodeProto, extents: np.ndarray, index_type: int) -> list[o
     """Keep the indices of a node inside, and say whether they were."""
     dtype = helper.tensor_dtype_to_np_dtype(index_type)
     name, index = node.output[0], node.input[1]
-    last, first = (f"{name}/last", f"{name}/first")
+    last, first = f"{name}/last", f"{name}/first"
     node.input[1] = f"{name}/index"
     return [
         helper.make_node("Constant", [], [last], value=numpy_helper.from_array((extents - 1).astype(dtype))),
         helper.make_node("Constant", [], [first], value=numpy_helper.from_array((-extents).astype(dtype))),
-        helper.make_node("Min", [index, last], [f"{name}/below"]),
-        helper.make_node("Max", [f"{name}/below", first], [f"{name}/index"]),
+        helper.make_node("Greater", [index, last], [f"{name}/above"]),
+        helper.make_node("Where", [f"{name}/above", last, index], [f"{name}/most"]),
+        helper.make_node("Less", [f"{name}/most", first], [f"{name}/below"]),
+        helper.make_node("Where", [f"{name}/below", first, f"{name}/most"], [f"{name}/index"]),
         helper.make_node("Equal", [index, f"{name}/index"], [f"{name}/same"]),
         helper.make_node("Cast", [f"{name}/same"], [f"{name}/number"], to=TensorProto.INT32),
         helper.make_node("ReduceMin", [f"{name}/number"], [f"{name}/inside"], keepdims=0),
     ]
+
+
+def _all(checks: list[str]) -> list[onnx.NodeProto]:
+    """The product of all checks, each 0 or 1."""
+    nodes = []
+    total = checks[0]
+    for index, check in enumerate(checks[1:]):
+        nodes.append(helper.make_node("Mul", [total, check], [f"{GUARD}/{index}"]))
+        total = f"{GUARD}/{index}"
+    return [*nodes, helper.make_node("Identity", [total], [GUARD])]

@@ -52,7 +52,11 @@ def build_library(module: Any, processor: Processor) -> bytes:
     """The module as a shared library."""
     import tvm
 
-    with quiet(), processor.target() as target, tempfile.TemporaryDirectory(prefix="dycl-tvm-") as folder:
+    # Without asserts: each function would check each of its arguments, in code three times as large. What the host
+    # hands over is checked by `main` of the virtual machine, and the rest is of the compiler's own making.
+    config = {"tirx.disable_assert": True}
+    context = tvm.transform.PassContext(opt_level=3, config=config)
+    with quiet(), context, processor.target() as target, tempfile.TemporaryDirectory(prefix="dycl-tvm-") as folder:
         executable = tvm.compile(module, target=target)
         path = Path(folder) / "subgraph.so"
         executable.export_library(str(path), workspace_dir=folder)

@@ -5,8 +5,7 @@ version is installed, its own are taken, so that it can be imported later.
 
 Memory. Arrays go in and out by DLPack, without a copy. Compiled code reads vectors and takes for granted that memory
 begins at a multiple of 64 bytes; nothing else checks it, and other memory crashes the process. So every input is
-checked here, which costs nothing beside the conversion, and one that does not fit is copied. Results are new memory in
-each call.
+checked here, and one that does not fit is copied to memory of ours. Results are new memory in each call.
 
 Weights are mapped from `weights.bin`. What is computed from them alone (a layout that suits the processor,
 normalisation folded into a convolution) is computed once, when the subgraph is opened.
@@ -119,48 +118,79 @@ def _bind(
 def _call(
     main: Callable[..., Any], lock: threading.Lock, entry: dict[str, Any], parameters: list[Any]
 ) -> Callable[..., Value]:
-    """One call at a time runs on a machine: the lock is held while it computes."""
+    """One call at a time runs on a machine: the lock is held while it computes, and while its inputs are placed."""
     single = len(entry["outputs"]) == 1
-    numbers = [_SCALARS.get(port.get("scalar", "")) for port in entry["inputs"]]
+    places = [_number(port) if "scalar" in port else _place(port) for port in entry["inputs"]]
     copied = frozenset(entry["settings"].get("copied", ()))
     guarded = bool(entry["settings"].get("guarded"))
-    view, tensor, from_dlpack = np.from_dlpack, _tensor, tvm_ffi.from_dlpack
+    view = np.from_dlpack
 
     def call(*values: Value) -> Value:
-        try:
-            given = [from_dlpack(value, require_alignment=64, require_contiguous=True) for value in values]
-        except _REFUSED:
-            given = [tensor(value) for value in values]
         with lock:
+            given = [place(value) for place, value in zip(places, values, strict=True)]
             results = main(*given, *parameters)
         return view(results) if single else tuple([view(result) for result in results])
 
     def careful(*values: Value) -> Value:
-        """Numbers become arrays, what TVM returns without computing it is copied, indices were inside or it raises."""
-        given = [
-            tensor(value if dtype is None else np.array(value, dtype))
-            for value, dtype in zip(values, numbers, strict=True)
-        ]
+        """What TVM returns without computing it is copied; indices were inside or it raises."""
         with lock:
+            given = [place(value) for place, value in zip(places, values, strict=True)]
             results = main(*given, *parameters)
         arrays = [view(result) for result in (results if guarded or not single else (results,))]
         if guarded and not arrays.pop():
             raise IndexError("index out of range")
-        arrays = [array.copy() if index in copied else array for index, array in enumerate(arrays)]
+        if copied:
+            arrays = [array.copy() if index in copied else array for index, array in enumerate(arrays)]
         return arrays[0] if single else tuple(arrays)
 
-    return careful if copied or guarded or any(dtype is not None for dtype in numbers) else call
+    return careful if copied or guarded else call
 
 
-_REFUSED = (RuntimeError, ValueError, BufferError, TypeError, AttributeError)
+def _number(port: dict[str, Any]) -> Callable[[Value], Any]:
+    """Puts a number into memory that stays."""
+    memory = aligned(np.zeros((), _SCALARS[port["scalar"]]))
+    tensor = _tensor(memory)
+
+    def place(value: Value) -> Any:
+        memory[()] = value
+        return tensor
+
+    return place
+
+
+def _place(port: dict[str, Any]) -> Callable[[Value], Any]:
+    """An array as TVM takes it: as it is, or in memory that stays where compiled code could not read it."""
+    from_dlpack = tvm_ffi.from_dlpack
+    kept: list[tuple[np.ndarray, Any]] = []
+
+    def place(value: Value) -> Any:
+        try:
+            tensor = from_dlpack(value, require_contiguous=True)
+        except _REFUSED:
+            return copy(value)
+        return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else copy(value)
+
+    def copy(value: Value) -> Any:
+        if not kept:
+            memory = aligned(np.zeros(port["shape"], port["dtype"]))
+            kept.append((memory, _tensor(memory)))
+        memory, tensor = kept[0]
+        if value.shape != memory.shape or value.dtype != memory.dtype:
+            raise TypeError(f"{port['name']}: {value.dtype}{list(value.shape)} for {port['dtype']}{port['shape']}")
+        memory[...] = value
+        return tensor
+
+    return place
+
+
+# What tvm_ffi and numpy raise for memory that is read-only, or not in one piece.
+_REFUSED = (RuntimeError, ValueError, BufferError)
 
 
 def _tensor(array: np.ndarray) -> Any:
     """An array as TVM takes it, without a copy where its memory is such as compiled code needs."""
-    try:
-        return tvm_ffi.from_dlpack(array, require_alignment=_ALIGNMENT, require_contiguous=True)
-    except _REFUSED:
-        return tvm_ffi.from_dlpack(aligned(array), require_alignment=_ALIGNMENT, require_contiguous=True)
+    tensor = tvm_ffi.from_dlpack(array)
+    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tvm_ffi.from_dlpack(aligned(array))
 
 
 def aligned(array: np.ndarray) -> np.ndarray:

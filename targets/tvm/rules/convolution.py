@@ -107,10 +107,12 @@ def depthwise(schedule: Any, blocks: list[Any], processor: Processor) -> bool:
 
 
 def _find_parts(schedule: Any, blocks: list[Any]) -> _Parts | None:
-    sums = [block for block in blocks if not is_elementwise(schedule, block)]
-    if len(sums) != 1 or kinds(schedule, sums[0]) != _KINDS or "conv2d" not in name_of(schedule, sums[0]):
-        return None
     names = [name_of(schedule, block) for block in blocks]
+    if not any("conv2d" in name for name in names):
+        return None
+    sums = [block for block in blocks if not is_elementwise(schedule, block)]
+    if len(sums) != 1 or kinds(schedule, sums[0]) != _KINDS:
+        return None
     place = names.index(name_of(schedule, sums[0]))
     after = blocks[place + 1 :]
     size = extents(schedule, sums[0])[:4]

@@ -17,11 +17,11 @@ from dycl.targets.tvm.rules.products import product
 from dycl.targets.tvm.rules.reductions import reductions
 
 RULES: tuple[Callable[[Any, list[Any], Processor], bool], ...] = (
+    elementwise,
     depthwise,
     over_width,
     over_channels,
     product,
-    elementwise,
     reductions,
 )
 

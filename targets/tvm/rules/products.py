@@ -20,14 +20,16 @@ from dycl.targets.tvm.rules.elementwise import PARALLEL_WORK
 
 def product(schedule: Any, blocks: list[Any], processor: Processor) -> bool:
     """One product with what comes before it inlined and what follows it computed on the tile."""
+    names = [name_of(schedule, block) for block in blocks]
+    if not any("matmul" in name for name in names):
+        return False
     sums = [block for block in blocks if not is_elementwise(schedule, block)]
     if len(sums) != 1:
         return False
     matmul = sums[0]
     found = kinds(schedule, matmul)
-    if found != "S" * (len(found) - 1) + "R" or len(found) < 3 or "matmul" not in name_of(schedule, matmul):
+    if found != "S" * (len(found) - 1) + "R" or len(found) < 3:
         return False
-    names = [name_of(schedule, block) for block in blocks]
     place = names.index(name_of(schedule, matmul))
     after = blocks[place + 1 :]
     *batch, rows, columns, depth = extents(schedule, matmul)
