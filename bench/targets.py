@@ -44,7 +44,7 @@ def measure_row(row: Row, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {"model": row.name}
     with tempfile.TemporaryDirectory() as folder:
         for target in TARGETS:
-            settings = replace(row.settings, target=target)
+            settings = replace(row.settings, target=target, tune=False)
             output = Path(folder) / target
             built = compile_model(
                 loaded.model, loaded.args, loaded.kwargs, settings, output=output, sampler=loaded.sample_inputs

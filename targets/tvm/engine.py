@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 PACKAGE = "apache-tvm"
 LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
 _DTYPES = frozenset({"float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"})
-# What TVM's importer has, but with another meaning, with sizes that depend on data, or drawn at random.
+# What TVM's importer has, but with sizes that depend on data, or with other results for infinities.
 _LEFT_OUT = frozenset(
     (
         *("Compress", "NonMaxSuppression", "NonZero", "Range", "Unique"),
         *("Optional", "OptionalGetElement", "OptionalHasElement"),
+        *("ReduceLogSumExp", "ThresholdedRelu"),
     )
 )
 

@@ -17,6 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from dycl.targets.tvm.indices import guard_indices
+from dycl.targets.tvm.selections import write_selections
 
 _INTEGERS = ("Div", "Mod")
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
@@ -53,6 +54,7 @@ def prepare_model(model: onnx.ModelProto, weights: Sequence[str]) -> Prepared:
     for node in graph.node:
         if node.op_type == "Constant":
             _as_tensor(node)
+    write_selections(copy)
     _fold_normalisation(graph)
     outputs = len(graph.output)
     reason = guard_indices(copy)

@@ -101,6 +101,25 @@ def test_what_is_no_number_or_infinite() -> None:
     assert np.isnan(run(x=x)["relu"][2, 5])
 
 
+def test_of_two_that_are_no_number() -> None:
+    """Neither is lost, in whatever place."""
+    constants = [
+        helper.make_node("Constant", [], [name], value_float=value) for name, value in (("lo", -1.0), ("hi", 1.0))
+    ]
+    nodes = [
+        *constants,
+        helper.make_node("Max", ["x", "z"], ["larger"]),
+        helper.make_node("Min", ["x", "z"], ["smaller"]),
+        helper.make_node("Clip", ["x", "lo", "hi"], ["clipped"]),
+    ]
+    _, run, reference = build(nodes, {"x": (16,), "z": (16,)}, ["larger", "smaller", "clipped"])
+    x = np.array([np.nan, 1, np.nan, 2, -np.inf, np.inf, 0, -3] * 2, np.float32)
+    z = np.array([1, np.nan, np.nan, -2, np.inf, np.inf, 5, -4] * 2, np.float32)
+    found = run(x=x, z=z)
+    for name, expected in zip(("larger", "smaller", "clipped"), reference.run(None, {"x": x, "z": z}), strict=True):
+        np.testing.assert_array_equal(found[name], expected, name)
+
+
 @pytest.mark.parametrize("operator", ["Exp", "Sigmoid", "Tanh", "Erf"])
 def test_functions_are_as_exact_as_float32(operator: str) -> None:
     """Also where the result is infinite, nearly nothing, or no number."""

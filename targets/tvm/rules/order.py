@@ -42,8 +42,11 @@ def _apply(function: Any, processor: Processor) -> Any:
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import ScheduleError
 
-    if not is_static(Schedule(function)):
-        return None
+    try:
+        if not is_static(Schedule(function)):
+            return None
+    except ScheduleError:
+        return None  # written by hand in TVM, without blocks
     for rule in RULES:
         schedule = Schedule(function, error_render_level="fast")
         try:
