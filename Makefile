@@ -63,7 +63,7 @@ test-wild: $(READY)
 
 # N random programs, other ones every time, against eager; counterexamples go to build/fuzz.
 fuzz: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.long_run $(N) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.long_run $(N) --jobs $(JOBS) $(ARGS)
 
 # ROUNDS rounds of the randomised tests, each round with other examples.
 fuzz-tests: $(READY)

@@ -7,6 +7,7 @@ nothing is ever learned in a process-wide environment.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,7 @@ class Facts:
             return expr
         if expr in self.relations:
             return sympy.sympify(self.relations[expr])
-        negation = sympy.Not(expr) if _is_relation(expr) else None
+        negation = _negation(expr) if _is_relation(expr) else None
         if negation is not None and negation in self.relations:
             return sympy.sympify(not self.relations[negation])
         if negation is not None and (known := self._decide_linear(expr)) is not None:
@@ -55,6 +56,8 @@ class Facts:
             return sympy.sympify(known)
         if isinstance(expr, (sympy.And, sympy.Or)):
             return self._decide_parts(expr)
+        if negation is not None and len(expr.free_symbols) > 1 and _linear_difference(expr) is not None:
+            return None  # the rule for differences knows more than the bounds of both sides
         ranges = {}
         for symbol in expr.free_symbols:
             if not symbol.is_integer:
@@ -75,6 +78,9 @@ class Facts:
 
     def bounds(self, expr: sympy.Basic) -> Interval:
         """The interval of an integer expression."""
+        if (sum_ := _linear(expr)) is not None:
+            low, high = self._least(sum_), self._least(sum_.negated())
+            return (-int_oo if low is None else sympy.Integer(low), int_oo if high is None else sympy.Integer(-high))
         ranges = {symbol: ValueRanges(*self.interval(symbol)) for symbol in expr.free_symbols}
         try:
             found = bound_sympy(expr, ranges)
@@ -128,16 +134,30 @@ class Facts:
         """Whether an integer expression is certainly not negative."""
         if self.bounds(goal)[0] >= 0:
             return True
+        symbols, goal_sum = goal.free_symbols, _linear(goal)
         for expr, outcome in self.relations.items():
-            if not isinstance(expr, _COMPARISONS) or not expr.free_symbols & goal.free_symbols:
-                continue
-            if not all(symbol.is_integer for symbol in expr.free_symbols):
-                continue
-            known = expr if outcome else sympy.Not(expr)
-            parts = _as_positive(known) if isinstance(known, _COMPARISONS) and not isinstance(known, sympy.Ne) else ()
-            if any(self.bounds(sympy.expand(goal - part))[0] >= 0 for part in parts):
-                return True
+            for part in _known_positive(expr, outcome):
+                if symbols.isdisjoint(part.free_symbols):
+                    continue
+                part_sum = None if goal_sum is None else _linear(part)
+                if part_sum is None or goal_sum is None:
+                    is_positive = self.bounds(sympy.expand(goal - part))[0] >= 0
+                else:
+                    least = self._least(goal_sum.minus(part_sum))
+                    is_positive = least is not None and least >= 0
+                if is_positive:
+                    return True
         return False
+
+    def _least(self, linear: _Linear) -> int | None:
+        """The least value of a sum; None where it has none."""
+        total = linear.constant
+        for symbol, factor in linear.factors.items():
+            end = self.interval(symbol)[0 if factor > 0 else 1]
+            if not end.is_Integer:
+                return None
+            total += factor * int(end)
+        return total
 
     def learn(self, expr: sympy.Basic, outcome: bool) -> None:
         """Add the fact that a condition holds (or does not)."""
@@ -203,10 +223,70 @@ class Facts:
         return self.relations.get(sympy.Eq(symbol, value)) is False or sympy.Ne(symbol, value) in self.relations
 
 
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """A sum of integer symbols, each times an integer that is not 0, and a constant."""
+
+    factors: Mapping[sympy.Symbol, int]
+    constant: int
+
+    def negated(self) -> _Linear:
+        return _Linear({symbol: -factor for symbol, factor in self.factors.items()}, -self.constant)
+
+    def minus(self, other: _Linear) -> _Linear:
+        factors = dict(self.factors)
+        for symbol, factor in other.factors.items():
+            factors[symbol] = factors.get(symbol, 0) - factor
+        return _Linear({s: factor for s, factor in factors.items() if factor}, self.constant - other.constant)
+
+
+# Expressions are immutable, few, and asked about over and over: what sympy makes of them is computed once.
+_remembered = functools.lru_cache(maxsize=1 << 16)
+
+
+@_remembered
+def _linear(expr: sympy.Basic) -> _Linear | None:
+    """The expression as a sum, if it is one."""
+    factors: dict[sympy.Symbol, int] = {}
+    constant = 0
+    for term in sympy.Add.make_args(sympy.expand(expr)):
+        factor, rest = term.as_coeff_Mul()
+        if not factor.is_Integer:
+            return None
+        if rest == 1:
+            constant += int(factor)
+        elif isinstance(rest, sympy.Symbol) and rest.is_integer:
+            factors[rest] = factors.get(rest, 0) + int(factor)
+        else:
+            return None
+    return _Linear(factors, constant)
+
+
+@_remembered
+def _linear_difference(expr: sympy.Basic) -> _Linear | None:
+    """What a comparison compares with 0, if it is a sum."""
+    return _linear(expr.lhs - expr.rhs) if isinstance(expr, _COMPARISONS) else None
+
+
+@_remembered
+def _negation(expr: sympy.Basic) -> sympy.Basic:
+    return sympy.Not(expr)
+
+
+@_remembered
+def _known_positive(expr: sympy.Basic, outcome: bool) -> tuple[sympy.Basic, ...]:
+    """The integer expressions of which a relation says that they are not negative."""
+    known = expr if outcome else sympy.Not(expr)
+    if not isinstance(known, _COMPARISONS) or isinstance(known, sympy.Ne):
+        return ()
+    return _as_positive(known) if all(symbol.is_integer for symbol in expr.free_symbols) else ()
+
+
 _COMPARISONS = (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
 
 
 @functools.lru_cache(maxsize=8192)
+@_remembered
 def _as_positive(expr: sympy.Basic) -> tuple[sympy.Basic, ...]:
     """Integer expressions that are not negative exactly where the comparison holds; both signs for (in)equality."""
     difference = sympy.expand(expr.lhs - expr.rhs)
@@ -231,6 +311,7 @@ _FLIPPED = {sympy.Lt: sympy.Gt, sympy.Le: sympy.Ge, sympy.Gt: sympy.Lt, sympy.Ge
 
 
 @functools.lru_cache(maxsize=8192)
+@_remembered
 def _single_symbol(expr: sympy.Basic) -> tuple[sympy.Symbol, type, sympy.Basic] | None:
     """A relation as (symbol, relation, constant) if it is linear in one integer symbol.
 

@@ -21,6 +21,10 @@ import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
+from dycl.ir.graph import map_operand
+from dycl.ir.nodes import Ref, TensorOp, ValueId
+from dycl.passes.specialize.memory_order import expression
+
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
 
@@ -77,6 +81,22 @@ def nonzero(machine: Machine, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return indices
 
 
+def note_alike(machine: Machine, op: TensorOp) -> None:
+    """Remember what a mask is made of: another that is made alike has the same true elements."""
+    results = machine.state.facts.results
+    named = (*((None, arg) for arg in op.args), *op.kwargs)
+    operands = [(name, map_operand(arg, lambda ref: Ref(_first_alike(machine, ref.id)))) for name, arg in named]
+    made = op.results[0].id
+    first = results.setdefault(("a mask made by", repr((op.target, operands))), made)
+    if first != made:
+        results["the mask like", made] = first
+
+
+def _first_alike(machine: Machine, vid: ValueId) -> ValueId:
+    found: ValueId = machine.state.facts.results.get(("the mask like", vid), vid)
+    return found
+
+
 def learn_count(machine: Machine, tensor: torch.Tensor, size: Any) -> None:
     """What is known of the number of true elements: that of a constant, and that earlier counts were the same."""
     if not isinstance(size, torch.SymInt) or not size.node.expr.is_Symbol:
@@ -87,7 +107,11 @@ def learn_count(machine: Machine, tensor: torch.Tensor, size: Any) -> None:
         with unset_fake_temporarily(), torch._C.DisableTorchFunction():
             count = int(torch.count_nonzero(known))
         machine.bound_symbol(symbol, count, count)
-    key = ("count of a mask", machine.current_vid(tensor) if isinstance(tensor, FakeTensor) else id(tensor))
+    elements = sympy.prod([expression(size) for size in tensor.shape])
+    if elements.free_symbols:
+        facts.learn(sympy.Le(symbol, elements), True)
+    is_fake = isinstance(tensor, FakeTensor)
+    key = ("count of a mask", _first_alike(machine, machine.current_vid(tensor)) if is_fake else id(tensor))
     earlier = facts.results.setdefault(key, symbol)
     if earlier is not symbol:
         facts.learn(sympy.Eq(earlier, symbol), True)

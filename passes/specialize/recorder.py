@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import sympy
@@ -33,6 +34,7 @@ from dycl.ir.trees import map_leaves
 from dycl.passes.specialize import masks, parting, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
+from dycl.passes.specialize.pieces import Piece, separate_calls
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.readings import note_formula
 from dycl.passes.specialize.results import Remembered
@@ -332,17 +334,18 @@ class Recorder(TorchFunctionMode):
             if known is not None and not watch.wrote:
                 machine.known[vid] = known[index]
         sizes = note_sizes(machine, (args, kwargs), leaves)
-        machine.emit(
-            TensorOp(
-                target=target,
-                args=operands,
-                kwargs=keywords,
-                results=tuple(results),
-                mutates=mutates,
-                sizes=sizes,
-                loc=machine.loc(),
-            )
+        op = TensorOp(
+            target=target,
+            args=operands,
+            kwargs=keywords,
+            results=tuple(results),
+            mutates=mutates,
+            sizes=sizes,
+            loc=machine.loc(),
         )
+        machine.emit(op)
+        if len(leaves) == 1 and leaves[0].dtype == torch.bool and not mutates:
+            masks.note_alike(machine, op)
         machine.bind_symbols(born, leaves, out)
         note_ranges(machine, func, args, kwargs, leaves)
         note_formula(machine, func, args, kwargs, leaves)
@@ -361,16 +364,22 @@ class Recorder(TorchFunctionMode):
             return remembered.out, self._watched(remembered), []
         has_symbols = machine.has_symbols(args, kwargs)
 
-        def run() -> tuple[Watch, Any]:
+        def run(execute: Callable[[], Any]) -> tuple[Watch, Any]:
             watching = Watch(machine.weight_written)
             machine.fake.epoch += 1  # torch remembers counts of nonzero elements on the tensor, which all paths share
             with watching:
-                return watching, func(*args, **kwargs)
+                return watching, execute()
 
         with machine.defining_symbols() as born, machine.env.asking() as asked:
             machine.fake.cache_enabled = not has_symbols
             try:
-                found = settled(machine, call, (args, kwargs), run) if has_symbols else run()
+                pieces = separate_calls(machine, func, args, kwargs) if has_symbols else None
+                found: tuple[Watch, Any] | Remembered
+                if pieces is not None:
+                    found = Remembered(tuple([self._piece(run, piece) for piece in pieces]), wrote=False)
+                else:
+                    whole = partial(run, partial(func, *args, **kwargs))
+                    found = settled(machine, call, (args, kwargs), whole) if has_symbols else whole()
             except (*FAKE_FAILURES, DyclError):
                 raise
             except Exception as error:
@@ -381,6 +390,12 @@ class Recorder(TorchFunctionMode):
         if call is not None and not (watch.random or born):
             results.keep(call, out, asked, watch.written)
         return out, watch, born
+
+    def _piece(self, run: Callable[[Callable[[], Any]], tuple[Watch, Any]], piece: Piece) -> Any:
+        """One result of several, settled by itself."""
+        call = self.machine.hints.results.call(self.machine, piece.target, piece.function, piece.args, {})
+        found = settled(self.machine, call, (piece.args, {}), partial(run, partial(piece.function, *piece.args)))
+        return found.out if isinstance(found, Remembered) else found[1]
 
     def _watched(self, remembered: Remembered) -> Watch:
         watch = Watch(self.machine.weight_written)

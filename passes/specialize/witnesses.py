@@ -45,7 +45,8 @@ def real_error(
     symbols = {symbol for expr in expressions for symbol in expr.free_symbols}
     if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
         return None
-    found = list(itertools.islice(_witnesses(machine.state.facts, symbols), WITNESSES))
+    facts = _with_sizes(machine.state.facts, list(_dimensions((args, kwargs))))
+    found = list(itertools.islice(_witnesses(facts, symbols), WITNESSES))
     if not found and not is_certain:
         return None
     if not found:  # not refused: sizes of which this is the only thing said are ruled out by the rest of the program
@@ -71,17 +72,17 @@ def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None
 
     Meta functions do not look at sizes that they do not need (`max()` of no elements).
     """
-    facts = machine.state.facts
     symbols = {symbol for expr in _expressions((args, kwargs)) for symbol in expr.free_symbols}
-    tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, FakeTensor)]
-    sizes = sorted({symbol for expr in _expressions(tensors) for symbol in expr.free_symbols}, key=str)
+    dims = sorted(set(_dimensions((args, kwargs))), key=str)
+    sizes = sorted({symbol for dim in dims for symbol in dim.free_symbols}, key=str)
+    facts = _with_sizes(machine.state.facts, dims)
     if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
         return
     if isinstance(function, torch.nn.Module) and function.training:
         return  # it could keep statistics
     if any(facts.interval(size) == (0, 0) for size in sizes):
         open_ones = [size for size in sizes if _may_be_empty(facts, size)]
-        if _is_mixed(facts, open_ones, symbols, lambda found: _error_alone(function, args, kwargs, found)):
+        if _is_mixed(facts, open_ones, symbols, lambda found: _kernel_fails(machine, function, args, kwargs, found)):
             machine.env.evaluate_expr(sympy.Eq(open_ones[0], 0))  # of no elements, no index is out of bounds
             check_empty(machine, function, args, kwargs)
         elif symbols.issubset(sizes) and _always_fails(facts, symbols, function, args, kwargs):
@@ -92,12 +93,33 @@ def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None
     usual = next(_witnesses(facts, symbols, lowest=1), None)
     if usual is None or _error_alone(function, args, kwargs, usual) is not None:
         return  # it is not the size that it complains about
-    for size in sizes:
-        low = machine.state.facts.interval(size)[0]
-        if low > 0 or _error_alone(function, args, kwargs, usual | {size: 0}) is None:
+    for dim in dims:
+        if facts.bounds(dim)[0] > 0:
             continue
-        if machine.env.evaluate_expr(sympy.Eq(size, 0)) == sympy.true:
+        if dim.is_Symbol and _error_alone(function, args, kwargs, usual | {dim: 0}) is None:
+            continue
+        found = _empty_witnesses(facts, dim, symbols) or ([usual | {dim: 0}] if dim.is_Symbol else [])
+        if not any(_kernel_fails(machine, function, args, kwargs, empty) for empty in found):
+            continue
+        if machine.env.evaluate_expr(sympy.Eq(dim, 0)) == sympy.true:
             check_empty(machine, function, args, kwargs)
+
+
+def _with_sizes(facts: Facts, dims: list[sympy.Basic]) -> Facts:
+    """The facts, and that no tensor has less than no elements."""
+    facts = facts.copy()
+    for dim in dims:
+        if not dim.is_Symbol and facts.bounds(dim)[0] < 0:
+            facts.learn(sympy.Ge(dim, 0), True)
+    return facts
+
+
+def _empty_witnesses(facts: Facts, dim: sympy.Basic, symbols: set[sympy.Symbol]) -> list[Sizes]:
+    """Sizes of which this one is 0, and the others are not where what is known of them allows that."""
+    facts = facts.copy()
+    facts.learn(sympy.Eq(dim, 0), True)
+    found = list(itertools.islice(_witnesses(facts, symbols, lowest=1), WITNESSES))
+    return found or list(itertools.islice(_witnesses(facts, symbols), 2 * WITNESSES))
 
 
 def _always_fails(facts: Facts, symbols: set[sympy.Symbol], function: Any, args: Any, kwargs: Any) -> bool:
@@ -126,23 +148,31 @@ def _may_be_empty(facts: Facts, symbol: sympy.Symbol) -> bool:
 
 
 def _is_mixed(
-    facts: Facts, open_ones: list[sympy.Symbol], symbols: set[sympy.Symbol], error_at: Callable[[Sizes], Any]
+    facts: Facts, open_ones: list[sympy.Symbol], symbols: set[sympy.Symbol], fails_at: Callable[[Sizes], bool]
 ) -> bool:
     """Whether it depends on these sizes being 0 or not that the kernel complains."""
     usual = next(_witnesses(facts, symbols), None)
     if usual is None or not open_ones:
         return False
     sides = itertools.product((False, True), repeat=min(len(open_ones), _MAX_OPEN))
-    found = {
-        error_at(usual | {s: max(usual[s], 1) if some else 0 for s, some in zip(open_ones, side, strict=False)}) is None
-        for side in sides
-    }
+    tried = (
+        usual | {s: max(usual[s], 1) if some else 0 for s, some in zip(open_ones, side, strict=False)} for side in sides
+    )
+    found = {fails_at(sizes) for sizes in tried if _is_allowed(facts, symbols, sizes)}
     return len(found) > 1
 
 
 def _error_alone(function: Any, args: Any, kwargs: Any, sizes: Sizes) -> Exception | None:
     with unset_fake_temporarily(), torch._C.DisableTorchFunction():
         return _error_at(function, args, kwargs, sizes)
+
+
+def _kernel_fails(machine: Natives, function: Any, args: Any, kwargs: Any, sizes: Sizes) -> bool:
+    """Whether the kernel complains about these sizes and torch's meta function, which asks for itself, does not."""
+    if _error_alone(function, args, kwargs, sizes) is None:
+        return False
+    with unset_fake_temporarily(), torch._C.DisableTorchFunction(), machine.fake:
+        return _error_at(function, args, kwargs, sizes) is None
 
 
 def _words(error: BaseException | None) -> list[str]:
@@ -165,10 +195,17 @@ def _expressions(arguments: Any) -> Iterator[sympy.Basic]:
         if isinstance(leaf, torch.SymInt):
             yield leaf.node.expr
         elif isinstance(leaf, FakeTensor):
-            sizes: tuple[Any, ...] = leaf.shape
-            yield from (size.node.expr for size in sizes if isinstance(size, torch.SymInt))
+            yield from _dimensions(leaf)
         elif isinstance(leaf, Scalar) and leaf.expr is not None:
             yield leaf.expr
+
+
+def _dimensions(arguments: Any) -> Iterator[sympy.Basic]:
+    """The run-time sizes of the tensors among the arguments."""
+    for leaf in leaves(arguments):
+        if isinstance(leaf, FakeTensor):
+            sizes: tuple[Any, ...] = leaf.shape
+            yield from (size.node.expr for size in sizes if isinstance(size, torch.SymInt))
 
 
 def _witnesses(facts: Facts, symbols: set[sympy.Symbol], lowest: int | None = None) -> Iterator[Sizes]:
@@ -237,6 +274,8 @@ def _at(leaf: Any, sizes: Sizes) -> Any:
 
 
 def _error_at(function: Any, args: Any, kwargs: Any, sizes: Sizes) -> Exception | None:
+    if any(_value(dim, sizes) < 0 for dim in _dimensions((args, kwargs))):
+        return None  # there are no such arguments to complain about
     real_args, real_kwargs = map_leaves(lambda leaf: _at(leaf, sizes), (args, kwargs))
     try:
         function(*real_args, **real_kwargs)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,24 +26,28 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="the first seed; by default the time")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="where counterexamples go")
     parser.add_argument("--rounds", type=int, default=300, help="programs tried to make a counterexample smaller")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     options = parser.parse_args()
     first = options.seed if options.seed is not None else int(time.time()) * 100_000
     console = Console()
     console.print(f"seeds from {first}; counterexamples go to {options.keep}")
     start = time.monotonic()
     rows: list[dict[str, object]] = []
-    for begin in range(first, first + options.programs, CHUNK):
-        rows += run_chunk(begin, min(CHUNK, first + options.programs - begin), options.keep, options.rounds)
-        counts = Counter(str(row["verdict"]) for row in rows)
-        console.print(f"{len(rows)}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()), highlight=False)
+    last = first + options.programs
+    chunks = [range(begin, min(begin + CHUNK, last)) for begin in range(first, last, CHUNK)]
+    with ThreadPoolExecutor(options.jobs) as pool:  # a thread waits for each process
+        for found in pool.map(partial(run_chunk, kept=options.keep, rounds=options.rounds), chunks):
+            rows += found
+            counts = Counter(str(row["verdict"]) for row in rows)
+            console.print(f"{len(rows)}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()), highlight=False)
     console.print(table(rows, time.monotonic() - start))
     return int(any(row["verdict"] in ("mismatch", "internal error", "crashed") for row in rows))
 
 
-def run_chunk(first: int, count: int, kept: Path, rounds: int) -> list[dict[str, object]]:
+def run_chunk(seeds: range, kept: Path, rounds: int) -> list[dict[str, object]]:
     """The rows of some seeds; a process that dies costs the program that it was at."""
     rows: list[dict[str, object]] = []
-    last = first + count
+    first, last = seeds.start, seeds.stop
     while first < last:
         command = [sys.executable, "-m", "tests.fuzz.worker", str(first), str(last - first), str(kept), str(rounds)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

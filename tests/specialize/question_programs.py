@@ -102,13 +102,39 @@ class PartOfNothing(nn.Module):
         return rows + y[: rows.shape[0]]
 
 
+class DispatchesToPieces(nn.Module):
+    """A batch in pieces of run-time sizes, as a mixture of experts makes it: not a decision for each set of empty ones."""
+
+    def forward(self, x, y):
+        gates = (x > 0.3).to(x.dtype)
+        counts = (gates > 0).sum(0).tolist()
+        rows = torch.nonzero(gates.t())[:, 1]
+        pieces = torch.split(x[rows], counts, dim=0)
+        return torch.cat([piece * (i + 1) for i, piece in enumerate(pieces)])
+
+
+class LeavesOneByOne(nn.Module):
+    """Rows leave, those that stay are kept with their numbers: an index of true elements fits, also where none is left."""
+
+    def forward(self, x, y):
+        number = torch.arange(x.shape[0])
+        out = torch.zeros(x.shape[0])
+        for column in range(3):
+            done = x[:, column] > 0.5
+            out[number[done]] = x[done, 0]
+            x, number = x[~done], number[~done]
+        return out, x, number
+
+
 UNASKED = [
     Case(AttendsToAny, matrices, is_end_to_end=True),
     Case(CopyOfOneRow, matrices),
     Case(SizesByArithmetic, matrices),
+    Case(LeavesOneByOne, matrices, is_end_to_end=True),
 ]
 CASES = [
     *UNASKED,
+    Case(DispatchesToPieces, matrices, is_end_to_end=True),
     Case(ViewOfOneRow, matrices),
     Case(KeptViewOfOneRow, matrices),
     Case(SizeReadTwice, matrices),
