@@ -214,9 +214,14 @@ def compile(
     return CompiledModel(host, program=built.checked.program, report=built.report, scratch=built.scratch)
 
 
-def load(directory: str | Path, *, threads: int | None = None, seed: int | None = None) -> CompiledModel:
-    """The compiled model in a directory, every file verified, its random numbers begun at `seed`. Needs no torch."""
-    artifact = load_artifact(Path(directory), threads=threads)
+def load(
+    directory: str | Path, *, threads: int | None = None, seed: int | None = None, lazy: bool = False
+) -> CompiledModel:
+    """The compiled model in a directory, every file verified, its random numbers begun at `seed`. Needs no torch.
+
+    `lazy`: a subgraph is opened when a call first comes to it, so that loading takes as long as one path does.
+    """
+    artifact = load_artifact(Path(directory), threads=threads, lazy=lazy)
     model = CompiledModel(HostModel(artifact, import_classes(artifact.manifest.classes)))
     if seed is not None:
         model.seed(seed)

@@ -258,13 +258,13 @@ class LoadedArtifact:
     host: object
 
 
-def load_artifact(directory: Path, *, threads: int | None = None) -> LoadedArtifact:
+def load_artifact(directory: Path, *, threads: int | None = None, lazy: bool = False) -> LoadedArtifact:
     """The verified artifact, imported under a name of its own: two artifacts of one name never meet."""
     directory = directory.resolve()
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
     package = _import_package(directory, manifest.name)
-    host = getattr(package, manifest.class_name)(threads=threads)
+    host = getattr(package, manifest.class_name)(threads=threads, lazy=lazy)
     return LoadedArtifact(directory, manifest, package, host)
 
 

@@ -25,10 +25,13 @@ class ArtifactError(RuntimeError):
     """A file of this package is missing or has changed since the model was compiled."""
 
 
-def load(*, threads: int | None = None) -> {{ class_name }}:
-    """A ready model, after every file has been compared with its hash in the manifest."""
+def load(*, threads: int | None = None, lazy: bool = False) -> {{ class_name }}:
+    """A ready model, after every file has been compared with its hash in the manifest.
+
+    `lazy`: a subgraph is opened when a call first comes to it; a side that is never taken costs nothing.
+    """
     _verify_files(Path(__file__).parent)
-    return {{ class_name }}(threads=threads)
+    return {{ class_name }}(threads=threads, lazy=lazy)
 
 
 def _verify_files(directory: Path) -> None:

@@ -275,11 +275,11 @@ class _HostModule:
         out.line(f'"""{text}"""')
 
     def _write_init(self, out: PythonWriter) -> None:
-        with out.block("def __init__(self, *, threads: int | None = None) -> None:"):
+        with out.block("def __init__(self, *, threads: int | None = None, lazy: bool = False) -> None:"):
             if self._subgraphs or self._weights:
-                out.line("runtime = self.runtime = Runtime(Path(__file__).parent, threads=threads)")
+                out.line("runtime = self.runtime = Runtime(Path(__file__).parent, threads=threads, lazy=lazy)")
             else:
-                out.line("self.runtime = Runtime(Path(__file__).parent, threads=threads)")
+                out.line("self.runtime = Runtime(Path(__file__).parent, threads=threads, lazy=lazy)")
             for attribute, (name, subgraph) in self._subgraphs.items():
                 kind = "ToArray" if len(subgraph.results) == 1 else "ToArrays"
                 out.line(f"self.{attribute}: {kind} = runtime.subgraph({quoted(name)})")

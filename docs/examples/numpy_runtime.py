@@ -13,7 +13,7 @@ import numpy as np
 class Runtime:
     """The subgraphs and weights of one artifact."""
 
-    def __init__(self, directory: Path, *, threads: int | None = None) -> None:
+    def __init__(self, directory: Path, *, threads: int | None = None, lazy: bool = False) -> None:
         self._directory = directory
         self._manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         self._bytes = np.memmap(directory / "weights.bin", dtype=np.uint8, mode="r")

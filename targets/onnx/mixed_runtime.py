@@ -19,14 +19,17 @@ import numpy as np
 class Runtime:
     """The subgraphs and weights of one artifact, found by the manifest in its directory."""
 
-    def __init__(self, directory: str | os.PathLike[str], *, threads: int | None = None) -> None:
-        """Open the artifact in `directory`; `threads`: how many compute, as each runtime understands it."""
+    def __init__(self, directory: str | os.PathLike[str], *, threads: int | None = None, lazy: bool = False) -> None:
+        """Open the artifact in `directory`; `threads`: how many compute, as each runtime understands it.
+
+        `lazy`: open a subgraph when it first runs.
+        """
         manifest = json.loads((Path(directory) / "manifest.json").read_text(encoding="utf-8"))
         self._engines = {name: entry["engine"] for name, entry in manifest["subgraphs"].items()}
         self._runtimes: dict[str, Any] = {}
         for engine in dict.fromkeys(self._engines.values()):
             module = importlib.import_module(f".runtime_{engine}", __package__)
-            self._runtimes[engine] = module.Runtime(directory, threads=threads, manifest=manifest)
+            self._runtimes[engine] = module.Runtime(directory, threads=threads, lazy=lazy, manifest=manifest)
 
     def subgraph(self, name: str) -> Callable[..., Any]:
         """A function of the subgraph's inputs in order: its output, or a tuple of its outputs if it has several."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -25,9 +26,14 @@ class Runtime:
         directory: str | os.PathLike[str],
         *,
         threads: int | None = None,
+        lazy: bool = False,
         manifest: dict[str, Any] | None = None,
     ) -> None:
-        """Open the artifact in `directory`; `threads` is as it may be, numpy decides."""
+        """Open the artifact in `directory`; `threads` is as it may be, numpy decides.
+
+        `lazy`: open a subgraph when it first runs.
+        """
+        self._lazy = lazy
         self._directory = Path(directory).resolve()
         if manifest is None:
             manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
@@ -37,7 +43,12 @@ class Runtime:
     def subgraph(self, name: str) -> Callable[..., Value]:
         """A function of the subgraph's inputs in order: its output, or a tuple of its outputs if it has several."""
         entry = self._manifest["subgraphs"][name]
-        return make_call((self._directory / entry["file"]).read_bytes(), self._directory, entry)
+
+        @functools.cache
+        def call() -> Callable[..., Value]:
+            return make_call((self._directory / entry["file"]).read_bytes(), self._directory, entry)
+
+        return (lambda *inputs: call()(*inputs)) if self._lazy else call()
 
     def weight(self, name: str) -> np.ndarray:
         """A weight as a read-only array over the mapped file."""

@@ -48,12 +48,13 @@ class Runtime:
         directory: str | os.PathLike[str],
         *,
         threads: int | None = None,
+        lazy: bool = False,
         manifest: dict[str, Any] | None = None,
     ) -> None:
         """Open the artifact in `directory`.
 
-        `threads`: how many compute (default: the processors of this process). `manifest`: what it says, if it is not to
-        be read.
+        `threads`: how many compute (default: the processors of this process). `lazy`: open a subgraph when it first
+        runs. `manifest`: what it says, if it is not to be read.
         """
         self._directory = Path(directory).resolve()
         if manifest is None:
@@ -61,6 +62,8 @@ class Runtime:
         self._subgraphs: dict[str, dict[str, Any]] = manifest["subgraphs"]
         self._weights: dict[str, dict[str, Any]] = manifest["weights"]
         self._threads = threads or _processors()
+        self._lazy = lazy
+        self._opening = threading.Lock()
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
         self._opened: dict[str, Any] = {}
         self.calls: dict[str, Callable[..., Value]] = {}
@@ -69,9 +72,24 @@ class Runtime:
         """A function of the subgraph's inputs in order: its output, or a tuple of its outputs if it has several."""
         if name not in self.calls:
             entry = self._subgraphs[name]
-            weights = [self._parameter(weight) for weight in entry["settings"]["weights"]]
-            self.calls[name] = _bind(self._machine(entry), entry, weights)
+            self.calls[name] = self._deferred(entry) if self._lazy else self._open(entry)
         return self.calls[name]
+
+    def _open(self, entry: dict[str, Any]) -> Callable[..., Value]:
+        weights = [self._parameter(weight) for weight in entry["settings"]["weights"]]
+        return _bind(self._machine(entry), entry, weights)
+
+    def _deferred(self, entry: dict[str, Any]) -> Callable[..., Value]:
+        opened: list[Callable[..., Value]] = []
+
+        def call(*inputs: Value) -> Value:
+            if not opened:
+                with self._opening:
+                    if not opened:
+                        opened.append(self._open(entry))
+            return opened[0](*inputs)
+
+        return call
 
     def weight(self, name: str) -> np.ndarray:
         """A weight as a read-only array over the mapped file."""

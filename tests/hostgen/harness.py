@@ -47,7 +47,7 @@ def fake_runtime(program: Program, environment: Environment) -> type:
     """A runtime class like a target's."""
 
     class Runtime:
-        def __init__(self, directory: Path, threads: int | None = None) -> None:
+        def __init__(self, directory: Path, threads: int | None = None, lazy: bool = False) -> None:
             self.threads = threads
 
         def subgraph(self, name: str) -> Callable[..., Any]:

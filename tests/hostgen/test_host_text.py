@@ -171,7 +171,7 @@ def test_ruff_and_mypy_find_nothing(name: str, tmp_path: Path) -> None:
     (package / "support.py").write_text((Path(__file__).parents[2] / "hostgen" / "support.py").read_text())
     (package / "runtime.py").write_text(
         "from pathlib import Path\nfrom typing import Any\n\nclass Runtime:\n"
-        "    def __init__(self, directory: Path, threads: int | None = None) -> None: ...\n"
+        "    def __init__(self, directory: Path, threads: int | None = None, lazy: bool = False) -> None: ...\n"
         "    def subgraph(self, name: str) -> Any: ...\n    def weight(self, name: str) -> Any: ...\n"
     )
     rules = ["--isolated", "--line-length=120", "--select=E,F,I,B,UP,RET,RUF"]

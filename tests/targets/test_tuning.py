@@ -98,6 +98,19 @@ def test_elsewhere_the_subgraphs_run_that_run_anywhere(tuned: Path, model: Gated
     _assert_equals(host, model)
 
 
+def test_lazily_loaded_only_the_sides_taken_are_opened(tuned: Path, model: Gated) -> None:
+    compiled = dycl.load(tuned, threads=1, lazy=True)
+    runtime, opened = compiled.host.runtime, []
+    build = runtime._build
+    runtime._build = lambda entry: opened.append(entry["file"]) or build(entry)
+    compiled(np.zeros((1, 3, 8, 8), np.float32))
+    compiled(np.zeros((1, 3, 8, 8), np.float32))
+    once = list(opened)
+    assert 0 < len(once) == len(set(once)) < len(compiled.host.runtime.calls)
+    _assert_equals(compiled.host, model)
+    assert len(opened) > len(once)
+
+
 def test_weights_that_the_optimiser_left_alone_are_stored_once(tuned: Path) -> None:
     head = Gated().head.weight.nbytes
     assert (tuned / "tuned.bin").stat().st_size + head <= (tuned / "weights.bin").stat().st_size + 4096
