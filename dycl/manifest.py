@@ -59,7 +59,7 @@ class SubgraphEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     operations: int
     engine: str = ""
     reason: str = ""
-    microseconds: dict[str, float] = msgspec.field(default_factory=dict)  # of a call, with each runtime that was tried
+    microseconds: dict[str, float] = msgspec.field(default_factory=dict)  # of a call, at best, with each runtime tried
     settings: dict[str, Any] = msgspec.field(default_factory=dict)  # the runtime's own
 
 

@@ -1,15 +1,14 @@
 """Which engine gets a subgraph: the first that takes it, the fastest, or the one that a plan names.
 
 `Fastest` builds the first subgraph of each structure with every engine and times the functions that a host would call,
-in turn, on one thread: calls of both at almost the same moment are slowed by the same noise. The others of the
-structure get the same engine. A plan is what it decided, as JSON: with it the same artifact comes out again.
+in turn, on one thread, and by their best rounds, since whatever else runs only adds. The others of the structure get
+the same engine. A plan is what it decided, as JSON: with it the same artifact comes out again.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -147,7 +146,7 @@ def write_plan(finished: Sequence[Finished]) -> bytes:
 
 
 def time_calls(subgraph: Subgraph, calls: Mapping[str, Callable[..., Any]]) -> Mapping[str, float]:
-    """The median microseconds of a call of each function, taken in turn."""
+    """The microseconds of a call of each function in its best round: what else the machine does only adds to them."""
     values = _arguments(subgraph)
     counts = {name: _repetitions(call, values) for name, call in calls.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
@@ -163,7 +162,7 @@ def time_calls(subgraph: Subgraph, calls: Mapping[str, Callable[..., Any]]) -> M
     finally:
         if collects:
             gc.enable()
-    return {name: round(1e6 * statistics.median(found), 1) for name, found in taken.items()}
+    return {name: round(1e6 * min(found), 1) for name, found in taken.items()}
 
 
 def _repetitions(call: Callable[..., Any], values: Sequence[Any]) -> int:
