@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 import dycl
+from dycl.artifact import load_artifact
 from dycl.cache import Cache
 from dycl.diagnostics import TargetError, UsageError
 from dycl.ir.nodes import CallModule
@@ -120,6 +122,23 @@ def test_inputs_in_any_memory(artifact: Path) -> None:
     frozen.flags.writeable = False
     np.testing.assert_array_equal(host(frozen), expected)
     np.testing.assert_array_equal(host(np.asfortranarray(x)), expected)
+
+
+def test_one_host_for_several_threads(artifact: Path) -> None:
+    """Inputs that are copied go to memory that stays: two calls at once must not meet there."""
+    loaded = load_artifact(artifact, threads=1)
+    inputs = [samples(seed).numpy() for seed in range(6)]
+    expected = [loaded.host.forward(x) for x in inputs]
+    places = [np.zeros(x.size + 1, np.float32)[1:].reshape(x.shape) for x in inputs]
+    for place, x in zip(places, inputs, strict=True):
+        place[...] = x
+
+    def run(offset: int) -> bool:
+        order = [(index + offset) % 6 for index in range(60)]
+        return all(np.array_equal(loaded.host.forward(places[index]), expected[index]) for index in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(run, range(4)))
 
 
 def test_strict_refuses_what_would_be_left_to_another() -> None:
