@@ -250,13 +250,18 @@ def example_inputs():
 
 
 def sample_inputs(seed):
-    """Two images of 24 and 20 keypoints; some of the second are points of the first, moved a little."""
+    """Two images of 24 and 20 keypoints; some of the second are points of the first, moved a little.
+
+    Every fifth pair shows a wall and something else: the wall's keypoints look alike, and match nothing.
+    """
     rng = torch.Generator().manual_seed(seed)
     spread = 0.3 + 1.7 * torch.rand((), generator=rng)
     offset = torch.randn(1, 1, 32, generator=rng) * spread
+    is_wall = seed % 5 == 3
+    texture, shared = (0.02, 0) if is_wall else (1.0, 8 + 4 * (seed % 4))
+    offset = offset * 4 if is_wall else offset
     keypoints0 = torch.rand(1, 24, 2, generator=rng) * torch.tensor([640.0, 480.0])
-    descriptors0 = torch.randn(1, 24, 32, generator=rng) * spread + offset
-    shared = 8 + 4 * (seed % 4)
+    descriptors0 = torch.randn(1, 24, 32, generator=rng) * spread * texture + offset
     keypoints1 = torch.rand(1, 20, 2, generator=rng) * torch.tensor([640.0, 480.0])
     keypoints1[:, :shared] = keypoints0[:, :shared] + 5.0
     descriptors1 = torch.randn(1, 20, 32, generator=rng) * spread - offset

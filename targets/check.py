@@ -88,7 +88,7 @@ def _given(subgraph: Subgraph, values: Sequence[InputValue]) -> tuple[torch.Tens
 def _run_torch(module: SubgraphModule, sample: _Sample) -> tuple[np.ndarray, ...] | None:
     """What torch computes, or None where it refuses random inputs (an index out of range, a size that does not fit)."""
     try:
-        with exporting(module.subgraph), _ZeroedMemory():  # type: ignore[no-untyped-call]
+        with exporting(module.subgraph), _Determined():  # type: ignore[no-untyped-call]
             results = module(*(tensor.clone() for tensor in sample.inputs))
     except InternalError:
         raise
@@ -99,12 +99,30 @@ def _run_torch(module: SubgraphModule, sample: _Sample) -> tuple[np.ndarray, ...
     return tuple(result.detach().cpu().contiguous().numpy() for result in results)
 
 
-class _ZeroedMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, memory that nobody has written yet is zero, as it is in the target."""
+class _Determined(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it is entered, what torch leaves open is as in the target.
+
+    Memory that nobody has written yet is zero. Of equal elements the first comes first.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        return result.zero_() if func.overloadpacket in _UNINITIALISED else result
+        kwargs = kwargs or {}
+        if func.overloadpacket in _UNINITIALISED:
+            return func(*args, **kwargs).zero_()
+        return _STABLE.get(func, func)(*args, **kwargs)
+
+
+def _stable_sort(x: torch.Tensor, dim: int = -1, descending: bool = False) -> Any:
+    return _aten.sort.stable(x, stable=True, dim=dim, descending=descending)
+
+
+def _stable_topk(x: torch.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    if not x.dim() or k > x.shape[dim]:
+        return _aten.topk.default(x, k, dim, largest, sorted)
+    return tuple(part.narrow(dim, 0, k) for part in _stable_sort(x, dim, largest))
+
+
+_STABLE = {_aten.sort.default: _stable_sort, _aten.topk.default: _stable_topk}
 
 
 def _run_compiled(subgraph: Subgraph, run: Run, sample: _Sample, runner: str) -> Sequence[np.ndarray] | None:

@@ -10,11 +10,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 from typer.testing import CliRunner
 
 from dycl import pipeline
@@ -47,7 +48,7 @@ class Row:
     loaded: LoadedModel
     built: pipeline.Built
     directory: Path
-    inputs: list[tuple[torch.Tensor, ...]]
+    inputs: list[tuple[Any, ...]]
     eager: list[Call]
     host: list[Call]
     again: list[Call]  # the first calls once more, after `reset`
@@ -70,7 +71,7 @@ def compile_row(name: str, directory: Path, options: tuple[str, ...] = ()) -> tu
     return load_model(str(ZOO / f"{name}.py")), kept[0]
 
 
-def run_eager(loaded: LoadedModel, inputs: list[tuple[torch.Tensor, ...]], slots: list[str]) -> list[Call]:
+def run_eager(loaded: LoadedModel, inputs: list[tuple[Any, ...]], slots: list[str]) -> list[Call]:
     """The source itself, all calls on one model."""
     calls = []
     for call, args in enumerate(inputs):
@@ -82,16 +83,37 @@ def run_eager(loaded: LoadedModel, inputs: list[tuple[torch.Tensor, ...]], slots
     return calls
 
 
-def run_host(directory: Path, inputs: list[tuple[torch.Tensor, ...]], scratch: Path) -> dict[str, Any]:
+def run_host(directory: Path, inputs: list[tuple[Any, ...]], scratch: Path) -> dict[str, Any]:
     """The same calls on the artifact, in a process of its own without torch."""
-    named = {f"{call}.{index}": x.numpy() for call, args in enumerate(inputs) for index, x in enumerate(args)}
-    np.savez(scratch / "inputs.npz", **named)
+    arrays = pytree.tree_map(lambda leaf: leaf.numpy() if isinstance(leaf, torch.Tensor) else leaf, inputs)
+    (scratch / "inputs").write_bytes(pickle.dumps(arrays))
     script = Path(__file__).with_name("host_alone.py")
-    command = [sys.executable, str(script), str(directory), str(scratch / "inputs.npz"), str(scratch / "results")]
+    command = [sys.executable, str(script), str(directory), str(scratch / "inputs"), str(scratch / "results")]
     run = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = pickle.loads((scratch / "results").read_bytes())
     return found
+
+
+def executed_lines(loaded: LoadedModel, name: str, inputs: tuple[Any, ...]) -> tuple[int, ...]:
+    """The lines of the row's own file that a call runs, in order."""
+    lines: list[int] = []
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if not frame.f_code.co_filename.endswith(f"{name}.py"):
+            return None
+        if event == "line":
+            lines.append(frame.f_lineno)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with torch.no_grad():
+            loaded.model(*inputs)
+    finally:
+        sys.settrace(before)
+    return tuple(lines)
 
 
 def agree(expected: Any, actual: Any) -> list[str]:
@@ -174,3 +196,17 @@ class CompiledRow:
             assert second.decided == first.decided
             assert agree(first.value, second.value) == []
             assert agree(first.state, second.state) == []
+
+
+class RowOfLines(CompiledRow):
+    """A row that decides on numbers which differ in every call: its paths are told by the source's lines."""
+
+    def test_paths_are_those_of_eager(self, row: Row) -> None:
+        """A path of the host is one path through the source's lines.
+
+        Not the other way round: the host also decides what is no line of the source.
+        """
+        lines = [executed_lines(row.loaded, self.name, inputs) for inputs in row.inputs]
+        pairs = {(path, call.decided) for path, call in zip(lines, row.host, strict=True)}
+        assert len(pairs) == len({decided for _, decided in pairs})
+        assert len(set(lines)) >= self.paths

@@ -1,15 +1,12 @@
 """Run a compiled model in a process that can import nothing but the standard library, numpy and ONNX Runtime.
 
-Arguments: the artifact, the inputs (.npz with `CALL.INDEX`), where to pickle what came of each call.
+Arguments: the artifact, the pickled arguments of all calls, where to pickle what came of each call.
 """
 
 import importlib.util
 import pickle
 import sys
-from collections import defaultdict
 from pathlib import Path
-
-import numpy as np
 
 ALLOWED = {*sys.stdlib_module_names, "numpy", "onnxruntime", "artifact"}
 
@@ -40,13 +37,10 @@ def run(host, call, args):
 def main(directory, inputs, results):
     sys.meta_path.insert(0, Blocker())
     host = load(directory)
-    calls = defaultdict(list)
-    with np.load(inputs) as arrays:
-        for name in arrays.files:
-            calls[int(name.partition(".")[0])].append(arrays[name])
-    found = [run(host, call, args) for call, args in sorted(calls.items())]
+    calls = list(enumerate(pickle.loads(inputs.read_bytes())))
+    found = [run(host, call, args) for call, args in calls]
     host.reset()
-    again = [run(host, call, args) for call, args in sorted(calls.items())[:3]]
+    again = [run(host, call, args) for call, args in calls[:3]]
     foreign = {name.partition(".")[0] for name in sys.modules} & {"torch", "dycl", "onnx"}
     results.write_bytes(pickle.dumps({"calls": found, "again": again, "foreign": foreign}))
 
