@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sympy
+from torch.utils._sympy.functions import Max, Min
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
@@ -147,6 +148,18 @@ class Facts:
                     is_positive = least is not None and least >= 0
                 if is_positive:
                     return True
+        return self._is_positive_by_cases(goal)
+
+    def _is_positive_by_cases(self, goal: sympy.Basic) -> bool:
+        """The same by what an extreme among the terms may be: `max(a, b) - a` is positive because `a - a` is."""
+        for extreme in goal.atoms(Max, Min):
+            factor = goal.coeff(extreme)
+            if not factor.is_Integer or factor == 0:
+                continue
+            rest = goal - factor * extreme
+            cases = (self._is_positive(sympy.expand(rest + factor * case)) for case in extreme.args)
+            if any(cases) if isinstance(extreme, Max) is bool(factor > 0) else all(cases):
+                return True
         return False
 
     def _least(self, linear: _Linear) -> int | None:

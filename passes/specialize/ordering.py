@@ -19,7 +19,7 @@ from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret, model
 from dycl.passes.specialize.dispatch import choose, table_bounds, table_position
 from dycl.passes.specialize.scalars import kind_of, result_kind
-from dycl.passes.specialize.values import Scalar
+from dycl.passes.specialize.values import Generator, Scalar
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -211,5 +211,5 @@ def _parts(item: Any) -> tuple[Any, ...]:
 
 
 def _taken(machine: Machine, iterable: Any) -> list[Any] | None:
-    """The items of a list or tuple; None of anything else, which is gone through as ever."""
-    return list(iterable) if type(iterable) in (list, tuple) else None
+    """The items of a list, tuple or generator; None of anything else, which is gone through as ever."""
+    return list(iterable) if type(iterable) in (list, tuple, Generator) else None

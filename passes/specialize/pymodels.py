@@ -675,16 +675,18 @@ def heappop(heap: Any) -> Any:
     return found
 
 
-def pad_sequence(sequences: Any, batch_first: Any, padding_value: Any) -> Any:
+def pad_sequence(sequences: Any, batch_first: Any, padding_value: Any, is_left: Any) -> Any:
     """`torch.nn.utils.rnn.pad_sequence`."""
     import torch
 
-    longest = 0
-    for sequence in sequences:
-        longest = max(longest, sequence.size(0))
+    sequences = list(sequences)
+    if not sequences:
+        raise RuntimeError("received an empty list of sequences")
+    longest = max([sequence.size(0) for sequence in sequences])
     padded: list[Any] = []
     for sequence in sequences:
-        widths = [0, 0] * (sequence.dim() - 1) + [0, longest - sequence.size(0)]
+        missing = longest - sequence.size(0)
+        widths = [0, 0] * (sequence.dim() - 1) + ([missing, 0] if is_left else [0, missing])
         padded.append(torch.nn.functional.pad(sequence, widths, value=padding_value))
     return torch.stack(padded, 0 if batch_first else 1)
 

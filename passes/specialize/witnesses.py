@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.facts import Facts
+from dycl.passes.specialize.memory_order import expression
 from dycl.passes.specialize.signals import Impossible
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
@@ -41,7 +43,7 @@ def real_error(
 
     `is_certain`: torch's meta function has refused these sizes already.
     """
-    expressions = list(dict.fromkeys(_expressions((args, kwargs))))
+    expressions = list(dict.fromkeys([*_expressions((args, kwargs)), *_counts((args, kwargs))]))
     symbols = {symbol for expr in expressions for symbol in expr.free_symbols}
     if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
         return None
@@ -57,14 +59,27 @@ def real_error(
     if first is None or any(type(error) is not type(first) for error in errors):
         return None
     words = [_words(error) for error in errors]
-    if any(len(error.args) != 1 for error in errors if error is not None) or len({len(w) for w in words}) != 1:
+    if any(len(error.args) != 1 for error in errors if error is not None):
         return None
+    if len({len(w) for w in words}) != 1:
+        return _error_of_either(machine, symbols, function, args, kwargs)
     parts = [_part(machine, column, found, expressions) for column in zip(*words, strict=True)]
     if any(part is None for part in parts):
         return None
     text = Text.of(*parts)
     is_plain = all(isinstance(part, str) for part in text.parts)
     return type(first)("".join(str(part) for part in text.parts) if is_plain else text)
+
+
+def _error_of_either(
+    machine: Natives, symbols: set[sympy.Symbol], function: Any, args: Any, kwargs: Any
+) -> BaseException | None:
+    """The exception where the kernel has other words for no elements than for some: which it is, is a decision."""
+    size = next((size for size in sorted(symbols, key=str) if _may_be_empty(machine.state.facts, size)), None)
+    if size is None:
+        return None
+    machine.env.evaluate_expr(sympy.Eq(size, 0))
+    return real_error(machine, function, args, kwargs)
 
 
 def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None:
@@ -139,7 +154,7 @@ def _is_allowed(facts: Facts, symbols: set[sympy.Symbol], sizes: Sizes) -> bool:
     if any(not facts.interval(symbol)[0] <= sizes[symbol] <= facts.interval(symbol)[1] for symbol in symbols):
         return False
     about = [(expr, outcome) for expr, outcome in facts.relations.items() if expr.free_symbols <= symbols]
-    return all(bool(_value(expr, sizes)) is outcome for expr, outcome in about)
+    return all(_holds(expr, sizes) is outcome for expr, outcome in about)
 
 
 def _may_be_empty(facts: Facts, symbol: sympy.Symbol) -> bool:
@@ -208,6 +223,13 @@ def _dimensions(arguments: Any) -> Iterator[sympy.Basic]:
             yield from (size.node.expr for size in sizes if isinstance(size, torch.SymInt))
 
 
+def _counts(arguments: Any) -> Iterator[sympy.Basic]:
+    """How many elements the tensors have."""
+    for leaf in leaves(arguments):
+        if isinstance(leaf, FakeTensor):
+            yield sympy.prod([expression(size) for size in leaf.shape])
+
+
 def _witnesses(facts: Facts, symbols: set[sympy.Symbol], lowest: int | None = None) -> Iterator[Sizes]:
     """Assignments that meet the facts about the symbols, no two alike in any symbol that is free to vary."""
     relations = [
@@ -228,7 +250,7 @@ def _witnesses(facts: Facts, symbols: set[sympy.Symbol], lowest: int | None = No
         for symbol, expr in reversed(equal.items()):
             sizes[symbol] = _value(expr, sizes)
         within = all(facts.interval(symbol)[0] <= sizes[symbol] <= facts.interval(symbol)[1] for symbol in equal)
-        if within and all(bool(_value(expr, sizes)) is outcome for expr, outcome in relations):
+        if within and all(_holds(expr, sizes) is outcome for expr, outcome in relations):
             yield sizes
 
 
@@ -261,6 +283,13 @@ def _choice(source: random.Random, low: Any, high: Any) -> int:
 
 def _value(expr: sympy.Basic, sizes: Sizes) -> int:
     return int(sympy_interp(PythonReferenceAnalysis, sizes, expr))
+
+
+def _holds(expr: sympy.Basic, sizes: Sizes) -> bool | None:
+    """The truth of a condition; None where it divides by 0: these sizes are none of a path that asked it."""
+    if any(_value(part.args[1], sizes) == 0 for part in expr.atoms(Mod, PythonMod, FloorDiv)):
+        return None
+    return bool(_value(expr, sizes))
 
 
 def _at(leaf: Any, sizes: Sizes) -> Any:

@@ -222,6 +222,42 @@ class CatStack(nn.Module):
         return c, d, e, f, p, F.pad(a, (0, 0, 0, 5 - a.shape[0]))
 
 
+class PaddedRows(nn.Module):
+    """Parts of rows made as long as the longest, by torch and by hand."""
+
+    def forward(self, x):
+        rows = [row[part] for row, part in zip(x[:3], x[:3] > 0)]
+        longest = max(row.shape[0] for row in rows)
+        by_hand = torch.stack([F.pad(row, (0, longest - len(row)), value=-1.0) for row in rows])
+        lengths = torch.tensor([len(row) for row in rows])
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1.0)
+        left = nn.utils.rnn.pad_sequence((row > 1 for row in rows), padding_side="left")
+        return by_hand, padded, left, lengths, padded.shape[1]
+
+
+class PaddedSelection(nn.Module):
+    """The same for a number of rows that is known at run time only."""
+
+    def forward(self, x):
+        rows = []
+        for row in x[x[:, 0] > 0]:
+            rows.append(row[row > 0])
+        if not rows:
+            return None
+        return nn.utils.rnn.pad_sequence(rows, padding_value=2.0)
+
+
+class GroupsOfTwo(nn.Module):
+    """A number of rows in groups of two: whether that goes is told by the kernel, in other words where there are none."""
+
+    def forward(self, x):
+        rows = x[x[:, 0] > 0]
+        try:
+            return rows[:, None].reshape(-1, 2, rows.shape[0], 4)
+        except RuntimeError as error:
+            return str(error)
+
+
 class LayersOnRows(nn.Module):
     def __init__(self):
         super().__init__()
