@@ -10,7 +10,7 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize.lists import tensor_of_list
-from dycl.passes.specialize.slices import find_part
+from dycl.passes.specialize.slices import find_part, is_whole
 from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
@@ -106,6 +106,8 @@ def _narrowed(machine: Machine, target: torch.Tensor, items: list[Any]) -> tuple
         part = find_part(machine, item, target.shape[dim]) if isinstance(item, slice) else None
         if part is not None:
             target = machine.native(torch.narrow, (target, dim, *part), {})
+        elif isinstance(item, slice) and is_whole(machine, item, target.shape[dim]):
+            item = slice(None)
         found.append(item if part is None else _ALL)
         dim += missing if item is Ellipsis else _consumed(item)
     is_done = any(item is _ALL for item in found) and all(type(item) is slice and item == _ALL for item in found)

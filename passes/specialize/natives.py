@@ -619,7 +619,7 @@ class Guard:
                 raise self._reentry(self._called) from None
 
     def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
-        if event != "call" or self._called is not None or _is_library(frame.f_code.co_filename):
+        if event != "call" or self._called is not None or _is_library(frame.f_code.co_filename) or _imports(frame):
             return
         if self._reentry is not None:
             self._called = frame.f_code
@@ -632,6 +632,16 @@ def _is_library(file: str) -> bool:
     if file.startswith(("<", *LIBRARIES)) or (file.startswith(STDLIB) and "site-packages" not in file):
         return True
     return _TENSOR_LIBRARY.match(file) is not None
+
+
+def _imports(frame: types.FrameType) -> bool:
+    """Whether native code imports something: what finds modules and what is in them is none of the model's calls."""
+    caller = frame.f_back
+    while caller is not None and not caller.f_code.co_filename.startswith(OWN):
+        if caller.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        caller = caller.f_back
+    return False
 
 
 class StepIn(Signal):

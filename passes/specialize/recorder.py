@@ -378,7 +378,7 @@ class Recorder(TorchFunctionMode):
                 if pieces is not None:
                     found = Remembered(tuple([self._piece(run, piece) for piece in pieces]), wrote=False)
                 else:
-                    whole = partial(run, partial(func, *args, **kwargs))
+                    whole = partial(run, partial(shapeops.executed, func, args, kwargs))
                     found = settled(machine, call, (args, kwargs), whole) if has_symbols else whole()
             except (*FAKE_FAILURES, DyclError):
                 raise

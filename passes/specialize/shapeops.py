@@ -29,6 +29,19 @@ def _squeeze(recorder: Recorder, tensor: torch.Tensor, *dims: Any, dim: Any = No
     return tensor
 
 
+def executed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result on fake tensors. Torch's rule for `reshape` fails where rows lie so that they have to be copied."""
+    try:
+        return function(*args, **kwargs)
+    except ValueError as error:
+        if getattr(function, "__name__", "") not in _RESHAPES or not str(error).startswith("Cannot view a tensor"):
+            raise
+        return function(args[0].clone(memory_format=torch.contiguous_format), *args[1:], **kwargs)
+
+
+_RESHAPES = frozenset({"reshape", "reshape_as", "flatten", "ravel"})
+
+
 def sorted_topk(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """`topk` without an order is in order: torch promises none, so each of its kernels and each target has its own."""
     if len(args) > 4:

@@ -26,6 +26,8 @@ def find_part(machine: Machine, part: slice, size: Any) -> tuple[Any, Any] | Non
     asked by torch, and remains to be asked.
     """
     start, stop = part.start, part.stop
+    if type(stop) is int and isinstance(size, torch.SymInt):
+        return _find_known(machine, part, size)
     if part.step not in (None, 1) or not _is_followed(start) or not _is_followed(stop):
         return None
     length = sympy.expand(stop.expr - start.expr)
@@ -38,6 +40,23 @@ def find_part(machine: Machine, part: slice, size: Any) -> tuple[Any, Any] | Non
     if isinstance(begin, Scalar) or isinstance(taken, Scalar):
         machine.state.facts.learn(sympy.Le(_number(begin) + _number(taken), _expression(size)), True)
     return begin, taken
+
+
+def _find_known(machine: Machine, part: slice, size: torch.SymInt) -> tuple[int, int] | None:
+    """The same for a slice between constants, where the path knows that the dimension goes so far."""
+    start = 0 if part.start is None else part.start
+    if type(start) is not int or part.step not in (None, 1) or not 0 <= start <= part.stop:
+        return None
+    reaches = machine.decide_expr(sympy.Ge(size.node.expr, part.stop)) == sympy.true
+    return (start, part.stop - start) if reaches else None
+
+
+def is_whole(machine: Machine, part: slice, size: Any) -> bool:
+    """Whether a slice up to a constant takes all that there is, as the path knows."""
+    is_open = part.start in (None, 0) and part.step in (None, 1) and type(part.stop) is int and part.stop >= 0
+    if not is_open or not isinstance(size, torch.SymInt):
+        return False
+    return bool(machine.decide_expr(sympy.Le(size.node.expr, part.stop)) == sympy.true)
 
 
 def _number(value: Any) -> sympy.Basic:

@@ -126,6 +126,17 @@ class LeavesOneByOne(nn.Module):
         return out, x, number
 
 
+class FirstOfSome(nn.Module):
+    """At most three rows, and parts of rows that do not lie one after another."""
+
+    def forward(self, x, y):
+        rows = x[x[:, 0] > 0]
+        first = rows[:3]
+        if first.shape[0] == 3:
+            return first.reshape(3, -1), first[1:2], rows.t().flatten()
+        return first.view(first.shape[0], 2, 2), rows[:5, 1:].reshape(-1)
+
+
 UNASKED = [
     Case(AttendsToAny, matrices, is_end_to_end=True),
     Case(CopyOfOneRow, matrices),
@@ -138,6 +149,7 @@ CASES = [
     Case(ViewOfOneRow, matrices),
     Case(KeptViewOfOneRow, matrices),
     Case(SizeReadTwice, matrices),
+    Case(FirstOfSome, matrices, is_end_to_end=True),
     Case(NarrowAtNumber, matrices),
     Case(PartOfNothing, matrices),
 ]

@@ -73,3 +73,50 @@ def test_suppression(model: type[nn.Module], compare: Callable[..., Any]) -> Non
 
 def test_odd_boxes(compare: Callable[..., Any]) -> None:
     compare(Confident(), odd_boxes, paths=1, calls=60)
+
+
+def faster_rcnn() -> nn.Module:
+    """The detector of torchvision as it is, on a backbone of two layers, with weights that tell images apart."""
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+    from torchvision.models.detection.rpn import AnchorGenerator
+
+    backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
+    backbone.out_channels = 8  # type: ignore[assignment]
+    model = FasterRCNN(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(sizes=((8, 16),), aspect_ratios=((1.0,),)),
+        box_roi_pool=torchvision.ops.MultiScaleRoIAlign(featmap_names=["0"], output_size=3, sampling_ratio=2),
+        box_head=TwoMLPHead(8 * 9, 16),
+        box_predictor=FastRCNNPredictor(16, 3),
+        min_size=32,
+        max_size=40,
+        rpn_pre_nms_top_n_test=12,
+        rpn_post_nms_top_n_test=6,
+        rpn_score_thresh=0.6,
+        box_score_thresh=0.6,
+        box_detections_per_img=4,
+    )
+    torch.manual_seed(9)
+    for part in model.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(part.weight)
+            nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+    with torch.no_grad():
+        model.rpn.head.bbox_pred.weight *= 0.1
+        model.roi_heads.box_predictor.bbox_pred.weight *= 0.1
+    return model.eval()
+
+
+def images(seed: int) -> tuple[list[torch.Tensor]]:
+    """One image of soft spots of colour."""
+    spots = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return ([0.45 + 0.3 * nn.functional.interpolate(spots, (32, 32), mode="bilinear")[0]],)
+
+
+def test_faster_rcnn(compare: Callable[..., Any]) -> None:
+    model = faster_rcnn()
+    with torch.no_grad():
+        found = {len(model(*images(seed))[0]["boxes"]) for seed in range(30)}
+    assert {0, 1, 2} <= found
+    compare(model, images, calls=30, paths=4)

@@ -6,6 +6,7 @@ Import this before torchvision. Where torchvision's own operators load, nothing 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import types
 
@@ -52,7 +53,14 @@ def roi_align(
     """Bilinear samples in every cell of every region, averaged."""
     from torchvision.ops.roi_align import _roi_align
 
-    return _roi_align(input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned)  # type: ignore[no-any-return]
+    plain = inspect.unwrap(_roi_align)  # it is compiled when it is called, which takes longer than all calls here
+    return plain(input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned)  # type: ignore[no-any-return]
+
+
+def _shape_of_roi_align(
+    input: torch.Tensor, rois: torch.Tensor, spatial_scale: float, height: int, width: int, *sampling: object
+) -> torch.Tensor:
+    return input.new_empty((rois.size(0), input.size(1), height, width))
 
 
 def register() -> None:
@@ -75,9 +83,11 @@ def register() -> None:
             library.define(f"{name}(Tensor input) -> Tensor")
         library.impl("nms", nms, "CPU")
         library.impl("roi_align", roi_align, "CPU")
+        library.impl("roi_align", _shape_of_roi_align, "Meta")
         from torchvision import extension
+        from torchvision.ops import roi_align as module
 
-        extension._has_ops = _has_ops
+        extension._has_ops = sys.modules[module.__module__]._has_ops = _has_ops  # type: ignore[attr-defined]
 
 
 def _has_ops() -> bool:
