@@ -10,8 +10,8 @@ checked here, and one that does not fit is copied to memory of ours. Results are
 Weights are mapped from `weights.bin`. What is computed from them alone (a layout that suits the processor,
 normalisation folded into a convolution) is computed once, when the subgraph is opened.
 
-Threads. TVM makes (threads - 1) threads for each thread that calls, and they spin. The number is the process's: the
-last model that was opened decides, and `TVM_NUM_THREADS` is the most there can be.
+Threads. TVM makes (threads - 1) threads for each thread that calls, and they spin. The number is the process's, and
+lies in its variable `TVM_NUM_THREADS`: the last model that was opened decides.
 """
 
 from __future__ import annotations
@@ -266,7 +266,11 @@ def _installed(version: str) -> Path | None:
 
 
 def _set_threads(threads: int) -> None:
-    """How many threads TVM computes with, from now on."""
+    """How many threads TVM computes with, from now on.
+
+    TVM reads the variable at each parallel loop: with one thread it then calls no pool at all.
+    """
+    os.environ["TVM_NUM_THREADS"] = str(threads)
     configure = tvm_ffi.get_global_func("runtime.config_threadpool")
     configure(1, threads)
 
