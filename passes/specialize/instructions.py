@@ -208,8 +208,10 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         keys = tuple(key for key in target if type(key) is tuple)
         machine.enter(pymodels.table_item, (keys, target, index), {}, ins.dst)
         return
-    if isinstance(index, Text) and type(target) is dict and _has_run_time_text(index):
-        index = choose_key(machine, target, index)
+    is_open = isinstance(index, Text) and (_has_run_time_text(index) or tables.is_open(machine, index))
+    table = target._modules if is_open and _is_module_table(target) else target
+    if is_open and type(table) is dict:
+        index = choose_key(machine, table, index)
     if isinstance(index, Text):
         index = machine.plain(index)
     machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
@@ -220,6 +222,10 @@ def _load_object_item(machine: Machine, frame: Frame, ins: ir.LoadItem, target: 
         machine.enter(own, (target, index), {}, ins.dst)
         return
     machine.put(frame, ins.dst, objects.load_item(machine, target, index))
+
+
+def _is_module_table(target: Any) -> bool:
+    return isinstance(target, torch.nn.ModuleDict) and type(target).__getitem__ is torch.nn.ModuleDict.__getitem__
 
 
 def _has_run_time_text(text: Text) -> bool:
@@ -408,6 +414,20 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
 # ---------------------------------------------------------------- building
 
 
+def _goes_through(machine: Machine, frame: Frame, items: Iterable[ir.Item]) -> bool:
+    """Whether a generator that is spread is gone through first: the instruction runs again with a list in its place.
+
+    A generator that a variable holds stays there, used up.
+    """
+    for item in items:
+        source = read(frame, item.src)
+        if item.star == "*" and isinstance(source, Generator) and item.src.startswith("%"):
+            frame.ip = frame.current
+            machine.enter(pymodels.list_copy, (source,), {}, item.src)
+            return True
+    return False
+
+
 def _parts(machine: Machine, frame: Frame, items: Iterable[ir.Item]) -> list[Any]:
     """What is put one after the other: lists of single values, and lists of run-time length."""
     parts: list[Any] = []
@@ -429,6 +449,8 @@ def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
             model = pymodels.list_copy if ins.kind is ir.Collection.LIST else pymodels.tuple_copy
             machine.enter(model, (source,), {}, ins.dst)
             return
+    if _goes_through(machine, frame, ins.items):
+        return
     parts = _parts(machine, frame, ins.items)
     if any(isinstance(part, RuntimeList) for part in parts):
         made = joined_items(machine, parts, tuple if ins.kind is ir.Collection.TUPLE else list)
@@ -540,6 +562,8 @@ def import_from(machine: Machine, frame: Frame, ins: ir.ImportFrom) -> None:
 
 
 def call(machine: Machine, frame: Frame, ins: ir.Call) -> None:
+    if _goes_through(machine, frame, ins.items):
+        return
     kwargs: dict[str, Any] = {}
     for item in ins.items:
         if item.keyword:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Lit, Ref, ScalarKind
+from dycl.ir.nodes import Lit, Ref, ScalarKind, SchemaKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of, extremum_of_numbers
@@ -182,6 +182,8 @@ def wrap(*functions: Any) -> Callable[[Any], Any]:
 
 @wrap(min, max)
 def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwargs: Any) -> Any:
+    if len(args) == 1 and isinstance(args[0], Scalar):
+        raise TypeError(f"{KIND_TYPES[args[0].kind].__name__!r} object is not iterable")
     if len(args) != 1 or not isinstance(args[0], RuntimeList):
         return NotImplemented
     if key is None and not kwargs and (found := _numbers(machine, native, args[0])) is not None:
@@ -278,13 +280,15 @@ def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
 
 @wrap(sorted, min, max)
 def _of_generator(machine: Machine, *args: Any, native: Any, **named: Any) -> Any:
-    if len(args) != 1 or not _is_open(args[0]):
+    if len(args) != 1 or not _is_open(machine, args[0]):
         return NotImplemented
     return Interpret(pymodels.listed, (native, args[0], named))
 
 
-def _is_open(source: Any) -> bool:
-    """Whether it is an iterator that may go through a list of run-time length."""
+def _is_open(machine: Machine, source: Any) -> bool:
+    """Whether it is a list of the caller's, or an iterator that may go through a list of run-time length."""
+    if isinstance(source, RuntimeObject):
+        return machine.schemas[source.schema].kind is SchemaKind.LIST
     is_list = isinstance(source, SequenceIterator) and isinstance(source.items, RuntimeList)
     return is_list or isinstance(source, Generator)
 
@@ -301,14 +305,14 @@ def _sequence(machine: Machine, *args: Any, native: Any) -> Any:
         rest = machine.list_slice(source.items, slice(source.index, None)) if source.index != 0 else source.items
         source.index = machine.list_length(source.items)
         return machine.converted_list(rest, native).copy()
-    if not (_is_open(source) or is_long(source)):
+    if not (_is_open(machine, source) or is_long(source)):
         return NotImplemented
     return Interpret(pymodels.list_copy if native is list else pymodels.tuple_copy, args)
 
 
 @wrap(list.extend)
 def _extend_static(machine: Machine, items: Any, more: Any, *, native: Any) -> Any:
-    is_open = is_long(more) or isinstance(more, Generator)
+    is_open = is_long(more) or _is_open(machine, more)
     return Interpret(pymodels.list_extend, (items, more)) if is_open else NotImplemented
 
 

@@ -112,6 +112,8 @@ def _masked(token: Any, original: Any) -> Any:
             return ("#s", token[1])
         case "T":
             return ("#T", token[1], token[2])
+        case "O":
+            return ("#O", token[1])
     return token
 
 

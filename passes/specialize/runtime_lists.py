@@ -40,6 +40,7 @@ from dycl.passes.specialize.templates import (
     ListOf,
     Maybe,
     Number,
+    Object,
     Table,
     Template,
     Tensor,
@@ -49,7 +50,7 @@ from dycl.passes.specialize.templates import (
     unify,
     unify_many,
 )
-from dycl.passes.specialize.values import RuntimeList, Scalar, Text, TextPart
+from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text, TextPart
 
 
 class RuntimeLists(Natives):
@@ -67,6 +68,8 @@ class RuntimeLists(Natives):
                 return self.operand(value)
             case Constant(value=constant):
                 return Lit(constant) if constant is None or constant is Ellipsis else Lit(None)
+            case Object():
+                return Ref(value.vid)
             case Maybe(of=some):
                 return Lit(None) if value is None else self.encoded(value, some)
             case ListOf(element=element, cls=cls):
@@ -100,6 +103,8 @@ class RuntimeLists(Natives):
                 return self._once(("tensor", vid), lambda: self._decoded_tensor(vid, template))
             case Constant(value=constant):
                 return constant
+            case Object(schema=schema):
+                return RuntimeObject(schema, vid)
             case Maybe(of=some):
                 return self._decided(vid, some)
             case ListOf(element=element, cls=cls):

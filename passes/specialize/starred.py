@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend.code import Parameters
 from dycl.frontend.lower import lower_function
-from dycl.ir.nodes import Lit, Ref
+from dycl.ir.nodes import Lit, Ref, SchemaKind
 from dycl.passes.specialize.builtins import class_of
 from dycl.passes.specialize.listoperators import concatenated
-from dycl.passes.specialize.templates import Items, ListOf
+from dycl.passes.specialize.templates import Items, ListOf, Object, Template, template_of_type
 from dycl.passes.specialize.values import Closure, RuntimeList, Scalar, SequenceIterator, Text, TextPart
 
 if TYPE_CHECKING:
@@ -181,15 +181,25 @@ def _zipped(machine: Machine, rows: RuntimeList, strict: bool) -> SequenceIterat
     if isinstance(rows.element, ListOf) and not strict:
         element = ListOf(rows.element.element, tuple)
         return SequenceIterator(machine.new_list("list_zip", element, Ref(rows.vid)), is_private=True)
-    if not isinstance(rows.element, Items):
+    columns = _columns(machine, rows.element)
+    if columns is None:
         raise UnsupportedError("DY203", machine.loc(), "zip() of a run-time number of things that are no lists")
     if not _is_longer(machine, rows, 0):
         return SequenceIterator(())
-    return SequenceIterator(tuple(_column(machine, rows, place) for place in range(len(rows.element.items))))
+    return SequenceIterator(tuple(_column(machine, rows, place, of) for place, of in enumerate(columns)))
 
 
-def _column(machine: Machine, rows: RuntimeList, place: int) -> RuntimeList:
+def _columns(machine: Machine, row: Template) -> tuple[Template, ...] | None:
+    """What is at each place of the rows; None where rows have no static length, or one place holds several things."""
+    if isinstance(row, Items):
+        return row.items
+    schema = machine.schemas[row.schema] if isinstance(row, Object) else None
+    if schema is None or schema.kind is not SchemaKind.TUPLE or any(len(field.members) > 1 for field in schema.fields):
+        return None
+    found = [template_of_type(field.members[0]) for field in schema.fields]
+    return None if any(of is None for of in found) else tuple(of for of in found if of is not None)
+
+
+def _column(machine: Machine, rows: RuntimeList, place: int, element: Template) -> RuntimeList:
     """The items at one place of each row."""
-    assert isinstance(rows.element, Items)
-    element = rows.element.items[place]
     return machine.new_list("list_column", element, Ref(rows.vid), Lit(place), origin=rows.origin, kind=tuple)

@@ -22,6 +22,7 @@ from dycl.ir.nodes import (
     Lit,
     Mapping,
     NothingType,
+    ObjectType,
     Operand,
     ScalarKind,
     ScalarType,
@@ -34,7 +35,7 @@ from dycl.ir.nodes import (
 )
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.scalars import kind_of
-from dycl.passes.specialize.values import RuntimeList, Scalar, Text
+from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,20 @@ class ListOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Object:
+    """An object of the caller's, or what the model hung on one: the host holds that object itself."""
+
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
 class Maybe:
     """A number or tensor in some elements, None in others: which of them is a decision."""
 
     of: Number | Tensor
 
 
-Template = Number | Tensor | Constant | Items | Table | Instance | ListOf | Maybe
+Template = Number | Tensor | Constant | Items | Table | Instance | ListOf | Object | Maybe
 
 
 def describe(value: Any, is_old: Any) -> Template | None:
@@ -115,6 +123,8 @@ def describe(value: Any, is_old: Any) -> Template | None:
         return Tensor(str(value.dtype).removeprefix("torch."), shape)
     if isinstance(value, RuntimeList):
         return ListOf(value.element, value.kind)
+    if isinstance(value, RuntimeObject):
+        return Object(value.schema)
     if type(value) in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields")):
         items = _describe_all(value, is_old)
         return None if items is None else Items(type(value), items)
@@ -230,7 +240,7 @@ def parts(template: Template) -> tuple[Template, ...]:
     match template:
         case Items(items=items) | Table(items=items) | Instance(items=items):
             return items
-        case Number() | Tensor() | Constant() | ListOf() | Maybe():
+        case Number() | Tensor() | Constant() | ListOf() | Object() | Maybe():
             return ()
         case _:
             assert_never(template)
@@ -238,7 +248,7 @@ def parts(template: Template) -> tuple[Template, ...]:
 
 def has_leaf(template: Template) -> bool:
     """Whether anything in it is known at run time only."""
-    if isinstance(template, (Number, Tensor, ListOf, Maybe)):
+    if isinstance(template, (Number, Tensor, ListOf, Object, Maybe)):
         return True
     return any(has_leaf(part) for part in parts(template))
 
@@ -261,6 +271,8 @@ def _type(template: Template, counter: Iterator[int]) -> ValueType:
             return TensorType(dtype, tuple(f"any{next(counter)}" if size is None else size for size in shape))
         case ListOf(element=element, cls=cls):
             return ListType(_type(element, counter), cls is tuple)
+        case Object(schema=schema):
+            return ObjectType(schema)
         case Maybe(of=of):
             member = _type(of, counter)
             assert isinstance(member, (ScalarType, TensorType))
@@ -271,7 +283,7 @@ def _type(template: Template, counter: Iterator[int]) -> ValueType:
 
 def _operand_template(template: Template, counter: Iterator[int]) -> Operand:
     match template:
-        case Number() | Tensor() | ListOf() | Maybe():
+        case Number() | Tensor() | ListOf() | Object() | Maybe():
             return InputLeaf(0, _type(template, counter))
         case Constant(value=value):
             return Lit(value) if value is None or value is Ellipsis else Lit(None)
@@ -286,6 +298,18 @@ def _operand_template(template: Template, counter: Iterator[int]) -> Operand:
             assert_never(template)
 
 
+def template_of_type(of: ValueType | NothingType) -> Template | None:
+    """The template of what has this type, where it is one thing."""
+    match of:
+        case ScalarType(kind=kind):
+            return Number(kind)
+        case TensorType(dtype=dtype, shape=shape):
+            return Tensor(dtype, tuple(size if isinstance(size, int) else None for size in shape))
+        case ObjectType(schema=schema):
+            return Object(schema)
+    return None
+
+
 def seq_kind(cls: type) -> SeqKind:
     """What a list, a tuple or a subclass of a tuple is in the program."""
     return SeqKind.LIST if cls is list else SeqKind.TUPLE
@@ -294,7 +318,7 @@ def seq_kind(cls: type) -> SeqKind:
 def is_mirrored(template: Template) -> bool:
     """Whether the host's object is the very object of the model: then it may leave the program."""
     match template:
-        case Number() | Tensor() | Maybe():
+        case Number() | Tensor() | Object() | Maybe():
             return True
         case Constant(value=value):
             return value is None or value is Ellipsis

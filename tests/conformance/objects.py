@@ -172,6 +172,16 @@ class OwnOperators(Base):
         return v[0], v(3).data, v == Vector(x), 2 in v
 
 
+@SECTION.yes("`zip(*map(f, xs))`, `f(*generator)` of run-time length", "gone through first")
+class SpreadGenerator(Base):
+    def forward(self, x):
+        places = (x > 0).nonzero().flatten().tolist()
+        if not places:
+            return x
+        some, others = zip(*map(lambda place: (place, x.sum() * place), places))
+        return max(*(place for place in [*some, 1])), torch.stack(others)
+
+
 @SECTION.yes("unpacking an object with an `__iter__` of the model's own")
 class UnpackedObject(Base):
     def forward(self, x):

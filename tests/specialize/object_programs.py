@@ -285,7 +285,36 @@ def children_tree(seed):
     return grow(3)
 
 
+class ChildStates(nn.Module):
+    """What recursion hung on the children, put together by `zip(*map(...))`; the nodes once more, level by level."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, HIDDEN)
+
+    def fold(self, node):
+        for child in node.children:
+            self.fold(child)
+        x = self.embedding(torch.tensor([node.word]))
+        if len(node.children) == 0:
+            node.state = (x, x * 0.5)
+        else:
+            some, others = zip(*map(lambda child: child.state, node.children))
+            node.state = (x + torch.cat(some).sum(0, keepdim=True), torch.tanh(torch.cat(others).mean(0, keepdim=True)))
+        return node.state
+
+    def forward(self, tree):
+        state = self.fold(tree)
+        queue, words = [tree], []
+        while queue:
+            node = queue.pop(0)
+            words.append(node.word)
+            queue.extend(node.children)
+        return state, words
+
+
 CASES = [
+    Case(ChildStates, lambda seed: (children_tree(seed),)),
     Case(Stacked, lambda seed: (children_tree(seed),)),
     *[
         Case(model, lambda seed: (binary_tree(seed),))

@@ -89,12 +89,8 @@ class SpreadCalls(nn.Module):
             difference = pair(*some)
         except TypeError as error:
             difference = str(error)
-        try:
-            largest = max(*some)
-        except TypeError:
-            largest = 0
         chained = list(itertools.chain(some, *[some, [1]]))
-        return found, difference, largest, chained, gather(1, 2, *some, 3)
+        return found, difference, chained, gather(1, 2, *some, 3)
 
 
 class UnpackedRest(nn.Module):
@@ -259,7 +255,23 @@ class SameLengths(nn.Module):
         return table
 
 
+class KeyOfALargest(nn.Module):
+    """A dict of layers by a text with a number that has no bounds."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleDict({f"b{i}": nn.Linear(20, 2) for i in range(3)})
+
+    def forward(self, ids, x):
+        largest = int(torch.bincount(ids % 4).argmax())
+        try:
+            return self.layers[f"b{largest}"](x)
+        except KeyError as error:
+            return str(error)
+
+
 MODELS = (
+    KeyOfALargest,
     *(Rows, Splits, NothingToJoin, SameLengths),
     *(GrowingTuple, Transposed, TransposedLists, SpreadCalls, UnpackedRest, BuiltOfParts, Compared),
     *(Consumed, NestedTuples, Immutable, TupleState),
