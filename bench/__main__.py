@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,11 +28,18 @@ PLOT = ROOT / "docs" / "performance.svg"
 WORK = ROOT / "build" / "bench"
 
 
+class RowError(Exception):
+    """A row cannot be compiled or measured, and why."""
+
+
 def run_module(module: str, *arguments: str) -> str:
     """What `python -m MODULE ARGUMENTS` prints last; it inherits neither threads nor memory from here."""
     command = [sys.executable, "-m", module, *arguments]
     environment = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    run = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        lines = run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"]
+        raise RowError(f"{module}: {lines[-1][:200]}")
     return run.stdout.splitlines()[-1] if run.stdout.strip() else ""
 
 
@@ -55,14 +62,17 @@ def measure_row(
     return found
 
 
-def merge(rows: Sequence[dict[str, Any]], path: Path = RESULTS) -> dict[str, Any]:
-    """The results on file with these rows in the place of their former selves."""
+def merge(rows: Sequence[dict[str, Any]], failed: Mapping[str, str], path: Path = RESULTS) -> dict[str, Any]:
+    """The results on file with these rows in the place of their former selves; `failed`: rows, and why."""
     stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    reasons = {name: why for name, why in stored.get("failed", {}).items() if name not in {r["model"] for r in rows}}
+    reasons |= failed
+    stored["rows"] = [row for row in stored["rows"] if row["model"] not in reasons]
     new = {(row["model"], row["threads"]): row for row in rows}
     old = {(row["model"], row["threads"]): row for row in stored["rows"]}
     order = list(ROWS)
     merged = sorted((old | new).values(), key=lambda row: (order.index(row["model"]), row["threads"]))
-    results = {"machine": describe_machine(), "rows": merged}
+    results = {"machine": describe_machine(), "rows": merged, "failed": dict(sorted(reasons.items()))}
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return results
 
@@ -82,14 +92,15 @@ def main(
     """Compare compiled models with their oracle and with other ways to run them."""
     console = Console()
     counts = [int(part) for part in threads.split(",")]
-    results = merge([])
+    results = merge([], {})
     for name in [] if show else model or list(ROWS):
         try:
             rows = measure_row(name, counts, seconds, fresh, work, peers)
-        except subprocess.CalledProcessError as error:
+        except RowError as error:
             console.print(f"{name}: {error}", style="red")
+            results = merge([], {name: str(error)})
             continue
-        results = merge(rows)
+        results = merge(rows, {})
         console.print(rich_table([*latency_table(rows)], title=name))
     console.print(rich_table(latency_table(results["rows"]), title=results["machine"]))
     console.print(overview(results["rows"]))

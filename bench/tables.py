@@ -133,19 +133,26 @@ def section(results: dict[str, Any]) -> str:
         "sampled inputs. Ratios are medians over the rounds, each of two calls on one input in one round, with the "
         "quartiles. *Clock*: where more was to do than there are cores, the wall's clock measures the other work, "
         "so one thread is told in the processor's time. The *oracle* is one static ONNX graph of exactly the path that "
-        "the input takes, predicates included as outputs, run by the same target with the same threads.",
+        "the input takes, predicates included as outputs, run by the same target with the same threads. "
+        "Artifacts are [tuned](how-to/tune.md) to this machine.",
         "![Latency by peer, and ratio to the oracle](performance.svg)",
         _markdown(latency_table(rows)),
         overview(rows).replace("\n", "\n\n"),
         "What a call is made of (one thread), peak memory in a process without torch, size and time:",
         _markdown(cost_table(rows)),
         _missing(rows),
+        _failed(results.get("failed", {})),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def _markdown(lines: Lines) -> str:
     return markdown_table(lines[0], lines[1:])
+
+
+def _failed(failed: dict[str, str]) -> str:
+    told = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
+    return f"Rows that could not be measured: {told}." if told else ""
 
 
 def _missing(rows: Rows) -> str:
