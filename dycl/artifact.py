@@ -264,7 +264,8 @@ def load_artifact(directory: Path, *, threads: int | None = None, lazy: bool = F
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
     package = _import_package(directory, manifest.name)
-    host = getattr(package, manifest.class_name)(threads=threads, lazy=lazy)
+    options = {"lazy": True} if lazy else {}  # artifacts of earlier versions do not know it
+    host = getattr(package, manifest.class_name)(threads=threads, **options)
     return LoadedArtifact(directory, manifest, package, host)
 
 

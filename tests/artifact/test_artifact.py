@@ -23,7 +23,7 @@ from .support import ANSWER
 
 
 class Toy:
-    def __init__(self, *, threads=None):
+    def __init__(self, *, threads=None, lazy=False):
         self.answer = ANSWER
 """
 
