@@ -162,7 +162,9 @@ def section(results: Mapping[str, Any]) -> str:
             + "."
         )
     load = statistics.fmean(row["load"] for row in rows)
-    return f"{results['machine']}; one thread; load average {load:.0f}.\n\n{table}\n\n" + "\n\n".join(words)
+    return f"## Targets\n\n{results['machine']}; one thread; load average {load:.0f}.\n\n{table}\n\n" + "\n\n".join(
+        words
+    )
 
 
 def main(
