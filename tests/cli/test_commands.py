@@ -25,7 +25,7 @@ from dycl.targets.base import Capabilities, Compiled
 
 RUNTIME = (
     "class Runtime:\n"
-    "    def __init__(self, directory, *, threads=None):\n"
+    "    def __init__(self, directory, *, threads=None, lazy=False):\n"
     "        pass\n\n"
     "    def subgraph(self, name):\n"
     "        return None\n"
