@@ -298,7 +298,6 @@ def _known_positive(expr: sympy.Basic, outcome: bool) -> tuple[sympy.Basic, ...]
 _COMPARISONS = (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
 
 
-@functools.lru_cache(maxsize=8192)
 @_remembered
 def _as_positive(expr: sympy.Basic) -> tuple[sympy.Basic, ...]:
     """Integer expressions that are not negative exactly where the comparison holds; both signs for (in)equality."""
@@ -323,7 +322,6 @@ def _is_relation(expr: sympy.Basic) -> bool:
 _FLIPPED = {sympy.Lt: sympy.Gt, sympy.Le: sympy.Ge, sympy.Gt: sympy.Lt, sympy.Ge: sympy.Le}
 
 
-@functools.lru_cache(maxsize=8192)
 @_remembered
 def _single_symbol(expr: sympy.Basic) -> tuple[sympy.Symbol, type, sympy.Basic] | None:
     """A relation as (symbol, relation, constant) if it is linear in one integer symbol.
