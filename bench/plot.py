@@ -62,12 +62,12 @@ def _y(number: int) -> float:
 
 def _latencies(rows: Sequence[dict[str, Any]], height: int) -> Iterator[str]:
     found = [row[f"{name}_us"] for row in rows for name in COLOURS if f"{name}_us" in row]
-    low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)))
+    low, high = math.floor(math.log10(min(found))), math.log10(max(found))
 
     def place(value: float) -> float:
-        return LEFT + (MIDDLE - LEFT - 20) * (math.log10(value) - low) / max(high - low, 1)
+        return LEFT + (MIDDLE - LEFT - 20) * (math.log10(value) - low) / max(high - low, 1.0)
 
-    for power in range(low, high + 1):
+    for power in range(low, math.floor(high) + 1):
         yield _line(place(10**power), TOP, place(10**power), height - 40, "#dddddd")
         yield _text(place(10**power), height - 22, f"{10**power:,}", anchor="middle")
     for number, row in enumerate(rows):
@@ -96,6 +96,8 @@ def _ratios(rows: Sequence[dict[str, Any]], height: int) -> Iterator[str]:
             f'fill="{COLOURS["dycl"]}" fill-opacity="0.3"/>'
         )
         yield f'<circle cx="{place(row["ratio_oracle"]):.1f}" cy="{y:.1f}" r="4" fill="{COLOURS["dycl"]}"/>'
+        if row["ratio_oracle"] > high:  # it stands at the edge, and says how far off it is
+            yield _text(place(high) - 10, y + 4, f"{row['ratio_oracle']:.1f} \N{RIGHTWARDS ARROW}", anchor="end")
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
