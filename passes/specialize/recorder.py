@@ -123,6 +123,7 @@ _METADATA_WRITERS = frozenset(
 )
 
 
+_TORCH_BUG = "INTERNAL ASSERT FAILED"  # what torch's own assertions say: no error of the model's
 _SUBSCRIPTS = frozenset({"__getitem__", "__setitem__"})
 _COUNTING = frozenset({"nonzero", "argwhere", "masked_select"})
 
@@ -383,6 +384,8 @@ class Recorder(TorchFunctionMode):
             except (*FAKE_FAILURES, DyclError):
                 raise
             except Exception as error:
+                if _TORCH_BUG in str(error):
+                    raise Unknown(str(error)) from error
                 raise machine.genuine(error, func, args, kwargs) from None
         if isinstance(found, Remembered):
             return found.out, self._watched(found), []

@@ -99,4 +99,18 @@ def unique_consecutive(
     return results[0] if len(results) == 1 else tuple(results)
 
 
-MODELS: dict[str, Callable[..., Any]] = {"squeeze": _squeeze, "masked_select": _masked_select}
+def _bilinear(recorder: Recorder, input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """`bilinear` as the sum that it is: torch's own rule fails where sizes are run-time numbers."""
+    if tuple(map(str, input1.shape[:-1])) != tuple(map(str, input2.shape[:-1])):
+        return None
+    if weight.shape[1:] != (input1.shape[-1], input2.shape[-1]):
+        return None
+    out = recorder.call(torch.einsum, ("...i,oij,...j->...o", input1, weight, input2), {})
+    return out if bias is None else recorder.call(torch.add, (out, bias), {})
+
+
+MODELS: dict[str, Callable[..., Any]] = {
+    "bilinear": _bilinear,
+    "masked_select": _masked_select,
+    "squeeze": _squeeze,
+}

@@ -113,6 +113,19 @@ class DispatchesToPieces(nn.Module):
         return torch.cat([piece * (i + 1) for i, piece in enumerate(pieces)])
 
 
+class ScoresOfPairs(nn.Module):
+    """A bilinear form of as many pairs as there are: torch's own rule for it fails on run-time sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.score = nn.Bilinear(4, 4, 2)
+
+    def forward(self, x, y):
+        chosen = x[:, 0] > 0
+        left, right = x[chosen], x[chosen] * 2
+        return self.score(left, right), torch.nn.functional.bilinear(left, right, self.score.weight)
+
+
 class LeavesOneByOne(nn.Module):
     """Rows leave, those that stay are kept with their numbers: an index of true elements fits, also where none is left."""
 
@@ -145,6 +158,7 @@ UNASKED = [
 ]
 CASES = [
     *UNASKED,
+    Case(ScoresOfPairs, matrices, is_end_to_end=True),
     Case(DispatchesToPieces, matrices, is_end_to_end=True),
     Case(ViewOfOneRow, matrices),
     Case(KeptViewOfOneRow, matrices),
