@@ -77,7 +77,7 @@ class HiddenStateSpiking(nn.Module):
 def test_spiking_classifier_stops_early(compare: Compare) -> None:
     pytest.importorskip("snntorch")
     torch.manual_seed(0)
-    compare(SpikingClassifier(), lambda seed: _normal(seed, 1, 8, scale=2.0), calls=30, paths=3)
+    compare(SpikingClassifier(), lambda seed: _normal(seed, 1, 8, scale=4.0), calls=30, paths=3)
 
 
 def test_spiking_network_keeps_membranes(compare: Compare) -> None:
