@@ -36,7 +36,7 @@ def separate_calls(machine: Machine, func: Any, args: tuple[Any, ...], kwargs: A
 
     Where its sizes do not fit, torch's own rule has to say so.
     """
-    if func not in _SPLITS:
+    if func not in _SPLITS or not args or not kwargs.keys() <= {"split_sizes", "dim"}:
         return None
     tensor, sizes, dim = _bind_split(*args, **kwargs)
     counts = [expression(size) for size in sizes]

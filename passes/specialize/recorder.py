@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import sympy
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-    UnsupportedFakeTensorException,
-    UnsupportedOperatorException,
-    unset_fake_temporarily,
-)
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -40,7 +32,7 @@ from dycl.passes.specialize.readings import note_formula
 from dycl.passes.specialize.results import Remembered
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
-from dycl.passes.specialize.witnesses import check_empty
+from dycl.passes.specialize.witnesses import FAKE_FAILURES, check_empty
 from dycl.passes.specialize.worlds import settled
 
 if TYPE_CHECKING:
@@ -48,15 +40,6 @@ if TYPE_CHECKING:
 
 SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)
 SMALL = 1024  # elements up to which the known value of a constant tensor is followed
-
-FAKE_FAILURES = (
-    UnsupportedOperatorException,
-    UnsupportedFakeTensorException,
-    DynamicOutputShapeException,
-    DataDependentOutputException,
-    GuardOnDataDependentSymNode,
-    NotImplementedError,
-)
 
 # Questions about a tensor that its metadata answers: nothing is recorded.
 _METADATA = frozenset(
@@ -657,4 +640,4 @@ def _identity(arguments: Any) -> tuple[Any, ...]:
     return tuple(out)
 
 
-__all__ = ["FAKE_FAILURES", "Recorder", "Signal", "Watch"]
+__all__ = ["Recorder", "Signal", "Watch"]

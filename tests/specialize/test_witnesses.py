@@ -1,0 +1,37 @@
+"""Errors of kernels about empty tensors: which of them torch's shape rules leave to be found."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from dycl.passes.specialize.witnesses import _kernel_fails
+
+
+def _fails_alone(function: Any) -> bool:
+    fake = FakeTensorMode()
+    with fake:
+        empty = torch.zeros(0)
+    machine: Any = SimpleNamespace(fake=fake)
+    return _kernel_fails(machine, function, (empty,), {}, {})
+
+
+def _number_of_none(x: torch.Tensor) -> float:
+    if x.detach().sum().item() == 0 and x.numel() == 0:
+        raise ValueError("no elements")
+    return 1.0
+
+
+def test_what_fake_tensors_cannot_tell_is_no_verdict_of_the_shape_rule() -> None:
+    assert _fails_alone(_number_of_none)
+
+
+def test_what_the_shape_rule_refuses_itself_is_left_to_it() -> None:
+    assert not _fails_alone(lambda x: x.reshape(3))
+
+
+def test_what_the_kernel_does_is_no_failure() -> None:
+    assert not _fails_alone(torch.sum)
