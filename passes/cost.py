@@ -48,6 +48,13 @@ def count_dispatches(block: Block, types: Mapping[ValueId, ValueType], environme
     return len({level for op, level in zip(block.ops, levels, strict=True) if isinstance(op, TensorOp)})
 
 
+def count_weight_bytes(ops: Iterable[TensorOp], environment: Environment) -> int:
+    """The size of the weights of all layers among the operations."""
+    paths = dict.fromkeys(op.target.path for op in ops if isinstance(op.target, CallModule))
+    modules = [environment.modules[path] for path in paths if path in environment.modules]
+    return sum(weight.numel() * weight.element_size() for module in modules for weight in module.parameters())
+
+
 def _estimate(op: TensorOp, types: Mapping[ValueId, ValueType], environment: Environment) -> float:
     made = sum(estimate_bytes(result.type) for result in op.results)
     read = sum(estimate_bytes(types[value]) for value in op_uses(op) if value in types)

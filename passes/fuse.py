@@ -38,7 +38,7 @@ target keeps its weights packed in a form of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
@@ -56,7 +56,6 @@ from dycl.ir.nodes import (
     Block,
     BlockId,
     Branch,
-    CallModule,
     Edge,
     HostOp,
     Jump,
@@ -73,7 +72,7 @@ from dycl.ir.nodes import (
     edges,
 )
 from dycl.ir.notes import Note
-from dycl.passes.cost import count_dispatches
+from dycl.passes.cost import count_dispatches, count_weight_bytes
 from dycl.passes.effects import may_raise
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
@@ -187,7 +186,8 @@ class _Finder:
         kept = replace(join, ops=tuple(op for op in join.ops if op not in moved))
         less = self._dispatches(join) - self._dispatches(kept)
         saved = tuple(less - self._added(self._program.block(block), edge, join, moved) for block, edge in ways)
-        return _Fusion(join, moved, saved, self._weight_bytes(moved))
+        tensors = [op for op in moved if isinstance(op, TensorOp)]
+        return _Fusion(join, moved, saved, count_weight_bytes(tensors, self._environment))
 
     def _movable(self, join: Block) -> tuple[Op, ...]:
         """All that the first dispatch of a block does, with the host operations it needs; nothing, if that may not."""
@@ -236,13 +236,6 @@ class _Finder:
         mapping = dict(zip((param.id for param in join.params), edge.args, strict=True))
         copied = tuple(substitute_op(op, mapping) for op in moved)
         return self._dispatches(replace(block, ops=block.ops + copied)) - self._dispatches(block)
-
-    def _weight_bytes(self, moved: Iterable[Op]) -> int:
-        paths = [op.target.path for op in moved if isinstance(op, TensorOp) and isinstance(op.target, CallModule)]
-        modules = [
-            self._environment.modules[path] for path in dict.fromkeys(paths) if path in self._environment.modules
-        ]
-        return sum(w.numel() * w.element_size() for module in modules for w in module.parameters())
 
 
 # ---------------------------------------------------------------- doing it

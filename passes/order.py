@@ -10,6 +10,7 @@ from dycl.ir.nodes import Program
 from dycl.ir.notes import Note
 from dycl.ir.verifier import verify
 from dycl.passes import (
+    copy_down,
     dead_code,
     deduplicate,
     fold_host,
@@ -17,6 +18,7 @@ from dycl.passes import (
     fuse,
     hoist,
     partition,
+    read_elements,
     simplify_cfg,
     sink,
     sink_work,
@@ -45,10 +47,14 @@ PASSES: tuple[Pass, ...] = (
     Pass("dead-code-2", dead_code.run),
     # Writes that nobody can see stand in the way of what moves next.
     Pass("functionalise", functionalise.run),
+    # What the host can read where it lies takes no dispatch.
+    Pass("read-elements", read_elements.run),
     # What is the same in every round moves out of a loop.
     Pass("hoist", hoist.run, explain=hoist.explain),
     # Light work is done before decisions, in the dispatch that makes its operands.
     Pass("hoist-early", hoist.run_early, explain=hoist.explain_early),
+    # Work that several sides need goes to the dispatches that these have anyway.
+    Pass("copy-down", copy_down.run, explain=copy_down.explain),
     # Work that one side of a branch alone needs moves there.
     Pass("sink-work", sink_work.run, explain=sink_work.explain),
     # The work at a join moves into the dispatches before it; what that leaves empty is simplified once more.

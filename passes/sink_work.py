@@ -29,7 +29,7 @@ estimated (`frequency.py`). Work never passes a write of memory, a call, or the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
@@ -53,6 +53,7 @@ from dycl.ir.nodes import (
     Program,
     TensorOp,
     ValueId,
+    ValueType,
 )
 from dycl.ir.notes import Note
 from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
@@ -145,7 +146,7 @@ class _Sinking:
         for op in reversed(block.ops):
             if isinstance(op, TensorOp) and self._may_go(op, wanted, block.id, side):
                 work.insert(0, op)
-            elif not self._may_be_passed(op):
+            elif not may_be_passed(op, self._types):
                 break
             else:
                 wanted.update(op_uses(op))
@@ -157,15 +158,6 @@ class _Sinking:
             return False
         users = {user for value in results for user in self._users.get(value, [])} - {block}
         return all(self._order.dominates(side, user) for user in users)
-
-    def _may_be_passed(self, op: Op) -> bool:
-        """Whether work that came before an operation may be done after it."""
-        if isinstance(op, TensorOp):
-            return not op.mutates
-        if not isinstance(op, HostOp) or op.function == "clock":
-            return False
-        values = (op.result.id, *op_uses(op))
-        return not any(isinstance(self._types.get(value), ArrayType) for value in values)  # numpy writes in place
 
     def _weigh(self, work: tuple[TensorOp, ...], block: Block, side: Block) -> _Move:
         rest, more = _without(block, work), replace(side, ops=(*work, *side.ops))
@@ -205,3 +197,13 @@ class _Sinking:
 def _without(block: Block, work: Sequence[TensorOp]) -> Block:
     gone: Iterable[int] = {id(op) for op in work}
     return replace(block, ops=tuple(op for op in block.ops if id(op) not in gone))
+
+
+def may_be_passed(op: Op, types: Mapping[ValueId, ValueType]) -> bool:
+    """Whether tensor work that came before an operation may be done after it."""
+    if isinstance(op, TensorOp):
+        return not op.mutates
+    if not isinstance(op, HostOp) or op.function == "clock":
+        return False
+    values = (op.result.id, *op_uses(op))
+    return not any(isinstance(types.get(value), ArrayType) for value in values)  # numpy writes in place

@@ -14,7 +14,6 @@ _DRAWS = {
     "exponential": 3,
     "integers": 4,
     "bernoulli": 3,
-    "flips": 2,
     "multinomial": 3,
     "permutation": 2,
     "seed_torch": 1,

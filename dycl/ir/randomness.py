@@ -17,11 +17,16 @@ import numpy as np
 
 DEFAULT_SEED = 67280421310721  # torch's own
 _WIDE = 1 << 28  # from this many integers on, torch takes 64 bits for each
+_FEW, _AHEAD = 64, 256  # so many numbers are taken from so many that were asked for ahead
 _BLOCK = 16  # normal numbers come in blocks of so many, fewer one by one
 
 
 class Streams:
     """The generators of one host."""
+
+    _ahead: np.ndarray  # numbers of the twister that were asked for already
+    _ahead_floats: np.ndarray  # the same as fractions
+    _next: int  # the first of them that was not taken yet
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed(DEFAULT_SEED if seed is None else seed)
@@ -37,6 +42,7 @@ class Streams:
         """Begin torch's stream anew; the seed."""
         self._bits: Any = np.random.MT19937()
         self._bits._legacy_seeding(seed % (1 << 32))
+        self._look_ahead(np.empty(0, np.uint64))
         self._next_normal: float | None = None
         return seed
 
@@ -56,11 +62,13 @@ class Streams:
         """Uniform numbers of [low, high)."""
         count = math.prod(shape)
         drawn: np.ndarray
-        if dtype == "float64":
+        if (low, high) == (0.0, 1.0):  # a factor of 1 and a sum with 0 change no number
+            drawn = self._doubles(count) if dtype == "float64" else self._floats(count)
+        elif dtype == "float64":
             drawn = self._doubles(count) * (high - low) + low
         else:
             drawn = self._floats(count) * np.float32(high - low) + np.float32(low)
-        return np.asarray(drawn.reshape(shape), dtype)
+        return drawn.reshape(shape)
 
     def normal(self, shape: Sequence[int], dtype: str, mean: float, std: float) -> np.ndarray:
         """Normal numbers."""
@@ -93,12 +101,6 @@ class Streams:
     def bernoulli(self, shape: Sequence[int], dtype: str, chance: float) -> np.ndarray:
         """Ones with one chance, else zeros."""
         return np.asarray((self._doubles(math.prod(shape)) < chance).reshape(shape), dtype)
-
-    def flips(self, chances: Any, dtype: str) -> np.ndarray:
-        """Ones with a chance each, else zeros."""
-        chances = np.asarray(chances)
-        draw = self._doubles if chances.dtype == np.float64 else self._floats
-        return np.asarray(draw(chances.size).reshape(chances.shape) < chances, dtype)
 
     def multinomial(self, weights: Any, count: int, replacement: bool) -> np.ndarray:
         """Indices, as likely as the weights of the last dimension say."""
@@ -135,15 +137,40 @@ class Streams:
 
     # ------------------------------------------------------------ the twister
 
+    def _take(self, count: int) -> slice | None:
+        """Where the next few numbers lie that were asked for ahead; asking costs as much for many as for a few."""
+        start, end = self._next, self._next + count
+        if end > len(self._ahead):
+            if count > _FEW:
+                return None
+            self._look_ahead(self._ahead[start:])
+            start, end = 0, count
+        self._next = end
+        return slice(start, end)
+
+    def _look_ahead(self, left: np.ndarray) -> None:
+        """Ask for more numbers than are needed now, after those that are left."""
+        self._ahead = np.concatenate([left, np.asarray(self._bits.random_raw(_AHEAD), np.uint64)])
+        self._ahead_floats = _fractions(self._ahead)
+        self._next = 0
+
     def _narrow(self, count: int) -> np.ndarray:
-        return np.asarray(self._bits.random_raw(count), np.uint64)
+        place = self._take(count)
+        if place is not None:
+            return self._ahead[place].copy()
+        left, self._next = self._ahead[self._next :], len(self._ahead)
+        more = np.asarray(self._bits.random_raw(count - len(left)), np.uint64)
+        return np.concatenate([left, more]) if len(left) else more
 
     def _wide(self, count: int) -> np.ndarray:
         pairs = self._narrow(2 * count).reshape(count, 2)
         return np.asarray((pairs[:, 0] << np.uint64(32)) | pairs[:, 1])
 
     def _floats(self, count: int) -> np.ndarray:
-        return (self._narrow(count) & np.uint64((1 << 24) - 1)).astype(np.float32) * np.float32(2**-24)
+        place = self._take(count)
+        if place is None:
+            return _fractions(self._narrow(count))
+        return self._ahead_floats[place].copy()
 
     def _doubles(self, count: int) -> np.ndarray:
         return (self._wide(count) & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53
@@ -175,6 +202,11 @@ class Streams:
             sums = sums / sums[-1]
             row[:] = np.searchsorted(sums, self._doubles(count), side="left")
         return found.reshape(*weights.shape[:-1], count)
+
+
+def _fractions(drawn: np.ndarray) -> np.ndarray:
+    """Numbers of the twister as float32 of [0, 1)."""
+    return (drawn & np.uint64((1 << 24) - 1)).astype(np.float32) * np.float32(2**-24)
 
 
 def _turn(drawn: np.ndarray) -> np.ndarray:

@@ -160,7 +160,7 @@ def _bernoulli(machine: Machine, chances: Any, p: Any = None, *, native: Any, **
     name = _name(chances.dtype)
     if p is not None:
         return draw(machine, "bernoulli", (tuple(chances.shape), name, p), chances.shape, chances.dtype)
-    return draw(machine, "flips", (chances, name), chances.shape, chances.dtype)
+    return _flips(machine, chances, chances.dtype)
 
 
 @_random(torch.Tensor.bernoulli_)
@@ -169,9 +169,18 @@ def _bernoulli_(machine: Machine, tensor: Any, p: Any = 0.5, *, native: Any, **k
     if isinstance(p, torch.Tensor):
         if tuple(p.shape) != tuple(tensor.shape):
             raise machine.random_operation("bernoulli_ with chances of another shape")
-        return _filled(machine, tensor, draw(machine, "flips", (p, _name(tensor.dtype)), tensor.shape, tensor.dtype))
+        return _filled(machine, tensor, _flips(machine, p, tensor.dtype))
     args = (tuple(tensor.shape), _name(tensor.dtype), p)
     return _filled(machine, tensor, draw(machine, "bernoulli", args, tensor.shape, tensor.dtype))
+
+
+def _flips(machine: Machine, chances: Any, dtype: torch.dtype) -> Any:
+    """Ones with a chance each, else zeros. What is drawn depends on no tensor: so it cuts no subgraph."""
+    wide = torch.float64 if chances.dtype is torch.float64 else torch.float32
+    shape = tuple(chances.shape)
+    drawn = draw(machine, "uniform", (shape, _name(wide), 0.0, 1.0), shape, wide)
+    below = machine.recorder.call(torch.Tensor.lt, (drawn, chances), {})
+    return machine.recorder.call(torch.Tensor.to, (below, dtype), {})
 
 
 _FILLERS: dict[Any, tuple[str, dict[str, float]]] = {

@@ -40,6 +40,7 @@ from dycl.ir.nodes import (
     ScalarType,
     Seq,
     SeqKind,
+    SliceOf,
     StateSlot,
     Target,
     TensorOp,
@@ -56,6 +57,7 @@ from dycl.passes.mutation import find_read_values
 TENSOR = TensorType("float32", (1, 4))
 SCALAR = TensorType("float32", ())
 FLAT = TensorType("float32", (4,))
+ONE = TensorType("float32", (1,))
 INT, FLOAT, BOOL = (ScalarType(kind) for kind in (ScalarKind.INT, ScalarKind.FLOAT, ScalarKind.BOOL))
 
 
@@ -275,13 +277,15 @@ class Generator:
         return scope
 
     def compute(self, scope: Scope, depth: int) -> Scope:
-        kind = self.random.randrange(6)
+        kind = self.random.randrange(7)
         number, whole, truth = self.pick(scope, FLOAT), self.pick(scope, INT), self.pick(scope, BOOL)
         if kind == 0 or number is None:
             name = self.pick(scope, TENSOR)
             assert name is not None
             total = self.tensor_op("torch.sum", (Ref(scope[name].id),), SCALAR)
             result, of = self.host_op("item", (Ref(total.id),), FLOAT), FLOAT
+        elif kind == 6:
+            result, of = self.element(scope), FLOAT
         elif kind == 1:
             literal = Lit(self.random.choice((0.0, 1.0, -2.5)))
             function = self.random.choice(("gt", "lt", "eq", "ne"))
@@ -297,6 +301,26 @@ class Generator:
             result, of = self.host_op("mul", (Ref(scope[number].id), Lit(0.25)), FLOAT), FLOAT
         scope[self.target_name(scope, of)] = Variable(result.id, of)
         return scope
+
+    def element(self, scope: Scope) -> Value:
+        """One element of a tensor, cut out in one of several ways."""
+        name = self.pick(scope, self.random.choice((TENSOR, FLAT))) or self.pick(scope, TENSOR)
+        assert name is not None
+        source = scope[name]
+        whole = SliceOf(Lit(None), Lit(None), Lit(None))
+        index = Lit(self.random.randint(-4, 3))
+        if source.type == TENSOR and self.random.random() < 0.5:
+            items = self.random.choice(((Lit(0), index), (Lit(-1), index)))
+            cut = self.tensor_op("torch.Tensor.__getitem__", (Ref(source.id), Seq(SeqKind.TUPLE, items)), SCALAR)
+            return self.host_op("item", (Ref(cut.id),), FLOAT)
+        if source.type == TENSOR:
+            column = self.tensor_op(
+                "torch.Tensor.__getitem__", (Ref(source.id), Seq(SeqKind.TUPLE, (whole, index))), ONE
+            )
+            cut = self.tensor_op("torch.Tensor.view", (Ref(column.id), Seq(SeqKind.TUPLE, ())), SCALAR)
+            return self.host_op("item", (Ref(cut.id),), FLOAT)
+        cut = self.tensor_op("torch.Tensor.select", (Ref(source.id), Lit(0), index), SCALAR)
+        return self.host_op("item", (Ref(cut.id),), FLOAT)
 
     def divide(self, scope: Scope, depth: int) -> Scope:
         """A host operation that may raise; its result may never be used."""

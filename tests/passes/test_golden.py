@@ -16,6 +16,7 @@ from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
 from dycl.passes import (
+    copy_down,
     dead_code,
     deduplicate,
     fold_host,
@@ -23,6 +24,7 @@ from dycl.passes import (
     fuse,
     hoist,
     partition,
+    read_elements,
     simplify_cfg,
     sink_work,
 )
@@ -37,6 +39,8 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "hoist_early": hoist.run_early,
     "fuse": fuse.run,
     "sink_work": sink_work.run,
+    "copy_down": copy_down.run,
+    "read_elements": read_elements.run,
     "partition": partition.run,
     "deduplicate": deduplicate.run,
 }

@@ -12,6 +12,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.executor import Executor
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import HostOp, Program
+from dycl.ir.randomness import Streams
 from dycl.passes.order import PASSES, run_passes
 from dycl.passes.specialize.specializer import specialize
 from tests.hostgen import harness
@@ -64,6 +65,44 @@ def test_a_clock_is_read_by_the_host(case: Case) -> None:
     lines = [line.partition("#")[0] for line in harness.host_text(program).splitlines() if '"' not in line]
     assert sum("time.perf_counter()" in line for line in lines) == 2
     harness.compare(program, [case.inputs(seed) for seed in range(5)], made.environment)
+
+
+def test_streams_are_torchs_however_much_is_asked_for_at_once() -> None:
+    """The host asks the twister for many numbers ahead; what is left goes before what comes next."""
+    order = random.Random(0)
+    for seed in range(8):
+        _seed(seed)
+        streams = Streams(seed)
+        for _ in range(50):
+            count = order.choice([0, 1, 2, 3, 40, 63, 64, 65, 130, 300, 1000])
+            match order.randrange(4):
+                case 0:
+                    found, wanted = streams.uniform((count,), "float32", 0.0, 1.0), torch.rand(count)
+                case 1:
+                    found = streams.uniform((count,), "float64", 0.0, 1.0)
+                    wanted = torch.rand(count, dtype=torch.float64)
+                case 2:
+                    found, wanted = streams.integers((count,), "int64", 0, 10), torch.randint(0, 10, (count,))
+                case _:
+                    found, wanted = streams.permutation(count, "int64"), torch.randperm(count)
+            assert np.array_equal(found, wanted.numpy())
+
+
+def test_what_is_drawn_with_given_chances_cuts_no_subgraph() -> None:
+    class Flips(torch.nn.Module):
+        def forward(self, x):
+            chances = torch.sigmoid(x)
+            return chances * torch.bernoulli(chances) + torch.empty(4).bernoulli_(chances.double())
+
+    made = specialize(Flips(), (torch.zeros(4),), rng="host")
+    program = run_passes(made.program, made.environment, PASSES, lambda name, made: None)
+    assert len(program.subgraphs) == 1
+    executor = Executor(program, made.environment)
+    for seed in range(5):
+        _seed(seed)
+        executor.random.seed(seed)
+        x = torch.linspace(-2, 2, 4)
+        assert difference(Flips()(x), executor.call(x)) is None
 
 
 def test_no_draw_is_removed_or_shared() -> None:
