@@ -113,6 +113,8 @@ def _changed(code: types.CodeType, what: str) -> UnsupportedError:
 
 def _load_file(code: types.CodeType, namespace: dict[str, object]) -> _File:
     path = code.co_filename
+    if path.startswith("<frozen"):  # its bytecode came with the interpreter; the file that it was made of lies beside
+        path = str(namespace.get("__file__", path))
     linecache.checkcache(path)
     lines = linecache.getlines(path, namespace)
     loc = SourceRange(path, code.co_firstlineno if lines else 0, function=code.co_qualname)

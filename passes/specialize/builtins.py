@@ -26,7 +26,6 @@ from dycl.ir.nodes import ScalarKind
 from dycl.ir.trees import leaves
 from dycl.passes.specialize import pymodels, pytables, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
-from dycl.passes.specialize.dispatch import sorted_keys
 from dycl.passes.specialize.textops import length_of_text, number_of_text
 from dycl.passes.specialize.values import (
     KIND_TYPES,
@@ -192,26 +191,9 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
     return Interpret(length, (value,)) if machine.is_steppable(length) else NotImplemented
 
 
-@model(dict.get)
-def _dict_get(machine: Machine, table: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
-    """With a run-time number, or one in a tuple: a comparison for each key that it could be."""
-    if type(table) is not dict or kwargs or len(args) not in (1, 2):
-        return NotImplemented
-    if is_runtime_tuple(args[0]):
-        return Interpret(pymodels.table_get, (tuple(key for key in table if type(key) is tuple), table, *args))
-    if not isinstance(args[0], Scalar) or args[0].kind is ScalarKind.BOOL:
-        return NotImplemented
-    if not all(isinstance(key, _FIXED_KEYS) for key in table):
-        return NotImplemented
-    return Interpret(pymodels.table_get, (tuple(sorted_keys(table)), table, *args))
-
-
 def is_runtime_tuple(key: Any) -> bool:
     """Whether a key is a tuple of which the run knows a part."""
     return type(key) is tuple and has_runtime(key)
-
-
-_FIXED_KEYS = (bool, int, float, str, bytes, tuple, type(None))  # whose equality is Python's own
 
 
 @model(isinstance)
@@ -355,11 +337,6 @@ def _has_torch_function(machine: Machine, *args: Any, native: Any) -> Any:
 @model(torch.is_grad_enabled)
 def _is_grad_enabled(machine: Machine, *, native: Any) -> Any:
     return False
-
-
-@model(collections.abc.Mapping.get)
-def _mapping_get(machine: Machine, mapping: Any, key: Any, default: Any = None, *, native: Any) -> Any:
-    return Interpret(pymodels.mapping_get, (mapping, key, default))
 
 
 # ---------------------------------------------------------------- iteration

@@ -55,7 +55,14 @@ MAX_DEPTH = 300
 # Native functions that may be handed run-time values: they move them about, compare them or ask for their truth.
 
 _NO_VALUE = object()
-_MODELLED_OWNERS: tuple[type, ...] = (list, dict, torch.Tensor, contextvars.ContextVar)  # bound methods with models
+_MODELLED_OWNERS: tuple[type, ...] = (
+    list,
+    tuple,
+    dict,
+    torch.Tensor,
+    contextvars.ContextVar,
+)  # bound methods with models
+_MODULE_CALLS = (torch.nn.Module.__call__, torch.nn.Module._call_impl)
 _HIDING = TORCH + "_compile.py"
 
 
@@ -109,6 +116,14 @@ class Calls(Iteration):
             return
         if isinstance(function, torch.nn.Module):
             self._call_module(frame, dst, function, args, kwargs)
+            return
+        if (
+            type(function) is types.FunctionType
+            and function in _MODULE_CALLS
+            and args
+            and isinstance(args[0], torch.nn.Module)
+        ):
+            self._run_module(frame, dst, args[0], args[1:], kwargs)
             return
         if is_generator_method(function):
             call_generator_method(self, function, dst, args[0], args[1:])  # type: ignore[arg-type]
@@ -207,6 +222,12 @@ class Calls(Iteration):
         if own_call is not torch.nn.Module.__call__ and self.is_steppable(own_call):
             self.enter(own_call, (module, *args), kwargs, dst)
             return
+        self._run_module(frame, dst, module, args, kwargs)
+
+    def _run_module(
+        self, frame: Frame, dst: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """What `torch.nn.Module.__call__` does."""
         hooks, pre_hooks = _hooks(module)
         if hooks or pre_hooks:
             self.enter(pymodels.call_with_hooks, (module, module.forward, pre_hooks, hooks, args, kwargs), {}, dst)

@@ -23,7 +23,8 @@ from dycl.passes.specialize.values import Closure, RuntimeList, Scalar, Text
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
 
-_ATOMS = (
+# What is never changed: a copy of it is the thing itself.
+ATOMS = (
     type(None),
     bool,
     int,
@@ -64,7 +65,7 @@ class _DeepCopy:
 
     def copy(self, value: Any) -> Any:
         """The copy of a value."""
-        if isinstance(value, _ATOMS):
+        if isinstance(value, ATOMS):
             return value
         if id(value) not in self._copies:
             self._copies[id(value)] = self._made(value)

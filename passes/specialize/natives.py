@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import inspect
 import operator
@@ -59,6 +60,7 @@ _MODULE_CHANGES_TEXT = """
 _MODULE_CHANGES = frozenset(_MODULE_CHANGES_TEXT.split())
 _SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
 
+_COMPARE_ITEMS = frozenset({"index", "count", "remove", "__contains__"})
 _JOINS_LISTS = frozenset({operator.add, operator.iadd, operator.mul, operator.imul})  # they move items, unread
 
 _MOVERS: frozenset[Any] = frozenset(
@@ -129,8 +131,9 @@ LIBRARIES = (
     *(os.path.dirname(str(module.__file__)) + os.sep for module in (diagnostics, numpy, sympy, mpmath)),
 )
 
-_STEPPED_LIBRARY = tuple(
-    STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)
+_STEPPED_LIBRARY = (
+    *(STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)),
+    collections.abc.Mapping.get.__code__.co_filename,  # of all abstract containers
 )
 
 
@@ -209,6 +212,7 @@ class Natives(Arrays):
             return None
         if isinstance(getattr(function, "__self__", None), Text):
             function = getattr(self.plain(function.__self__), function.__name__)
+        self._lift_table(function, args)
         args, kwargs = self._native_text(function, args, kwargs)
         if function in _OF_TRUTHS and any(isinstance(arg, torch.Tensor) for arg in args):
             args = tuple(self._truth_tensor(arg) for arg in args)
@@ -249,7 +253,8 @@ class Natives(Arrays):
         self._settle_keys(result)
         self.after_native(snapshots)
         frame = self.state.frames[-1]
-        result = tables.note_table(self, result, (id(frame.code), frame.current))  # type: ignore[arg-type]
+        if getattr(function, "__name__", "") != "__new__":  # whose result its own class still has to fill
+            result = tables.note_table(self, result, (id(frame.code), frame.current))  # type: ignore[arg-type]
         if type(result) is str and PLACE_HOLDER in result:
             raise self.native_text_refused()
         return self.static_arrays(result, (id(self.state.frames[-1].code), self.state.frames[-1].current))
@@ -262,6 +267,9 @@ class Natives(Arrays):
                 self.keep_static(leaf)
             if isinstance(leaf, tables.STAND_INS) and not _only_stores(function, leaf, args):
                 raise tables.keep_table(self, leaf)  # type: ignore[arg-type]
+
+    def _lift_table(self, function: Any, args: tuple[Any, ...]) -> None:
+        """A dict or set whose method is handed keys that only the run knows may have to be one of the run's."""
         owner = getattr(function, "__self__", None)
         if isinstance(owner, (dict, set)) and function.__name__ in _KEYED:
             tables.lift(self, owner, *_keys_of(function, args))  # type: ignore[arg-type]
@@ -386,8 +394,11 @@ class Natives(Arrays):
         keeps = isinstance(function, type) and issubclass(function, BaseException)
         if keeps or not any(isinstance(leaf, Text) for leaf in leaves((args, kwargs))):
             return args, kwargs
-        if isinstance(getattr(function, "__self__", None), (list, dict, set)):
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, (list, collections.deque)) and function.__name__ not in _COMPARE_ITEMS:
             return args, kwargs
+        if isinstance(owner, (dict, set)):
+            return (*map(self.plain, args[:1]), *args[1:]), kwargs
         if function in _JOINS_LISTS and isinstance(args[0], (list, tuple)):
             return args, kwargs
         return map_leaves(self.plain, args), map_leaves(self.plain, kwargs)
@@ -590,11 +601,9 @@ class Natives(Arrays):
             return True
         if file.startswith(OWN):
             return False
-        if file.startswith("<"):
-            return False
         if file.startswith(TORCH):
             return False
-        if file.startswith(STDLIB) and "site-packages" not in file:
+        if file.startswith(("<", STDLIB)) and "site-packages" not in file:
             return file.startswith(_STEPPED_LIBRARY)
         return _TENSOR_LIBRARY.match(file) is None
 

@@ -42,7 +42,7 @@ def call_with_hooks(module: Any, forward: Any, pre_hooks: Any, hooks: Any, args:
 
 
 def table_get(keys: Any, table: Any, key: Any, default: Any = None) -> Any:
-    """`dict.get` of a number that the run knows, among the keys that are numbers."""
+    """`dict.get` of what only the run knows, among the keys that it could be."""
     for candidate in keys:
         if key == candidate:
             return table[candidate]
@@ -154,14 +154,6 @@ def initialize(instance: Any, values: Any, store: Any, has_post_init: Any, argum
         store(instance, name, value() if is_factory else value)
     if has_post_init:
         instance.__post_init__(*arguments)
-
-
-def mapping_get(mapping: Any, key: Any, default: Any = None) -> Any:
-    """`collections.abc.Mapping.get`, whose own source is frozen into Python."""
-    try:
-        return mapping[key]
-    except KeyError:
-        return default
 
 
 def consume(function: Any, args: Any, wanted: Any) -> Any:
@@ -569,10 +561,12 @@ def sum_(items: Any, start: Any) -> Any:
 
 
 def list_index(items: Any, value: Any) -> Any:
-    """`list.index`."""
+    """`list.index` and `tuple.index`."""
     for index, item in enumerate(items):
         if item == value:
             return index
+    if type(items) is tuple:
+        raise ValueError("tuple.index(x): x not in tuple")
     raise ValueError(f"{value!r} is not in list")
 
 

@@ -28,6 +28,7 @@ from dycl.ir.nodes import (
 )
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.arrayvalue import Array
+from dycl.passes.specialize.copying import ATOMS
 from dycl.passes.specialize.hints import Position
 from dycl.passes.specialize.natives import Natives
 from dycl.passes.specialize.numbers import item_kind
@@ -184,7 +185,7 @@ class RuntimeLists(Natives):
         """Mark what a cache will give again: a write into it would have to be seen by whoever gets it then."""
         if isinstance(value, torch.Tensor):
             self._mark_tensor(value)
-        elif not self.is_old(value) and not isinstance(value, (Scalar, Text)):
+        elif not self.is_old(value) and not isinstance(value, ATOMS):
             if not isinstance(value, tuple):
                 self.freeze(value)
             inside = value.values() if isinstance(value, dict) else getattr(value, "__dict__", {}).values()

@@ -68,7 +68,30 @@ def _joined(separator: str, items: Any) -> Any:
 
 def compare_texts(machine: Machine, op: str, left: Any, right: Any) -> Any:
     """left == right, and so on, for texts one of which only the run knows."""
+    if op in ("eq", "ne") and (found := _as_numbers(machine, op, left, right)) is not None:
+        return found
     return machine.host(op, whole(machine, left), whole(machine, right))
+
+
+def _as_numbers(machine: Machine, op: str, left: Any, right: Any) -> Any:
+    """`f"e{n}" == "e3"` as `n == 3`: what the path knows of the number decides it. None if that is another question."""
+    text, known = (left, right) if isinstance(left, Text) else (right, left)
+    numbers = [(place, part) for place, part in enumerate(text.parts) if isinstance(part, TextPart)]
+    if isinstance(known, Text) or len(numbers) != 1:
+        return None
+    place, part = numbers[0]
+    if part.value.kind is not ScalarKind.INT or part.spec not in ("", "d"):
+        return None
+    before, after = (Text.of(*parts) for parts in (text.parts[:place], text.parts[place + 1 :]))
+    digits = known[len(before) : len(known) - len(after)]
+    if known != before + digits + after or not _is_written_number(digits):
+        return op == "ne"
+    return machine.host(op, part.value, int(digits))
+
+
+def _is_written_number(digits: str) -> bool:
+    """Whether Python writes a whole number like this."""
+    return digits.removeprefix("-").isdecimal() and digits == str(int(digits))
 
 
 def is_text_comparison(op: str, left: Any, right: Any) -> bool:

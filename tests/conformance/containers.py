@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import collections
+import collections.abc
 import copy
 from collections import OrderedDict, defaultdict, deque
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -279,3 +279,66 @@ class RepeatedItems(Base):
     def forward(self, x):
         kept = x[x > 0]
         return [7] * kept.shape[0], torch.tensor([1] * kept.numel())
+
+
+class Steps(list):
+    """A list that is called."""
+
+    def __init__(self, *steps):
+        super().__init__(steps)
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        for step in self:
+            x = step(x)
+        return x
+
+
+@SECTION.yes("a subclass of `list` with methods and attributes of its own", "how many items it has is always known")
+class ListSubclass(Base):
+    def forward(self, x):
+        steps = Steps(self.layers[0])
+        if x.sum() > 0:
+            steps.append(torch.tanh)
+        x = steps(x)
+        if x.sum() > 0:
+            steps += [self.layers[1], torch.relu]
+        return steps(x), len(steps), steps.calls
+
+
+class Registry(collections.abc.MutableMapping):
+    """Names of its own before those of a table that all share."""
+
+    shared: ClassVar = {"tanh": torch.tanh, "relu": torch.relu}
+
+    def __init__(self):
+        self.own = {}
+
+    def __getitem__(self, name):
+        return self.own[name] if name in self.own else self.shared[name]
+
+    def __setitem__(self, name, value):
+        self.own[name] = value
+
+    def __delitem__(self, name):
+        del self.own[name]
+
+    def __iter__(self):
+        return iter({**self.shared, **self.own})
+
+    def __len__(self):
+        return len(self.shared.keys() | self.own.keys())
+
+
+@SECTION.yes("a class made of `collections.abc.MutableMapping`: its `get`, `in`, `pop`, `items` are interpreted")
+class AbstractMapping(Base):
+    def forward(self, x):
+        table = Registry()
+        if x.sum() > 0:
+            table["relu"] = self.layers[0]
+        if "gelu" not in table and x.max() > 1:
+            table.update(gelu=self.layers[1])
+        last = table.pop("gelu", None)
+        x = table.get("relu")(x) if last is None else last(x)
+        return x, [name for name, _ in table.items()], len(table)

@@ -135,6 +135,20 @@ class LruCache(Base):
         return x * table_of(4)[2] if x.sum() > 0 else x * self.cached.scale(3)
 
 
+@functools.cache
+def is_available(name: str) -> bool:
+    """A question about the installation, as libraries ask it."""
+    return name == "sdpa"
+
+
+@SECTION.yes("`is` of what a cached function returned")
+class CachedAnswer(Base):
+    def forward(self, x):
+        if is_available("flash") is True:
+            return x
+        return x * 2 if x.sum() > 0 and is_available("sdpa") is not False else x - 1
+
+
 @SECTION.refused("DY207", "change of what a cached function returned", "the cache would give the changed object again")
 class ChangedCache(Base):
     def forward(self, x):

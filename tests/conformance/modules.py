@@ -244,3 +244,10 @@ class Replaced(Base):
     def forward(self, x):
         self.layers[0].weight = nn.Parameter(x)
         return x
+
+
+@SECTION.yes("`call = self.layer.__call__`, kept and called")
+class BoundCall(Base):
+    def forward(self, x):
+        call = self.layers[0].__call__ if x.sum() > 0 else self.layers[1].__call__
+        return call(x) + torch.nn.Module.__call__(self.layers[2], x)

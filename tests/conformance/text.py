@@ -71,3 +71,12 @@ class JoinedCharacters(Base):
             words.append("up" if x.sum() > 0 else "down")
             x = x * -0.5
         return " ".join(words), ",".join([str(word) for word in words])
+
+
+@SECTION.yes("a run-time text looked up: `d.get(text)`, `[...].index(text)`, `.count`, `.remove`")
+class LookedUpText(Base):
+    def forward(self, x):
+        text, names = f"e{int(x.argmax())}", ["e0", "e1", "e2", "e3", "e1"]
+        found = {"e0": 1, "e2": 2}.get(text), {"e1": 1}.get(text, text), names.index(text), names.count(text)
+        names.remove(text)
+        return *found, names, ("e1", text).index(text), [text, "e1"].count("e1")
