@@ -18,6 +18,7 @@ from dycl.ir.nodes import (
     Operand,
     Ref,
     ScalarKind,
+    ScalarType,
     TensorType,
     ValueId,
 )
@@ -248,9 +249,12 @@ class Joins(Variants):
             args.append(Ref(vid))
             params.append(retensor[label]._dycl_root if label in retensor else vid)  # type: ignore[attr-defined]
         symbols = walker.symbols
+        sizes, new_sizes = (walker.size_symbols(respelled=respelled) for respelled in (False, True))
         for index, scalar in enumerate(walker.scalars):
             args.append(static_args.get(scalar.vid) or self.operand(scalar))
             params.append(self.values.symbols[symbols[index]] if index in symbols else scalar.vid)
+            self._note_size(args[-1], scalar.expr, sizes)
+            self._note_size(Ref(params[-1]), symbols.get(index, scalar.expr), new_sizes)
         for made in walker.lists:
             args.append(static_args.get(made.vid) or Ref(made.vid))
             params.append(made.vid)
@@ -258,6 +262,13 @@ class Joins(Variants):
             args.append(Ref(found.vid))
             params.append(found.vid)
         return tuple(args), tuple(params)
+
+    def _note_size(self, number: Operand, expr: Any, sizes: set[sympy.Basic]) -> None:
+        """An int that is a size of the state's tensors, or made of such, says so in its type: exporters rely on it."""
+        if isinstance(number, Ref) and expr is not None and expr.free_symbols and expr.free_symbols <= sizes:
+            of = self.values.types[number.id]
+            if isinstance(of, ScalarType) and of.kind is ScalarKind.INT and not of.size:
+                self.values.types[number.id] = ScalarType(ScalarKind.INT, str(expr))
 
     def _ranges(
         self, walker: Walker, source: State, retensor: dict[Label, FakeTensor]

@@ -190,6 +190,10 @@ class Positions:
         found = [pair for shape in self.shapes.values() for pair in shape if not isinstance(pair[0], int)]
         return {self.respelled(*pair) if respelled else pair[0] for pair in found}
 
+    def size_symbols(self, *, respelled: bool = False) -> set[sympy.Basic]:
+        """What these dimensions are made of."""
+        return {symbol for size in self.size_expressions(respelled=respelled) for symbol in size.free_symbols}
+
     def _tensor(self, tensor: FakeTensor, general: bool) -> Any:
         vid = self.machine.current_vid(tensor, self.source)
         address = (self.place, self._scope)

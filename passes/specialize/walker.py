@@ -82,7 +82,7 @@ class Walker(Positions):
         super().__init__(machine, state, **options)
         self._memo: dict[int, tuple[int, Any]] = {}
         self._keep: list[Any] = []
-        self._gone_through: set[int] = set()  # tuples that an iterator goes through: what remains is no list that grows
+        self._gone_through: set[int] = set()  # what an iterator alone holds: what remains is no list that grows
         # what fills a container that stays the one it was: a list of the state, but never one of run-time length
         self._contents = {id(entry.value) for entry in state.journal.values() if entry.kind == "content"}
 
@@ -164,6 +164,8 @@ class Walker(Positions):
             return self._named_tuple(value, general)
         if isinstance(value, dict):
             return self._dict_subclass(value)
+        if isinstance(value, list):
+            return self._list_subclass(value)
         return self._instance(value)
 
     def _tuple(self, value: tuple[Any, ...], general: bool) -> Any:
@@ -201,7 +203,7 @@ class Walker(Positions):
         copy: list[Any] = self._remember(value, [])
         address = self._scope
         copy.extend([self.walk(item, general) for item in value])
-        if general and id(value) not in self._contents:
+        if general and id(value) not in self._contents and id(value) not in self._gone_through:
             self.list_slots.append(ListSlot(address, self.place, start, len(self.key), value))
         return copy
 
@@ -362,8 +364,9 @@ class Walker(Positions):
             items, index = items[index:], 0  # type: ignore[index]
         self.key.append(("iterator", value.watched_size, value.view))
         copy = self._remember(value, SequenceIterator(()))
-        if type(items) is tuple:
+        if type(items) is tuple or (is_own and type(items) is list):
             self._gone_through.add(id(items))
+            self._keep.append(items)
         copy.items = self.walk(items)
         if isinstance(copy.items, RuntimeList):
             copy.index = self.walk(index)
@@ -412,6 +415,19 @@ class Walker(Positions):
             store(copy, self.walk(key, False), self.walk(item))
         for name, item in list(getattr(value, "__dict__", {}).items()):
             object.__setattr__(copy, name, self.walk(item))
+        return copy
+
+    def _list_subclass(self, value: Any) -> Any:
+        """A list with methods or attributes of its own: how many items it has is always known."""
+        kind: Any = type(value)
+        if kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__module__ == "builtins" or slot_names(kind):
+            raise self._uncopyable(value)
+        self.key.append((kind, list.__len__(value), tuple(vars(value))))
+        copy: Any = self._remember(value, kind.__new__(kind))
+        for item in list.__iter__(value):
+            list.append(copy, self.walk(item))
+        for name, item in vars(value).items():
+            copy.__dict__[name] = self.walk(item)
         return copy
 
     def _instance(self, value: Any) -> Any:

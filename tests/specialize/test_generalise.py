@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dycl.ir.executor import Executor
+from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
 from dycl.passes.specialize.specializer import specialize
 
@@ -226,3 +227,50 @@ def test_beams_of_any_number_are_ordered_by_their_scores():
     with torch.no_grad():
         model.out.weight *= 4
     run(model, vector)
+
+
+class NamesInLoop(nn.Module):
+    """A loop over names that are known, in a loop over a sequence that grows."""
+
+    def forward(self, x):
+        length = 3
+        while length < 40:
+            inputs = {"tokens": x[:, -1:], "scores": x * 2}
+            for name in ["tokens", "mask", "types", "other"]:
+                value = inputs.get(name)
+                if value is not None and value.shape[-1] != 1:
+                    inputs[name] = value[:, -1:].clone()
+            x = torch.cat([x, inputs["tokens"] * 0.9], dim=1)
+            length += 1
+            if inputs["tokens"].sum() < 1:
+                break
+        return x
+
+
+def test_what_remains_of_known_names_is_no_list_that_grows() -> None:
+    model = NamesInLoop()
+    made = specialize(model, (torch.ones(1, 3),))
+    assert "list[" not in print_ir(made.program)
+    executor = Executor(made.program, made.environment)
+    for size in (0.1, 3.0, 100.0, 1e9):
+        torch.testing.assert_close(executor.call(torch.full((1, 3), size)), model(torch.full((1, 3), size)))
+
+
+class CountedPositions(nn.Module):
+    """A sequence that grows, and a counter beside it that makes the positions."""
+
+    def forward(self, x):
+        length = x.shape[1]
+        while x[:, -1].sum() > 1 and length < 40:
+            x = torch.cat([x, x[:, -1:] * 0.5], dim=1)
+            length += 1
+            x = x + torch.arange(length).view(1, -1) * 0.0
+        return x
+
+
+def test_a_counter_that_is_a_size_says_so() -> None:
+    """An exporter that does not know it refuses to add tensors of both sizes."""
+    text = print_ir(specialize(CountedPositions(), (torch.ones(1, 3) * 8,)).program)
+    counted = [line for line in text.splitlines() if "length: int" in line]
+    assert counted
+    assert all("length: int[" in line for line in counted)

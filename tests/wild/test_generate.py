@@ -1,0 +1,49 @@
+"""`generate` of transformers, whole: greedy decoding with a cache, its configuration, processors and criteria."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+transformers = pytest.importorskip("transformers")
+
+_SPECIAL = {"bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": 0}
+
+
+def gpt2() -> Any:
+    config = transformers.GPT2Config(vocab_size=20, n_positions=64, n_embd=16, n_layer=2, n_head=2, **_SPECIAL)
+    return transformers.GPT2LMHeadModel(config)
+
+
+def llama() -> Any:
+    config = transformers.LlamaConfig(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        **_SPECIAL,
+    )
+    return transformers.LlamaForCausalLM(config)
+
+
+def prompts(seed: int) -> dict[str, Any]:
+    """Five tokens; every third prompt is a shorter one, padded on the left, which `generate` finds out by itself."""
+    tokens = torch.randint(4, 20, (1, 5), generator=torch.Generator().manual_seed(seed))
+    if seed % 3 == 1:
+        tokens[:, : 1 + seed % 2] = 0
+    return {"input_ids": tokens, "max_new_tokens": 12, "do_sample": False}
+
+
+@pytest.mark.parametrize("make", [gpt2, llama])
+def test_greedy_generation_compiles_unchanged(compare: Callable[..., Any], make: Callable[[], Any]) -> None:
+    torch.manual_seed(0)
+    model = make().eval()
+    for weight in model.parameters():  # sharp: texts differ, some end and some do not
+        torch.nn.init.normal_(weight, std=0.5)
+    compare(model, prompts, calls=24, paths=6, method="generate")
