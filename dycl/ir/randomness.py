@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 DEFAULT_SEED = 67280421310721  # torch's own
 _WIDE = 1 << 28  # from this many integers on, torch takes 64 bits for each
 _FEW, _AHEAD = 64, 256  # so many numbers are taken from so many that were asked for ahead
+_NOTHING = np.empty(0, np.uint64)
 _BLOCK = 16  # normal numbers come in blocks of so many, fewer one by one
 
 
@@ -29,31 +31,37 @@ class Streams:
     _next: int  # the first of them that was not taken yet
 
     def __init__(self, seed: int | None = None) -> None:
+        self._bits: Any = np.random.MT19937()
+        self._lock = threading.Lock()
         self.seed(DEFAULT_SEED if seed is None else seed)
         if seed is None:
-            self.python, self.numpy = random.Random(), np.random.RandomState()
+            self.seed_python(None)
+            self.seed_numpy(None)
 
     def seed(self, seed: int) -> None:
         """Begin anew, as `torch.manual_seed`, `random.seed` and `numpy.random.seed` do."""
         self.seed_torch(seed)
-        self.python, self.numpy = random.Random(seed), np.random.RandomState(seed % (1 << 32))
+        self.seed_python(seed)
+        self.seed_numpy(seed % (1 << 32))
 
     def seed_torch(self, seed: int) -> int:
         """Begin torch's stream anew; the seed."""
-        self._bits: Any = np.random.MT19937()
-        self._bits._legacy_seeding(seed % (1 << 32))
-        self._look_ahead(np.empty(0, np.uint64))
-        self._next_normal: float | None = None
+        with self._lock:
+            self._bits._legacy_seeding(seed % (1 << 32))
+            self._look_ahead(_NOTHING)
+            self._next_normal: float | None = None
         return seed
 
-    def seed_python(self, seed: int) -> int:
+    def seed_python(self, seed: int | None) -> int | None:
         """Begin the stream of `random` anew; the seed."""
-        self.python = random.Random(seed)
+        self._python: random.Random | None = None  # made when it is asked for
+        self._python_seed = seed
         return seed
 
-    def seed_numpy(self, seed: int) -> int:
+    def seed_numpy(self, seed: int | None) -> int | None:
         """Begin the stream of `numpy.random` anew; the seed."""
-        self.numpy = np.random.RandomState(seed)
+        self._numpy: np.random.RandomState | None = None
+        self._numpy_seed = seed
         return seed
 
     # ------------------------------------------------------------ torch's numbers
@@ -128,17 +136,21 @@ class Streams:
 
     def of_python(self, name: str, *args: Any) -> Any:
         """A number that a function of `random` gives."""
-        return getattr(self.python, name)(*args)
+        if self._python is None:
+            self._python = random.Random(self._python_seed)
+        return getattr(self._python, name)(*args)
 
     def of_numpy(self, name: str, *args: Any) -> Any:
         """A number that a function of `numpy.random` gives."""
-        found = getattr(self.numpy, name)(*args)
+        if self._numpy is None:
+            self._numpy = np.random.RandomState(self._numpy_seed)
+        found = getattr(self._numpy, name)(*args)
         return found.item() if isinstance(found, np.generic) else found
 
     # ------------------------------------------------------------ the twister
 
     def _take(self, count: int) -> slice | None:
-        """Where the next few numbers lie that were asked for ahead; asking costs as much for many as for a few."""
+        """Where the next few numbers lie among those that were asked for already; many do not lie there."""
         start, end = self._next, self._next + count
         if end > len(self._ahead):
             if count > _FEW:
@@ -155,22 +167,23 @@ class Streams:
         self._next = 0
 
     def _narrow(self, count: int) -> np.ndarray:
-        place = self._take(count)
-        if place is not None:
-            return self._ahead[place].copy()
-        left, self._next = self._ahead[self._next :], len(self._ahead)
-        more = np.asarray(self._bits.random_raw(count - len(left)), np.uint64)
-        return np.concatenate([left, more]) if len(left) else more
+        with self._lock:
+            place = self._take(count)
+            if place is not None:
+                return self._ahead[place].copy()
+            left, self._next = self._ahead[self._next :], len(self._ahead)
+            return np.concatenate([left, np.asarray(self._bits.random_raw(count - len(left)), np.uint64)])
 
     def _wide(self, count: int) -> np.ndarray:
         pairs = self._narrow(2 * count).reshape(count, 2)
         return np.asarray((pairs[:, 0] << np.uint64(32)) | pairs[:, 1])
 
     def _floats(self, count: int) -> np.ndarray:
-        place = self._take(count)
-        if place is None:
+        if count > _FEW:
             return _fractions(self._narrow(count))
-        return self._ahead_floats[place].copy()
+        with self._lock:
+            place = self._take(count)  # may put other numbers there
+            return self._ahead_floats[place].copy()
 
     def _doubles(self, count: int) -> np.ndarray:
         return (self._wide(count) & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53

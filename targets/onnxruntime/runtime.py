@@ -24,6 +24,7 @@ is faster still. Own pools make
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -256,20 +257,20 @@ _TYPES = {
 
 
 class _Output(NamedTuple):
-    """An output of a model, of known size."""
+    """An output of a model."""
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None  # None: the size is known at run time only
 
     @property
-    def is_big(self) -> bool:
-        """Whether its memory is shared with other outputs of this size."""
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize >= _BIG_BYTES
+    def is_late(self) -> bool:
+        """Whether it has no memory of its own: shared with others of its size, or made by ONNX Runtime in each call."""
+        return self.shape is None or int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize >= _BIG_BYTES
 
 
 def _dispatcher(session: ort.InferenceSession, entry: dict[str, Any], memory: _Memory) -> Callable[..., Value]:
-    """The session as a function: over bound memory where all sizes are known, else by the plain call."""
+    """The session as a function: over bound memory where ONNX Runtime and Python let us, else by the plain call."""
     outputs = _find_outputs(session, entry)
     if outputs and _can_bind(session):
         return _bound_call(session, entry, outputs, memory)
@@ -277,25 +278,25 @@ def _dispatcher(session: ort.InferenceSession, entry: dict[str, Any], memory: _M
 
 
 def _find_outputs(session: ort.InferenceSession, entry: dict[str, Any]) -> list[_Output] | None:
-    """The outputs as the model itself declares them, if all their sizes are known."""
+    """The outputs as the model itself declares them, if all of them are arrays of numbers."""
     declared = {port.name: port for port in session.get_outputs()}
     found = []
     for output in entry["outputs"]:
         port = declared[output["name"]]
         dtype = _TYPES.get(port.type)
+        if dtype is None:
+            return None
         # A shape of unknown rank is told as an empty one.
-        if dtype is None or len(port.shape) != len(output.get("shape", port.shape)):
-            return None
-        if not all(isinstance(size, int) and size > 0 for size in port.shape):
-            return None
-        found.append(_Output(port.name, dtype, tuple(port.shape)))
+        is_known = len(port.shape) == len(output.get("shape", port.shape))
+        is_known = is_known and all(isinstance(size, int) and size > 0 for size in port.shape)
+        found.append(_Output(port.name, dtype, tuple(port.shape) if is_known else None))
     return found
 
 
 def _can_bind(session: ort.InferenceSession) -> bool:
     """Whether this ONNX Runtime has the calls below its public ones, and this Python counts references."""
     has_calls = hasattr(getattr(session, "_sess", None), "run_with_iobinding")
-    return has_calls and hasattr(session.io_binding(), "_iobinding") and _COUNTS_REFERENCES
+    return has_calls and hasattr(session.io_binding(), "_iobinding") and _COUNTS_REFERENCES and _CPU is not None
 
 
 def _plain_call(session: ort.InferenceSession, entry: dict[str, Any]) -> Callable[..., Value]:
@@ -316,6 +317,14 @@ def _plain_call(session: ort.InferenceSession, entry: dict[str, Any]) -> Callabl
 
     return call
 
+
+def _processor() -> Any:
+    """Where ONNX Runtime is to make a result whose size it learns in the call; None if it cannot be told."""
+    device = getattr(ort.capi.onnxruntime_pybind11_state, "OrtDevice", None)
+    return None if device is None else device(device.cpu(), device.default_memory(), 0)
+
+
+_CPU = _processor()
 
 # ---------------------------------------------------------------- bound memory
 
@@ -385,7 +394,7 @@ _REFERENCES = _count_references()
 class _Frame:
     """A session's inputs and outputs bound to memory; one call at a time has it.
 
-    `results` has an array for each small output; those that are big are bound anew in each call.
+    `results` has an array for each output that is not late; those that are late are bound anew in each call.
     """
 
     __slots__ = ("binding", "bound", "memory", "names", "numbers", "owner", "results")
@@ -404,11 +413,18 @@ class _Frame:
         for name, number in zip(self.names, self.numbers, strict=True):
             if number is not None:
                 self.binding.bind_input(name, number)
-        self.results = [self._bind_result(output) for output in outputs if not output.is_big]
+        self.results = [
+            self._bind_result(output.name, output.dtype, output.shape)
+            for output in outputs
+            if output.shape is not None and not output.is_late
+        ]
+        for output in outputs:
+            if output.shape is None:
+                self.binding.bind_output(output.name, _CPU)
 
-    def _bind_result(self, output: _Output) -> np.ndarray:
-        array = self.memory.make(output.dtype, output.shape)
-        self.bind_output(output.name, array)
+    def _bind_result(self, name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        array = self.memory.make(dtype, shape)
+        self.bind_output(name, array)
         return array
 
     def bind_output(self, name: str, array: np.ndarray) -> None:
@@ -435,28 +451,31 @@ class _Frame:
 
 
 # One call, written out for the numbers of inputs and small results: loops would take longer than all the rest of it.
+# All subgraphs with these numbers share its code, so that it is in the caches when the next one is called.
 _CALL = """
-def call({values}):
-    try:
-        frame = frames.popleft()
-    except IndexError:
-        frame = None
-    if frame is None{is_seen}:
-        frame = find_frame(frame)
-        if frame is None:
-            return plain({values})
-    results = frame.results
-    try:
-        bound = frame.bound
-        {binding}
-        {run}
-        return {returned}
-    finally:
-        frames.append(frame)
+def make({given}):
+    def call({values}):
+        try:
+            frame = take_frame()
+        except IndexError:
+            frame = None
+        if frame is None{is_seen}:
+            frame = find_frame(frame)
+            if frame is None:
+                return plain({values})
+        results = frame.results
+        try:
+            bound = frame.bound
+            {binding}
+            {run}
+            return {returned}
+        finally:
+            put_frame(frame)
 
+    def is_free(frame):
+        return not (False{is_seen})
 
-def is_free(frame):
-    return not (False{is_seen})
+    return call, is_free
 """
 
 _IS_SEEN = " or count(frame.results[{0}]) != unseen or frame.results[{0}].shape != shape{0}"
@@ -482,55 +501,76 @@ def _bound_call(
                 frame = frames.popleft()
             except IndexError:  # another thread was faster
                 break
-            if names["is_free"](frame):
+            if is_free(frame):
                 return frame
             frames.append(frame)
         return _Frame(session, entry, outputs, memory) if next(made) < _MOST_KEPT else None
 
-    small = [output for output in outputs if not output.is_big]
-    big = [(index, output) for index, output in enumerate(outputs) if output.is_big]
+    small = [output for output in outputs if not output.is_late]
+    has_late = len(small) < len(outputs)
     run = session._sess.run_with_iobinding
-    names: dict[str, Any] = {
-        "frames": frames,
-        "find_frame": find_frame,
-        "plain": _plain_call(session, entry),
-        "run": _big_run(run, big) if big else run,
-        "options": _RUN,
-        "count": sys.getrefcount,
-        "unseen": _REFERENCES,
-    }
-    names |= {f"shape{index}": output.shape for index, output in enumerate(small)}
-    values = [f"value{index}" for index in range(len(entry["inputs"]))]
-    binding = [f"if bound[{i}] != id({value}): frame.bind_input({i}, {value})" for i, value in enumerate(values)]
-    results = "".join(f"results[{index}], " for index in range(len(small)))
-    text = _CALL.format(
-        values=", ".join(values),
-        is_seen="".join(_IS_SEEN.format(index) for index in range(len(small))),
-        binding="\n        ".join(binding),
-        run="made = run(frame)" if big else "run(frame.binding, options)",
-        returned="made" if big else results.rstrip(", ") if len(small) == 1 else f"({results})",
+    call, is_free = _call_maker(len(entry["inputs"]), len(small), has_late)(
+        frames.popleft,
+        frames.append,
+        find_frame,
+        _plain_call(session, entry),
+        _late_run(run, outputs) if has_late else run,
+        *(output.shape for output in small),
     )
+    bound_call: Callable[..., Value] = call
+    return bound_call
+
+
+@functools.cache
+def _call_maker(inputs: int, small: int, has_late: bool) -> Callable[..., Any]:
+    """What makes calls with these numbers of inputs and small results."""
+    values = [f"value{index}" for index in range(inputs)]
+    binding = [f"if bound[{i}] != id({value}): frame.bind_input({i}, {value})" for i, value in enumerate(values)]
+    results = "".join(f"results[{index}], " for index in range(small))
+    given = ["take_frame", "put_frame", "find_frame", "plain", "run", *(f"shape{index}" for index in range(small))]
+    text = _CALL.format(
+        given=", ".join(given),
+        values=", ".join(values),
+        is_seen="".join(_IS_SEEN.format(index) for index in range(small)),
+        binding="\n            ".join(binding),
+        run="made = run(frame)" if has_late else "run(frame.binding, options)",
+        returned="made" if has_late else results.rstrip(", ") if small == 1 else f"({results})",
+    )
+    names: dict[str, Any] = {"options": _RUN, "count": sys.getrefcount, "unseen": _REFERENCES}
     exec(text, names)
-    call: Callable[..., Value] = names["call"]
-    return call
+    made: Callable[..., Any] = names["make"]
+    return made
 
 
-def _big_run(run: Callable[..., object], big: Sequence[tuple[int, _Output]]) -> Callable[[_Frame], Value]:
-    """Run with memory for the big results; what the call returns."""
+def _late_run(run: Callable[..., object], outputs: Sequence[_Output]) -> Callable[[_Frame], Value]:
+    """Run with memory for the big results, and with what ONNX Runtime makes for those of unknown size; all results."""
+    big = [
+        (index, output.name, output.dtype, output.shape)
+        for index, output in enumerate(outputs)
+        if output.shape is not None and output.is_late
+    ]
+    unknown = [(index, output.name) for index, output in enumerate(outputs) if output.shape is None]
+    small = [index for index, output in enumerate(outputs) if not output.is_late]
 
     def run_frame(frame: _Frame) -> Value:
-        results = list(frame.results)
+        results = dict(zip(small, frame.results, strict=True))
         taken = []
+        binding = frame.binding
         try:
-            for index, output in big:
-                array = frame.memory.take(output.dtype, output.shape)
+            for index, name, dtype, shape in big:
+                results[index] = array = frame.memory.take(dtype, shape)
                 taken.append(array)
-                results.insert(index, array)
-                frame.bind_output(output.name, array)
-            run(frame.binding, _RUN)
-            return results[0] if len(results) == 1 else tuple(results)
+                frame.bind_output(name, array)
+            run(binding, _RUN)
+            if unknown:
+                made = binding.get_outputs()  # in the order in which they were bound first
+                for position, (index, _) in enumerate(unknown, len(frame.results)):
+                    results[index] = made[position].numpy()
+            return results[0] if len(results) == 1 else tuple([results[index] for index in range(len(results))])
         finally:
             for array in taken:
                 frame.memory.give_back(array)
+            for _, name in unknown:  # what was made is bound now; the next call must not write there
+                binding.bind_output(name, _CPU)
 
     return run_frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -128,3 +129,37 @@ def test_threads_have_memory_of_their_own(builder, make) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.fixture(params=sorted(WIDTHS))
+def places(request, builder, make):
+    """A subgraph with a result of known size, one whose size depends on the data, and another of known size."""
+    b = builder("00_places")
+    x = b.tensor(1, WIDTHS[request.param])
+    known, unknown = (_floats(1, WIDTHS[request.param]),), (TensorType("int64", ("u0", 2)),)
+    results = b.op("torch.mul", x, Lit(2.0), out=known), b.op("torch.nonzero", x, out=unknown), b.op("torch.sum", x)
+    return make(b.done(*results)).runtime.subgraph("00_places"), WIDTHS[request.param]
+
+
+def test_a_result_of_unknown_size_is_new_in_each_call(places) -> None:
+    call, width = places
+    held = []
+    for count in (0, 3, 8, 1, 0, 5):
+        x = np.zeros((1, width), np.float32)
+        x[0, :count] = 1
+        held.append((count, call(x)))
+    for count, (double, found, total) in held:
+        assert found.tolist() == [[0, place] for place in range(count)]
+        assert (float(double.sum()), float(total)) == (2.0 * count, count)
+
+
+def test_a_result_of_unknown_size_is_handed_on_and_freed(places) -> None:
+    call, width = places
+    x = np.ones((1, width), np.float32)
+    found = call(x)[1]
+    reference = weakref.ref(found)
+    del found
+    assert reference() is None
+    with pytest.raises(Exception, match=r"."):
+        call(x.astype(np.int64))
+    assert call(x)[1].shape == (width, 2)
