@@ -156,7 +156,7 @@ class Expressions:
             return self._object_read(op)
         if not function.text:
             return f"{op.function}({self.arguments(op.args)})", ATOM
-        if op.function in ONE_ELEMENT - {"item"} and self._is_array(op.args[0]):
+        if op.function in ONE_ELEMENT - {"item", "peek"} and self._is_array(op.args[0]):
             return f"{op.function}({self.text(op.args[0], ATOM)}.item())", ATOM
         if op.function == "list_append" and isinstance(op.args[0], Seq):
             return self._operand(Seq(SeqKind.LIST, (*op.args[0].items, op.args[1])))

@@ -33,7 +33,7 @@ from dycl.ir.nodes import (
 MAX_OPERATIONS = 6
 
 # These convert one element: more, or none, is an error.
-ONE_ELEMENT = frozenset({"item", "bool", "int", "float"})
+ONE_ELEMENT = frozenset({"item", "peek", "bool", "int", "float"})
 
 
 def may_raise(op: HostOp, types: Types) -> bool:

@@ -58,6 +58,7 @@ _OPERATION_NAMES = {
     "list_len": "length",
     "size": "size",
     "item": "item",
+    "peek": "item",
     "getitem": "part",
     "of_tensor": "array",
 }

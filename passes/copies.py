@@ -52,7 +52,7 @@ def _readers(program: Program, places: tuple[Use, ...]) -> Readers:
 
 def _looks(reader: Op | Terminator) -> bool:
     """Whether a reader keeps no hold of the tensor."""
-    return isinstance(reader, HostOp) and reader.function in ("item", "size", "bool")
+    return isinstance(reader, HostOp) and reader.function in ("item", "peek", "size", "bool")
 
 
 def _hands_out(reader: Op | Terminator) -> bool:

@@ -17,7 +17,7 @@ _SAFE_CONVERSIONS = {
 }
 
 # Of a tensor, these raise in torch unless it holds one element; `int` also raises where that is nan.
-_ONE_ELEMENT = {"item", "bool", "float"}
+_ONE_ELEMENT = {"item", "peek", "bool", "float"}
 
 
 def scalar_kind(operand: Operand, types: Mapping[ValueId, ValueType]) -> ScalarKind | None:

@@ -123,7 +123,7 @@ class _Folder:
         match op.function:
             case "size":
                 return self._fold_size(op.args)
-            case "item" if isinstance(first, Weight) and self.environment.weights[first.name].numel() == 1:
+            case "item" | "peek" if isinstance(first, Weight) and self.environment.weights[first.name].numel() == 1:
                 return _as_literal(self.environment.weights[first.name].item())
             case "not_":
                 return self._fold_double_not(first)

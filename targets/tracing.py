@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
+from torch._decomp import global_decomposition_table
 
 from dycl.ir.nodes import Subgraph
 from dycl.targets.samples import symbols
@@ -16,8 +17,8 @@ from dycl.targets.samples import symbols
 def exporting(subgraph: Subgraph) -> Iterator[None]:
     """Sizes of 0 and 1 are not special, attention is made of ordinary operations, no run-time length is unrolled.
 
-    The decompositions of LSTM and GRU are traced for their shapes only, once when a program is captured and again when
-    it is decomposed; torch's usual ones loop over the steps and so fix their number. (The others are slower to trace.)
+    LSTM and GRU are traced for their shapes only, once when a program is captured and again when it is decomposed;
+    torch's own rules loop over the steps and so fix their number, or ask whether there are any.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -35,12 +36,57 @@ def exporting(subgraph: Subgraph) -> Iterator[None]:
 @contextlib.contextmanager
 def _recurrent_shapes() -> Iterator[None]:
     """LSTM and GRU keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
-    operators = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
-    try:
-        with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
-            for operator in operators:
-                operator._dispatch_cache.clear()
-            yield
-    finally:
-        for operator in operators:
+    with contextlib.ExitStack() as stack:
+        for operator, rule in _SHAPES.items():
+            stack.enter_context(_replaced(operator.py_kernels, torch._C.DispatchKey.CompositeImplicitAutograd, rule))
+            stack.enter_context(_replaced(global_decomposition_table["post_autograd"], operator, rule))
+            stack.callback(operator._dispatch_cache.clear)
             operator._dispatch_cache.clear()
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(table: dict[Any, Any], key: Any, value: Any) -> Iterator[None]:
+    """Another entry of a table for a while, if it had one."""
+    is_there, before = key in table, table.get(key)
+    table[key] = value
+    try:
+        yield
+    finally:
+        if is_there:
+            table[key] = before
+        else:
+            del table[key]
+
+
+def _lstm(steps: torch.Tensor, state: tuple[torch.Tensor, ...], *rest: Any) -> Any:
+    if not _is_open(steps):
+        return torch.lstm(steps, state, *rest)
+    return _outputs(steps, state[0], *rest), *[torch.empty_like(one) for one in state]
+
+
+def _gru(steps: torch.Tensor, state: torch.Tensor, *rest: Any) -> Any:
+    if not _is_open(steps):
+        return torch.gru(steps, state, *rest)
+    return _outputs(steps, state, *rest), torch.empty_like(state)
+
+
+def _is_open(steps: torch.Tensor) -> bool:
+    return any(isinstance(size, torch.SymInt) for size in steps.shape)
+
+
+def _outputs(
+    steps: torch.Tensor,
+    state: torch.Tensor,
+    weights: Any,
+    has_biases: bool,
+    layers: int,
+    dropout: float,
+    is_training: bool,
+    is_bidirectional: bool,
+    is_batch_first: bool,
+) -> torch.Tensor:
+    return steps.new_empty([*steps.shape[:2], state.shape[2] * (2 if is_bidirectional else 1)])
+
+
+_SHAPES: dict[Any, Any] = {torch.ops.aten.lstm.input: _lstm, torch.ops.aten.gru.input: _gru}

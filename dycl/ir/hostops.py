@@ -107,6 +107,7 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("str", "str({0})", str, False),
     ("repr", "repr({0})", repr, False),
     ("item", "{0}.item()", _item, False),
+    ("peek", "{0}.item()", _item, False),  # an item that a kernel of torch looks at, no line of the model
     ("item_at", "{0}.item({1})", _item_at, False),
     ("size", "{0}.shape[{1}]", _size, False),
     ("list_append", "[*{0}, {1}]", lambda xs, x: [*xs, x], False),

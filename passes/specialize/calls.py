@@ -14,6 +14,7 @@ import types
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend.code import Code
@@ -26,6 +27,7 @@ from dycl.passes.specialize import (  # noqa: F401  (the models register themsel
     procedures,
     pymodels,
     rows,
+    torchfunctions,
 )
 from dycl.passes.specialize.binding import bind
 from dycl.passes.specialize.builtins import MODELS, Interpret, has_runtime
@@ -248,6 +250,8 @@ class Calls(Iteration):
         self.call(frame, dst, forward, args, kwargs)
 
     def _is_plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        if any(isinstance(arg, PackedSequence) for arg in args):
+            return False
         return all(
             leaf is None or isinstance(leaf, (torch.Tensor, bool, int, float, str, Scalar, torch.SymInt))
             for leaf in leaves((args, kwargs))

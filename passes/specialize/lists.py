@@ -15,7 +15,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Lit, Ref, ScalarKind, SchemaKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
-from dycl.passes.specialize.ordering import columns_of, extremum_of_numbers
+from dycl.passes.specialize.ordering import columns_of
 from dycl.passes.specialize.templates import Constant, Items, ListOf, Number, Template, Tensor
 from dycl.passes.specialize.values import (
     KIND_TYPES,
@@ -418,33 +418,6 @@ def _row(template: Template) -> tuple[ScalarKind, tuple[int, ...]] | None:
             first = rows[0]
             return (first[0], (len(rows), *first[1])) if first and all(row == first for row in rows) else None
     return None
-
-
-@wrap(torch.nn.utils.rnn.pad_sequence)
-def _pad_sequence(
-    machine: Machine,
-    sequences: Any,
-    batch_first: Any = False,
-    padding_value: Any = 0.0,
-    padding_side: Any = "right",
-    *,
-    native: Any,
-) -> Any:
-    is_static = not isinstance(sequences, (RuntimeList, Generator)) and not machine.has_symbols(sequences)
-    if is_static or padding_side not in ("left", "right"):
-        return NotImplemented
-    if type(sequences) not in (list, tuple):
-        return Interpret(pymodels.pad_sequence, (sequences, batch_first, padding_value, padding_side == "left"))
-    sizes = [
-        machine.scalar_of(row.shape[0]) if isinstance(row.shape[0], torch.SymInt) else row.shape[0] for row in sequences
-    ]
-    longest, padded = extremum_of_numbers(machine, sizes, "max"), []
-    for row, size in zip(sequences, sizes, strict=True):
-        missing = machine.host("sub", longest, size)
-        ends = [0, missing] if padding_side == "right" else [missing, 0]
-        widths = [0, 0] * (row.dim() - 1) + ends
-        padded.append(machine.native(torch.nn.functional.pad, (row, widths), {"value": padding_value}))
-    return machine.native(torch.stack, (padded, 0 if batch_first else 1), {})
 
 
 def is_join(function: Any, args: tuple[Any, ...]) -> bool:

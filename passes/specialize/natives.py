@@ -24,7 +24,7 @@ from dycl import diagnostics
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
-from dycl.passes.specialize import objects, pymodels, pytables, tables
+from dycl.passes.specialize import objects, pymodels, pytables, tables, torchmodels
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
@@ -120,7 +120,7 @@ STDLIB = os.path.dirname(os.__file__) + os.sep
 _TENSOR_PACKAGES = frozenset({"einops", "einx", "opt_einsum"})
 _TENSOR_LIBRARY = re.compile(rf".*[/\\]site-packages[/\\]({'|'.join(sorted(_TENSOR_PACKAGES))})[/\\]")
 
-MODELS_FILES = frozenset({pymodels.__file__, pytables.__file__})
+MODELS_FILES = frozenset({pymodels.__file__, pytables.__file__, torchmodels.__file__})
 
 OWN = os.path.dirname(pymodels.__file__) + os.sep  # the machine's own values are no source of the model's
 
@@ -570,17 +570,16 @@ class Natives(Arrays):
             return bool(value)
 
     def genuine(self, error: Exception, function: Any, args: Any, kwargs: Any) -> BaseException:
-        """The exception eager would raise: meta functions fail in their own way, so the kernel is asked with zeros."""
+        """The exception eager would raise: meta functions fail in their own way, so the kernel is asked.
+
+        It is asked with tensors of zeros, ones and twos: what it complains about may be what a tensor holds.
+        """
         if isinstance(error, DyclError):
             return error
         if not self.has_symbols(args, kwargs):
-            with unset_fake_temporarily(), torch._C.DisableTorchFunction():
-                real_args, real_kwargs = map_leaves(_zeros, (args, kwargs))
-                try:
-                    function(*real_args, **real_kwargs)
-                except Exception as real:
-                    if type(real) is type(error) or isinstance(real, type(error)):
-                        return type(real)(*real.args)
+            found = [_error_with(value, function, args, kwargs) for value in (0, 1, 2)]
+            if isinstance(found[0], type(error)) and all(type(one) is type(found[0]) for one in found):
+                return type(found[0])(*found[0].args)
         elif (real_one := real_error(self, function, args, kwargs)) is not None:
             return real_one
         return UnsupportedError(
@@ -676,10 +675,19 @@ def _representative(leaf: Any) -> Any:
     return KIND_TYPES[leaf.kind](1) if isinstance(leaf, Scalar) else leaf
 
 
-def _zeros(leaf: Any) -> Any:
-    if isinstance(leaf, FakeTensor):
-        return torch.zeros(tuple(leaf.shape), dtype=leaf.dtype)
-    return leaf
+def _error_with(value: int, function: Any, args: Any, kwargs: Any) -> Exception | None:
+    """What the kernel raises where all tensors hold this value; None: nothing."""
+
+    def real(leaf: Any) -> Any:
+        return torch.full(tuple(leaf.shape), value, dtype=leaf.dtype) if isinstance(leaf, FakeTensor) else leaf
+
+    with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+        real_args, real_kwargs = map_leaves(real, (args, kwargs))
+        try:
+            function(*real_args, **real_kwargs)
+        except Exception as error:  # whatever the kernel says
+            return error
+    return None
 
 
 def _first_line(error: Exception) -> str:

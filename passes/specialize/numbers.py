@@ -163,7 +163,7 @@ class Numbers(Operands):
         """The Python number of a one-element tensor."""
         return self.element(tensor, None)
 
-    def element(self, tensor: torch.Tensor, index: int | None) -> Any:
+    def element(self, tensor: torch.Tensor, index: int | None, *, function: str = "item") -> Any:
         """The Python number at a flat index (None: the only one)."""
         tensor = self.substituted(tensor)
         known = self.known_value(tensor)
@@ -184,7 +184,7 @@ class Numbers(Operands):
         if kind is None:
             raise UnsupportedError("DY203", self.loc(), f"a number of {tensor.dtype} in Python")
         args = (self.operand(tensor),) if index is None else (self.operand(tensor), Lit(index))
-        scalar = self.host_op("item" if index is None else "item_at", args, kind)
+        scalar = self.host_op(function if index is None else "item_at", args, kind)
         if kind is ScalarKind.INT:
             self._give_symbol(scalar)
             bounds = range_of(self, tensor)  # type: ignore[arg-type]

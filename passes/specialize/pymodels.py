@@ -669,22 +669,6 @@ def heappop(heap: Any) -> Any:
     return found
 
 
-def pad_sequence(sequences: Any, batch_first: Any, padding_value: Any, is_left: Any) -> Any:
-    """`torch.nn.utils.rnn.pad_sequence`."""
-    import torch
-
-    sequences = list(sequences)
-    if not sequences:
-        raise RuntimeError("received an empty list of sequences")
-    longest = max([sequence.size(0) for sequence in sequences])
-    padded: list[Any] = []
-    for sequence in sequences:
-        missing = longest - sequence.size(0)
-        widths = [0, 0] * (sequence.dim() - 1) + ([missing, 0] if is_left else [0, missing])
-        padded.append(torch.nn.functional.pad(sequence, widths, value=padding_value))
-    return torch.stack(padded, 0 if batch_first else 1)
-
-
 def extremum_of_list(items: Any, key: Any, default: Any, is_max: Any) -> Any:
     """`min` and `max` of a list of run-time length."""
     if not items:

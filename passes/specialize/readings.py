@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from dycl.passes.specialize.walker import Walker
 
 # A number and what it was read from, by their places in the walk: ("item", tensor, element or None for its only one,
-# class of integers, distance), ("length", list, class, distance), ("as long as", list, other list, distance).
+# class of integers, distance), ("is", tensor, element, the number), ("length", list, class, distance),
+# ("as long as", list, other list, distance).
 Reading = tuple[Any, ...]
 
 
@@ -34,7 +35,11 @@ def find_readings(walker: Walker) -> tuple[Reading, ...]:
         classes.setdefault(rest, found)
     readings: set[Reading] = set()
     for call, number in walker.source.facts.results.items():
-        if call[0] != "item" or call[1] not in indices or not _is_whole(number):
+        if call[0] != "item" or call[1] not in indices:
+            continue
+        if type(number) is int:
+            readings.add(("is", indices[call[1]], call[2], number))
+        if not _is_whole(number):
             continue
         constant, rest = number.expr.as_coeff_Add()
         if rest in classes:
@@ -79,6 +84,9 @@ def carried_readings(
             case ("item", tensor, element, index, distance):
                 vid = machine.current_vid(walker.tensors[tensor], walker.source)
                 results["item", names.get(vid, vid), element] = number(index, distance)
+            case ("is", tensor, element, value):
+                vid = machine.current_vid(walker.tensors[tensor], walker.source)
+                results["item", names.get(vid, vid), element] = value
             case ("length", place, index, distance):
                 results["list_len", walker.lists[place].vid] = number(index, distance)
             case ("as long as", place, other, distance):
@@ -101,6 +109,10 @@ def note_formula(
 ) -> None:
     """Remember how the one integer or bool in a result comes about from others, until the next join."""
     name = getattr(func, "__name__", "").strip("_")
+    if name == "getitem" and _is_element(*args):
+        part = (args[0], machine.current_vid(args[0]))
+        machine.state.facts.results["formula", machine.current_vid(results[0])] = (name, (part, (args[1], None)))
+        return
     if kwargs or len(args) != 2 or len(results) != 1 or not (name in ARITHMETIC or name in _COMPARISONS):
         return
     if not all(_is_integer(arg) for arg in args) or not _is_single(results[0]):
@@ -123,9 +135,20 @@ def computed(machine: Machine, vid: Any) -> Any:
     name, parts = found
     if any(held is not None and machine.current_vid(part) != held for part, held in parts):
         return None
+    if name == "getitem":
+        return machine.state.facts.results.get(("item", parts[0][1], parts[1][0]))
     if not all(held is None or _is_read(machine, part, held) for part, held in parts):
         return None
     return machine.host(name, *[part if held is None else machine.element(part, None) for part, held in parts])
+
+
+def _is_element(tensor: Any, index: Any) -> bool:
+    """Whether a subscript is one integer of a row of them, counted from the front."""
+    return isinstance(tensor, FakeTensor) and tensor.dim() == 1 and tensor.dtype in _INTEGERS and _is_place(index)
+
+
+def _is_place(index: Any) -> bool:
+    return type(index) is int and index >= 0
 
 
 def _is_read(machine: Machine, tensor: Any, vid: Any) -> bool:

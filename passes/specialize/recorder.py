@@ -254,8 +254,9 @@ class Recorder(TorchFunctionMode):
             is_size = isinstance(leaf, torch.Tensor) and leaf.dim() == 0 and not leaf.is_floating_point()
             return self.item(leaf) if is_size and leaf.dtype != torch.bool else leaf
 
-        own = 1 if getattr(torch.Tensor, getattr(func, "__name__", ""), None) is func else 0
-        return (*args[:own], *map_leaves(number, args[own:])), kwargs
+        is_method = getattr(torch.Tensor, getattr(func, "__name__", ""), None) is func
+        own = 1 if is_method or func is torch.nn.functional.pad else 0
+        return (*args[:own], *map_leaves(number, args[own:])), map_leaves(number, kwargs)
 
     def _type(self, tensor: torch.Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         """`tensor.type()`, and `tensor.type(torch.FloatTensor)` as the conversion that it is."""
@@ -455,6 +456,8 @@ class Recorder(TorchFunctionMode):
 
     def module(self, path: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record the call of a whole module; raises `Unknown` where it decides something inside."""
+        if self.machine.has_symbols(args, kwargs) and any(isinstance(m, torch.nn.RNNBase) for m in module.modules()):
+            raise Unknown("torch would unroll its steps")  # its function has a rule here, see shapeops
         try:
             return self.record(CallModule(path), module, args, kwargs)
         except FAKE_FAILURES as error:
@@ -566,6 +569,7 @@ _TAKES_SIZES = frozenset(
         "ones",
         "empty",
         "eye",
+        "pad",
         "tile",
     }
 )

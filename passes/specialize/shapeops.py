@@ -31,6 +31,8 @@ def _squeeze(recorder: Recorder, tensor: torch.Tensor, *dims: Any, dim: Any = No
 
 def executed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result on fake tensors. Torch's rule for `reshape` fails where rows lie so that they have to be copied."""
+    if function in _RECURRENCES and any(isinstance(size, torch.SymInt) for size in args[0].shape):
+        return _recurrence(function is torch.lstm, *args)
     try:
         return function(*args, **kwargs)
     except ValueError as error:
@@ -39,6 +41,26 @@ def executed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
         return function(args[0].clone(memory_format=torch.contiguous_format), *args[1:], **kwargs)
 
 
+def _recurrence(
+    is_lstm: bool,
+    steps: torch.Tensor,
+    state: Any,
+    weights: Any,
+    has_biases: bool,
+    layers: int,
+    dropout: float,
+    is_training: bool,
+    is_bidirectional: bool,
+    is_batch_first: bool,
+) -> Any:
+    """The shapes of `torch.lstm`, `torch.gru`, ... for a run-time number of steps, which torch would unroll."""
+    hidden = state[0] if is_lstm else state
+    torch._check(hidden.shape[1] == steps.shape[0 if is_batch_first else 1])  # type: ignore[no-untyped-call]
+    out = steps.new_empty([*steps.shape[:2], hidden.shape[2] * (2 if is_bidirectional else 1)])
+    return (out, *[torch.empty_like(one) for one in state]) if is_lstm else (out, torch.empty_like(state))
+
+
+_RECURRENCES: frozenset[Any] = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 _RESHAPES = frozenset({"reshape", "reshape_as", "flatten", "ravel"})
 
 

@@ -219,8 +219,12 @@ def _part(machine: Natives, column: tuple[str, ...], found: list[Sizes], express
         return column[0] if len(set(column)) == 1 else None
     values = [int(number) for number in column]
     for expr in expressions:
-        if not expr.is_number and [_value(expr, sizes) for sizes in found] == values and len(set(values)) > 1:
-            return TextPart(machine.scalar_of_expr(expr), "", "")
+        at = [_value(expr, sizes) for sizes in found]
+        if expr.is_number or len(set(values)) == 1:
+            continue
+        factor = values[0] // at[0] if at[0] else 1
+        if [factor * size for size in at] == values:
+            return TextPart(machine.scalar_of_expr(factor * expr), "", "")
     return column[0] if len(set(column)) == 1 else None
 
 

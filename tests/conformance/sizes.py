@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tests.conformance.table import Base, Section
 
@@ -110,3 +113,68 @@ class IndexedByList(Base):
     def forward(self, x):
         places = (x[0] > 0).nonzero()[:, 0].tolist()
         return x[:, places].sum(), x[None, 0, places]
+
+
+@SECTION.yes("`split`, `chunk` into pieces of a run-time size", "a loop, as in Python")
+class PiecesOfRuntimeSize(Base):
+    def forward(self, x):
+        size = int(x.argmax()) + 1
+        return torch.stack([part.sum() for part in x[0].split(size)]), x.chunk(size, 1)[-1].sum()
+
+
+@SECTION.yes("sizes that are tensors of one integer (`torch.zeros(n, 2)`, `F.pad(x, (0, n))`, `x.repeat(n, 1)`)")
+class SizesInTensors(Base):
+    def forward(self, x):
+        n = x.argmax() + 1
+        return torch.zeros(n, 2), F.pad(x, (0, n)), x.repeat(n, 1)
+
+
+@SECTION.yes("`F.one_hot` of a run-time number of classes, or of as many as there are")
+class OneHot(Base):
+    def forward(self, x):
+        order = x[0].argsort()
+        return F.one_hot(order[:2]), F.one_hot(order, int(order[0]) + 4)
+
+
+@SECTION.yes("`F.interpolate` to a run-time size: nearest, linear, bilinear", "weighted rows, one dimension at a time")
+class Interpolation(Base):
+    def forward(self, x):
+        n = int(x.argmax()) + 1
+        picture = x.reshape(1, 1, 2, 2)
+        nearest, linear = F.interpolate(x[None], size=n), F.interpolate(x[None], size=n + 1, mode="linear")
+        aligned = F.interpolate(x[None], size=n, mode="linear", align_corners=True)
+        wide = F.interpolate(picture[..., : min(n, 2)], scale_factor=2, mode="bilinear")
+        return nearest, linear, aligned, F.interpolate(picture, (n, 3), mode="bilinear"), wide
+
+
+@SECTION.yes("`nn.LSTM`, `nn.GRU` over a run-time number of steps")
+class StepsOfRuntimeNumber(Base):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(1, 3)
+        self.gru = nn.GRU(1, 2, num_layers=2, bidirectional=True, batch_first=True)
+
+    def forward(self, x):
+        steps = x[0, : int(x.argmax()) + 1, None]
+        return self.lstm(steps[:, None]), self.gru(steps[None])
+
+
+@SECTION.yes(
+    "packed sequences (`pack_padded_sequence`, an LSTM or GRU over them, `pad_packed_sequence`)", "padded and masked"
+)
+class PackedSequences(Base):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(2, 3, num_layers=2, bidirectional=True)
+        self.gru = nn.GRU(2, 3, batch_first=True)
+
+    def forward(self, x):
+        lengths = (x[0] > 0).long() + 1
+        steps = torch.stack([x[0], x[0] * 2, x[0] - 1, x[0] + 1]).reshape(2, 4, 2)
+        ordered = pack_padded_sequence(steps, lengths.sort(descending=True)[0])
+        out, (h, c) = self.lstm(ordered)
+        every, counts = pad_packed_sequence(out, padding_value=-1.0)
+        packed = pack_padded_sequence(steps.transpose(0, 1), lengths, batch_first=True, enforce_sorted=False)
+        rows, last = self.gru(packed)
+        padded = pad_packed_sequence(rows, batch_first=True, total_length=3)[0]
+        return every, counts, h, c, padded, last, packed.data.sum()

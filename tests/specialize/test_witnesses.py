@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from dycl.diagnostics import UNKNOWN, UnsupportedError
+from dycl.passes.specialize.natives import Natives
 from dycl.passes.specialize.witnesses import _kernel_fails
 
 
@@ -35,3 +37,18 @@ def test_what_the_shape_rule_refuses_itself_is_left_to_it() -> None:
 
 def test_what_the_kernel_does_is_no_failure() -> None:
     assert not _fails_alone(torch.sum)
+
+
+def _only_of_none(x: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    if int(count) == 0:
+        raise RuntimeError("a size of 0")
+    return x
+
+
+def test_an_error_that_depends_on_what_a_tensor_holds_is_no_error_of_the_model() -> None:
+    with FakeTensorMode():
+        args = torch.zeros(2), torch.zeros((), dtype=torch.int64)
+    machine: Any = SimpleNamespace(has_symbols=lambda *_: False, loc=lambda: UNKNOWN)
+    found = Natives.genuine(machine, RuntimeError("of the shape rule"), _only_of_none, args, {})
+    assert isinstance(found, UnsupportedError)
+    assert found.code == "DY209"
