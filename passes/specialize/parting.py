@@ -80,8 +80,11 @@ def part_differing(machine: Joins, point: Any, found: set[Partition]) -> bool:
     news = {}
     for place in differing:
         always = frozenset.intersection(*(shared[place] for shared in contents if place in shared))
-        if place not in hints.together:
-            news[place] = min(always & set(differing), key=repr)
+        first = hints.parted.get(place)
+        if place not in hints.together and (first is None or first in places - always):
+            # who was apart stays apart, or the parts of one point would undo those of another without an end
+            kin = [other for other in differing if other in always and hints.parted.get(other) == first]
+            news[place] = min(kin, key=repr)
     is_new = point not in hints.parted_at or any(hints.parted.get(place) != first for place, first in news.items())
     hints.parted.update(news)
     hints.parted_at.add(point)

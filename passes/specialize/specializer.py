@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ class Specialization:
     dropped_effects: tuple[SourceRange, ...]
 
 
+_LOG = logging.getLogger(__name__)
+
+
 def specialize(
     model: torch.nn.Module,
     args: tuple[Any, ...],
@@ -85,7 +89,8 @@ def specialize(
         run = _Attempt(model, methods, tunable, fuzz, hints, names, places)
         try:
             program = run.program()
-        except Restart:
+        except Restart as restart:
+            _LOG.debug("attempt %d: %s", attempt, restart)
             continue
         finally:
             run.machine.switch({})
