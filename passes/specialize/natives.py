@@ -216,7 +216,9 @@ class Natives(Arrays):
         args, kwargs = self._native_text(function, args, kwargs)
         if function in _OF_TRUTHS and any(isinstance(arg, torch.Tensor) for arg in args):
             args = tuple(self._truth_tensor(arg) for arg in args)
-        if self._is_torch(function, args):
+        if self._is_torch(function, args) or (
+            function in _JOINS_LISTS and any(type(arg) is torch.Size for arg in args)
+        ):
             args, kwargs = self.native_arguments(self.torch_arguments(function, args, kwargs))
         self._check_mover(function, args, kwargs)
         self._check_holders(function, args, kwargs)
@@ -255,6 +257,9 @@ class Natives(Arrays):
         frame = self.state.frames[-1]
         if getattr(function, "__name__", "") != "__new__":  # whose result its own class still has to fill
             result = tables.note_table(self, result, (id(frame.code), frame.current))  # type: ignore[arg-type]
+        if type(result) in (tuple, list) and any(isinstance(item, torch.SymInt) for item in result):
+            items = map(self.wrapped, result)  # the sizes of a `torch.Size`
+            result = tuple(items) if type(result) is tuple else list(items)
         if type(result) is str and PLACE_HOLDER in result:
             raise self.native_text_refused()
         return self.static_arrays(result, (id(self.state.frames[-1].code), self.state.frames[-1].current))

@@ -126,6 +126,11 @@ class Scalar:
 _OF_TEXTS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "add"})
 
 
+def _of_torch(other: object) -> object:
+    """A number of torch's, as the sizes in a `torch.Size` are, as the machine's."""
+    return Active.get().scalar_of(other) if isinstance(other, (torch.SymInt, torch.SymFloat, torch.SymBool)) else other
+
+
 def _is_operand(name: str, one: Scalar, other: object) -> bool:
     """Whether the host computes with both: numbers, or two texts that are compared or put together."""
     is_text = one.kind is ScalarKind.STR
@@ -140,6 +145,7 @@ def _binary(name: str) -> tuple[Any, Any]:
     def forward(self: Scalar, other: object) -> Any:
         if isinstance(other, torch.Tensor):
             return Active.get().with_tensor(name, self, other)
+        other = _of_torch(other)
         if not _is_operand(name, self, other):
             return NotImplemented
         return Active.get().host(name, self, other)
@@ -147,6 +153,7 @@ def _binary(name: str) -> tuple[Any, Any]:
     def backward(self: Scalar, other: object) -> Any:
         if isinstance(other, torch.Tensor):
             return Active.get().with_tensor(name, other, self)
+        other = _of_torch(other)
         if not _is_operand(name, self, other):
             return NotImplemented
         return Active.get().host(name, other, self)

@@ -178,3 +178,12 @@ class PackedSequences(Base):
         rows, last = self.gru(packed)
         padded = pad_packed_sequence(rows, batch_first=True, total_length=3)[0]
         return every, counts, h, c, padded, last, packed.data.sum()
+
+
+@SECTION.yes("`x.shape` beside run-time numbers: `==`, `in`, `index`, `list(x.shape)`, `x.shape + (n,)`")
+class ShapeCompared(Base):
+    def forward(self, x):
+        kept, n = x[:, x[0] > 0], len((x[0] > 0).nonzero())
+        if kept.size() != (1, n) or list(kept.shape) != [1, n]:
+            raise ValueError(f"{kept.shape} is not {(1, n)}")
+        return kept.shape == (1, n + 1), n in kept.shape, kept.shape.index(n), list(kept.shape + (n,))
