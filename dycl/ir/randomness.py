@@ -26,6 +26,7 @@ _BLOCK = 16  # normal numbers come in blocks of so many, fewer one by one
 class Streams:
     """The generators of one host."""
 
+    # Each is a new array once all of it is used: who is given a part of it has that part alone.
     _ahead: np.ndarray  # numbers of the twister that were asked for already
     _ahead_floats: np.ndarray  # the same as fractions
     _next: int  # the first of them that was not taken yet
@@ -170,7 +171,7 @@ class Streams:
         with self._lock:
             place = self._take(count)
             if place is not None:
-                return self._ahead[place].copy()
+                return self._ahead[place]
             left, self._next = self._ahead[self._next :], len(self._ahead)
             return np.concatenate([left, np.asarray(self._bits.random_raw(count - len(left)), np.uint64)])
 
@@ -183,7 +184,7 @@ class Streams:
             return _fractions(self._narrow(count))
         with self._lock:
             place = self._take(count)  # may put other numbers there
-            return self._ahead_floats[place].copy()
+            return self._ahead_floats[place]
 
     def _doubles(self, count: int) -> np.ndarray:
         return (self._wide(count) & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53
