@@ -43,6 +43,7 @@ from dycl.targets.onnx.division import rewrite_divisions
 from dycl.targets.onnx.promotion import rewrite_float_scalars
 from dycl.targets.onnx.replacements import replace_operators
 from dycl.targets.onnx.tables import kept_tables, registry
+from dycl.targets.onnx.tidy import tidy
 from dycl.targets.samples import export_inputs
 from dycl.targets.tracing import exporting
 from dycl.targets.weights import FILE_NAME
@@ -77,6 +78,7 @@ def export(subgraph: Subgraph, module: SubgraphModule) -> Exported:
     replace_operators(program)
     model = _convert(subgraph, program)
     tensors = _detach_weights(program, model, module)
+    tidy(model)
     _simplify(model)
     tensors = {name: tensor for name, tensor in tensors.items() if name in model.graph.initializers}
     return Exported(_to_proto(subgraph, model), tuple(tensors.items()), _has_plain_tensors(module))

@@ -344,3 +344,38 @@ def test_the_model_holds_no_trace_of_this_machine(builder, make) -> None:
     assert [p.name for p in model.graph.input] == ["in0"]
     assert [p.name for p in model.graph.output] == ["out0"]
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+INDEXED = [
+    (lambda x, i: x[i], {"Gather"}),
+    (lambda x, i: x[:, i], {"Gather", "Transpose"}),
+    (lambda x, i: x[i.view(-1, 1)], {"Gather", "Reshape"}),
+    (lambda x, i: x.index_add(0, i, x[i]), {"Gather", "ScatterND", "Unsqueeze"}),
+]
+
+
+class Indexed(nn.Module):
+    def __init__(self, look) -> None:
+        super().__init__()
+        self.look = look
+
+    def forward(self, x: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
+        return self.look(x, i)
+
+
+@pytest.mark.parametrize(("look", "operators"), INDEXED)
+def test_one_index_is_one_look_up(builder, make, look, operators) -> None:
+    """Whatever the conversion rule writes around it."""
+    b = builder()
+    y = b.op(CallModule("net"), b.tensor(6, 6), b.tensor("u0", dtype="int64"))
+    built = make(b.done(y), modules={"net": Indexed(look)})
+    found = onnx.load(built.directory / "subgraphs" / "00_test.onnx", load_external_data=False)
+    kinds = {node.op_type for node in found.graph.node} - {"Constant"}
+    adds = "ScatterND" in operators  # index_add: what it adds is brought to its own size, and no index is below 0
+    assert not kinds & {"Transpose", "GatherND", "Max"} if adds else kinds == operators
+    x = torch.randn(6, 6)
+    for index in ([0, 5, 2], [2, 2], []) if adds else ([0, 5, 2], [-1, 3], [-6], []):
+        i = torch.tensor(index, dtype=torch.int64)
+        close(built.run(x.numpy(), i.numpy()), look(x, i))
+    with pytest.raises(Exception, match=r"."):
+        built.run(x.numpy(), np.array([6]))

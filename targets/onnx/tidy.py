@@ -1,0 +1,78 @@
+"""Take out of an exported model what its conversion rules leave there although it does nothing, or something simpler.
+
+The rule for `x[index]` is written for any number of indices at any place. For one index it gives two transposes that
+change no order, the largest of one tensor, an expansion to a size that is there already, and a `GatherND` that is a
+`Gather`; ONNX Runtime keeps all but the last as kernels, each of which takes as long as the look-up itself.
+
+Before::
+
+    a = Transpose(x, perm=[0, 1])    c = Expand(index, Shape(Max(index)))
+    y = Transpose(GatherND(a, Unsqueeze(c, -1)), perm=[0, 1])
+
+After::
+
+    y = Gather(x, index)
+"""
+
+from __future__ import annotations
+
+import onnx_ir
+
+_OF_SEVERAL = frozenset(["Max", "Min", "Sum", "Mean", "Concat"])
+
+
+def tidy(model: onnx_ir.Model) -> None:
+    """Simplify the nodes that fit a rule; what does nothing becomes an `Identity`, which others remove."""
+    for node in list(model.graph.all_nodes()):
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if _does_nothing(node):
+            node.op_type = "Identity"
+            node.attributes.clear()
+            node.resize_inputs(1)
+        elif node.op_type == "GatherND":
+            _make_gather(node)
+
+
+def _does_nothing(node: onnx_ir.Node) -> bool:
+    match node.op_type:
+        case "Transpose":
+            order = node.attributes.get("perm")
+            return order is not None and list(order.as_ints()) == list(range(len(order.as_ints())))
+        case "Expand":
+            return _is_size_of(node.inputs[1], _source(node.inputs[0]))
+        case name:
+            return name in _OF_SEVERAL and len(node.inputs) == 1
+
+
+def _is_size_of(size: onnx_ir.Value | None, value: onnx_ir.Value | None) -> bool:
+    """Whether a value is the whole shape of another."""
+    producer = None if size is None else size.producer()
+    if producer is None or producer.op_type != "Shape" or value is None:
+        return False
+    start, end = producer.attributes.get("start"), producer.attributes.get("end")
+    return (start is None or start.as_int() == 0) and end is None and _source(producer.inputs[0]) is value
+
+
+def _make_gather(node: onnx_ir.Node) -> None:
+    """One index along the first dimension is what `Gather` takes."""
+    batch = node.attributes.get("batch_dims")
+    column = _source(node.inputs[1])
+    unsqueeze = None if column is None else column.producer()
+    if (batch is not None and batch.as_int()) or unsqueeze is None or unsqueeze.op_type != "Unsqueeze":
+        return
+    axes = unsqueeze.inputs[1]
+    constant = None if axes is None else onnx_ir.convenience.get_const_tensor(axes)
+    if constant is None or constant.numpy().tolist() != [-1]:
+        return
+    node.op_type = "Gather"
+    node.attributes.clear()
+    node.attributes.add(onnx_ir.AttrInt64("axis", 0))
+    node.replace_input_with(1, unsqueeze.inputs[0])
+
+
+def _source(value: onnx_ir.Value | None) -> onnx_ir.Value | None:
+    """The value itself, behind nodes that do nothing."""
+    while value is not None and (producer := value.producer()) is not None and producer.op_type == "Identity":
+        value = producer.inputs[0]
+    return value
