@@ -34,6 +34,7 @@ from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.boundaries import forks_inside, is_boundary
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.calls import Calls
+from dycl.passes.specialize.catching import sees
 from dycl.passes.specialize.closing import check_closed, note_resumed, note_waiting
 from dycl.passes.specialize.contexts import check_taken_back
 from dycl.passes.specialize.exits import Exit
@@ -364,9 +365,7 @@ class Machine(Calls):
     def may_catch(self) -> bool:
         """Whether an exception raised here would be seen by the model: by a handler, or by what state is kept."""
         state = self.state
-        is_caught = procedures.is_guarded(self, state) or any(
-            frame.code.handlers[frame.current] is not None for frame in state.frames
-        )
+        is_caught = procedures.is_guarded(self, state) or any(sees(frame) for frame in state.frames)
         weights = self.stateful_fakes.values()
         return is_caught or bool(state.journal) or any(weight._dycl_root in state.current for weight in weights)  # type: ignore[attr-defined]
 

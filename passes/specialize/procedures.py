@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.frontend.code import Code
 from dycl.ir.nodes import ArrayType, Invoke, Lit, Operand, ProcedureId, Reply, ScalarKind, ScalarType, Value
+from dycl.passes.specialize.catching import sees
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.outlines import Outline, Outliner, Rebuilder, fits, leaf_types, merged
 from dycl.passes.specialize.residual import RawBlock
@@ -166,7 +167,7 @@ def _invocation(machine: Machine, frame: Frame) -> tuple[Procedure, tuple[Value,
         start.block, start.procedure = block, procedure
         start.expected = Walker(machine, start).walk(start.given, False)
         machine.waiting.append(start)
-    guarded = any(outer.code.handlers[outer.current] is not None for outer in state.frames)
+    guarded = any(sees(outer) for outer in state.frames)
     if (guarded or is_guarded(machine, state)) and id(frame.code) not in machine.hints.guarded:
         machine.hints.guarded.add(id(frame.code))
         raise machine.restart("exceptions of a procedure would be caught")

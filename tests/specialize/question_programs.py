@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -150,11 +151,22 @@ class FirstOfSome(nn.Module):
         return first.view(first.shape[0], 2, 2), rows[:5, 1:].reshape(-1)
 
 
+class FailsUnderNoGrad(nn.Module):
+    """What a `with torch.no_grad()` lets pass is no handler: a call of numpy that may raise is made without a question."""
+
+    def forward(self, x, y):
+        with torch.no_grad():
+            first = x[:, 0].numpy()
+            kept = np.take(first, [int(np.argmax(first)) + 1], mode="raise")
+        return kept, first.shape
+
+
 UNASKED = [
     Case(AttendsToAny, matrices, is_end_to_end=True),
     Case(CopyOfOneRow, matrices),
     Case(SizesByArithmetic, matrices),
     Case(LeavesOneByOne, matrices, is_end_to_end=True),
+    Case(FailsUnderNoGrad, matrices),
 ]
 CASES = [
     *UNASKED,
