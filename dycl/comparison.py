@@ -72,6 +72,9 @@ class Comparison:
         left, right = as_array(expected), as_array(actual)
         if _describe(expected) != _describe(actual):
             self.differences.append(f"{path}: {_describe(expected)} expected, {_describe(actual)} found")
+        elif left.dtype.hasobject:
+            for index in np.ndindex(left.shape):
+                self._compare(left[index], right[index], f"{path}{list(index)}")
         elif left.dtype.kind in "fc":
             self._compare_floats(left, right, path)
         elif not np.array_equal(left, right):

@@ -11,6 +11,7 @@ import msgspec
 
 from dycl.diagnostics import SourceRange
 from dycl.ir.nodes import (
+    ArrayForm,
     ArrayType,
     Branch,
     DictType,
@@ -123,8 +124,11 @@ def write_type(kind: ValueType | NothingType) -> str:
             return f"{'tuple' if is_tuple else 'list'}[{write_type(element)}]"
         case DictType(key=key, value=value):
             return f"dict[{write_type(key)}, {write_type(value)}]"
-        case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
-            return f"numpy {dtype}" if is_scalar else f"numpy {dtype}[{', '.join(map(str, shape))}]"
+        case ArrayType(dtype=dtype, form=ArrayForm.SCALAR):
+            return f"numpy {dtype}"
+        case ArrayType(dtype=dtype, shape=shape, form=form):
+            name = "object" if form is ArrayForm.OBJECTS else dtype
+            return f"numpy {name}[{', '.join(map(str, shape))}]"
         case StructType(template=template):
             return write_spec(template)
         case ObjectType(schema=schema):

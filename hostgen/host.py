@@ -99,7 +99,7 @@ _SUPPORT_NAMES = frozenset(
         "SliceOf",
         "Slot",
     }
-    | {"as_array", "is_a", "ToArray", "ToArrays", "TorchConstant", "UNSET", "as_tensor", "in_place"}
+    | {"as_array", "is_a", "ToArray", "ToArrays", "TorchConstant", "UNSET", "as_tensor", "array_of_objects", "in_place"}
 )
 
 

@@ -17,6 +17,7 @@ from dycl.hostgen.inlining import Inlining
 from dycl.hostgen.liveness import Overlaps
 from dycl.ir.graph import block_order, op_definitions
 from dycl.ir.nodes import (
+    ArrayForm,
     ArrayType,
     Block,
     DictType,
@@ -179,8 +180,8 @@ def _kind(value: Value) -> str:
             return "array"
         case ScalarType(kind=kind):
             return kind.value
-        case ArrayType(dtype=dtype, is_scalar=is_scalar):
-            return f"numpy {dtype}" if is_scalar else "array"
+        case ArrayType(dtype=dtype, form=form):
+            return f"numpy {dtype}" if form is ArrayForm.SCALAR else "array"
         case ListType(element=element, is_tuple=is_tuple):
             return f"{'tuple' if is_tuple else 'list'} {_kind(Value(value.id, element))}"
         case DictType():

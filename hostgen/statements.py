@@ -26,6 +26,7 @@ from dycl.hostgen.shape import (
 from dycl.hostgen.writer import PythonWriter
 from dycl.ir.graph import ROOT, op_uses
 from dycl.ir.nodes import (
+    ArrayForm,
     ArrayType,
     BlockId,
     Branch,
@@ -116,8 +117,8 @@ def annotation(of: ValueType) -> str:
     match of:
         case TensorType():
             return "np.ndarray"
-        case ArrayType(dtype=dtype, is_scalar=is_scalar):
-            return f"np.{dtype}" if is_scalar else "np.ndarray"
+        case ArrayType(dtype=dtype, form=form):
+            return f"np.{dtype}" if form is ArrayForm.SCALAR else "np.ndarray"
         case ScalarType(kind=kind):
             return kind.value
         case ListType(element=element, is_tuple=is_tuple):

@@ -493,6 +493,14 @@ def in_place(ufunc: np.ufunc, array: np.ndarray, other: Any) -> np.ndarray:
     return array
 
 
+def array_of_objects(shape: tuple[int, ...], items: list[Any]) -> np.ndarray:
+    """An array of these objects as they are: numpy would take apart those that have a length."""
+    made = np.empty(shape, object)
+    for index, item in zip(np.ndindex(shape), items, strict=True):
+        made[index] = item
+    return made
+
+
 def as_tensor(array: np.ndarray) -> np.ndarray:
     """What stands for `torch.from_numpy(array)`: torch takes no negative strides."""
     if any(stride < 0 for stride in array.strides):

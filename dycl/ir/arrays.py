@@ -127,6 +127,14 @@ def _array_of(tensor: torch.Tensor) -> Any:
     return tensor.detach().numpy()
 
 
+def array_of_objects(shape: tuple[int, ...], items: list[Any]) -> Any:
+    """An array of these objects as they are: numpy would take apart those that have a length."""
+    made = np.empty(shape, object)
+    for index, item in zip(np.ndindex(shape), items, strict=True):
+        made[index] = item
+    return made
+
+
 def _attempt(name: str) -> Callable[..., object]:
     """What tries a call that may write into its first operand: on a copy."""
     call = ARRAY_FUNCTIONS[name].call
@@ -182,6 +190,7 @@ def _rows() -> list[HostFunction]:
         HostFunction("np.to_tensor", tensor_of, "as_tensor({0})", 100, True),
         HostFunction("np.copy_to_tensor", lambda array: tensor_of(array).clone(), "as_tensor({0}).copy()", 100, True),
         HostFunction("np.scalar_to_tensor", lambda number: torch.as_tensor(number), "np.asarray({0})", 100, True),
+        HostFunction("np.of_objects", array_of_objects, "self._array(array_of_objects({0}, {1}))"),
         HostFunction("np.result", _same, "self._array({0})"),
         # the function that the first operand names, and its operands
         HostFunction("np.error_of", _error_of, "", 100, True),

@@ -69,13 +69,29 @@ class DictType:
     value: ValueType
 
 
+class ArrayForm(Enum):
+    """What holds numbers: an array, one of numpy's scalars, or an array of objects that are Python's own numbers."""
+
+    ARRAY = "array"
+    SCALAR = "scalar"
+    OBJECTS = "objects"
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayType:
-    """An array of numpy's in the host, a reference that several values may share; `is_scalar`: one of its scalars."""
+    """An array of numpy's in the host, a reference that several values may share.
+
+    Of objects `dtype` is what an array of its Python numbers would have.
+    """
 
     dtype: str
     shape: tuple[int | str, ...]
-    is_scalar: bool = False
+    form: ArrayForm = ArrayForm.ARRAY
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is one of numpy's scalars."""
+        return self.form is ArrayForm.SCALAR
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import torch
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import (
+    ArrayForm,
     ArrayType,
     DictType,
     InputLeaf,
@@ -176,10 +177,11 @@ def check_type(value: object, of: ValueType | NothingType, where: str, sizes: di
             fits = isinstance(value, torch.Tensor) and dtype_name(value) == dtype.removeprefix("torch.")
             if isinstance(value, torch.Tensor) and fits and not _fits_shape(tuple(value.shape), shape, sizes):
                 raise ValueError(f"{where}: expected {print_type(of)}, got {describe(value)}")
-        case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
-            fits = type(value) is np.dtype(dtype).type if is_scalar else type(value) is np.ndarray
+        case ArrayType(dtype=dtype, shape=shape, form=form):
+            wanted = np.dtype(object if form is ArrayForm.OBJECTS else dtype)
             found = value if isinstance(value, np.ndarray | np.generic) else None
-            fits = fits and found is not None and found.dtype == np.dtype(dtype)
+            fits = type(value) is (wanted.type if form is ArrayForm.SCALAR else np.ndarray)
+            fits = fits and found is not None and found.dtype == wanted
             if found is not None and fits and not _fits_shape(found.shape, shape, sizes):
                 raise ValueError(f"{where}: expected {print_type(of)}, got an array of the shape {found.shape}")
         case _:

@@ -91,6 +91,7 @@ _WORDS = (
     "dict",
     "struct",
     "array",
+    "objects",
     "scalar",
     "object",
     "union",
@@ -109,8 +110,8 @@ def print_type(of: ValueType | NothingType) -> str:
             return f"{'tuple' if is_tuple else 'list'}[{print_type(element)}]"
         case DictType(key=key, value=value):
             return f"dict[{print_type(key)}, {print_type(value)}]"
-        case ArrayType(dtype=dtype, shape=shape, is_scalar=is_scalar):
-            return f"{'scalar' if is_scalar else 'array'}[{print_type(TensorType(dtype, shape))}]"
+        case ArrayType(dtype=dtype, shape=shape, form=form):
+            return f"{form.value}[{print_type(TensorType(dtype, shape))}]"
         case StructType(template=template):
             return f"struct[{print_operand(template)}]"
         case ObjectType(schema=schema):

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
 from dycl.ir.nodes import (
+    ArrayForm,
     ArrayType,
     BlockId,
     DictType,
@@ -44,6 +45,7 @@ T = TypeVar("T")
 _CONSTANTS: dict[str, object] = {"None": None, "True": True, "False": False, "nan": math.nan, "inf": math.inf}
 SCALARS = {kind.value: kind for kind in ScalarKind}
 _RECORDS = {kind.value: kind for kind in RecordKind}
+_FORMS = {form.value: form for form in ArrayForm}
 _END_OF = {"newline": "line", "end": "text"}
 
 
@@ -167,8 +169,8 @@ class Reader:
             value = self.type()
             self.expect("]")
             return DictType(key, value)
-        if name in ("array", "scalar") and not quoted:
-            return self.array(is_scalar=name == "scalar")
+        if name in _FORMS and not quoted:
+            return self.array(_FORMS[name])
         if name == "struct" and not quoted:
             self.expect("[")
             template = self.operand()
@@ -190,11 +192,11 @@ class Reader:
             return TensorType(name, self.many(self.dimension, "]"))
         return ScalarType(SCALARS[name]) if name in SCALARS else self.fail("'['")
 
-    def array(self, *, is_scalar: bool) -> ArrayType:
+    def array(self, form: ArrayForm) -> ArrayType:
         self.expect("[")
         token, of = self.here, self.type()
         self.expect("]")
-        return ArrayType(of.dtype, of.shape, is_scalar) if isinstance(of, TensorType) else self.fail("dtype[]", token)
+        return ArrayType(of.dtype, of.shape, form) if isinstance(of, TensorType) else self.fail("dtype[]", token)
 
     def member(self) -> Member:
         if self.accept("None"):

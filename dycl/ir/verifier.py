@@ -516,7 +516,7 @@ def _fits(found: ValueType | None, wanted: ValueType) -> bool:
     if isinstance(found, ListType) and isinstance(wanted, ListType):
         return found.is_tuple == wanted.is_tuple and _fits(found.element, wanted.element)
     if isinstance(found, ArrayType) and isinstance(wanted, ArrayType):
-        if found.is_scalar != wanted.is_scalar:
+        if found.form is not wanted.form:
             return False
         found, wanted = TensorType(found.dtype, found.shape), TensorType(wanted.dtype, wanted.shape)
     if isinstance(found, StructType) and isinstance(wanted, StructType):

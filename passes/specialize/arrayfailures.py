@@ -15,8 +15,8 @@ import torch
 from dycl.ir.nodes import Lit, ScalarKind
 from dycl.ir.numerics import ERRORS
 from dycl.ir.trees import leaves, map_leaves
-from dycl.passes.specialize.arrayshapes import array_dtype
-from dycl.passes.specialize.arrayvalue import Array
+from dycl.passes.specialize import objectarrays
+from dycl.passes.specialize.arrayvalue import Array, array_dtype
 from dycl.passes.specialize.failures import integer_bits
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
@@ -114,7 +114,7 @@ def _can_fail(machine: Arrays, name: str, whole: tuple[Any, ...]) -> bool:
         return machine.has_reversed
     if base == "item_at":
         return not _are_known(whole[:1]) or not 0 <= whole[1] < whole[0].fake.numel()
-    if _has_misfit(machine, whole):
+    if _has_misfit(machine, whole) or objectarrays.can_fail(base, whole):
         return True
     if base in _TOTAL:
         return not isinstance(whole[0], Array)

@@ -9,7 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import HostOp
+from dycl.ir.nodes import ArrayForm, HostOp
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.arrayvalue import Array, array_root
 from dycl.passes.specialize.journal import Journal
@@ -42,7 +42,7 @@ class ArrayMemory(Journal):
         keywords = arguments[-1] if arguments and isinstance(arguments[-1], dict) else {}
         return host.partition("[")[0] in _VIEWS or "copy" in keywords
 
-    def new_array(self, dtype: np.dtype[Any], sizes: tuple[Any, ...], is_scalar: bool) -> Array:
+    def new_array(self, dtype: np.dtype[Any], sizes: tuple[Any, ...], form: ArrayForm) -> Array:
         """An array that an operation is about to define (`Arrays`)."""
         raise NotImplementedError
 
@@ -97,7 +97,7 @@ class ArrayMemory(Journal):
             raise TypeError("Got unsupported ScalarType BFloat16")
         operand = self.operand(tensor)
         dtype = np.dtype("bool" if tensor.dtype is torch.bool else str(tensor.dtype).removeprefix("torch."))
-        out = self.new_array(dtype, tuple(tensor.shape), is_scalar=False)
+        out = self.new_array(dtype, tuple(tensor.shape), ArrayForm.ARRAY)
         self.define_array(out, name, (operand,))
         if isinstance(tensor, FakeTensor):
             parting.check_whole(self, tensor)

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import operator
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
-from dycl.ir.nodes import HostOp, Lit, Mapping, Operand, ScalarKind, TensorType
+from dycl.ir.nodes import ArrayForm, HostOp, Lit, Mapping, Operand, ScalarKind, TensorType
 from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.arrayfailures import as_int64, check_array_failure
 from dycl.passes.specialize.arraymemory import ArrayMemory
-from dycl.passes.specialize.arrayshapes import Found, UnknownShapeError, array_dtype, find_results
-from dycl.passes.specialize.arrayvalue import Array, array_root
+from dycl.passes.specialize.arrayshapes import Found, UnknownShapeError, find_results
+from dycl.passes.specialize.arrayvalue import Array, array_dtype, array_root, has_runtime, number_dtype
 from dycl.passes.specialize.numbers import item_kind
-from dycl.passes.specialize.subscripts import select
+from dycl.passes.specialize.objectarrays import array_of_objects, check_known, check_store, is_of_objects, objects_call
+from dycl.passes.specialize.subscripts import Selected, select
 from dycl.passes.specialize.templates import Number, Tensor
 from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar
 
@@ -58,10 +59,12 @@ class Arrays(ArrayMemory):
         """What a native call returns, if it is numpy's and about run-time values; else NotImplemented."""
         if function in (operator.getitem, operator.setitem, operator.contains, operator.delitem):
             return self._subscript(function, args)
-        if function in _IN_PLACE_OPERATORS and isinstance(args[0], np.ndarray) and _has_runtime((args, kwargs)):
+        if function in _IN_PLACE_OPERATORS and isinstance(args[0], np.ndarray) and has_runtime((args, kwargs)):
             raise self.lift(args[0])
+        if (made := objects_call(self, function, args, kwargs)) is not NotImplemented:
+            return self.static_arrays(made, (id(self.state.frames[-1].code), self.state.frames[-1].current))
         name = numpy_name(function)
-        if name is None or not _has_runtime((args, kwargs)):
+        if name is None or not has_runtime((args, kwargs)):
             return NotImplemented
         if name.startswith("ndarray.") and isinstance(args[0], np.ndarray) and name not in _METHOD_TABLE:
             return NotImplemented
@@ -80,6 +83,7 @@ class Arrays(ArrayMemory):
         if "out" in kwargs or "where" in kwargs or "order" in kwargs:
             raise self._no_function(name, " with out=, where= or order=")
         args, kwargs = self.array_operands((args, kwargs))
+        check_known(self, name, (args, kwargs))
         args = as_int64(self, name, args)
         whole = (*args, kwargs) if kwargs else args
         result = self._emit_call(name, whole)
@@ -131,7 +135,7 @@ class Arrays(ArrayMemory):
         if any(isinstance(size, dict) for size in shape) or not isinstance(array, Array):
             raise self._no_function(name, " with keywords")
         sizes = [None if isinstance(size, Scalar) or size == -1 else int(size) for size in shape]
-        return Found(array_dtype(array), tuple(sizes), is_scalar=False)
+        return Found(number_dtype(array), tuple(sizes), array.form)
 
     def _emit_result(self, host: str, whole: tuple[Any, ...], found: Found) -> Any:
         if host not in ARRAY_FUNCTIONS:
@@ -140,9 +144,9 @@ class Arrays(ArrayMemory):
         if found.is_plain:
             kinds = {"b": ScalarKind.BOOL, "i": ScalarKind.INT, "f": ScalarKind.FLOAT}
             return self.plain_result(host, operands, kinds[found.dtype.kind])
-        array = self.new_array(found.dtype, found.sizes, found.is_scalar)
+        array = self.new_array(found.dtype, found.sizes, found.form)
         self.define_array(array, host, operands)
-        if not found.is_scalar and self.may_view(host, whole):
+        if not array.is_scalar and self.may_view(host, whole):
             for leaf in leaves(whole):
                 if isinstance(leaf, Array) and not leaf.is_scalar:
                     self.link_memory(array.fake, leaf.fake)
@@ -247,20 +251,23 @@ class Arrays(ArrayMemory):
         """An array that leaves the program as one."""
         if array.is_scalar:
             return self.operand(array)
-        made = Array(self.fresh_fake(list(array.fake.shape), array.fake.dtype), is_scalar=False)
+        made = Array(self.fresh_fake(list(array.fake.shape), array.fake.dtype), array.form)
         self.define_array(made, "np.result", (self.operand(array),))
         return self.operand(made)
 
-    def known_array_result(self, array: np.ndarray) -> Operand:
+    def known_array_result(self, array: np.ndarray, operand: Callable[[Any], Operand]) -> Operand:
         """A static array that leaves the program: a new one for each call, as the run has made it."""
-        is_old = id(array) in self.known_objects or id(array) not in self.array_sites
-        if is_old or array.base is not None:
+        root = array_root(array) if is_of_objects(array) else array
+        is_old = id(root) in self.known_objects or id(root) not in self.array_sites
+        if is_old or root.base is not None:
             raise UnsupportedError(
                 "DY213",
                 self.loc(),
                 "the result is a numpy array that the model keeps, or a view",
                 hint="return a copy() of it",
             )
+        if is_of_objects(array):
+            return array_of_objects(self, array, operand)
         lifted = self.constant_array(array)
         return self.array_result(lifted if array.size <= SMALL else self.array_call("copy", (lifted,), {}))
 
@@ -286,13 +293,15 @@ class Arrays(ArrayMemory):
         args, _ = self.array_operands(((left, right), {}))
         host = f"np.operator.i{name.strip('_')}"
         self._find_results(host.removeprefix("np."), args)
+        check_known(self, host.removeprefix("np."), args)
+        check_store(self, left, right)
         check_array_failure(self, host, args)
         call = ("np", host, self.array_identity(args))
         found, out = self.replayed(call)
         if found:
             return out
         self.check_array_write(left)
-        result = Array(left.fake, is_scalar=False)
+        result = Array(left.fake, left.form)
         self.emit_write(host, left, tuple(self.array_operand(arg) for arg in args))
         self.log(call, result, True)
         return left
@@ -301,7 +310,7 @@ class Arrays(ArrayMemory):
 
     def _subscript(self, function: Any, args: tuple[Any, ...]) -> Any:
         target = args[0]
-        if isinstance(target, np.ndarray) and _has_runtime(args):
+        if isinstance(target, np.ndarray) and has_runtime(args):
             if function is operator.setitem:
                 raise self.lift(target)
             target = self.constant_array(target)
@@ -326,16 +335,25 @@ class Arrays(ArrayMemory):
         found, out = self.replayed(call)
         if found:
             return out
-        out = self.new_array(array_dtype(target), selected.sizes, selected.is_scalar)
-        self.define_array(out, "np.getitem", (self.array_operand(target), self.array_operand(index)))
+        out = self._emit_item(target, index, selected)
+        self.log(call, out)
+        return out
+
+    def _emit_item(self, target: Array, index: Any, selected: Selected) -> Any:
+        operands = (self.array_operand(target), self.array_operand(index))
+        if selected.is_scalar and target.form is ArrayForm.OBJECTS:
+            return self.plain_result("np.getitem", operands, self._item_kind(target))
+        out = self.new_array(
+            number_dtype(target), selected.sizes, ArrayForm.SCALAR if selected.is_scalar else target.form
+        )
+        self.define_array(out, "np.getitem", operands)
         if selected.is_view and not selected.is_scalar:
             self.link_memory(out.fake, target.fake)
-        self.log(call, out)
         return out
 
     def _select(self, target: Array, parts: tuple[Any, ...]) -> Any:
         """What the index selects; numpy's own error where that does not depend on run-time values."""
-        if _is_static(target) and not _has_runtime(parts):
+        if _is_static(target) and not has_runtime(parts):
             dummy = np.empty(tuple(int(size) for size in target.fake.shape), array_dtype(target))
             dummy[tuple(parts)]
         if target.is_scalar and not all(part is None or part is Ellipsis for part in parts):
@@ -348,6 +366,7 @@ class Arrays(ArrayMemory):
             raise TypeError(f"'numpy.{array_dtype(target).name}' object does not support item assignment")
         index = self._array_index(index)
         (value,) = self.array_operands((value,))
+        check_store(self, target, value)
         self._select(target, index if isinstance(index, tuple) else (index,))
         check_array_failure(self, "np.setitem", (target, index, value))
         call = ("np", "setitem", self.array_identity((target, index, value)))
@@ -369,7 +388,7 @@ class Arrays(ArrayMemory):
         if isinstance(index, RuntimeList):
             array = self.array_of_list(index)
             return array if isinstance(array.fake.shape[0], torch.SymInt) else self.constant_array(np.zeros(0, np.intp))
-        if isinstance(index, list) and _has_runtime(index):
+        if isinstance(index, list) and has_runtime(index):
             return self.array_call("array", (index,), {})
         if isinstance(index, list):
             return self.constant_array(np.asarray(index, dtype=None if index else np.intp))
@@ -424,15 +443,23 @@ class Arrays(ArrayMemory):
             return out
         if array.is_scalar and call in self.state.facts.results:  # a scalar never changes
             return self.state.facts.results[call]
-        kind = item_kind(array.fake.dtype)
-        if kind is None:
-            raise self._no_function("ndarray.item", " of a complex array")
+        kind = self._item_kind(array)
         operands = (self.array_operand(array),) if index is None else (self.array_operand(array), self.operand(index))
         scalar = self.plain_result("np.item" if index is None else "np.item_at", operands, kind)
         if array.is_scalar:
             self.state.facts.results[call] = scalar
         self.log(call, scalar)
         return scalar
+
+    def _item_kind(self, array: Array) -> ScalarKind:
+        kind = item_kind(array.fake.dtype)
+        if kind is None:
+            raise self._no_function("ndarray.item", " of a complex array")
+        return kind
+
+    def array_element(self, array: Array, index: tuple[int, ...]) -> Any:
+        """The number at a place, as Python has it."""
+        return self._element(array, index if len(index) > 1 else index[0])
 
     def array_length(self, array: Array) -> Any:
         """len(array)"""
@@ -498,7 +525,7 @@ class Arrays(ArrayMemory):
                 return self.array_of_list(found)
             if isinstance(found, np.dtype):
                 return found.name
-            if isinstance(found, type) and (issubclass(found, np.generic) or found in (int, float, bool)):
+            if isinstance(found, type) and (issubclass(found, np.generic) or found in (int, float, bool, object)):
                 return np.dtype(found).name
             if isinstance(found, (torch.SymInt, torch.SymFloat, torch.SymBool)):
                 return self.wrapped(found)
@@ -548,19 +575,19 @@ class Arrays(ArrayMemory):
             return out  # type: ignore[no-any-return]
         wanted = element.dtype if isinstance(element, Tensor) else KIND_TYPES[element.kind]  # type: ignore[union-attr]
         dtype = np.dtype(float if is_empty else wanted)
-        out = self.new_array(dtype, (0 if is_empty else self.symbolic(length),), is_scalar=False)
+        out = self.new_array(dtype, (0 if is_empty else self.symbolic(length),), ArrayForm.ARRAY)
         self.define_array(out, "np.array", (self.operand(items),))
         self.log(call, out)
         return out
 
-    def new_array(self, dtype: np.dtype[Any], sizes: tuple[Any, ...], is_scalar: bool) -> Array:
+    def new_array(self, dtype: np.dtype[Any], sizes: tuple[Any, ...], form: ArrayForm) -> Array:
         """An array that an operation is about to define; sizes that are None get names."""
         torch_dtype = getattr(torch, "bool" if dtype.kind == "b" else dtype.name, None)
         if not isinstance(torch_dtype, torch.dtype) or dtype.byteorder == ">":
             raise UnsupportedError("DY203", self.loc(), f"a numpy array of {dtype}")
         named = [self.symbolic(size) if isinstance(size, Scalar) else size for size in sizes]
         shape = [self._new_size() if size is None else size for size in named]
-        return Array(self.fresh_fake(shape, torch_dtype), is_scalar=is_scalar)
+        return Array(self.fresh_fake(shape, torch_dtype), form)
 
     def _new_size(self) -> torch.SymInt:
         size = self.env.create_unbacked_symint()
@@ -570,7 +597,7 @@ class Arrays(ArrayMemory):
 
     def define_array(self, array: Array, host: str, operands: tuple[Operand, ...]) -> None:
         """Emit the operation that makes the array."""
-        array.fake._dycl_array = array.is_scalar  # type: ignore[attr-defined]
+        array.fake._dycl_array = array.form  # type: ignore[attr-defined]
         vid = self.adopt(array.fake)
         self.emit(HostOp(function=host, args=operands, result=self.value(vid), loc=self.loc()))
         for dim, size in enumerate(array.fake.shape):
@@ -610,10 +637,6 @@ def numpy_name(function: Any) -> str | None:
     prefix = "linalg." if module.startswith("numpy.linalg") else ""
     prefix = "random." if module.startswith("numpy.random") else prefix
     return f"{prefix}{name}"
-
-
-def _has_runtime(value: Any) -> bool:
-    return any(isinstance(leaf, (Array, Scalar, FakeTensor, RuntimeList, torch.SymInt)) for leaf in leaves(value))
 
 
 def _is_operand(value: Any) -> bool:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.nodes import ArrayForm, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
-from dycl.passes.specialize.arrayvalue import Array
+from dycl.passes.specialize.arrayvalue import Array, number_dtype
 from dycl.passes.specialize.values import Scalar
 
 # The sizes of what these return depend on the content of their operands, or on numbers in a way of their own.
@@ -53,11 +53,14 @@ class UnknownShapeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One array or number that a call returns: its sizes are ints, symbolic sizes of operands, or None for unknown."""
+    """One array or number that a call returns: its sizes are ints, symbolic sizes of operands, or None for unknown.
+
+    `dtype` is that of its numbers, also where an array holds them as objects.
+    """
 
     dtype: np.dtype[Any]
     sizes: tuple[Any, ...]
-    is_scalar: bool
+    form: ArrayForm
     is_plain: bool = False  # a number of Python's own
 
 
@@ -123,13 +126,13 @@ def _tagged_trial(
 def _trial(call: Callable[..., Any], args: tuple[Any, ...], tags: dict[Any, int]) -> Any:
     def dummy(leaf: Any) -> Any:
         if isinstance(leaf, Array):
-            dtype = array_dtype(leaf)
+            dtype = number_dtype(leaf)
             if leaf.is_scalar:
                 return dtype.type(1)
             shape = tuple(
                 tags[size.node.expr] if isinstance(size, torch.SymInt) else int(size) for size in leaf.fake.shape
             )
-            return np.zeros(shape, dtype)
+            return np.ones(shape, dtype).astype(object) if leaf.form is ArrayForm.OBJECTS else np.zeros(shape, dtype)
         if isinstance(leaf, Scalar):
             return tags[leaf.vid] if leaf.vid in tags else _SAMPLES[leaf.kind]
         return leaf
@@ -144,10 +147,21 @@ def _described(result: Any, origins: dict[int, Any]) -> Any:
         return tuple(_described(part, origins) for part in result)
     if isinstance(result, np.ndarray | np.generic):
         sizes = tuple(origins.get(size, size) for size in result.shape)
-        return Found(result.dtype, sizes, isinstance(result, np.generic))
+        if isinstance(result, np.ndarray) and result.dtype.hasobject:
+            return Found(_dtype_of_objects(result), sizes, ArrayForm.OBJECTS)
+        return Found(result.dtype, sizes, ArrayForm.SCALAR if isinstance(result, np.generic) else ArrayForm.ARRAY)
     if type(result) in (bool, int, float):
-        return Found(np.asarray(result).dtype, (), is_scalar=True, is_plain=True)
+        return Found(np.asarray(result).dtype, (), ArrayForm.SCALAR, is_plain=True)
     raise UnknownShapeError(f"it returns a {type(result).__name__}")
+
+
+def _dtype_of_objects(array: np.ndarray) -> np.dtype[Any]:
+    """What an array of these numbers would have; those of none may be taken for any."""
+    kinds = {type(item) for item in array.flat} or {float}
+    if len(kinds) > 1 or not kinds <= {bool, int, float}:
+        raise UnknownShapeError("its objects are not Python numbers of one kind")
+    (kind,) = kinds
+    return np.dtype(kind)
 
 
 def _merged(first: Any, second: Any) -> Any:
@@ -158,10 +172,10 @@ def _merged(first: Any, second: Any) -> Any:
         if len(first) != len(second):
             raise UnknownShapeError("how many arrays it returns depends on sizes")
         return tuple(itertools.starmap(_merged, zip(first, second, strict=True)))
-    if (first.dtype, len(first.sizes), first.is_scalar) != (second.dtype, len(second.sizes), second.is_scalar):
+    if (first.dtype, len(first.sizes), first.form) != (second.dtype, len(second.sizes), second.form):
         raise UnknownShapeError("the rank of the result depends on sizes")
     sizes = tuple(a if _is_same(a, b) else None for a, b in zip(first.sizes, second.sizes, strict=True))
-    return Found(first.dtype, sizes, first.is_scalar, first.is_plain)
+    return Found(first.dtype, sizes, first.form, first.is_plain)
 
 
 def _is_same(left: Any, right: Any) -> bool:
@@ -173,9 +187,4 @@ def _is_same(left: Any, right: Any) -> bool:
 def _as_fresh(found: Any) -> Any:
     if isinstance(found, tuple):
         return tuple(_as_fresh(part) for part in found)
-    return Found(found.dtype, (None,) * len(found.sizes), found.is_scalar, found.is_plain)
-
-
-def array_dtype(array: Array) -> np.dtype[Any]:
-    """The dtype in numpy's terms."""
-    return np.dtype(str(array.fake.dtype).removeprefix("torch."))
+    return Found(found.dtype, (None,) * len(found.sizes), found.form, found.is_plain)

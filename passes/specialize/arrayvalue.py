@@ -5,24 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from dycl.passes.specialize.values import Active
+from dycl.ir.nodes import ArrayForm
+from dycl.ir.trees import leaves
+from dycl.passes.specialize.values import Active, RuntimeList, Scalar
 
 
 class Array:
     """A numpy array or scalar that is known at run time only. It never changes: what it stands for does.
 
-    `fake` carries dtype, shape and its name in the program; `is_scalar`: a `np.float32` and the like.
+    `fake` carries dtype, shape and its name in the program. `form` says what holds the numbers: an array, a
+    `np.float32` and the like, or an array of objects that are Python's own numbers.
     """
 
-    __slots__ = ("fake", "is_scalar")
+    __slots__ = ("fake", "form")
     __array_ufunc__ = None  # numpy's own arrays leave operators to this class
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, fake: FakeTensor, *, is_scalar: bool) -> None:
+    def __init__(self, fake: FakeTensor, form: ArrayForm) -> None:
         self.fake = fake
-        self.is_scalar = is_scalar
+        self.form = form
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is one of numpy's scalars."""
+        return self.form is ArrayForm.SCALAR
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise Active.get().native_text_refused()
@@ -73,8 +82,17 @@ class Array:
 
 def class_of_array(array: Array) -> type:
     """The class that the model would see."""
-    dtype = np.dtype(str(array.fake.dtype).removeprefix("torch."))
-    return dtype.type if array.is_scalar else np.ndarray
+    return number_dtype(array).type if array.is_scalar else np.ndarray
+
+
+def number_dtype(array: Array) -> np.dtype[Any]:
+    """The dtype of its numbers in numpy's terms."""
+    return np.dtype(str(array.fake.dtype).removeprefix("torch."))
+
+
+def array_dtype(array: Array) -> np.dtype[Any]:
+    """The dtype that the array has in the source."""
+    return np.dtype(object) if array.form is ArrayForm.OBJECTS else number_dtype(array)
 
 
 def _binary(name: str) -> tuple[Any, Any, Any]:
@@ -124,3 +142,8 @@ def array_root(array: np.ndarray) -> np.ndarray:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+def has_runtime(value: Any) -> bool:
+    """Whether anything in the arguments of a call is known at run time only."""
+    return any(isinstance(leaf, (Array, Scalar, FakeTensor, RuntimeList, torch.SymInt)) for leaf in leaves(value))

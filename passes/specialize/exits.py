@@ -72,7 +72,7 @@ class OutputBuilder:
         if isinstance(value, np.generic) and isinstance(value.item(), (bool, int, float)):
             return Lit(value.item())
         if type(value) is np.ndarray:
-            return self._machine.known_array_result(value)
+            return self._machine.known_array_result(value, lambda item: self.operand(item, what, loc))
         if isinstance(value, torch.Size):
             return Seq(SeqKind.TUPLE, tuple(self.operand(item, what, loc) for item in value))
         if type(value) in (list, tuple):

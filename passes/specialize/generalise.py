@@ -95,9 +95,7 @@ class Generalise(Symbols):
             merged = template if cell.template is None else unify(template, cell.template)
             if merged is None:
                 continue
-            wider = self.hints.wider.get(cell.place)
-            if wider is not None:
-                merged = unify(merged, wider) or merged
+            merged = self.hints.widened(cell.place, merged)
             if merged != template:
                 generality.lists[address] = (*templates[:index], merged, *templates[index + 1 :])
                 raise Restart("the elements of a run-time list are more general")

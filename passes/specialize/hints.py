@@ -15,7 +15,7 @@ import sympy
 
 from dycl.passes.specialize.outline import Generality
 from dycl.passes.specialize.results import Results
-from dycl.passes.specialize.templates import Template
+from dycl.passes.specialize.templates import Template, is_alike, unify
 
 Skeleton = tuple[Any, ...]
 
@@ -33,7 +33,7 @@ class Hints:
 
     general: dict[Any, set[Any]] = field(default_factory=dict)  # by point: positions of numbers
     outlines: dict[Skeleton, Generality] = field(default_factory=dict)
-    wider: dict[Any, Template] = field(default_factory=dict)  # by place: what the elements of a list turned out to be
+    wider: dict[Any, list[Template]] = field(default_factory=dict)  # by place: what elements of lists turned out to be
     listed: set[Any] = field(default_factory=set)  # tensors that lie in a run-time list in some round
     parted: dict[Any, Any] = field(default_factory=dict)  # positions whose tensors are apart though they may be one
     parted_at: set[Any] = field(default_factory=set)  # points whose states have such tensors
@@ -67,6 +67,26 @@ class Hints:
     results: Results = field(default_factory=Results)  # of operations on fake tensors
     draws: bool = False  # random operations are the host's to do: the user's choice, never changed
     large_integers: bool = False  # integers that loops carry may grow beyond every float
+
+    def widen(self, place: Any, element: Template) -> bool:
+        """Remember what the elements of a list at a place are; False if that is known.
+
+        A function that is called with several things has lists of several structures at one place.
+        """
+        known = self.wider.setdefault(place, [])
+        for index, before in enumerate(known):
+            if is_alike(before, element):
+                known[index] = unify(before, element) or element
+                return known[index] != before
+        known.append(element)
+        return True
+
+    def widened(self, place: Any, element: Template) -> Template:
+        """The elements with what others of their structure at that place turned out to be."""
+        for wider in self.wider.get(place, ()):
+            if is_alike(element, wider):
+                element = unify(element, wider) or element
+        return element
 
     def pin(self, origin: frozenset[Position]) -> bool:
         """Keep these positions static from now on; False if they already are."""

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import (
+    ArrayForm,
     HostOp,
     ListType,
     Lit,
@@ -159,13 +160,13 @@ class RuntimeLists(Natives):
         with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
             tensor: Any = torch.empty(sizes, dtype=dtype)
         if template.is_scalar:
-            tensor._dycl_array = True
+            tensor._dycl_array = ArrayForm.SCALAR
         self.values.types[vid] = self.value_type(tensor)
         tensor._dycl_root = vid
         self.keep.append(tensor)
         self.state.aliases[tensor.untyped_storage()._cdata] = (vid,)
         if template.is_scalar:
-            return Array(tensor, is_scalar=True)
+            return Array(tensor, ArrayForm.SCALAR)
         self._mark_tensor(tensor)
         for dim, symbol in symbols.items():
             self.bind_size(symbol.node.expr, tensor, dim)
@@ -236,11 +237,8 @@ class RuntimeLists(Natives):
                 "DY204", self.loc(), f"a {type(value).__name__} in a list of run-time length that holds other things"
             )
         if merged != items.element:
-            news = {position.place for position in items.origin if self.hints.wider.get(position.place) != merged}
-            if news:
-                for place in news:
-                    before = self.hints.wider.get(place)
-                    self.hints.wider[place] = merged if before is None else unify(before, merged) or merged
+            news = [self.hints.widen(position.place, merged) for position in items.origin]
+            if any(news):
                 raise Restart("the elements of a run-time list are more general")
             raise UnsupportedError("DY204", self.loc(), "an element of another form in a list of run-time length")
         return merged
@@ -392,7 +390,10 @@ class RuntimeLists(Natives):
         position = Position((why, id(frame.code), frame.current))
         if not values or position.place in self.hints.pinned:
             return None
-        found = self.list_of(values, self.hints.wider.get(position.place), type(values))
+        described = [describe(value, self.is_old) for value in values]
+        element = None if None in described else unify_many(described)
+        wider = None if element is None else self.hints.widened(position.place, element)
+        found = self.list_of(values, wider, type(values))
         if found is not None:
             found.origin = frozenset({position})
         return found

@@ -202,4 +202,6 @@ def _columns(machine: Machine, row: Template) -> tuple[Template, ...] | None:
 
 def _column(machine: Machine, rows: RuntimeList, place: int, element: Template) -> RuntimeList:
     """The items at one place of each row."""
-    return machine.new_list("list_column", element, Ref(rows.vid), Lit(place), origin=rows.origin, kind=tuple)
+    made = machine.new_list("list_column", element, Ref(rows.vid), Lit(place), origin=rows.origin, kind=tuple)
+    machine.know_length(made, machine.list_length(rows))
+    return made

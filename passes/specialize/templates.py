@@ -16,6 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.ir.nodes import (
+    ArrayForm,
     ArrayType,
     InputLeaf,
     ListType,
@@ -204,6 +205,13 @@ def unify(left: Template, right: Template) -> Template | None:
     return None
 
 
+def is_alike(left: Template, right: Template) -> bool:
+    """Whether both are of one structure, so that what they have in common has it, too."""
+    if isinstance(left, Items) and isinstance(right, Items):
+        return len(left.items) == len(right.items) and all(map(is_alike, left.items, right.items))
+    return unify(left, right) is not None
+
+
 def is_none(template: Template) -> bool:
     """Whether it is None in every element."""
     return isinstance(template, Constant) and template.value is None
@@ -266,7 +274,7 @@ def _type(template: Template, counter: Iterator[int]) -> ValueType:
         case Number(kind=kind):
             return ScalarType(kind)
         case Tensor(dtype=dtype, is_scalar=True):
-            return ArrayType(dtype, (), is_scalar=True)
+            return ArrayType(dtype, (), ArrayForm.SCALAR)
         case Tensor(dtype=dtype, shape=shape):
             return TensorType(dtype, tuple(f"any{next(counter)}" if size is None else size for size in shape))
         case ListOf(element=element, cls=cls):

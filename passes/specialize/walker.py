@@ -260,18 +260,22 @@ class Walker(Positions):
         return self._remember(value, getattr(self.walk(table), _VIEWS[kind])())
 
     def _array(self, value: Array, general: bool) -> Any:
-        self.key.append(("array", value.is_scalar))
-        return self._remember(value, Array(self.walk(value.fake), is_scalar=value.is_scalar))
+        self.key.append(("array", value.form))
+        return self._remember(value, Array(self.walk(value.fake), value.form))
 
     def _static_array(self, value: np.ndarray, general: bool) -> Any:
         """A copy of an array that the run has made; of a view, the same view of a copy of what it looks at."""
         root = array_root(value)
-        if value.dtype.hasobject or not (root.flags.c_contiguous or root.flags.f_contiguous):
+        if not (root.flags.c_contiguous or root.flags.f_contiguous):
             raise self._uncopyable(value)
         self.key.append(("ndarray", value.dtype.str, value.shape, value.strides))
         if root is value:
-            self.key.append(value.tobytes())
             copy = self._remember(value, value.copy(order="K"))
+            if value.dtype == object:
+                for index in np.ndindex(value.shape):
+                    copy[index] = self.walk(value[index])
+            else:
+                self.key.append(value.tobytes())
             self.machine.copied_array(value, copy)
             return copy
         base = self.walk(root)

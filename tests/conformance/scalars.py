@@ -225,6 +225,16 @@ class NumpyArrays(Base):
         return torch.from_numpy(array), kept, np.argsort(array[0])[::-1].copy(), len(kept)
 
 
+@SECTION.yes("`np.array(..., dtype=object)` of run-time arrays", "of one shape or apart: decided where sizes differ")
+class ObjectArrays(Base):
+    def forward(self, x):
+        parts = [row[row > 0].numpy() for row in x]
+        batch = np.array(parts, dtype=object)
+        if batch.ndim == 1:
+            return batch, [len(part) for part in batch]
+        return batch, batch * 2.0
+
+
 @SECTION.yes("errors of numpy at run time, in the model's `try`", "a decision where the model would notice")
 class NumpyErrors(Base):
     def forward(self, x):

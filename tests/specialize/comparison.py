@@ -102,6 +102,8 @@ def difference(wanted: Any, got: Any) -> str | None:
         return None if same else "tensors differ"
     if isinstance(wanted, (np.ndarray, np.generic)):
         same = wanted.dtype == got.dtype and wanted.shape == got.shape
+        if same and wanted.dtype == object:
+            return difference([wanted[i] for i in np.ndindex(wanted.shape)], [got[i] for i in np.ndindex(got.shape)])
         same = same and np.allclose(wanted, got, rtol=1e-6, atol=1e-7, equal_nan=True)
         return None if same else "arrays differ"
     if isinstance(wanted, float):

@@ -270,7 +270,42 @@ class KeyOfALargest(nn.Module):
             return str(error)
 
 
+class Several(nn.Module):
+    """Several layers side by side."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(20, size) for size in sizes])
+
+    def forward(self, x):
+        return tuple([layer(x) for layer in self.layers])
+
+
+class PartsOfBatches(nn.Module):
+    """One function for nets of two results and of three: the sizes of each are known of its own parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.pair, self.triple = Several(4, 2), Several(4, 10, 2)
+
+    def in_batches(self, x, net):
+        out = []
+        for start in range(0, len(x), 2):
+            batch = x[start : start + 2]
+            out.append(net(batch))
+        return tuple(torch.cat(part, dim=0) for part in zip(*out))
+
+    def forward(self, ids, x):
+        rows = x.expand(40, -1)[: int(ids.sum()) % 23 + 1]
+        box, score = self.in_batches(rows, self.pair)
+        again, points, sure = self.in_batches(rows, self.triple)
+        if score.sum() > 0:
+            return box.shape[1], points[:, :5].shape[1], sure.shape
+        return box, again.t().shape[0], points.shape[1]
+
+
 MODELS = (
+    PartsOfBatches,
     KeyOfALargest,
     *(Rows, Splits, NothingToJoin, SameLengths),
     *(GrowingTuple, Transposed, TransposedLists, SpreadCalls, UnpackedRest, BuiltOfParts, Compared),
