@@ -456,13 +456,15 @@ _CALL = """
 def make({given}):
     def call({values}):
         try:
-            frame = take_frame()
+            frame = frames.pop(0)
         except IndexError:
-            frame = None
-        if frame is None{is_seen}:
-            frame = find_frame(frame)
-            if frame is None:
-                return plain({values})
+            frame = find_frame(None)
+        else:
+            results = frame.results
+            if {is_seen}:
+                frame = find_frame(frame)
+        if frame is None:
+            return plain({values})
         results = frame.results
         try:
             bound = frame.bound
@@ -470,15 +472,16 @@ def make({given}):
             {run}
             return {returned}
         finally:
-            put_frame(frame)
+            frames.append(frame)
 
     def is_free(frame):
-        return not (False{is_seen})
+        results = frame.results
+        return not ({is_seen})
 
     return call, is_free
 """
 
-_IS_SEEN = " or count(frame.results[{0}]) != unseen or frame.results[{0}].shape != shape{0}"
+_IS_SEEN = "count(results[{0}]) != unseen or results[{0}].shape != shape{0}"
 
 
 def _bound_call(
@@ -489,7 +492,7 @@ def _bound_call(
     Measured, in microseconds: one tiny graph 2.6, ONNX Runtime's own call 2.0; with six inputs and results 4.9 and 3.3
     (6.4 where a loop goes over them). A result of 32 KiB: 65, by the plain call 74, which allocates and copies.
     """
-    frames: deque[_Frame] = deque()
+    frames: list[_Frame] = []  # the one used last at the end, so that its results may live through the next call
     made = itertools.count()
 
     def find_frame(last: _Frame | None) -> _Frame | None:
@@ -498,7 +501,7 @@ def _bound_call(
             frames.append(last)
         for _ in range(len(frames)):
             try:
-                frame = frames.popleft()
+                frame = frames.pop(0)
             except IndexError:  # another thread was faster
                 break
             if is_free(frame):
@@ -510,8 +513,7 @@ def _bound_call(
     has_late = len(small) < len(outputs)
     run = session._sess.run_with_iobinding
     call, is_free = _call_maker(len(entry["inputs"]), len(small), has_late)(
-        frames.popleft,
-        frames.append,
+        frames,
         find_frame,
         _plain_call(session, entry),
         _late_run(run, outputs) if has_late else run,
@@ -527,11 +529,11 @@ def _call_maker(inputs: int, small: int, has_late: bool) -> Callable[..., Any]:
     values = [f"value{index}" for index in range(inputs)]
     binding = [f"if bound[{i}] != id({value}): frame.bind_input({i}, {value})" for i, value in enumerate(values)]
     results = "".join(f"results[{index}], " for index in range(small))
-    given = ["take_frame", "put_frame", "find_frame", "plain", "run", *(f"shape{index}" for index in range(small))]
+    given = ["frames", "find_frame", "plain", "run", *(f"shape{index}" for index in range(small))]
     text = _CALL.format(
         given=", ".join(given),
         values=", ".join(values),
-        is_seen="".join(_IS_SEEN.format(index) for index in range(small)),
+        is_seen=" or ".join(_IS_SEEN.format(index) for index in range(small)) or "False",
         binding="\n            ".join(binding),
         run="made = run(frame)" if has_late else "run(frame.binding, options)",
         returned="made" if has_late else results.rstrip(", ") if small == 1 else f"({results})",
