@@ -640,7 +640,8 @@ class Host:
     def _begin(self, *values: Any, of: str = "") -> tuple[Any, ...]:
         """Check the arguments of a method; their run-time values in order, arrays contiguous."""
         call = self._call
-        call.decisions, call.arrays, call.written, call.has_tensors = [], [], [], False
+        call.decisions.clear()
+        call.arrays, call.written, call.has_tensors = [], [], False
         if not of and self._arrays_only and _fit(values, self._arrays_only):
             return values
         binder = _Binder(by_identity=True, schemas=self.SCHEMAS)
@@ -665,12 +666,18 @@ class Host:
         self._call.arrays.append(value)
         return value
 
-    def _decide(self, site: int, taken: bool) -> bool:
-        """Record a decision, and let `force` change it."""
-        if self.force is not None:
-            taken = bool(self.force(site, taken))
-        self._call.decisions.append((site, taken))
-        return taken
+    @property
+    def _decide(self) -> Callable[[int, bool], bool]:
+        """What records the decisions of this thread's call, and lets `force` change them."""
+        record, force = self._call.decisions.append, self.force
+
+        def decide(site: int, taken: bool) -> bool:
+            if force is not None:
+                taken = bool(force(site, taken))
+            record((site, taken))
+            return taken
+
+        return decide
 
     def _commit(self, resume: int, state: tuple[Any, ...]) -> None:
         """Keep the state for the next call. Nothing that can fail may come between this and the end of the call."""
