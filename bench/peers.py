@@ -152,8 +152,6 @@ def session_options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if runtime._share_arena():
-        options.add_session_config_entry("session.use_env_allocators", "1")
     return options
 
 

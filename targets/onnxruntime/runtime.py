@@ -48,7 +48,6 @@ _SCALARS = {"int": np.int64, "float": np.float64, "bool": np.bool_}
 
 _pool_lock = threading.Lock()
 _pool_made: bool | None = None  # None: not asked for yet
-_arena_made: bool | None = None
 
 
 class Runtime:
@@ -138,8 +137,6 @@ class Runtime:
         options = ort.SessionOptions()
         options.graph_optimization_level = self._level
         options.log_severity_level = 3
-        if _share_arena():
-            options.add_session_config_entry("session.use_env_allocators", "1")
         options.use_per_session_threads = not pooled
         if not pooled:
             options.intra_op_num_threads = self._threads
@@ -183,25 +180,6 @@ def _make_pool(threads: int) -> bool:
             else:
                 _pool_made = True
         return _pool_made
-
-
-def _share_arena() -> bool:
-    """Let our sessions take the memory between their operators from one arena of the process; whether there is one.
-
-    It is made once and changes nothing for sessions that do not ask for it. With an arena of its own, each session of a
-    host writes where the caches have nothing yet, and all of them together keep far more than one call needs.
-    """
-    global _arena_made
-    with _pool_lock:
-        if _arena_made is None:
-            try:
-                where = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-                ort.create_and_register_allocator(where, None)
-            except (AttributeError, *_ORT_ERRORS):  # an older version
-                _arena_made = False
-            else:
-                _arena_made = True
-        return _arena_made
 
 
 def _processors() -> int:
