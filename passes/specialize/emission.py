@@ -19,10 +19,13 @@ from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.residual import Values
 from dycl.passes.specialize.schemas import SchemaTable
 from dycl.passes.specialize.shapes import PathShapeEnv
+from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import Generator, RuntimeList, Scalar
 from dycl.passes.specialize.weights import WeightNames
 from dycl.passes.specialize.worlds import Trial
+
+_MORE_STEPS = 500
 
 
 class Emission:
@@ -56,6 +59,9 @@ class Emission:
         self.counters: set[sympy.Basic] = set()  # integers that come into a block
         self.size_origins: dict[sympy.Basic, Any] = {}  # symbols that stand for generalised sizes
         self.consumed: list[Generator] = []
+        self.steps = 0  # instructions that were run
+        self.postponed = ""  # why the compile begins again, once more of the same kind is learned
+        self._last_step = 0
         self._symfloats: dict[ValueId, Any] = {}
         self._symbools: dict[ValueId, Any] = {}
         self._float_vids: dict[sympy.Basic, ValueId] = {}
@@ -64,6 +70,19 @@ class Emission:
     def loc(self) -> SourceRange:
         """Where the program is; the machine knows."""
         raise NotImplementedError
+
+    def postpone(self, reason: str) -> None:
+        """The compile has to begin again, but this run may go on for as long again: a loop has many joins.
+
+        What it still does stands on assumptions that turned out wrong. So it is thrown away, and its errors are, too.
+        """
+        if not self.postponed:
+            self.postponed, self._last_step = reason, 2 * self.steps + _MORE_STEPS
+
+    def check_postponed(self, *, is_over: bool = False) -> None:
+        """Begin again if that was postponed, and has been for long enough."""
+        if self.postponed and (is_over or self.steps > self._last_step):
+            raise Restart(self.postponed)
 
     # The parts of the machine need one another in circles; these are filled in further down the chain of classes.
 

@@ -46,3 +46,10 @@ def _innermost(traceback: types.TracebackType | None) -> types.CodeType | None:
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback.tb_frame.f_code
+
+
+def as_said(error: Exception) -> Exception:
+    """The exception as eager words it, which knows of no fake tensors."""
+    if len(error.args) == 1 and isinstance(error.args[0], str) and "FakeTensor" in error.args[0]:
+        error.args = (error.args[0].replace("FakeTensor", "Tensor"),)
+    return error

@@ -157,7 +157,7 @@ class Generalise(Symbols):
         found = (base, base) if base.is_Integer else self.bounds_of(base)
         if found[0] < low or found[1] > high:
             generality.bounds[first] = widened((low, high), found)
-            raise Restart("the bounds of a generalised number are wider")
+            self.postpone("the bounds of a generalised number are wider")
 
     def bounds_of(self, expr: sympy.Basic | None) -> tuple[Any, Any]:
         """The interval of an integer expression on this path."""

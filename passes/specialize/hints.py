@@ -13,6 +13,7 @@ from typing import Any
 
 import sympy
 
+from dycl.passes.specialize.facts import Interval
 from dycl.passes.specialize.outline import Generality
 from dycl.passes.specialize.results import Results
 from dycl.passes.specialize.templates import Template, is_alike, unify
@@ -45,7 +46,9 @@ class Hints:
     points: set[Any] = field(default_factory=set)  # program points that have a generalised state
     bounds: dict[Any, tuple[sympy.Basic, sympy.Basic]] = field(default_factory=dict)  # by place
     forget_known: set[Any] = field(default_factory=set)  # places whose tensors are kept without their known values
-    forget_intervals: set[Any] = field(default_factory=set)  # points whose states are kept without intervals
+    hulls: dict[Any, dict[int, Interval]] = field(
+        default_factory=dict
+    )  # by point and tokens: of each class of integers
     forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
     forget_readings: set[Any] = field(default_factory=set)  # points whose tensors do not know what was read from them
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values

@@ -23,6 +23,7 @@ from dycl.ir.nodes import (
     ValueId,
 )
 from dycl.passes.specialize import parting
+from dycl.passes.specialize.facts import EVERYTHING, Interval
 from dycl.passes.specialize.failures import note_carried
 from dycl.passes.specialize.generalise import Plan, widened
 from dycl.passes.specialize.hints import Position, Skeleton
@@ -30,7 +31,6 @@ from dycl.passes.specialize.outline import mask_repeated
 from dycl.passes.specialize.positions import Label, Respelling, Slot
 from dycl.passes.specialize.readings import carried_readings, find_readings
 from dycl.passes.specialize.residual import RawBlock
-from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import TRUTH, State
 from dycl.passes.specialize.values import NOWHERE, Scalar
 from dycl.passes.specialize.variants import Canonical, Variants
@@ -97,16 +97,28 @@ class Joins(Variants):
             copy = walker.state()
         forgets = point in self.hints.forget_facts
         operands, params = self._bindings(walker, retensor, static_args)
-        self._settle(copy, walker, state, plan, forgets, point)
-        tokens = self._forgetful(walker.key) if forgets else walker.key
+        tokens = tuple(self._forgetful(walker.key) if forgets else walker.key)
+        self._settle(copy, walker, state, plan, forgets, (point, tokens))
         keeps_ranges = not (is_entry or forgets or point in self.hints.forget_ranges)
         copy.facts.ranges = self._ranges(walker, state, retensor) if keeps_ranges else {}
         ranges = walker.ranges(state.facts) if keeps_ranges else ()
         readings = find_readings(walker) if keeps_ranges and point not in self.hints.forget_readings else ()
         copy.facts.results = carried_readings(self, walker, readings, _new_names(retensor))  # type: ignore[arg-type]
-        key = (point, tuple(tokens), walker.intervals(copy.facts), ranges, readings)
+        intervals = walker.intervals(copy.facts)
+        spelled = tuple((index, str(low), str(high)) for index, (low, high) in intervals.items())
+        key = (point, tokens, spelled, ranges, readings)
         return Canonical(
-            key, operands, params, copy, skeleton, row, plan.outline, positions, walker.known_slots, partition
+            key,
+            operands,
+            params,
+            copy,
+            skeleton,
+            row,
+            plan.outline,
+            positions,
+            walker.known_slots,
+            partition,
+            intervals,
         )
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
@@ -157,7 +169,7 @@ class Joins(Variants):
             )
         if found[0] < low or found[1] > high:
             self.hints.bounds[slot.place] = widened((low, high), found)
-            raise Restart("the bounds of a generalised number are wider")
+            self.postpone("the bounds of a generalised number are wider")
 
     # ------------------------------------------------------------ new names
 
@@ -286,19 +298,18 @@ class Joins(Variants):
         source: State,
         plan: Plan,
         forgets: bool,
-        point: Any,
+        key: tuple[Any, Any],
     ) -> None:
         """What the state of a new block knows: intervals of live symbols, aliases of live tensors, nothing else."""
         facts = copy.facts
         facts.bools, facts.relations, facts.results = {}, {}, {}
-        symbols = walker.symbols
-        drops = forgets or point in self.hints.forget_intervals
+        symbols, point = walker.symbols, key[0]
         intervals: dict[sympy.Basic, Any] = {}
         for name, (index, _) in walker.classes.items():
             symbol, expr = symbols[index], walker.scalars[index].expr
             low, high = self.bounds_of(expr)
-            if not drops:
-                intervals[symbol] = (low, high)
+            if not forgets:
+                intervals[symbol] = self._joined_interval(key, index, (low, high))
             elif low >= 0:  # the sign is no interval that may grow
                 intervals[symbol] = (sympy.Integer(0), int_oo)
             if symbol in self.symbol_bounds and symbol not in intervals:
@@ -336,6 +347,17 @@ class Joins(Variants):
             if vid in walker.forgotten or (forgets and vid in self.known):
                 root = tensor._dycl_root  # type: ignore[attr-defined]
                 copy.current[root] = self.values.new(self.values.types[vid], self.values.names.get(vid, ""))
+
+    def _joined_interval(self, key: tuple[Any, Any], index: int, found: Interval) -> Interval:
+        """The interval of a class of integers as its block knows it, where those of many states are joined."""
+        hull = self.hints.hulls.get(key)
+        if hull is None or index not in hull:
+            return found if hull is None else EVERYTHING
+        low, high = hull[index]
+        if found[0] < low or found[1] > high:
+            hull[index] = widened((low, high), found)
+            self.postpone("an interval is wider")
+        return hull[index]
 
     # ------------------------------------------------------------ joining
 

@@ -38,7 +38,7 @@ from dycl.passes.specialize.catching import sees
 from dycl.passes.specialize.closing import check_closed, note_resumed, note_waiting
 from dycl.passes.specialize.contexts import check_taken_back
 from dycl.passes.specialize.exits import Exit
-from dycl.passes.specialize.faults import is_own_fault
+from dycl.passes.specialize.faults import as_said, is_own_fault
 from dycl.passes.specialize.generators import GENERATOR_METHODS
 from dycl.passes.specialize.handled import UNKEPT, check_kept
 from dycl.passes.specialize.hints import Hints
@@ -87,7 +87,6 @@ class Machine(Calls):
         self._tunable_names = frozenset(tunables)
         self._random = random.Random(fuzz) if fuzz is not None else None
         self._needless = 0
-        self.steps = 0
         self.procedures: dict[Any, procedures.Procedure] = {}
         self.invocations: list[procedures.Invocation] = []
         self.waiting: list[State] = []  # bodies of procedures, to be run
@@ -156,6 +155,7 @@ class Machine(Calls):
                 warnings.simplefilter("ignore")
                 while work or self.waiting:
                     self.run(work.pop() if work else self.waiting.pop(), work)
+            self.check_postponed(is_over=True)
         finally:
             noise.disabled = was_disabled
             torch.backends.mha.set_fastpath_enabled(fast)
@@ -185,6 +185,7 @@ class Machine(Calls):
     def _step(self, state: State, frame: Frame, work: list[State]) -> bool:
         """Run one instruction; False if the path ends here."""
         self.steps += 1
+        self.check_postponed()
         frame.current = frame.ip
         instruction = frame.code.instructions[frame.ip]
         self.operations_before, self.results_before = len(state.block.ops), len(state.facts.results)
@@ -224,7 +225,7 @@ class Machine(Calls):
             if is_own_fault(error):
                 raise InternalError(f"specialize: {type(error).__name__}: {error} at {self.loc()}") from error
             state.replay, state.has_asked = [], False
-            return self._unwind(state, error)
+            return self._unwind(state, as_said(error))
         state.replay, state.has_asked = [], False
         for generator in self.consumed:
             generator.buffer = []

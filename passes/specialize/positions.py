@@ -285,16 +285,15 @@ class Positions:
                 found[index] = scalar.expr
         return found
 
-    def intervals(self, facts: Facts) -> tuple[Any, ...]:
+    def intervals(self, facts: Facts) -> dict[int, Interval]:
         """The canonical facts about the integer scalars met, by their class."""
-        found = []
-        for index, scalar in enumerate(self.scalars):
-            expr = scalar.expr
-            if scalar.kind is ScalarKind.INT and expr is not None:
-                interval = facts.interval(self.symbols[index]) if index in self.symbols else EVERYTHING
-                if interval != EVERYTHING:
-                    found.append((index, str(interval[0]), str(interval[1])))
-        return tuple(found)
+        symbols = self.symbols
+        known = {
+            index: facts.interval(symbols[index])
+            for index, scalar in enumerate(self.scalars)
+            if scalar.kind is ScalarKind.INT and scalar.expr is not None and index in symbols
+        }
+        return {index: interval for index, interval in known.items() if interval != EVERYTHING}
 
     def ranges(self, facts: Facts) -> tuple[Any, ...]:
         """The canonical facts about the elements of the tensors met; `facts` are those of the source."""

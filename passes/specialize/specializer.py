@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError, UsageError
+from dycl.diagnostics import UNKNOWN, DyclError, InternalError, SourceRange, UnsupportedError, UsageError
 from dycl.ir.dimensions import STATIC, DynamicInputs
 from dycl.ir.environment import Environment
 from dycl.ir.graph import operand_parts, substitute_operand
@@ -91,6 +91,11 @@ def specialize(
             program = run.program()
         except Restart as restart:
             _LOG.debug("attempt %d: %s", attempt, restart)
+            continue
+        except (DyclError, InternalError) as error:
+            if not run.machine.postponed:
+                raise
+            _LOG.debug("attempt %d: %s, then %s", attempt, run.machine.postponed, error)
             continue
         finally:
             run.machine.switch({})

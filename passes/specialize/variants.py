@@ -7,13 +7,14 @@ generalised wherever about as many have come by: one restart for the whole loop.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Operand, ValueId
 from dycl.passes.specialize import parting
+from dycl.passes.specialize.facts import Interval
 from dycl.passes.specialize.generalise import Generalise, trend
 from dycl.passes.specialize.hints import Skeleton
 from dycl.passes.specialize.outline import Outline
@@ -27,7 +28,7 @@ MAX_COMBINED = 24  # states that differ in numbers of few values each before the
 MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor values are forgotten there
 MAX_FUTILE = 48  # outlines at a point that was generalised before that is given up: what grows there is no number
 MAX_RELATED = 24  # states of one outline before the distances between their integers are forgotten
-MAX_INTERVALS = 3  # states that differ in intervals alone before these are forgotten at their point
+MAX_INTERVALS = 3  # states that differ in intervals alone before these are joined
 MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 
 
@@ -45,6 +46,7 @@ class Canonical:
     positions: tuple[Spot, ...]
     known: dict[Any, tuple[Any, str | None]]
     partition: parting.Partition | None
+    intervals: Mapping[int, Interval]  # by class of integers
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class Variants(Generalise):
         super().__init__(*args)
         self.kin: dict[Any, _Kin] = {}
         self.same_tokens: dict[Any, int] = collections.defaultdict(int)
+        self._intervals: dict[Any, list[Mapping[int, Interval]]] = collections.defaultdict(list)
         self.at_point: dict[Any, int] = collections.defaultdict(int)
         self._outlines_at: dict[Any, int] = collections.defaultdict(int)
         self._taken: dict[Any, list[Any]] = collections.defaultdict(list)  # by point and place: the values of a number
@@ -83,7 +86,7 @@ class Variants(Generalise):
             if type(value) is int:
                 self._taken[point, place].append(value)
         self._check_growth(point)
-        self._check_intervals(form, point)
+        self._check_intervals(form)
         self._check_ranges(form, point)
         self._check_partitions(form, kin)
         self._note_known(kin)
@@ -118,23 +121,27 @@ class Variants(Generalise):
                 self.hints.pinned |= places
                 raise Restart("a loop over generalised numbers does not close")
 
-    def _check_intervals(self, form: Canonical, point: Any) -> None:
-        """States that differ in intervals alone: an interval may grow for ever, so it is dropped."""
-        self.same_tokens[form.key[:2]] += 1
-        if self.same_tokens[form.key[:2]] > MAX_INTERVALS and point not in self.hints.forget_intervals:
-            self.hints.forget_intervals.add(point)
-            raise Restart("intervals are forgotten")
+    def _check_intervals(self, form: Canonical) -> None:
+        """States that differ in intervals alone are one: where a hull of them all grows, it opens (`_settle`)."""
+        found = self._intervals[form.key[:2]]
+        found.append(form.intervals)
+        if len(found) > MAX_INTERVALS and form.key[:2] not in self.hints.hulls:
+            common = set.intersection(*map(set, found))
+            self.hints.hulls[form.key[:2]] = {
+                index: (min(row[index][0] for row in found), max(row[index][1] for row in found)) for index in common
+            }
+            self.postpone("intervals are joined")
 
     def _check_ranges(self, form: Canonical, point: Any) -> None:
         """States that differ in what is known of tensors alone are one state: no round of a loop stands before it."""
         self.same_tokens[form.key[:4]] += 1
         if self.same_tokens[form.key[:4]] > 1 and point not in self.hints.forget_readings:
             self.hints.forget_readings.add(point)
-            raise Restart("numbers read from tensors are forgotten")
+            self.postpone("numbers read from tensors are forgotten")
         self.same_tokens[form.key[:3]] += 1
         if self.same_tokens[form.key[:3]] > 1 and point not in self.hints.forget_ranges:
             self.hints.forget_ranges.add(point)
-            raise Restart("bounds of tensors are forgotten")
+            self.postpone("bounds of tensors are forgotten")
 
     def _check_partitions(self, form: Canonical, kin: _Kin) -> None:
         """States of a loop that differ in which of their tensors are one: these become values of their own."""
@@ -144,7 +151,7 @@ class Variants(Generalise):
         if kin.point in self.hints.points and self._set_apart(kin):
             for other in self._similar(kin, MAX_VARIANTS):
                 self._set_apart(other)
-            raise Restart("tensors that are one in some rounds of a loop are apart")
+            self.postpone("tensors that are one in some rounds of a loop are apart")
 
     def _set_apart(self, kin: _Kin) -> bool:
         return parting.part_differing(self, kin.point, kin.partitions)  # type: ignore[arg-type]
@@ -214,7 +221,7 @@ class Variants(Generalise):
 
     def _note_known(self, kin: _Kin) -> None:
         if kin.point in self.hints.points and self._forget_differing(kin):
-            raise Restart("known values of tensors are forgotten in a loop")
+            self.postpone("known values of tensors are forgotten in a loop")
 
     def _forget_differing(self, kin: _Kin) -> bool:
         """Forget the known values of tensors that differ between the variants; True if that is new."""
