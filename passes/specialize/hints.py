@@ -46,9 +46,7 @@ class Hints:
     points: set[Any] = field(default_factory=set)  # program points that have a generalised state
     bounds: dict[Any, tuple[sympy.Basic, sympy.Basic]] = field(default_factory=dict)  # by place
     forget_known: set[Any] = field(default_factory=set)  # places whose tensors are kept without their known values
-    hulls: dict[Any, dict[int, Interval]] = field(
-        default_factory=dict
-    )  # by point and tokens: of each class of integers
+    hulls: dict[Any, dict[int, Interval]] = field(default_factory=dict)  # by point and tokens: of the integers there
     forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
     forget_readings: set[Any] = field(default_factory=set)  # points whose tensors do not know what was read from them
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values

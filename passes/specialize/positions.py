@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.ir.nodes import ScalarKind, ValueId
-from dycl.passes.specialize.facts import EVERYTHING, Facts
+from dycl.passes.specialize.facts import EVERYTHING, Facts, Interval
 from dycl.passes.specialize.memory_order import dense_order, expression, strides
 from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar
