@@ -1,13 +1,14 @@
 """Measure one prepared row in this process: `python -m bench.measure NAME DIRECTORY --threads N`; prints JSON.
 
-The peers take turns, A B C A B C, and whoever begins changes from round to round, so that what else the machine does
-falls on all alike. Ratios are of two calls of one round on one input; reported is the median over the rounds, with the
-quartiles as the spread.
+The peers take turns, in random order within each round, so that what else the machine does falls on all alike, and so
+does what the one before leaves in the caches. Ratios are of two calls of one round on one input; reported is the median
+over the rounds, with the quartiles as the spread.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -70,11 +71,11 @@ def take_turns(peers: Peers, samples: int, seconds: float) -> tuple[Times, Times
             peer.reset(warm_up % samples)
             peer.run(warm_up % samples)
     end = time.perf_counter() + seconds
+    order = random.Random(0)
     number = 0
     while number < MIN_ROUNDS or (number < MAX_ROUNDS and time.perf_counter() < end):
         sample = number % samples
-        turn = number % len(peers.found)
-        for peer in peers.found[turn:] + peers.found[:turn]:
+        for peer in order.sample(peers.found, len(peers.found)):
             peer.reset(sample)
             start, before = time.perf_counter(), time.process_time()
             peer.run(sample)

@@ -129,7 +129,7 @@ def section(results: dict[str, Any]) -> str:
     busy = f" Other work ran at the same time (load average {min(loads):.0f} to {max(loads):.0f})." if loads else ""
     parts = [
         "## Latency",
-        f"{results['machine']}.{busy} Batch 1; microseconds, medians over calls in turns (A B C A B C) on the same "
+        f"{results['machine']}.{busy} Batch 1; microseconds, medians over calls in turns, in random order, on the same "
         "sampled inputs. Ratios are medians over the rounds, each of two calls on one input in one round, with the "
         "quartiles. *Clock*: where more was to do than there are cores, the wall's clock measures the other work, "
         "so one thread is told in the processor's time. The *oracle* is one static ONNX graph of exactly the path that "
