@@ -23,6 +23,7 @@ from dycl.ir.numerics import ERRORS
 from dycl.ir.trees import leaves
 from dycl.passes.specialize import scalars
 from dycl.passes.specialize.conditions import normal_condition
+from dycl.passes.specialize.extremes import is_nested, learn_extreme
 from dycl.passes.specialize.failures import check_failure, note_integer
 from dycl.passes.specialize.operands import Operands
 from dycl.passes.specialize.ranges import range_of
@@ -133,7 +134,10 @@ class Numbers(Operands):
         name = scalars.real_power(name, kind, args)
         check_failure(self, name, args)  # type: ignore[arg-type]
         result = self.host_op(name, tuple(self.operand(arg) for arg in args), kind)
-        if expr is not None:
+        if expr is not None and is_nested(expr):
+            self._give_symbol(result)
+            learn_extreme(self.state.facts, result.expr, expr)
+        elif expr is not None:
             result.expr = expr
         elif kind is ScalarKind.INT:
             self._give_symbol(result)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._prims_common import suggest_memory_format
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.recorder import Recorder
@@ -33,6 +34,8 @@ def executed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     """The result on fake tensors. Torch's rule for `reshape` fails where rows lie so that they have to be copied."""
     if function in _RECURRENCES and any(isinstance(size, torch.SymInt) for size in args[0].shape):
         return _recurrence(function is torch.lstm, *args)
+    if function in _RESIZES and not kwargs and (resized := _resized(*args)) is not None:
+        return resized
     try:
         return function(*args, **kwargs)
     except ValueError as error:
@@ -60,6 +63,20 @@ def _recurrence(
     return (out, *[torch.empty_like(one) for one in state]) if is_lstm else (out, torch.empty_like(state))
 
 
+def _resized(image: torch.Tensor, sizes: Any, *options: Any) -> Any:
+    """The shape of an image of run-time sizes brought to known ones, for which torch's rule wants numbers.
+
+    None where an image may be empty, or the result's sizes are not known.
+    """
+    is_known = isinstance(sizes, (list, tuple)) and all(type(size) is int and size > 0 for size in sizes)
+    if not is_known or not any(isinstance(size, torch.SymInt) for size in image.shape[2:]):
+        return None
+    if image.dim() != 4 or not all(bool(size > 0) for size in image.shape[1:]):
+        return None
+    return image.new_empty([*image.shape[:2], *sizes]).to(memory_format=suggest_memory_format(image))
+
+
+_RESIZES: frozenset[Any] = frozenset({torch._C._nn.upsample_bilinear2d, torch._C._nn.upsample_bicubic2d})
 _RECURRENCES: frozenset[Any] = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 _RESHAPES = frozenset({"reshape", "reshape_as", "flatten", "ravel"})
 
