@@ -10,9 +10,11 @@ import torch
 from dycl.diagnostics import InternalError
 from dycl.ir.nodes import (
     ArrayType,
+    CallFunction,
     DictType,
     Dimension,
     ListType,
+    Lit,
     ObjectType,
     ScalarKind,
     ScalarType,
@@ -48,10 +50,19 @@ def symbols(subgraph: Subgraph) -> tuple[str, ...]:
 def export_inputs(subgraph: Subgraph) -> tuple[torch.Tensor, ...]:
     """Inputs whose shapes the exporter sees."""
     names = symbols(subgraph)
+    least = _longest_cut(subgraph)
     sizes = {
-        name: _EXPORT_SIZES[i % len(_EXPORT_SIZES)] + 60 * (i // len(_EXPORT_SIZES)) for i, name in enumerate(names)
+        name: least + _EXPORT_SIZES[i % len(_EXPORT_SIZES)] + 60 * (i // len(_EXPORT_SIZES))
+        for i, name in enumerate(names)
     }
     return random_inputs(subgraph, _fitting(subgraph, sizes), torch.Generator().manual_seed(0))
+
+
+def _longest_cut(subgraph: Subgraph) -> int:
+    """How far cuts of known length reach: the path knows that there is so much, an exporter tries."""
+    cuts = [op.args[2:4] for op in subgraph.ops if op.target == CallFunction("torch.narrow")]
+    known = [[arg.value for arg in cut if isinstance(arg, Lit) and type(arg.value) is int] for cut in cuts]
+    return max((sum(ends) for ends in known if len(ends) == 2), default=0)
 
 
 def conditions(subgraph: Subgraph) -> tuple[tuple[str, int | str], ...]:
@@ -75,9 +86,9 @@ def check_sizes(subgraph: Subgraph, dimensions: tuple[Dimension, ...] = ()) -> t
     names = symbols(subgraph)
     if not names:
         return ({},)
-    rows = (
-        {name: _admitted(known.get(name), row[i % len(row)]) for i, name in enumerate(names)} for row in _CHECK_SIZES
-    )
+    least = _longest_cut(subgraph)
+    found = [*_CHECK_SIZES, *([tuple(size + least for size in _CHECK_SIZES[0])] if least else [])]
+    rows = ({name: _admitted(known.get(name), row[i % len(row)]) for i, name in enumerate(names)} for row in found)
     return tuple(sizes for row in rows if _are_sizes(subgraph, sizes := _fitting(subgraph, row)))
 
 
