@@ -76,7 +76,8 @@ class Streams:
         elif dtype == "float64":
             drawn = self._doubles(count) * (high - low) + low
         else:
-            drawn = self._floats(count) * np.float32(high - low) + np.float32(low)
+            wide = self._floats(count).astype(np.float64)  # torch multiplies and adds with one rounding
+            drawn = (wide * np.float64(np.float32(high - low)) + np.float64(np.float32(low))).astype(np.float32)
         return drawn.reshape(shape)
 
     def normal(self, shape: Sequence[int], dtype: str, mean: float, std: float) -> np.ndarray:

@@ -88,6 +88,13 @@ def test_streams_are_torchs_however_much_is_asked_for_at_once() -> None:
             assert np.array_equal(found, wanted.numpy())
 
 
+def test_uniform_numbers_between_any_bounds_are_torchs() -> None:
+    for seed, (low, high) in enumerate([(-1.0, 2.0), (-0.3, 0.7), (1e-3, 5e3)]):
+        _seed(seed)
+        wanted = torch.empty(1000).uniform_(low, high)
+        assert np.array_equal(Streams(seed).uniform((1000,), "float32", low, high), wanted.numpy())
+
+
 def test_what_is_drawn_with_given_chances_cuts_no_subgraph() -> None:
     class Flips(torch.nn.Module):
         def forward(self, x):
