@@ -76,6 +76,7 @@ from dycl.passes.cost import count_dispatches, count_weight_bytes
 from dycl.passes.effects import may_raise
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
+from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, type_names
 
 MOST_OPERATIONS = 64  # that are copied for one dispatch less
 MOST_BYTES = 1 << 18  # of weights in them
@@ -250,6 +251,8 @@ class _Mover:
         self._moved = fusion.moved
         self._next = 1 + max(value for block in program.blocks for value in _defined(block))
         self._kept = tuple(op for op in fusion.join.ops if op not in fusion.moved)
+        self._types = value_types(program)
+        self._named = {dimension.name for dimension in program.dimensions}
         self._passed = self._find_passed()
         self._new: list[Block] = []
 
@@ -292,9 +295,10 @@ class _Mover:
     def _copy(self, edge: Edge) -> tuple[tuple[Op, ...], Edge]:
         """The moved operations for an edge, and the edge that passes what they made."""
         mapping: Substitution = dict(zip((param.id for param in self._join.params), edge.args, strict=True))
+        sizes = self._sizes(edge)
         copied = []
         for op in self._moved:
-            op = substitute_op(op, mapping)
+            op = rename_op_sizes(substitute_op(op, mapping), sizes)
             fresh = {value.id: self._fresh(value) for value in op_definitions(op)}
             if isinstance(op, TensorOp):
                 op = replace(op, results=tuple(fresh[value.id] for value in op.results))
@@ -304,6 +308,15 @@ class _Mover:
             copied.append(op)
         made = tuple(mapping[value.id] for value in self._passed)
         return tuple(copied), Edge(edge.target, edge.args + made)
+
+    def _sizes(self, edge: Edge) -> Sizes:
+        """What the names of sizes in the moved operations are on this edge: the join's as passed, the rest new ones."""
+        sizes = bind_sizes(zip(self._join.params, edge.args, strict=True), self._types)
+        for op in self._moved:
+            for name in (name for value in op_definitions(op) for name in type_names(value.type)):
+                if name not in self._named:
+                    sizes.setdefault(name, f"{name}_{self._next}")
+        return sizes
 
     def _fresh(self, value: Value) -> Value:
         self._next += 1

@@ -60,7 +60,9 @@ from dycl.passes.rewriting import (
     mutated_values,
     operand_key,
     replace_values,
+    value_types,
 )
+from dycl.passes.sizes import bind_sizes, rename_sizes, settle_sizes
 
 Facts = dict[ValueId, bool]
 
@@ -210,7 +212,11 @@ def _replace_params(program: Program, mapping: Substitution) -> Program:
     """The program with parameters replaced as the mapping says, and gone."""
     copies: Substitution = {param: operand for param, operand in mapping.items() if isinstance(operand, Ref)}
     mapping = copies or mapping  # names first: what stands for a mutated name must be seen to be one
-    return drop_params(replace_values(program, mapping), set(mapping))
+    if not mapping:
+        return program
+    params = (param for block in program.blocks for param in block.params if param.id in mapping)
+    sizes = settle_sizes(bind_sizes(((param, mapping[param.id]) for param in params), value_types(program)))
+    return rename_sizes(drop_params(replace_values(program, mapping), set(mapping)), sizes)
 
 
 def drop_params_around_loops(program: Program) -> Program:

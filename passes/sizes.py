@@ -15,9 +15,27 @@ What cannot be said by a name, `Mod(u0, 2) = 0`, stays with the operation.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import assert_never
 
-from dycl.ir.nodes import ScalarKind, ScalarType, TensorOp, TensorType, Value, ValueType
+from dycl.ir.nodes import (
+    Dispatch,
+    HostOp,
+    Invoke,
+    Lit,
+    Op,
+    Operand,
+    Program,
+    Ref,
+    ScalarKind,
+    ScalarType,
+    TensorOp,
+    TensorType,
+    Value,
+    ValueId,
+    ValueType,
+)
 from dycl.ir.sizes import replace_names, size_names
 
 Sizes = dict[str, int | str]
@@ -30,13 +48,13 @@ def unify_sizes(
     sizes: Sizes = {}
     for op in body:
         for left, right in op.sizes:
-            _learn(sizes, left, right)
+            learn(sizes, left, right)
     if not any(op.sizes for op in body):
         return params, body
-    return tuple(_retyped(param, sizes) for param in params), tuple(_rewritten(op, sizes) for op in body)
+    return tuple(retyped(param, sizes) for param in params), tuple(_rewritten(op, sizes) for op in body)
 
 
-def _learn(sizes: Sizes, left: str, right: int | str) -> None:
+def learn(sizes: Sizes, left: str, right: int | str) -> None:
     one, other = replace_names(left, sizes), right if isinstance(right, int) else replace_names(right, sizes)
     if one == other:
         return
@@ -49,17 +67,99 @@ def _learn(sizes: Sizes, left: str, right: int | str) -> None:
             return
 
 
+def bind_sizes(params: Iterable[tuple[Value, Operand]], types: dict[ValueId, ValueType]) -> Sizes:
+    """What the names in the types of parameters are where these operands are passed: a block's names are its own."""
+    sizes: Sizes = {}
+    for param, operand in params:
+        pairs: list[tuple[int | str, int | str]]
+        match param.type, _type_of(operand, types):
+            case TensorType(shape=shape), TensorType(shape=passed) if len(shape) == len(passed):
+                pairs = list(zip(shape, passed, strict=True))
+            case ScalarType(kind=ScalarKind.INT, size=size), ScalarType(kind=ScalarKind.INT, size=known) if known:
+                pairs = [(size, int(known) if known.isdigit() else known)]
+            case _:
+                continue
+        for name, is_now in pairs:
+            if isinstance(name, str) and name.isidentifier() and name not in size_names(is_now):
+                sizes.setdefault(name, is_now)
+    return sizes
+
+
+def settle_sizes(sizes: Sizes) -> Sizes:
+    """The same with no name in a size that itself stands for another; names that stand for one another stay."""
+    settled: Sizes = {}
+    for name, size in sizes.items():
+        found = size if isinstance(size, int) else replace_names(size, settled)
+        if name in size_names(found):
+            continue
+        for known, spelled in settled.items():
+            if isinstance(spelled, str):
+                settled[known] = replace_names(spelled, {name: found})
+        settled[name] = found
+    return settled
+
+
+def type_names(of: ValueType) -> tuple[str, ...]:
+    """The names of sizes in a type."""
+    match of:
+        case TensorType(shape=shape):
+            return tuple(name for size in shape for name in size_names(size))
+        case ScalarType(size=size):
+            return size_names(size)
+    return ()
+
+
+def _type_of(operand: Operand, types: dict[ValueId, ValueType]) -> ValueType | None:
+    match operand:
+        case Ref(id=value):
+            return types[value]
+        case Lit(value=value) if type(value) is int and value >= 0:
+            return ScalarType(ScalarKind.INT, str(value))
+    return None
+
+
+def rename_sizes(program: Program, sizes: Sizes) -> Program:
+    """The program with these sizes in the place of names."""
+    if not sizes:
+        return program
+    blocks = (
+        replace(
+            block,
+            params=tuple(retyped(param, sizes) for param in block.params),
+            ops=tuple(rename_op_sizes(op, sizes) for op in block.ops),
+        )
+        for block in program.blocks
+    )
+    return replace(program, blocks=tuple(blocks))
+
+
+def rename_op_sizes(op: Op, sizes: Sizes) -> Op:
+    match op:
+        case TensorOp():
+            known = [(replace_names(left, sizes), right) for left, right in op.sizes]
+            known = [(a, replace_names(b, sizes) if isinstance(b, str) else b) for a, b in known]
+            pairs = [(a, b) if isinstance(a, str) else (b, a) for a, b in known if a != b]
+            equal = tuple((a, b) for a, b in pairs if isinstance(a, str))
+            return replace(_rewritten(op, sizes), sizes=equal)
+        case HostOp():
+            return replace(op, result=retyped(op.result, sizes))
+        case Invoke() | Dispatch():
+            return replace(op, results=tuple(retyped(value, sizes) for value in op.results))
+        case _:
+            assert_never(op)
+
+
 def _rewritten(op: TensorOp, sizes: Sizes) -> TensorOp:
     left = ((replace_names(size, sizes), equal) for size, equal in op.sizes if not size.isidentifier())
     return replace(
         op,
-        results=tuple(_retyped(value, sizes) for value in op.results),
-        mutates=tuple((old, _retyped(new, sizes)) for old, new in op.mutates),
+        results=tuple(retyped(value, sizes) for value in op.results),
+        mutates=tuple((old, retyped(new, sizes)) for old, new in op.mutates),
         sizes=tuple((size, equal) for size, equal in left if isinstance(size, str)),
     )
 
 
-def _retyped(value: Value, sizes: Sizes) -> Value:
+def retyped(value: Value, sizes: Sizes) -> Value:
     return replace(value, type=_type(value.type, sizes))
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from dycl.ir.graph import renumber, substitute_operand
+from dycl.ir.graph import op_definitions, renumber, substitute_operand
 from dycl.ir.nodes import (
     Block,
     BlockId,
@@ -34,19 +34,26 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
 )
+from dycl.ir.sizes import replace_names, size_names
+from dycl.passes.sizes import Sizes, rename_sizes, retyped, type_names
 from dycl.passes.specialize.residual import RawBlock, RawEntry, RawProcedure, Values
 
 Renaming = dict[ValueId, ValueId]
 
 
 class Finisher:
-    """Renames block parameters apart: in raw blocks they reuse the names of their first arguments."""
+    """Renames block parameters apart: in raw blocks they reuse the names of their first arguments.
+
+    So do the sizes in types: a tensor that grows keeps, in the blocks of a loop, the name that its size had before.
+    """
 
     def __init__(self, blocks: list[RawBlock], values: Values) -> None:
         self._blocks = {block.id: block for block in blocks}
         self._values = values
         self._next = len(values.types)
         self._done: dict[int, Block] = {}
+        self._sizes: Sizes = {}  # the names of sizes in the block at work, and what they are in the program
+        self._made = 0  # how many names of sizes there are
 
     def finish(
         self,
@@ -59,12 +66,13 @@ class Finisher:
         procedures: tuple[RawProcedure, ...] = (),
     ) -> Program:
         """The program."""
-        work: list[tuple[int, Renaming]] = [
-            (block.id, {}) for block in self._blocks.values() if block.params is not None
+        work: list[tuple[int, Renaming, Sizes]] = [
+            (block.id, {}, {}) for block in self._blocks.values() if block.params is not None
         ]
         while work:
-            block_id, names = work.pop()
-            work.extend(self._block(self._blocks[block_id], names))
+            block_id, names, self._sizes = work.pop()
+            sides = self._block(self._blocks[block_id], names)
+            work.extend((side, names_there, dict(self._sizes)) for side, names_there in sides)
         done_entries = []
         for raw in entries:
             block = self._done[raw.block.id]
@@ -90,7 +98,7 @@ class Finisher:
                 for index, raw in enumerate(procedures)
             ),
         )
-        program = renumber(program)
+        program = _renumbered_sizes(renumber(program))
         return dataclasses.replace(program, sources=_sources(program))
 
     def _block(self, raw: RawBlock, names: Renaming) -> list[tuple[int, Renaming]]:
@@ -113,7 +121,10 @@ class Finisher:
                         (before, self._fresh(after.id, names))
                         for before, (_, after) in zip(old, op.mutates, strict=True)
                     )
-                    ops.append(dataclasses.replace(op, args=args, kwargs=kwargs, results=results, mutates=mutates))
+                    sizes = tuple((str(self._size(left)), self._size(right)) for left, right in op.sizes)
+                    ops.append(
+                        dataclasses.replace(op, args=args, kwargs=kwargs, results=results, mutates=mutates, sizes=sizes)
+                    )
                 case HostOp():
                     args = tuple(self._operand(arg, names) for arg in op.args)
                     ops.append(dataclasses.replace(op, args=args, result=self._fresh(op.result.id, names)))
@@ -146,7 +157,20 @@ class Finisher:
         new = ValueId(self._next)
         self._next += 1
         names[raw] = new
-        return Value(new, self._values.types[raw], self._values.names.get(raw, ""))
+        value = Value(new, self._values.types[raw], self._values.names.get(raw, ""))
+        self._name_sizes(type_names(value.type))
+        return retyped(value, self._sizes)
+
+    def _size(self, size: int | str) -> int | str:
+        self._name_sizes(size_names(size))
+        return replace_names(size, self._sizes) if isinstance(size, str) else size
+
+    def _name_sizes(self, names: tuple[str, ...]) -> None:
+        """Give these names of torch's to sizes of their own; those that the caller has named keep theirs."""
+        for name in names:
+            if name not in self._sizes and _is_made(name):
+                self._sizes[name] = f"u{self._made}"
+                self._made += 1
 
     def _operand(self, operand: Operand, names: Renaming) -> Operand:
         return (
@@ -154,6 +178,31 @@ class Finisher:
             if _has_refs(operand)
             else operand
         )
+
+
+def _is_made(name: str) -> bool:
+    """Whether a size has a name that torch's symbols have."""
+    return name[0] == "u" and name[1:].isdigit()
+
+
+def _renumbered_sizes(program: Program) -> Program:
+    """The program with the names of sizes numbered in the order in which they are met."""
+    found: dict[str, int | str] = {}
+    for block in program.blocks:
+        values = (*block.params, *(value for op in block.ops for value in op_definitions(op)))
+        met = [name for value in values for name in type_names(value.type)]
+        met += [
+            name
+            for op in block.ops
+            if isinstance(op, TensorOp)
+            for pair in op.sizes
+            for size in pair
+            for name in size_names(size)
+        ]
+        for name in met:
+            if _is_made(name):
+                found.setdefault(name, f"u{len(found)}")
+    return rename_sizes(program, found)
 
 
 def _has_refs(operand: Operand) -> bool:

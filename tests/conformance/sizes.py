@@ -187,3 +187,14 @@ class ShapeCompared(Base):
         if kept.size() != (1, n) or list(kept.shape) != [1, n]:
             raise ValueError(f"{kept.shape} is not {(1, n)}")
         return kept.shape == (1, n + 1), n in kept.shape, kept.shape.index(n), list(kept.shape + (n,))
+
+
+@SECTION.yes("a tensor that grows in a loop, beside the number that its size was before")
+class GrownBesideCount(Base):
+    def forward(self, x):
+        wanted = len((x > 0).nonzero()) + 1
+        row = torch.ones(1, wanted)
+        while row.sum() < 12:
+            row = torch.cat([row, row[:, -1:] * 1.1], 1)
+            row = row + torch.arange(wanted).sum() * 0.1
+        return row

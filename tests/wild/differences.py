@@ -32,7 +32,7 @@ def find_differences(
 
     `inputs_for_seed(seed)` gives the arguments of a call: a tuple, a dict of keyword arguments, or one value; seed 0
     is the example. At least `paths` different ones must be taken. Results, exceptions and the state that the model
-    keeps between calls are compared; `options` go to `dycl.compile`.
+    keeps between calls are compared; `options` go to `dycl.compile`. Under `rng="host"` both draw the same numbers.
     """
     options = {"verify": False} | options
     args, kwargs = _arguments(inputs_for_seed(0))
@@ -40,6 +40,9 @@ def find_differences(
     with torch.no_grad():
         host = dycl.compile(model, args, output=directory, kwargs=kwargs, method=method, **options)
     eager = copy.deepcopy(model)
+    if options.get("rng") == "host":
+        torch.manual_seed(0)
+        host.seed(0)
     found: list[str] = []
     taken: list[Decisions] = []
     for seed in range(calls):
