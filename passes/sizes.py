@@ -23,7 +23,6 @@ from dycl.ir.nodes import (
     Dispatch,
     HostOp,
     Invoke,
-    Lit,
     Op,
     Operand,
     Program,
@@ -70,19 +69,21 @@ def learn(sizes: Sizes, left: str, right: int | str) -> None:
 def bind_sizes(params: Iterable[tuple[Value, Operand]], types: dict[ValueId, ValueType]) -> Sizes:
     """What the names in the types of parameters are where these operands are passed: a block's names are its own."""
     sizes: Sizes = {}
+    numbers: list[tuple[int | str, int | str]] = []
     for param, operand in params:
-        pairs: list[tuple[int | str, int | str]]
         match param.type, _type_of(operand, types):
             case TensorType(shape=shape), TensorType(shape=passed) if len(shape) == len(passed):
-                pairs = list(zip(shape, passed, strict=True))
+                _bind(sizes, zip(shape, passed, strict=True))
             case ScalarType(kind=ScalarKind.INT, size=size), ScalarType(kind=ScalarKind.INT, size=known) if known:
-                pairs = [(size, int(known) if known.isdigit() else known)]
-            case _:
-                continue
-        for name, is_now in pairs:
-            if isinstance(name, str) and name.isidentifier() and name not in size_names(is_now):
-                sizes.setdefault(name, is_now)
+                numbers.append((size, int(known) if known.isdigit() else known))
+    _bind(sizes, numbers)  # a tensor has its sizes for sure
     return sizes
+
+
+def _bind(sizes: Sizes, pairs: Iterable[tuple[int | str, int | str]]) -> None:
+    for name, is_now in pairs:
+        if isinstance(name, str) and name.isidentifier() and name not in size_names(is_now):
+            sizes.setdefault(name, is_now)
 
 
 def settle_sizes(sizes: Sizes) -> Sizes:
@@ -110,12 +111,8 @@ def type_names(of: ValueType) -> tuple[str, ...]:
 
 
 def _type_of(operand: Operand, types: dict[ValueId, ValueType]) -> ValueType | None:
-    match operand:
-        case Ref(id=value):
-            return types[value]
-        case Lit(value=value) if type(value) is int and value >= 0:
-            return ScalarType(ScalarKind.INT, str(value))
-    return None
+    """The type of what is passed. A number says nothing: an int may keep the name of a size that it is no longer."""
+    return types[operand.id] if isinstance(operand, Ref) else None
 
 
 def rename_sizes(program: Program, sizes: Sizes) -> Program:
