@@ -228,8 +228,8 @@ class MTCNN(nn.Module):
         return bounding_boxes[keep], landmarks[keep]
 
 
-def build(seed=0):
-    """Random weights, the scores spread so that each stage lets some candidates through."""
+def build(seed=52):
+    """Random weights, the scores spread; with the seed 52 each stage lets none, one or several candidates through."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MTCNN()
