@@ -177,6 +177,7 @@ class _Attempt:
                 f"the model always raises {type(first_error.error).__name__}: {first_error.error}",
                 hint="check the example inputs",
             )
+        machine.check_postponed(is_over=True)  # what is learned where a path ends, and nothing runs after it
         for method in self.methods:
             method.freedom.rename_values(machine.values.types)
             method.freedom.rename_sizes(machine.blocks)

@@ -11,7 +11,8 @@ from torch import nn
 from dycl.ir.executor import Executor
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
-from dycl.passes.specialize.specializer import specialize
+from dycl.passes.specialize.exits import Exit
+from dycl.passes.specialize.specializer import _Attempt, specialize
 
 
 class Decoder(nn.Module):
@@ -274,3 +275,17 @@ def test_a_counter_that_is_a_size_says_so() -> None:
     counted = [line for line in text.splitlines() if "length: int" in line]
     assert counted
     assert all("length: int[" in line for line in counted)
+
+
+def test_what_is_learned_where_a_path_ends_begins_the_compile_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No instruction runs after it that would: the program would stand on an assumption that does not hold."""
+    close = _Attempt._close
+
+    def learn_late(attempt: _Attempt, leaving: Exit) -> None:
+        close(attempt, leaving)
+        if not attempt.hints.large_integers:  # which stands for whatever is learned
+            attempt.hints.large_integers = True
+            attempt.machine.postpone("it is learned late")
+
+    monkeypatch.setattr(_Attempt, "_close", learn_late)
+    assert specialize(torch.nn.ReLU(), (torch.zeros(2),)).attempts == 2
