@@ -107,6 +107,7 @@ _METADATA_WRITERS = frozenset(
 
 
 _TORCH_BUG = "INTERNAL ASSERT FAILED"  # what torch's own assertions say: no error of the model's
+_WRONG_RULES = frozenset({"_pack_padded_sequence", "_pad_packed_sequence"})  # what is documented has a model
 _SUBSCRIPTS = frozenset({"__getitem__", "__setitem__"})
 _COUNTING = frozenset({"nonzero", "argwhere", "masked_select"})
 
@@ -205,6 +206,8 @@ class Recorder(TorchFunctionMode):
             return self._tensor_of(*args, **kwargs)
         if self.machine.hints.draws and func in RANDOM:
             return RANDOM[func](self.machine, *args, native=func, **kwargs)
+        if name in _WRONG_RULES:
+            raise UnsupportedError("DY201", self.machine.loc(), f"{name}, of which torch's shape rule is wrong")
         if func in self.composite:
             return self.inside(func, args, kwargs)
         if name in _TAKES_SIZES:

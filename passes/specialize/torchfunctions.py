@@ -96,7 +96,8 @@ def _interpolate(
     native: Any,
 ) -> Any:
     is_taken = isinstance(input, FakeTensor) and input.is_floating_point() and input.dim() in _MODES.get(mode, ())
-    if not is_taken or antialias or (size is None) == (scale_factor is None):
+    is_said_in_vain = align_corners is not None and mode.startswith("nearest")  # an error, which torch words
+    if not is_taken or is_said_in_vain or antialias or (size is None) == (scale_factor is None):
         return NotImplemented
     places = range(input.dim() - 2)
     wanted = scale_factor if size is None else size
@@ -124,6 +125,11 @@ def _pack(
     machine: Machine, input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True, *, native: Any
 ) -> Any:
     return Interpret(torchmodels.pack_padded_sequence, (input, lengths, batch_first, enforce_sorted))
+
+
+@model(rnn.pack_sequence)
+def _pack_sequence(machine: Machine, sequences: Any, enforce_sorted: Any = True, *, native: Any) -> Any:
+    return Interpret(torchmodels.pack_sequence, (sequences, enforce_sorted))
 
 
 @model(torchmodels.peek)

@@ -52,6 +52,8 @@ def chunk(tensor: Any, chunks: Any, dim: Any) -> Any:
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     total = tensor.size(dim)
+    if total == 0:
+        return torch.split(tensor, [0] * chunks, dim)
     return split(tensor, (total + chunks - 1) // chunks, dim)
 
 
@@ -103,7 +105,8 @@ def _scaled(size: Any, factor: Any) -> Any:
 
 
 def _resized(tensor: Any, dim: Any, old: Any, new: Any, factor: Any, mode: Any, align_corners: Any) -> Any:
-    places = torch.arange(new).to(torch.float32)
+    is_exact = tensor.dtype == torch.float64 and mode not in ("nearest", "nearest-exact")
+    places = torch.arange(new).to(torch.float64 if is_exact else torch.float32)
     if mode == "nearest" or mode == "nearest-exact":
         step = old / new if factor is None else 1.0 / factor
         places = places * step if mode == "nearest" else (places + 0.5) * step
@@ -115,7 +118,7 @@ def _resized(tensor: Any, dim: Any, old: Any, new: Any, factor: Any, mode: Any, 
         places = ((places + 0.5) * step - 0.5).clamp(min=0.0)
     low = places.floor().to(torch.int64).clamp(max=old - 1)
     high = (low + 1).clamp(max=old - 1)
-    weight = (places - low.to(torch.float32)).reshape([-1] + [1] * (tensor.dim() - 1 - dim)).to(tensor.dtype)
+    weight = (places - low.to(places.dtype)).reshape([-1] + [1] * (tensor.dim() - 1 - dim)).to(tensor.dtype)
     return tensor.index_select(dim, low) * (1 - weight) + tensor.index_select(dim, high) * weight
 
 
@@ -159,6 +162,13 @@ def pack_padded_sequence(tensor: Any, lengths: Any, batch_first: Any, enforce_so
 
 def peek(tensor: Any) -> Any:
     """The number in a tensor, where torch's kernel looks at it itself: no line of the model asks."""
+
+
+def pack_sequence(sequences: Any, enforce_sorted: Any) -> Any:
+    """`torch.nn.utils.rnn.pack_sequence`."""
+    lengths = torch.as_tensor([sequence.size(0) for sequence in sequences])
+    padded = torch.nn.utils.rnn.pad_sequence(sequences)
+    return pack_padded_sequence(padded, lengths, False, enforce_sorted)
 
 
 def first_is(tensor: Any, number: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from tests.conformance.table import Base, Section
 
@@ -119,7 +119,8 @@ class IndexedByList(Base):
 class PiecesOfRuntimeSize(Base):
     def forward(self, x):
         size = int(x.argmax()) + 1
-        return torch.stack([part.sum() for part in x[0].split(size)]), x.chunk(size, 1)[-1].sum()
+        kept = x[0][x[0] > 0]
+        return torch.stack([part.sum() for part in x[0].split(size)]), x.chunk(size, 1)[-1].sum(), len(kept.chunk(size))
 
 
 @SECTION.yes("sizes that are tensors of one integer (`torch.zeros(n, 2)`, `F.pad(x, (0, n))`, `x.repeat(n, 1)`)")
@@ -177,7 +178,8 @@ class PackedSequences(Base):
         packed = pack_padded_sequence(steps.transpose(0, 1), lengths, batch_first=True, enforce_sorted=False)
         rows, last = self.gru(packed)
         padded = pad_packed_sequence(rows, batch_first=True, total_length=3)[0]
-        return every, counts, h, c, padded, last, packed.data.sum()
+        ragged = pack_sequence([x[0][x[0] > -9], x[0, :2]])
+        return every, counts, h, c, padded, last, packed.data.sum(), ragged.data, ragged.batch_sizes
 
 
 @SECTION.yes("`x.shape` beside run-time numbers: `==`, `in`, `index`, `list(x.shape)`, `x.shape + (n,)`")

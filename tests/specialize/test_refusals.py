@@ -296,3 +296,12 @@ def test_the_model_is_as_it_was_when_the_compile_fails_late() -> None:
     with contextlib.suppress(AttributeError):
         refusal(model, (X,))
     assert _snapshot(model) == before and not hasattr(model, "calls") and not hasattr(model, "kept")
+
+
+def test_an_operator_whose_shape_rule_is_wrong_is_refused() -> None:
+    class Packs(torch.nn.Module):
+        def forward(self, x, lengths):
+            return torch._pack_padded_sequence(x, lengths, False)[0]
+
+    with pytest.raises(UnsupportedError, match=r"DY201.*_pack_padded_sequence"):
+        specialize(Packs(), (torch.zeros(3, 2, 4), torch.tensor([3, 1])))
