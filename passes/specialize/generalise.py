@@ -108,7 +108,7 @@ class Generalise(Symbols):
     # ------------------------------------------------------------ integers
 
     def _plan_class(self, plan: Plan, generality: Generality, number: int, members: dict[Address, int]) -> None:
-        """Integers that move together: one fresh symbol and offsets where all are known; where not, they must agree."""
+        """Integers that move together: one symbol, and offsets. What does not on this path makes another class."""
         ints = plan.outline.ints
         present = {
             address: offset
@@ -118,38 +118,53 @@ class Generalise(Symbols):
         if not present:
             return
         first = min(present, key=lambda address: ints[address].order)
-        present = {address: offset - present[first] for address, offset in present.items()}
-        bases = {address: sympy.sympify(ints[address].value) - offset for address, offset in present.items()}
-        apart = {address for address, base in bases.items() if sympy.expand(base - bases[first]) != 0}
-        if apart:
-            generality.classes[number] = {a: offset for a, offset in members.items() if a not in apart}
-            generality.classes.append({a: offset for a, offset in members.items() if a in apart})
-            raise Restart("integers that seemed to move together do not")
+        bases = {a: sympy.sympify(ints[a].value) - (offset - present[first]) for a, offset in present.items()}
+        base = next((base for base in bases.values() if not base.is_Integer), bases[first])
+        apart = {address for address, other in bases.items() if not self._is_equal(other, base)}
+        if not apart:
+            distances = {address: offset - present[first] for address, offset in present.items()}
+            self._plan_numbers(plan, generality, number, distances, base)
+            return
+        kept = {address: offset for address, offset in members.items() if address not in apart}
+        generality.classes[number] = kept
+        generality.classes.append({address: members[address] for address in apart})
+        self.postpone("integers that seemed to move together do not")
+        self._plan_class(plan, generality, number, kept)
+
+    def _plan_numbers(
+        self, plan: Plan, generality: Generality, number: int, present: dict[Address, int], base: sympy.Basic
+    ) -> None:
+        """The integers of a class as a base, an expression or known on this path, and their distances from it."""
+        ints = plan.outline.ints
+        first = min(present, key=lambda address: ints[address].order)
         for address in present:
             plan.groups[address] = number
-        base = bases[first]
         least = max([-offset for address, offset in present.items() if ints[address].is_size], default=-int_oo)
         self._check_class_bounds(generality, first, base, least)
         plan.bounds[number] = plan.bounds[first] = generality.bounds[first]
-        if not base.is_Integer:
-            return
         origin = frozenset(Position(ints[address].place) for address in present)
-        scalar = self.new_int(origin)
-        self.values.names[scalar.vid] = _variable(ints[first].place)
-        self.size_origins[scalar.expr] = origin
-        self.counters.add(scalar.expr)
-        plan.args[scalar.vid] = Lit(int(base))
-        self.state.facts.intervals[scalar.expr] = generality.bounds[first]
+        if base.is_Integer:
+            scalar = self.new_int(origin)
+            self.values.names[scalar.vid] = _variable(ints[first].place)
+            self.size_origins[scalar.expr] = origin
+            self.counters.add(scalar.expr)
+            plan.args[scalar.vid] = Lit(int(base))
+            self.state.facts.intervals[scalar.expr] = generality.bounds[first]
+            base = scalar.expr
         for address, offset in present.items():
-            expr = scalar.expr + offset  # type: ignore[operator]
+            expr = base + offset
+            if ints[address].value == expr:
+                continue
             if ints[address].is_size:
                 plan.sizes[address] = expr
-            elif offset == 0:
-                plan.numbers[address] = scalar
             else:
-                made = self.scalar_of_expr(expr)
+                plan.numbers[address] = made = self.scalar_of_expr(expr)
                 made.origin = origin
-                plan.numbers[address] = made
+
+    def _is_equal(self, one: sympy.Basic, other: sympy.Basic) -> bool:
+        """Whether two integers are one on this path."""
+        difference = sympy.expand(one - other)
+        return bool(difference == 0 or self.state.facts.decide(sympy.Eq(difference, 0)) == sympy.true)
 
     def _check_class_bounds(self, generality: Generality, first: Address, base: sympy.Basic, least: Any) -> None:
         low, high = generality.bounds.get(first, (-int_oo, int_oo))

@@ -317,7 +317,8 @@ class Joins(Variants):
                 intervals[symbol] = (sympy.sympify(low), sympy.sympify(high))
             if name[1] in plan.bounds:
                 intervals[symbol] = plan.bounds[name[1]]
-        static_vids = {scalar.vid for scalar in walker.substitute.values()}
+        numbers = walker.substitute.items()
+        static_vids = {scalar.vid for a, scalar in numbers if a not in plan.numbers or scalar.vid in plan.args}
         general = self.hints.general.get(point, ())
         for slot in walker.slots:
             if (slot.place, slot.address) not in general:

@@ -240,6 +240,7 @@ class Positions:
         return value
 
     def _runtime_number(self, value: Scalar, general: bool) -> Any:
+        value = self.substitute.get(self._scope, value)
         if general:
             self.slots.append(Slot(len(self.key), value.kind, value, self.place, self._scope))
         self.key.append(("s", value.kind, *self._scalar_class(value, self._scope)))

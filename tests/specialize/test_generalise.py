@@ -289,3 +289,41 @@ def test_what_is_learned_where_a_path_ends_begins_the_compile_again(monkeypatch:
 
     monkeypatch.setattr(_Attempt, "_close", learn_late)
     assert specialize(torch.nn.ReLU(), (torch.zeros(2),)).attempts == 2
+
+
+class GrowsOften(nn.Module):
+    """A sequence that grows in most rounds, beside a counter of all of them; a round comes by several joins."""
+
+    def forward(self, x):
+        kept, step = x[:, :1], 1
+        while step < 50:
+            x = x * 0.9 if x[0, 0] > 0 else x + 0.5
+            if x[0, 1] > 1:
+                x = x.flip(1)
+            if x[0, 2] < 2:
+                kept = torch.cat([kept, x[:, :1]], dim=1)
+            step += 1
+            if kept.sum() > 9:
+                break
+        return kept, step
+
+
+class FirstMaskIsKnown(nn.Module):
+    """The first mask of the loop has a size that is known; it is that of the sequence all the same."""
+
+    def forward(self, x):
+        kept = x[:, :1]
+        while kept.shape[1] < 50:
+            mask = torch.ones(1, 1) if kept.shape[1] == 1 else torch.ones(1, kept.shape[1])
+            x = x * 0.9 if x[0, 0] > 0 else x + 0.5
+            kept = torch.cat([kept * mask, x[:, :1]], dim=1)
+            if kept.sum() > 9:
+                break
+        return kept
+
+
+@pytest.mark.parametrize(("build", "blocks"), [(GrowsOften, 20), (FirstMaskIsKnown, 14)])
+def test_what_does_not_move_together_is_learned_at_all_joins_at_once(build: type[nn.Module], blocks: int) -> None:
+    program, _ = run(build(), vector)
+    assert len(program.blocks) <= blocks
+    assert specialize(build(), (vector(0),)).attempts <= 3
