@@ -226,6 +226,8 @@ class _HostModule:
             out.line("import math")
         if "operator" in words:
             out.line("import operator")
+        if re.search(r"\bos \. environ\b", _code_only(body)):
+            out.line("import os")
         if re.search(r"\btime \. \w+ \( \)", _code_only(body)):
             out.line("import time")
         if RecordKind.DATACLASS in kinds:

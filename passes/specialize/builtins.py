@@ -10,7 +10,6 @@ import collections
 import collections.abc
 import functools
 import itertools
-import logging
 import math
 import types
 import warnings
@@ -301,13 +300,6 @@ def _locals(machine: Machine, *args: Any, native: Any) -> Any:
     return {name: value for name, value in machine.state.frames[-1].regs.items() if not name.startswith("%")}
 
 
-@model(id)
-def _id(machine: Machine, value: Any, *, native: Any) -> Any:
-    raise UnsupportedError(
-        "DY210", machine.loc(), "id() of an object would be frozen at compile time", hint="compare with `is`"
-    )
-
-
 # ---------------------------------------------------------------- effects
 
 
@@ -560,75 +552,3 @@ def _shared(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
 def _finite(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
     """These take their sources in at once themselves: no native iterator is left to be copied when the state forks."""
     return SequenceIterator(tuple(machine.native(lambda *a, **k: tuple(native(*a, **k)), args, kwargs)))
-
-
-# ---------------------------------------------------------------- what must not run at compile time
-
-_IMPURE_MODULES = frozenset(
-    {
-        "time",
-        "random",
-        "secrets",
-        "uuid",
-        "posix",
-        "os",
-        "socket",
-        "subprocess",
-        "_random",
-        "numpy.random",
-        "numpy.random.mtrand",
-        "numpy.random._generator",
-        "numpy.random.bit_generator",
-        "shutil",
-        "tempfile",
-    }
-)
-_IMPURE = frozenset(
-    {
-        open,
-        input,
-        torch.manual_seed,
-        torch.seed,
-        torch.initial_seed,
-        torch.get_rng_state,
-        torch.set_rng_state,
-        torch.set_default_dtype,
-        torch.set_default_device,
-        torch.set_num_threads,
-        torch.random.fork_rng,
-    }
-)
-
-
-def check_pure(machine: Machine, function: Any) -> None:
-    """Refuse a native function whose answer now says nothing about its answer at run time."""
-    module = getattr(function, "__module__", None) or getattr(
-        type(getattr(function, "__self__", None)), "__module__", ""
-    )
-    name = getattr(function, "__name__", "")
-    owner = getattr(function, "__self__", None)
-    is_clock = isinstance(owner, type) and name in ("now", "today", "utcnow", "fromtimestamp")
-    try:
-        listed = function in _IMPURE
-    except TypeError:
-        listed = False
-    if (
-        listed
-        or is_clock
-        or (module in _IMPURE_MODULES and name not in ("fspath",))
-        or type(owner).__module__ in ("_random", "random", "numpy.random.mtrand", "numpy.random")
-    ):
-        raise UnsupportedError(
-            "DY210",
-            machine.loc(),
-            f"{module}.{name} would be run at compile time and its answer frozen",
-            hint="pass what it returns as an input",
-        )
-
-
-def is_logging(function: Any) -> bool:
-    """Whether a call only writes a log."""
-    return isinstance(getattr(function, "__self__", None), (logging.Logger, logging.LoggerAdapter)) or (
-        getattr(function, "__module__", "") == "logging"
-        and getattr(function, "__name__", "") in ("debug", "info", "warning", "error", "critical", "exception", "log")
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextvars
+import enum
 import functools
 import types
 from typing import Any
@@ -47,6 +48,7 @@ from dycl.passes.specialize.values import (
     Generator,
     RuntimeRange,
     Scalar,
+    Text,
 )
 from dycl.passes.specialize.walker import Walker
 
@@ -141,6 +143,9 @@ class Calls(Iteration):
         if (written := written_init(function, args)) is not None:
             self.enter(pymodels.initialize, initialization(function, written, args, kwargs), {}, dst)
             return
+        if isinstance(function, enum.EnumMeta) and is_member_asked(function, args, kwargs):
+            self.enter(pymodels.enum_member, (function, *args), {}, dst)
+            return
         if isinstance(function, type) and self._is_constructed(function):
             self.enter(pymodels.construct, (function, args, kwargs), {}, dst)
             return
@@ -160,7 +165,10 @@ class Calls(Iteration):
         if type(owner) is str and function.__name__ == "format" and has_runtime((args, kwargs)):
             self.put(frame, dst, format_text(self, owner, args, kwargs))  # type: ignore[arg-type]
             return
-        wanted = tuple(isinstance(arg, RuntimeRange) or own_method(self, arg, "__iter__") is not None for arg in args)  # type: ignore[arg-type]
+        wanted = tuple(
+            isinstance(arg, RuntimeRange | Generator) or own_method(self, arg, "__iter__") is not None  # type: ignore[arg-type]
+            for arg in args
+        )
         if any(wanted) and not kwargs and _is_consumer(function):
             self.enter(pymodels.consume, (function, args, wanted), {}, dst)
             return
@@ -368,6 +376,13 @@ def _is_consumer(function: Any) -> bool:
     if isinstance(owner, (list, set, str, collections.deque)):
         return getattr(function, "__name__", "") in ("extend", "update", "join", "extendleft")
     return function in (list, tuple, set, frozenset, sum, sorted, collections.deque)
+
+
+def is_member_asked(cls: enum.EnumMeta, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call of an enumeration asks for the member of a value that only the run knows."""
+    has_rule = any("_missing_" in vars(base) for base in cls.__mro__ if base is not enum.Enum)
+    is_plain = not issubclass(cls, enum.Flag) and not has_rule
+    return is_plain and len(args) == 1 and not kwargs and isinstance(args[0], Scalar | Text)
 
 
 def _hooks(module: torch.nn.Module) -> tuple[list[Any], list[Any]]:

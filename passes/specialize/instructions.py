@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import operator
+import os
 import types
 from collections.abc import Callable, Iterable, KeysView
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,9 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     target, index = read(frame, ins.obj), read(frame, ins.index)
     if isinstance(target, RuntimeObject):
         _load_object_item(machine, frame, ins, target, index)
+        return
+    if target is os.environ:
+        machine.enter(pymodels.environment_item, (index,), {}, ins.dst)
         return
     own = getattr(type(target), "__getitem__", None)
     if machine.is_steppable(own):

@@ -318,7 +318,8 @@ def _is_interpreted(method: Any) -> bool:
 
 def _is_mutable(value: Any) -> bool:
     return isinstance(value, CONTAINERS) or (
-        hasattr(value, "__dict__") and not isinstance(value, (type, types.ModuleType))
+        (hasattr(value, "__dict__") or hasattr(type(value), "__next__"))
+        and not isinstance(value, (type, types.ModuleType))
     )
 
 

@@ -27,7 +27,8 @@ from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize import objects, pymodels, pytables, tables, torchmodels
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
-from dycl.passes.specialize.builtins import check_pure, has_runtime, is_logging, is_runtime
+from dycl.passes.specialize.builtins import has_runtime, is_runtime
+from dycl.passes.specialize.effects import Watched, check_pure, is_logging, is_to_be_watched
 from dycl.passes.specialize.journal import CONTAINERS, same_content, undo_content
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
@@ -198,7 +199,7 @@ class Natives(Arrays):
         """The result of native code, whose calls of torch are recorded."""
         if function in (list, tuple) and len(args) == 1 and type(args[0]) is RuntimeObject:
             return function(objects.items(self, args[0]))  # type: ignore[arg-type]
-        check_pure(self, function)  # type: ignore[arg-type]
+        check_pure(self, function, args)  # type: ignore[arg-type]
         if (found := self.numpy_call(function, args, kwargs)) is not NotImplemented:
             return found
         if function in MAKES_TENSORS and any(isinstance(leaf, Array) for leaf in leaves(args)):
@@ -226,7 +227,11 @@ class Natives(Arrays):
         positions = [(leaf, leaf.index) for leaf in leaves((args, kwargs)) if isinstance(leaf, SequenceIterator)]
         try:
             with self.recorder, self.guarded(() if _is_operator(function) else (_owner(function), args, kwargs)):
-                result = function(*args, **kwargs)
+                if is_to_be_watched(function):
+                    with Watched(self.loc, function):
+                        result = function(*args, **kwargs)
+                else:
+                    result = function(*args, **kwargs)
             if isinstance(result, torch.nn.Module) and getattr(function, "__name__", "") == "__new__":
                 self.made_modules[id(result)] = result
         except (TypeError, AttributeError) as error:

@@ -682,3 +682,38 @@ def extremum_of_list(items: Any, key: Any, default: Any, is_max: Any) -> Any:
         if item_key > best_key if is_max else item_key < best_key:
             best, best_key = item, item_key
     return best
+
+
+# ---------------------------------------------------------------- the environment
+
+
+def has_variable(key: Any) -> Any:
+    """Whether the environment has a variable, as the host finds it."""
+    raise NotImplementedError
+
+
+def variable(key: Any) -> Any:
+    """The variable of the environment, as the host finds it."""
+    raise NotImplementedError
+
+
+def environment_get(key: Any, default: Any) -> Any:
+    """`os.environ.get(key, default)`."""
+    if has_variable(key):
+        return variable(key)
+    return default
+
+
+def environment_item(key: Any) -> Any:
+    """`os.environ[key]`."""
+    if has_variable(key):
+        return variable(key)
+    raise KeyError(key)
+
+
+def enum_member(cls: Any, value: Any) -> Any:
+    """`cls(value)` of an enumeration, for a number that only the run knows."""
+    for member in tuple(cls):
+        if value == member.value:
+            return member
+    raise ValueError(f"{value!r} is not a valid {cls.__qualname__}")

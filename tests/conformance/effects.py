@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -43,6 +44,15 @@ class PythonRandom(Base):
         return x * random.random()
 
 
+NUMBERS = itertools.count()
+
+
+@SECTION.refused("DY206", "`next()` of an iterator that was there before", "count in an attribute of the model")
+class OldIterator(Base):
+    def forward(self, x):
+        return x * next(NUMBERS)
+
+
 @SECTION.yes("clock (`time.time()`, `perf_counter`, `monotonic`)", "read by the host, where the source reads it")
 class Clock(Base):
     def forward(self, x):
@@ -64,8 +74,14 @@ class MeasuredTime(Base):
         return y, {"seconds": time.perf_counter() - start, "count": 1}
 
 
-@SECTION.refused("DY210", "environment, files, `datetime.now()`", "its answer would be frozen")
+@SECTION.yes("`os.environ.get`, `os.environ[name]`, `os.getenv`", "read by the host, where the source reads it")
 class EnvironmentRead(Base):
+    def forward(self, x):
+        return x * 2 if os.environ.get("PATH", "") == "none" else x
+
+
+@SECTION.refused("DY210", "files, directories, processes, `datetime.now()`, `hash()` of texts", "it would be frozen")
+class ProcessRead(Base):
     def forward(self, x):
         return x, os.getpid()
 
