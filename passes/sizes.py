@@ -35,7 +35,7 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
 )
-from dycl.ir.sizes import replace_names, size_names
+from dycl.ir.sizes import replace_names, size_names, solve_name
 
 Sizes = dict[str, int | str]
 
@@ -59,11 +59,18 @@ def learn(sizes: Sizes, left: str, right: int | str) -> None:
         return
     for name, size in ((one, other), (other, one)):
         if isinstance(name, str) and name.isidentifier() and name not in size_names(size):
-            for known, spelled in sizes.items():
-                if isinstance(spelled, str):
-                    sizes[known] = replace_names(spelled, {name: size})
-            sizes[name] = size
+            _substitute(sizes, name, size)
             return
+    solved = solve_name(one, other)
+    if solved is not None:
+        _substitute(sizes, *solved)
+
+
+def _substitute(sizes: Sizes, name: str, size: int | str) -> None:
+    for known, spelled in sizes.items():
+        if isinstance(spelled, str):
+            sizes[known] = replace_names(spelled, {name: size})
+    sizes[name] = size
 
 
 def bind_sizes(params: Iterable[tuple[Value, Operand]], types: dict[ValueId, ValueType]) -> Sizes:
@@ -147,7 +154,8 @@ def rename_op_sizes(op: Op, sizes: Sizes) -> Op:
 
 
 def _rewritten(op: TensorOp, sizes: Sizes) -> TensorOp:
-    left = ((replace_names(size, sizes), equal) for size, equal in op.sizes if not size.isidentifier())
+    named = ((replace_names(size, sizes), replace_names(str(equal), sizes)) for size, equal in op.sizes)
+    left = [(size, equal) for size, equal in named if size != equal and not str(size).isidentifier()]
     return replace(
         op,
         results=tuple(retyped(value, sizes) for value in op.results),

@@ -58,6 +58,16 @@ def replace_names(size: str, sizes: Mapping[str, int | str]) -> int | str:
     return text if terms is None else _spelled(terms)
 
 
+def solve_name(one: int | str, other: int | str) -> tuple[str, int | str] | None:
+    """A name that two sizes of equal value determine, and what it is: `u0 + 1` and `u1` say that `u0` is `u1 - 1`."""
+    difference = _linear(_parsed(f"({one}) - ({other})")) or {}
+    for name, count in difference.items():
+        if name and abs(count) == 1:
+            rest = {known: -count * often for known, often in difference.items() if known != name}
+            return name, _spelled(rest)
+    return None
+
+
 def _linear(node: ast.expr) -> dict[str, int] | None:
     """How often each name is in a sum, and the constant under the empty name; None if it is no sum."""
     match node:
@@ -72,8 +82,9 @@ def _linear(node: ast.expr) -> dict[str, int] | None:
             if one is None or other is None:
                 return None
             return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
-        case ast.BinOp(left=ast.Constant(value=int(value)), op=ast.Mult(), right=right):
-            return _scaled(_linear(right), value)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            factor = _linear(left)
+            return _scaled(_linear(right), factor[""]) if factor is not None and factor.keys() == {""} else None
     return None
 
 

@@ -175,7 +175,7 @@ class Facts:
     def learn(self, expr: sympy.Basic, outcome: bool) -> None:
         """Add the fact that a condition holds (or does not)."""
         self.relations[expr] = outcome
-        condition = expr if outcome else sympy.Not(expr)
+        condition = expr if outcome else _negation(expr)
         if isinstance(condition, sympy.And):
             for part in condition.args:
                 self.learn(part, True)
@@ -283,6 +283,9 @@ def _linear_difference(expr: sympy.Basic) -> _Linear | None:
 
 @_remembered
 def _negation(expr: sympy.Basic) -> sympy.Basic:
+    """What holds where a condition does not; sympy leaves the parts of `~(a & b)` as they are."""
+    if isinstance(expr, (sympy.And, sympy.Or)):
+        return (sympy.Or if isinstance(expr, sympy.And) else sympy.And)(*map(_negation, expr.args))
     return sympy.Not(expr)
 
 

@@ -244,6 +244,8 @@ class Numbers(Operands):
             rest, constant = self.compute(expr - expr.args[0]), int(expr.args[0])
             return self.host("add", rest, constant) if constant > 0 else self.host("sub", rest, -constant)
         parts = [self.compute(arg) for arg in expr.args]
+        if isinstance(expr, (sympy.And, sympy.Or)):  # what is decided says nothing beside what is not
+            parts = [part for part in parts if not isinstance(part, bool)]
         for node, name in _EXPRESSIONS:
             if isinstance(expr, node):
                 total = parts[0]

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
-from dycl.ir.trees import map_leaves
+from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize import masks, parting, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
@@ -312,16 +312,16 @@ class Recorder(TorchFunctionMode):
             raise Unknown(f"it draws random numbers ({watch.random})")
         if watch.random:
             raise machine.random_operation(watch.random)
-        leaves = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        outs = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         known = self._known_results(func, args, kwargs, watch, out)
         mutates = self._mutations(watch)
         results = []
-        for index, leaf in enumerate(leaves):
+        for index, leaf in enumerate(outs):
             vid = machine.define_result(leaf)
             results.append(machine.value(vid))
             if known is not None and not watch.wrote:
                 machine.known[vid] = known[index]
-        sizes = note_sizes(machine, (args, kwargs), leaves)
+        sizes = note_sizes(machine, (args, kwargs), outs)
         op = TensorOp(
             target=target,
             args=operands,
@@ -332,14 +332,14 @@ class Recorder(TorchFunctionMode):
             loc=machine.loc(),
         )
         machine.emit(op)
-        if len(leaves) == 1 and leaves[0].dtype == torch.bool and not mutates:
+        if len(outs) == 1 and outs[0].dtype == torch.bool and not mutates:
             masks.note_alike(machine, op)
-        machine.bind_symbols(born, leaves, out)
-        note_ranges(machine, func, args, kwargs, leaves)
-        note_formula(machine, func, args, kwargs, leaves)
+        machine.bind_symbols(born, outs, out)
+        note_ranges(machine, func, args, kwargs, outs)
+        note_formula(machine, func, args, kwargs, outs)
         name = getattr(func, "__name__", "")
         if born and args and (name in _COUNTING or (name == "where" and len(args) == 1)):
-            self._learn_count(args, leaves)
+            self._learn_count(args, outs)
         machine.log((target, _identity(args), _identity(kwargs)), out, bool(mutates))
         return out
 
@@ -435,7 +435,6 @@ class Recorder(TorchFunctionMode):
     def _known_results(self, func: Any, args: Any, kwargs: Any, watch: Watch, out: Any) -> list[torch.Tensor] | None:
         """The values of the results, where all operands are small constants."""
         machine = self.machine
-        leaves = pytree.tree_leaves((args, kwargs))
         outs = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         if (
             watch.wrote
@@ -444,7 +443,7 @@ class Recorder(TorchFunctionMode):
         ):
             return None
         real: dict[int, torch.Tensor] = {}
-        for leaf in leaves:
+        for leaf in leaves((args, kwargs)):
             if isinstance(leaf, (Scalar, RuntimeList, torch.SymInt, torch.SymFloat, torch.SymBool)):
                 return None
             if isinstance(leaf, torch.Tensor):
@@ -452,7 +451,7 @@ class Recorder(TorchFunctionMode):
                 if value is None:
                     return None
                 real[id(leaf)] = value
-        real_args, real_kwargs = pytree.tree_map(lambda leaf: real.get(id(leaf), leaf), (args, kwargs))
+        real_args, real_kwargs = map_leaves(lambda leaf: real.get(id(leaf), leaf), (args, kwargs))
         with unset_fake_temporarily(), torch._C.DisableTorchFunction():
             result = func(*real_args, **real_kwargs)
         return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
@@ -627,13 +626,13 @@ _OVERRIDES = frozenset({"has_torch_function", "has_torch_function_unary", "has_t
 
 
 def _has_runtime_leaf(data: Any) -> bool:
-    return any(isinstance(leaf, (Scalar, torch.Tensor, *SYMBOLS)) for leaf in pytree.tree_leaves(data))
+    return any(isinstance(leaf, (Scalar, torch.Tensor, *SYMBOLS)) for leaf in leaves(data))
 
 
 def _identity(arguments: Any) -> tuple[Any, ...]:
     """What makes two calls the same call when an instruction is run again: the same objects, equal constants."""
     out: list[Any] = []
-    for leaf in pytree.tree_leaves(arguments):
+    for leaf in leaves(arguments):
         if isinstance(leaf, Scalar):
             out.append(("s", leaf.vid, leaf.expr))
         elif isinstance(leaf, torch.Tensor):

@@ -51,6 +51,14 @@ def test_one_of_several_conditions_spans_an_interval():
     assert facts.decide(K) == 1
 
 
+def test_two_conditions_that_do_not_hold_together_leave_one_that_does_not() -> None:
+    facts = Facts()
+    facts.learn(sympy.Ge(K, 0), True)
+    facts.learn(sympy.And(sympy.Ge(K + 1, 0), sympy.Le(K + 1, 10)), False)
+    assert facts.interval(K)[0] == 10
+    assert facts.decide(sympy.Eq(K, 1)) == sympy.false
+
+
 def test_an_end_that_was_excluded_before_is_no_end():
     facts = Facts()
     facts.learn(sympy.Eq(K, 1), False)

@@ -66,6 +66,19 @@ def test_sizes_are_arithmetic_over_names() -> None:
     assert replace_names("u0 + 1", {"u0": -3}) == -2
 
 
+def test_a_size_of_several_terms_that_is_known_names_its_terms() -> None:
+    x, y = (Value(ValueId(i), TensorType("float32", (size,))) for i, size in enumerate(("u0 + 1", "2*u1 + u2")))
+    op = TensorOp(
+        target=CallFunction("torch.add"),
+        args=(Ref(x.id), Ref(y.id)),
+        results=(Value(ValueId(2), x.type),),
+        sizes=(("u0 + 1", 1), ("2*u1 + u2", "u0 + 3")),
+    )
+    params, (done,) = unify_sizes((x, y), (op,))
+    assert [param.type for param in params] == [TensorType("float32", (1,)), TensorType("float32", (3,))]
+    assert done == replace(op, results=(Value(ValueId(2), TensorType("float32", (1,))),), sizes=())
+
+
 def test_sizes_that_are_equal_get_one_name() -> None:
     a, b, n = (
         Value(ValueId(0), TensorType("float32", ("u0", 4))),
