@@ -11,7 +11,7 @@ from torch import nn
 from dycl.ir.printer import print_ir
 from dycl.passes.specialize.results import Results
 from dycl.passes.specialize.specializer import specialize
-from tests.specialize import programs, shape_programs, size_programs, tensor_programs
+from tests.specialize import programs, question_programs, shape_programs, size_programs, tensor_programs
 from tests.specialize.comparison import find_mismatch
 from tests.specialize.programs import Case
 
@@ -135,7 +135,9 @@ def _text(case: Case) -> str:
 
 
 FINDERS = ("find", "find_tried", "find_question")
+ASKING = {"PositionsOfMany", "ScoresOfPairs", "KeptViewOfOneRow", "ZeroIterations"}
 EVERY = [*OWN, *programs.CASES[::9], *tensor_programs.CASES[::9], *shape_programs.CASES[::9], *size_programs.CASES[::9]]
+EVERY += [case for case in (*question_programs.CASES, *size_programs.CASES) if case.name in ASKING]
 
 
 def test_programs_are_the_same_without_remembering(monkeypatch: pytest.MonkeyPatch) -> None:
