@@ -127,7 +127,7 @@ def compile(
     kwargs: Mapping[str, object] | None = None,
     target: str = "onnxruntime",
     strict: bool = False,
-    tune: bool = False,
+    tune: int = 0,
     target_plan: str | Path | None = None,
     mcpu: str = "",
     output: str | Path | None = None,
@@ -149,7 +149,8 @@ def compile(
     the inputs to verify on; without it they are perturbations of the example. `rng`: random operations are refused, or
     drawn by the "host", where `seed(n)` begins the numbers that torch draws on the CPU after `torch.manual_seed(n)`.
 
-    `tune`: the artifact has a second set of subgraphs, optimised for the machine that compiles and used there alone.
+    `tune`: above 0, the artifact is optimised for the machine that compiles. For ONNX Runtime it has a second set of
+    subgraphs, used there alone; "tvm" tries so many schedules of each function and keeps the fastest.
     `strict`: a target that leaves to ONNX Runtime what it cannot compile refuses it instead. `mcpu`: the processor that
     "tvm" compiles for, as LLVM names it; this machine's if none is named. `target_plan`: the `plan.json` of an artifact
     for "auto", whose choices are made again.

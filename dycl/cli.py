@@ -150,8 +150,9 @@ def compile_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="The artifact.")] = None,
     target: Annotated[str, typer.Option(help="onnxruntime, tvm, auto: the faster, or another.")] = "onnxruntime",
     tune: Annotated[
-        bool, typer.Option("--tune", help="Optimise for this machine, in the artifact beside what runs anywhere.")
-    ] = False,
+        int,
+        typer.Option(min=0, metavar="N", help="Optimise for this machine; tvm: try N schedules of each function."),
+    ] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what the target leaves to ONNX Runtime.")] = False,
     target_plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="auto: choose as in the plan.json of an artifact.")

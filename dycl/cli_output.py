@@ -111,6 +111,13 @@ class Progress:
         """Name the stage."""
         self._status.update(stage)
 
+    def detail(self, text: str) -> None:
+        """Show it where it can be overwritten; with `verbose` on a line of its own."""
+        if self._console.is_terminal:
+            self._status.update(escape(text))
+        elif self._verbose:
+            self._console.print(escape(text))
+
     def finish(self, stage: str, seconds: float) -> None:
         """Tell its time, if that is wanted."""
         if self._verbose:

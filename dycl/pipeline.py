@@ -78,7 +78,7 @@ class Settings:
     fuzz: int | None = None
     rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
     dynamic: DynamicInputs = STATIC
-    tune: bool = False  # the artifact has what the target makes for this very machine besides
+    tune: int = 0  # above 0: make the most of this very machine, with so many trials where the target tries any
     strict: bool = False  # the target compiles every subgraph itself
     plan: Path | None = None  # what an earlier compile for "auto" has chosen
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
@@ -294,7 +294,12 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
     with stages.stage("target"):
         cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
         options = Options(
-            cache=cache, strict=settings.strict, tune=settings.tune, plan=settings.plan, mcpu=settings.mcpu
+            cache=cache,
+            strict=settings.strict,
+            tune=settings.tune,
+            plan=settings.plan,
+            mcpu=settings.mcpu,
+            report=stages.observer.detail,
         )
         compiled = target.compile(program, environment, staging.directory, options)
         if cache is not None:

@@ -21,6 +21,9 @@ class Observer(Protocol):
     def start(self, stage: str) -> None:
         """A stage begins."""
 
+    def detail(self, text: str) -> None:
+        """How far a long stage is."""
+
     def finish(self, stage: str, seconds: float) -> None:
         """A stage has ended well."""
 
@@ -29,6 +32,9 @@ class Silence:
     """The observer that says nothing."""
 
     def start(self, stage: str) -> None:
+        """Nothing."""
+
+    def detail(self, text: str) -> None:
         """Nothing."""
 
     def finish(self, stage: str, seconds: float) -> None:

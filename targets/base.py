@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -127,6 +127,10 @@ class Cache(Protocol):
         """Keep it for later compiles."""
 
 
+def _say_nothing(text: str) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to compile: what to check each subgraph on besides random inputs, by the subgraph's name, and how closely."""
@@ -138,7 +142,8 @@ class Options:
     cache: Cache | None = None
     rtol: float = 1e-3
     atol: float = 1e-4
-    tune: bool = False  # build everything once more for this very machine
+    tune: int = 0  # above 0: make the most of this very machine; so many schedules are tried where the target tries any
+    report: Callable[[str], None] = _say_nothing  # told what takes long, as it goes on
     strict: bool = False  # refuse what the target itself cannot take, instead of leaving it to another
     plan: Path | None = None  # what an earlier compile has chosen, where the target chooses
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's

@@ -77,6 +77,8 @@ def _tuned(
 ) -> list[Finished]:
     """The subgraphs with what one engine makes of them for this machine, checked like the rest."""
     engine, *others = {item.engine.name: item.engine for item in finished}.values()
+    if engine.tunes_as_it_builds or any(other.tunes_as_it_builds for other in others):
+        return list(finished)
     if others or not isinstance(engine, Tuner):
         names = " and ".join(sorted({item.engine.title for item in finished}))
         raise UsageError("DY504", UNKNOWN, f"{names} cannot be tuned to a machine", hint="compile without --tune")

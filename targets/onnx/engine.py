@@ -70,6 +70,10 @@ class Engine(Protocol):
     def requirements(self) -> tuple[str, ...]:
         """What pip must install where an artifact of it runs."""
 
+    @property
+    def tunes_as_it_builds(self) -> bool:
+        """Whether its builder heeds `Options.tune`."""
+
     def available(self) -> str | None:
         """None where it can build here, else the reason why not."""
 

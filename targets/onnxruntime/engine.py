@@ -26,6 +26,7 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     title = "ONNX Runtime"
     device = "cpu"
+    tunes_as_it_builds = False
     requirements = ("numpy>=1.26", "onnxruntime>=1.24.1")
 
     def available(self) -> str | None:

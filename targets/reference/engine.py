@@ -29,6 +29,7 @@ class ReferenceEngine:
     name = "reference"
     title = "onnx's reference evaluator"
     device = "cpu"
+    tunes_as_it_builds = False
     requirements = ("numpy>=1.26", "onnx>=1.17")
 
     def available(self) -> str | None:

@@ -29,6 +29,7 @@ from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundSubgraph
+    from dycl.targets.tvm.lower import Improve
     from dycl.targets.tvm.model import Prepared
 
 PACKAGE = "apache-tvm"
@@ -50,6 +51,7 @@ class TvmEngine:
     name = "tvm"
     title = "TVM"
     device = "cpu"
+    tunes_as_it_builds = True
 
     @property
     def requirements(self) -> tuple[str, ...]:
@@ -104,6 +106,8 @@ class _Builder:
         self._capabilities = capabilities
         self._processor = find_processor(options.mcpu)
         self._cache = options.cache
+        self._trials = options.tune
+        self._report = options.report
         self._folder = tempfile.TemporaryDirectory(prefix="dycl-tvm-")
         self._libraries: dict[int, _Library] = {}  # by the id of the model, which the library keeps
 
@@ -166,17 +170,24 @@ class _Builder:
         key = self._key(prepared.model.SerializeToString(deterministic=True))
         content = self._cache.get(key) if self._cache is not None else None
         if content is None:
-            content = build_library(lower_model(prepared, self._processor), self._processor)
+            content = build_library(lower_model(prepared, self._processor, self._improve()), self._processor)
             if self._cache is not None:
                 self._cache.put(key, content)
         return content
 
+    def _improve(self) -> Improve | None:
+        if self._trials == 0:
+            return None
+        from dycl.targets.tvm.tuning import Tuner
+
+        return Tuner(self._trials, self._processor, self._cache, self._report).improve
+
     def _key(self, model: bytes) -> str:
-        """What a library depends on besides its model: who compiles and links it, and for what."""
+        """What a library depends on besides its model: who compiles and links it, for what, and how long it looks."""
         from dycl.targets.onnx.exports import circumstances
 
         linker = os.path.realpath(shutil.which("g++") or shutil.which("clang++") or "")
-        about = (circumstances(), importlib.metadata.version(PACKAGE), self._processor, linker)
+        about = (circumstances(), importlib.metadata.version(PACKAGE), self._processor, linker, self._trials)
         return hashlib.sha256(repr(about).encode() + model).hexdigest()
 
     def _open(self, subgraph: Subgraph, library: _Library, settings: Mapping[str, object]) -> Callable[..., Any]:

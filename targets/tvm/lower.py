@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,19 @@ from dycl.targets.tvm.processor import Processor
 
 TRANSFORM = "main_transform_params"
 
+Improve = Callable[[str, Any, Any], Any]
 
-def lower_model(prepared: Prepared, processor: Processor) -> Any:
-    """The model as a scheduled module: `main`, and where something depends on weights alone `main_transform_params`."""
+
+def lower_model(prepared: Prepared, processor: Processor, improve: Improve | None = None) -> Any:
+    """The model as a scheduled module: `main`, and where something depends on weights alone `main_transform_params`.
+
+    `improve` gets each function that runs in a call: its name, as TVM wrote it, and as the rules schedule it.
+    """
     import tvm
     from tvm import relax
     from tvm.relax import transform
     from tvm.relax.frontend.onnx import from_onnx
+    from tvm.tirx import PrimFunc
 
     from dycl.targets.tvm.rules.order import apply_rules
 
@@ -44,23 +50,35 @@ def lower_model(prepared: Prepared, processor: Processor) -> Any:
         relax.get_pipeline("zero"),
     ]
     with quiet(), processor.target():
-        scheduled = apply_rules(tvm.transform.Sequential(steps)(module), processor)
+        module = tvm.transform.Sequential(steps)(module)
+        written = dict(module.functions.items())
+        scheduled = apply_rules(module, processor)
+        called = {name.name_hint for name in relax.analysis.all_global_vars(scheduled["main"])}
+    if improve is not None:
+        for name, function in written.items():
+            if isinstance(function, PrimFunc) and name.name_hint in called:
+                scheduled[name] = improve(name.name_hint, function, scheduled[name])
+    with quiet(), processor.target():
         return expand_functions(mend_functions(scheduled))
 
 
 def build_library(module: Any, processor: Processor) -> bytes:
     """The module as a shared library."""
+    with quiet(), tempfile.TemporaryDirectory(prefix="dycl-tvm-") as folder:
+        path = Path(folder) / "subgraph.so"
+        compile_module(module, processor).export_library(str(path), workspace_dir=folder)
+        return path.read_bytes()
+
+
+def compile_module(module: Any, processor: Processor) -> Any:
+    """The module in memory, as TVM has it."""
     import tvm
 
     # Without asserts: each function would check each of its arguments, in code three times as large. What the host
     # hands over is checked by `main` of the virtual machine, and the rest is of the compiler's own making.
     config = {"tirx.disable_assert": True}
-    context = tvm.transform.PassContext(opt_level=3, config=config)
-    with quiet(), context, processor.target() as target, tempfile.TemporaryDirectory(prefix="dycl-tvm-") as folder:
-        executable = tvm.compile(module, target=target)
-        path = Path(folder) / "subgraph.so"
-        executable.export_library(str(path), workspace_dir=folder)
-        return path.read_bytes()
+    with tvm.transform.PassContext(opt_level=3, config=config), processor.target() as target:
+        return tvm.compile(module, target=target)
 
 
 @contextlib.contextmanager

@@ -115,7 +115,7 @@ class Runtime:
             settings = entry["settings"]
             _check_processor(settings)
             _load_libraries(self._directory, settings["tvm"])
-            _set_threads(self._threads)
+            set_threads(self._threads)
             machine = tvm_ffi.load_module(str(self._directory / file))["vm_load_executable"]()
             machine["vm_initialization"](*_CPU)
             self._opened[file] = (machine, threading.Lock())
@@ -265,7 +265,7 @@ def _installed(version: str) -> Path | None:
     return folder if all((folder / name).is_file() for name in _LIBRARIES) else None
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
     """How many threads TVM computes with, from now on.
 
     TVM reads the variable at each parallel loop: with one thread it then calls no pool at all.
