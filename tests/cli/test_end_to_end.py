@@ -134,6 +134,7 @@ def test_a_model_that_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_same_bytes_in_two_processes(tmp_path: Path) -> None:
     path = driving.write_gate(tmp_path)
     for seed in ("1", "2"):

@@ -383,7 +383,7 @@ def _plain(text: str) -> str:
     return text.replace("object at", "")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_random_programs_agree_with_cpython(seed: int) -> None:
     compare(Writer(random.Random(seed)).write())

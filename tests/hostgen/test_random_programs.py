@@ -163,7 +163,7 @@ def close(blocks: list[Block], graph: Graph, entries: int) -> Program:
     return renumber(Program(name="Random", signature=signature, entries=starts, initial=(Lit(3),), blocks=tuple(made)))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs(), st.lists(st.integers(-9, 9), min_size=4, max_size=4))
 def test_random_graphs(program: Program, seeds: list[int]) -> None:
     compare(program, [(FUEL, seed) for seed in seeds])

@@ -221,7 +221,7 @@ _programs = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_programs)
 def test_round_trip_of_programs(program: Program) -> None:
     text = print_ir(program)
@@ -231,7 +231,7 @@ def test_round_trip_of_programs(program: Program) -> None:
     assert print_ir(again) == text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_operands)
 def test_round_trip_of_operands(operand: Operand) -> None:
     program = parse_ir(text_of(f"return {print_operand(operand)}"))

@@ -65,7 +65,7 @@ def test_the_number_of_subgraphs_does_not_depend_on_the_steps() -> None:
     assert counted[10][1] <= 4, counted
 
 
-@pytest.mark.parametrize("steps", [*(pytest.param(steps, marks=pytest.mark.slow) for steps in STEPS[:-1]), STEPS[-1]])
+@pytest.mark.parametrize("steps", [STEPS[1], *(pytest.param(n, marks=pytest.mark.slow) for n in (STEPS[0], STEPS[2]))])
 def test_the_host_writes_what_eager_writes(steps: int, tmp_path: Path) -> None:
     model = build(steps)
     host = dycl.compile(model, (prompt(0),), output=tmp_path / "artifact", verify=False)

@@ -136,7 +136,13 @@ def _text(case: Case) -> str:
 
 FINDERS = ("find", "find_tried", "find_question")
 ASKING = {"PositionsOfMany", "ScoresOfPairs", "KeptViewOfOneRow", "ZeroIterations"}
-EVERY = [*OWN, *programs.CASES[::9], *tensor_programs.CASES[::9], *shape_programs.CASES[::9], *size_programs.CASES[::9]]
+EVERY = [
+    *OWN,
+    *programs.CASES[::30],
+    *tensor_programs.CASES[::30],
+    *shape_programs.CASES[::30],
+    *size_programs.CASES[::30],
+]
 EVERY += [case for case in (*question_programs.CASES, *size_programs.CASES) if case.name in ASKING]
 
 

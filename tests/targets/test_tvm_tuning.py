@@ -100,6 +100,7 @@ class Routed(nn.Module):
         return self.right(x).tanh()
 
 
+@pytest.mark.slow
 def test_a_tuned_model_is_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Bench, "is_faster", lambda bench, module: True)
     torch.manual_seed(0)

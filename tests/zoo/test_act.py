@@ -1,8 +1,11 @@
 """ACT compiled: the halting loop stays a loop."""
 
+import pytest
+
 from tests.zoo.compiled import CompiledRow, Row
 
 
+@pytest.mark.slow
 class TestAct(CompiledRow):
     name = "act"
     paths = 4

@@ -1,8 +1,11 @@
 """DEQ compiled: the solver's loop and its Python floats in the host, its residuals kept on the model."""
 
+import pytest
+
 from tests.zoo.compiled import Call, CompiledRow, Row
 
 
+@pytest.mark.slow
 class TestDeq(CompiledRow):
     name = "deq"
     paths = 8

@@ -1,8 +1,11 @@
 """MSDNet compiled: exits from nested loops over lists of features at several scales."""
 
+import pytest
+
 from tests.zoo.compiled import Call, CompiledRow, Row
 
 
+@pytest.mark.slow
 class TestMsdnet(CompiledRow):
     name = "msdnet"
     paths = 4

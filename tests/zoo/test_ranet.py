@@ -1,8 +1,11 @@
 """RANet compiled: exits inside of sub-networks that take in one another's features."""
 
+import pytest
+
 from tests.zoo.compiled import Call, CompiledRow, Row
 
 
+@pytest.mark.slow
 class TestRanet(CompiledRow):
     name = "ranet"
     paths = 4

@@ -22,9 +22,8 @@ def compile_with_seed(name: str, seed: str, directory: Path) -> dict[str, bytes]
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["pabee", pytest.param("skipnet", marks=pytest.mark.slow), pytest.param("deebert", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pabee", "skipnet", "deebert"])
 def test_same_bytes(name: str, tmp_path: Path) -> None:
     first, second = (compile_with_seed(name, seed, tmp_path / seed) for seed in ("1", "2"))
     assert {"host.py", "manifest.json", "weights.bin"} <= first.keys()

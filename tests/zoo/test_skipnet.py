@@ -39,6 +39,7 @@ def by_depth() -> dict[int, Checked]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["blocks", "sites", "subgraphs"])
 def test_the_program_grows_with_the_layers(by_depth: dict[int, Checked], what: str) -> None:
     small, middle, large = (getattr(by_depth[gates].report, what) for gates in (12, 27, 54))
