@@ -157,18 +157,39 @@ class _Merger:
         return self._weights[key]
 
     def finish(self, path: CallPath) -> onnx.ModelProto:
+        nodes, used = self._needed(set(path.outputs))
         graph = onnx.helper.make_graph(
-            self._nodes,
+            nodes,
             "oracle",
             [_value(name, tensor) for name, tensor in path.inputs.items()],
             [_value(name, tensor) for name, tensor in path.outputs.items()],
-            list(self._initializers.values()),
+            [tensor for name, tensor in self._initializers.items() if name in used],
         )
         opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in self._opsets.items()]
         first = next(iter(self._models.values()))
         return onnx.helper.make_model(
             graph, opset_imports=opsets, ir_version=first.ir_version, functions=first.functions
         )
+
+    def _needed(self, wanted: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The nodes that these values come from, and what they read: the oracle does nothing in vain."""
+        nodes: list[onnx.NodeProto] = []
+        for node in reversed(self._nodes):
+            if wanted.intersection(node.output):
+                nodes.insert(0, node)
+                wanted |= _read_by(node)
+        return nodes, wanted
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """The values that a node reads, those that only the graphs in it (the body of a loop) read among them."""
+    inner = [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+    found = {*node.input}
+    for graph in inner:
+        found |= {value.name for value in graph.output}
+        for part in graph.node:
+            found |= _read_by(part)
+    return found
 
 
 def _value(name: str, tensor: torch.Tensor) -> onnx.ValueInfoProto:

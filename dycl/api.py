@@ -140,6 +140,7 @@ def compile(
     rng: str = "refuse",
     dynamic_shapes: object = None,
     dynamic_args: Sequence[str] = (),
+    profile_inputs: int = 0,
     cache: bool = True,
 ) -> CompiledModel:
     """The compiled model, verified against the source on the example and on `samples` sampled inputs.
@@ -161,7 +162,8 @@ def compile(
     `dynamic_shapes` names dimensions of the inputs, as torch.export does: `{"x": {0: "batch"}}`, or with a range,
     `{"x": {0: torch.export.Dim("batch", min=1, max=64)}}`. Equal names are one size. `dynamic_args` are the numbers
     and texts that each call gives; all others are constants. `cache`: what earlier compiles have made is used, and
-    what this one makes is kept.
+    what this one makes is kept. `profile_inputs`: from so many sampled calls it is learned which ways through the model
+    are usual; along these, one dispatch does the work of several.
     """
     # Imported here: the pipeline imports torch, and `load` works without it.
     from dycl.ir.dimensions import read_dynamic
@@ -207,6 +209,7 @@ def compile(
         verify=verify,
         samples=DEFAULT_SAMPLES if samples is None else samples,
         rng=rng,
+        profile=profile_inputs,
         cache=cache,
     )
     place = None if output is None else Path(output)

@@ -93,6 +93,15 @@ MethodOption = Annotated[
         "--method", metavar="NAME", help="May be given again: the first is the model's call, all share one state."
     ),
 ]
+ProfileOption = Annotated[
+    int,
+    typer.Option(
+        "--profile-inputs",
+        metavar="N",
+        min=0,
+        help="Learn from N sampled calls which ways are usual, and speed up those.",
+    ),
+]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Show every stage, and tracebacks of bugs.")]
 
 
@@ -169,6 +178,7 @@ def compile_command(
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with eager on sampled inputs.")] = True,
     samples: Annotated[int, typer.Option(min=0, help="How many sampled inputs to verify on.")] = 20,
     emit: Annotated[str, typer.Option(metavar="KINDS", help="ir,torch: written to DIR/emit, not installed.")] = "",
+    profile_inputs: ProfileOption = 0,
     stop_after: Annotated[str, typer.Option(metavar="STAGE", help="Print this stage and stop.")] = "",
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use what earlier compiles have made.")] = True,
     verbose: VerboseOption = False,
@@ -193,11 +203,12 @@ def compile_command(
             emit=kinds,
             rng=rng.value,
             dynamic=parse_dynamic(dynamic or (), dynamic_arg or ()),
+            profile=profile_inputs,
             cache=cache,
         )
         call = (loaded.model, loaded.args, loaded.kwargs, _with_methods(settings, loaded))
         if stop_after:
-            typer.echo(show_stage(*call, stop_after).rstrip("\n"))
+            typer.echo(show_stage(*call, stop_after, loaded.sample_inputs).rstrip("\n"))
             return
         place = output or Path(find_package_name(type(loaded.model).__name__))
         built = compile_model(*call, output=place, sampler=loaded.sample_inputs, observer=observer)
@@ -340,6 +351,7 @@ def explain_command(
     method: MethodOption = None,
     tunable: TunableOption = None,
     rng: RngOption = Rng.REFUSE,
+    profile_inputs: ProfileOption = 0,
     verbose: VerboseOption = False,
 ) -> None:
     """Show every branch of the source that the input decides, with its sides; then what the passes did, and why.
@@ -354,7 +366,7 @@ def explain_command(
         from dycl.pipeline import Settings, check_model, explain_decisions  # imports torch
 
         loaded = _load(model, inputs, input_, methods=method)
-        settings = _with_methods(Settings(tunable=tuple(tunable or ()), rng=rng.value), loaded)
+        settings = _with_methods(Settings(tunable=tuple(tunable or ()), rng=rng.value, profile=profile_inputs), loaded)
         checked = check_model(loaded.model, loaded.args, loaded.kwargs, settings, sampler=loaded.sample_inputs)
         print_branches(find_branches(checked.specialized))
         print_notes(explain_decisions(checked))

@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from dycl.explain import find_branches
 from dycl.hostgen.host import class_name, find_parts, write_host
 from dycl.hosting import HostModel
 from dycl.ir.dimensions import STATIC, DynamicInputs
-from dycl.ir.environment import Environment
+from dycl.ir.environment import Call, Environment
 from dycl.ir.nodes import Branch, Program
 from dycl.ir.notes import Note
 from dycl.ir.printer import print_ir
@@ -44,6 +44,7 @@ from dycl.trials import Decide, Subject, find_timed, find_tolerance
 from dycl.verification import VerificationReport, verify_model
 
 DEFAULT_TARGET = "onnxruntime"
+PROFILE_SEED = 10_000  # that a model is profiled on: verification and benchmarks use the first ones
 EXAMPLES = 16  # sampled inputs that show what objects look like
 DEFAULT_SAMPLES = 20
 _PROGRAM_STAGES = ("specialize", *(step.name for step in PASSES))
@@ -82,6 +83,7 @@ class Settings:
     strict: bool = False  # the target compiles every subgraph itself
     plan: Path | None = None  # what an earlier compile for "auto" has chosen
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
+    profile: int = 0  # how many sampled calls show which ways through the model are usual
     cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
 
 
@@ -197,13 +199,18 @@ def explain_decisions(checked: Checked) -> tuple[Note, ...]:
 
 
 def show_stage(
-    model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], settings: Settings, stop_after: str
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    settings: Settings,
+    stop_after: str,
+    sampler: Sampler | None = None,
 ) -> str:
     """The text of one stage; nothing after it is run."""
     if stop_after not in STOPS:
         raise UsageError("DY505", UNKNOWN, f"there is no stage {stop_after!r}", hint=f"stages: {', '.join(STOPS)}")
     last = None if stop_after == "host" else stop_after
-    checked = _check(model, args, kwargs, settings, Stages(Silence(), read_knobs()), last)
+    checked = _check(model, args, kwargs, settings, Stages(Silence(), read_knobs()), last, sampler)
     return _write_host(checked.program) if last is None else print_ir(checked.program)
 
 
@@ -229,6 +236,29 @@ def _check_methods(settings: Settings) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError("DY505", UNKNOWN, f"the method {twice!r} is named twice")
+
+
+def _profile(
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    settings: Settings,
+    sampler: Sampler | None,
+) -> tuple[Call, ...]:
+    """Calls that show which ways through the model are usual."""
+    if not settings.profile:
+        return ()
+    calls = sample_calls(
+        model,
+        args,
+        kwargs,
+        method=settings.method,
+        sampler=sampler,
+        count=settings.profile,
+        dynamic=settings.dynamic,
+        first=PROFILE_SEED,
+    )
+    return tuple((call.args, dict(call.kwargs)) for call in calls if not call.is_example)
 
 
 def _check(
@@ -266,10 +296,9 @@ def _check(
             others=others,
         )
     stages.dump("specialize", print_ir(made.program))
+    environment = replace(made.environment, calls=_profile(model, args, kwargs, settings, sampler))
     steps = PASSES if last is None else PASSES[: _PROGRAM_STAGES.index(last)]
-    program = run_passes(
-        made.program, made.environment, steps, lambda name, result: stages.passed(name, print_ir(result))
-    )
+    program = run_passes(made.program, environment, steps, lambda name, result: stages.passed(name, print_ir(result)))
     report = CheckReport(
         name=program.name,
         branches=len(find_branches(made.program)),
@@ -280,7 +309,7 @@ def _check(
         state=len({slot.name for entry in program.entries for slot in entry.slots}),
         seconds=dict(stages.seconds),
     )
-    return Checked(program=program, specialized=made.program, environment=made.environment, report=report)
+    return Checked(program=program, specialized=made.program, environment=environment, report=report)
 
 
 # ---------------------------------------------------------------- artifact

@@ -40,11 +40,15 @@ def sample_calls(
     sampler: Callable[[int], object] | None,
     count: int,
     dynamic: DynamicInputs = STATIC,
+    first: int = 0,
 ) -> Iterator[Sample]:
-    """The example, then `count` sampled calls; the same every time. Named dimensions have other sizes in most."""
+    """The example, then `count` sampled calls; the same every time. Named dimensions have other sizes in most.
+
+    `first`: the seed of the first of them.
+    """
     example = args, kwargs = _completed(model, args, kwargs, method, dynamic)
     yield Sample("the example", args, kwargs, is_example=True)
-    for seed in range(count):
+    for seed in range(first, first + count):
         if sampler is not None:
             bound, named = bind_inputs(model, *split_call(sampler(seed)), method)
             yield Sample(f"sample_inputs({seed})", *_completed(model, bound, named, method, dynamic))

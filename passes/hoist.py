@@ -33,42 +33,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Dominators, dominators, end_uses, op_definitions, op_operands, op_uses, renumber
+from dycl.ir.graph import Dominators, dominators, end_uses, op_definitions, op_uses, renumber
 from dycl.ir.nodes import (
     Block,
     BlockId,
-    CallFunction,
     CallModule,
     HostOp,
-    Operand,
     Program,
     TensorOp,
-    TensorType,
     Value,
     ValueId,
-    refs,
 )
 from dycl.ir.notes import Note
 from dycl.passes import fuse
-from dycl.passes.aliasing import may_alias
 from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
 from dycl.passes.frequency import estimate_call, estimate_frequencies
+from dycl.passes.harmless import is_harmless
 from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import mutated_values, value_types
 
-_VIEWS_TEXT = """
-    __getitem__ view reshape flatten squeeze unsqueeze transpose permute t T mT data detach contiguous float double long
-    int bool expand expand_as select narrow
-"""
-_VIEWS = frozenset(_VIEWS_TEXT.split())
 _NEARLY = 0.5  # of what it would have to spare: less is not worth a note
-_MAY_FAIL = frozenset(["tensor", "arange", "full", "embedding"])
-_DIVISIONS = frozenset(
-    ["div", "true_divide", "floor_divide", "remainder", "__truediv__", "__rtruediv__", "pow", "__pow__"]
-)
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -196,24 +181,7 @@ class _Hoisting:
 
     def _is_safe(self, op: TensorOp) -> bool:
         """Whether an operation may be done although it is not needed."""
-        if op.mutates or {value.id for value in op.results} & self._written:
-            return False
-        kinds = [self._types[value] for value in (*op_uses(op), *(result.id for result in op.results))]
-        if not all(isinstance(kind, TensorType) and all(isinstance(n, int) for n in kind.shape) for kind in kinds):
-            return False
-        match op.target:
-            case CallModule(path=path):
-                return not may_alias(op, self._environment) and not isinstance(
-                    self._environment.modules.get(path), nn.Embedding
-                )
-            case CallFunction(name=name):
-                bare = name.rpartition(".")[2]
-                if bare in _VIEWS:
-                    return all(_is_static(part) for part in op_operands(op)[1:])
-                whole = any(isinstance(kind, TensorType) and "int" in kind.dtype for kind in kinds)
-                if bare in _MAY_FAIL or (whole and bare in _DIVISIONS):
-                    return False
-                return not may_alias(op, self._environment)
+        return is_harmless(op, self._types, self._written, self._environment)
 
     def _weigh(self, work: tuple[TensorOp, ...], block: Block, to: Block) -> _Move:
         gone = {id(op) for op in work}
@@ -244,8 +212,3 @@ class _Hoisting:
 def _defined(block: Block) -> Iterable[Value]:
     yield from block.params
     yield from (value for op in block.ops for value in op_definitions(op))
-
-
-def _is_static(operand: Operand) -> bool:
-    """Whether an operand is known now: no tensor and no number of the host's is in it."""
-    return not refs(operand)

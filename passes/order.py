@@ -22,6 +22,7 @@ from dycl.passes import (
     simplify_cfg,
     sink,
     sink_work,
+    speculate,
 )
 
 Observer = Callable[[str, Program], None]
@@ -62,7 +63,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("simplify-cfg-3", simplify_cfg.run),
     Pass("fold-host-3", fold_host.run),
     Pass("dead-code-3", dead_code.run),
-    # speculate: along a profiled hot path, where the cost model says that it pays.
+    # Along the ways that calls usually take one dispatch does the work of several.
+    Pass("speculate", speculate.run, explain=speculate.explain),
     Pass("partition", partition.run),
     # Host operations no longer race with writes of memory: a text can be put together on the side that needs it.
     Pass("sink", sink.run, requires=("partition",)),

@@ -370,6 +370,19 @@ def substitute_end(end: Terminator, mapping: Substitution) -> Terminator:
             assert_never(end)
 
 
+def map_edges(end: Terminator, fn: Callable[[int, Edge], Edge]) -> Terminator:
+    """The terminator with each of its edges replaced by what `fn` makes of its number and of it."""
+    match end:
+        case Jump(edge=edge):
+            return replace(end, edge=fn(0, edge))
+        case Branch(if_true=yes, if_false=no):
+            return replace(end, if_true=fn(0, yes), if_false=fn(1, no))
+        case Return() | Raise() | Reply():
+            return end
+        case _:
+            assert_never(end)
+
+
 def substitute_block(block: Block, mapping: Substitution) -> Block:
     """The block with the values it uses replaced; definitions stay."""
     ops = tuple(substitute_op(op, mapping) for op in block.ops)

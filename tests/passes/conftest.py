@@ -74,8 +74,9 @@ def random_environment() -> Environment:
     weights: dict[str, torch.Tensor] = {
         f"{path}.{n}": p for path, module in modules.items() for n, p in module.named_parameters()
     }
+    calls = tuple(((torch.full((1, 4), float(x)), torch.full((1, 4), 1.0 - x)), {}) for x in (1, 1, 1, -1))
     return Environment(
-        weights={**weights, "memory": torch.ones(1, 4), "shift": torch.full((1, 4), 0.5)}, modules=modules
+        weights={**weights, "memory": torch.ones(1, 4), "shift": torch.full((1, 4), 0.5)}, modules=modules, calls=calls
     )
 
 

@@ -27,6 +27,7 @@ from dycl.passes import (
     read_elements,
     simplify_cfg,
     sink_work,
+    speculate,
 )
 from dycl.passes.order import PASSES, run_passes
 
@@ -43,6 +44,7 @@ TO_THE_HOST = {
     "sink_work": sink_work.run,
     "copy_down": copy_down.run,
     "read_elements": read_elements.run,
+    "speculate": speculate.run,
 }
 
 # ---------------------------------------------------------------- comparing
@@ -126,6 +128,27 @@ def test_copies_behind_decisions_whether_they_pay_or_not(
         patch.setattr(copy_down._Move, "pays", True)
         changed = copy_down.run(program, random_environment)
     check(program, changed, random_environment, decides_less=False)
+
+
+@SOME
+@given(seed=SEEDS)
+def test_work_along_usual_ways_whether_it_pays_or_not(
+    generate: Generate, random_environment: Environment, seed: int
+) -> None:
+    program = generate(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speculate._Trace, "pays", True)
+        patch.setattr(speculate, "MOST_ROUNDS", 2)
+        changed = speculate.run(program, random_environment)
+    check(program, changed, random_environment, decides_less=True)
+
+
+def test_much_of_what_is_generated_has_a_usual_way(generate: Generate, random_environment: Environment) -> None:
+    found = 0
+    for seed in range(40):
+        program = functionalise.run(generate(seed), random_environment)
+        found += any(trace.moved for trace in speculate._find(program, random_environment))
+    assert found > 5
 
 
 @SOME

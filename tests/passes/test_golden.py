@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from dycl.passes import (
     read_elements,
     simplify_cfg,
     sink_work,
+    speculate,
 )
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -41,9 +43,11 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "sink_work": sink_work.run,
     "copy_down": copy_down.run,
     "read_elements": read_elements.run,
+    "speculate": lambda program, environment: speculate.run(program, replace(environment, calls=CALLS)),
     "partition": partition.run,
     "deduplicate": deduplicate.run,
 }
+CALLS = tuple(((torch.full((1, 4), x),), {}) for x in [1.0] * 19 + [-1.0])  # what `speculate` sees
 CASES = sorted(path for name in RUNS for path in (GOLDEN / name).glob("*.txt"))
 
 

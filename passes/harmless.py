@@ -1,0 +1,103 @@
+"""Which tensor operations may be done although nobody may need their results: they cannot fail, and write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+from torch import nn
+
+from dycl.ir.environment import Environment
+from dycl.ir.graph import op_operands, op_uses
+from dycl.ir.nodes import CallFunction, CallModule, Operand, TensorOp, TensorType, ValueId, ValueType, refs
+from dycl.passes.aliasing import has_own_forward, may_alias
+
+_VIEWS_TEXT = """
+    __getitem__ view reshape flatten squeeze unsqueeze transpose permute t T mT data detach contiguous float double long
+    int bool expand expand_as select narrow
+"""
+_VIEWS = frozenset(_VIEWS_TEXT.split())
+_SURE_TEXT = """
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d avg_pool1d max_pool1d group_norm instance_norm log1p
+    expm1 hardtanh hardswish hardsigmoid relu6 elu leaky_relu selu mish softplus square sign floor ceil round minimum
+    maximum flip roll new_zeros new_ones new_full pad tril triu masked_fill isnan isinf isfinite logsumexp einsum lerp
+    addcmul scaled_dot_product_attention clamp_min clamp_max log_sigmoid logsigmoid normalize
+"""
+_SURE = frozenset(_SURE_TEXT.split())
+_SURE_MODULES: tuple[type[nn.Module], ...] = (
+    nn.Identity,
+    nn.Flatten,
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.Dropout,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softmax,
+    nn.LogSoftmax,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.LSTM,
+    nn.GRU,
+    nn.RNN,
+    nn.LSTMCell,
+    nn.GRUCell,
+    nn.MultiheadAttention,
+)
+_MAY_FAIL = frozenset(["tensor", "arange", "full", "embedding"])
+_DIVISIONS = frozenset(
+    ["div", "true_divide", "floor_divide", "remainder", "__truediv__", "__rtruediv__", "pow", "__pow__"]
+)
+
+
+def is_harmless(
+    op: TensorOp, types: Mapping[ValueId, ValueType], written: Set[ValueId], environment: Environment
+) -> bool:
+    """Whether an operation takes no index or divisor from a tensor, and all sizes are known.
+
+    `written`: the values whose memory is written somewhere.
+    """
+    if op.mutates or {value.id for value in op.results} & written:
+        return False
+    kinds = [types[value] for value in (*op_uses(op), *(result.id for result in op.results))]
+    if not all(isinstance(kind, TensorType) and all(isinstance(n, int) for n in kind.shape) for kind in kinds):
+        return False
+    hides_nothing = not (written and may_alias(op, environment))
+    match op.target:
+        case CallModule(path=path):
+            return hides_nothing and _is_harmless_module(environment.modules.get(path))
+        case CallFunction(name=name):
+            bare = name.rpartition(".")[2]
+            if bare in _VIEWS:
+                return all(_is_static(part) for part in op_operands(op)[1:])
+            whole = any(isinstance(kind, TensorType) and "int" in kind.dtype for kind in kinds)
+            if bare in _MAY_FAIL or (whole and bare in _DIVISIONS):
+                return False
+            return hides_nothing if bare in _SURE else not may_alias(op, environment)
+
+
+def _is_harmless_module(module: nn.Module | None) -> bool:
+    if module is None or has_own_forward(module) or module.training or getattr(module, "inplace", False):
+        return False
+    if type(module) is nn.Sequential:
+        return all(map(_is_harmless_module, module))
+    return type(module) in _SURE_MODULES
+
+
+def _is_static(operand: Operand) -> bool:
+    """Whether an operand is known now: no tensor and no number of the host's is in it."""
+    return not refs(operand)
