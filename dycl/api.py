@@ -141,6 +141,7 @@ def compile(
     dynamic_shapes: object = None,
     dynamic_args: Sequence[str] = (),
     profile_inputs: int = 0,
+    jobs: int = 1,
     cache: bool = True,
 ) -> CompiledModel:
     """The compiled model, verified against the source on the example and on `samples` sampled inputs.
@@ -163,7 +164,8 @@ def compile(
     `{"x": {0: torch.export.Dim("batch", min=1, max=64)}}`. Equal names are one size. `dynamic_args` are the numbers
     and texts that each call gives; all others are constants. `cache`: what earlier compiles have made is used, and
     what this one makes is kept. `profile_inputs`: from so many sampled calls it is learned which ways through the model
-    are usual; along these, one dispatch does the work of several.
+    are usual; along these, one dispatch does the work of several. `jobs`: how many processes build at the same time;
+    they are forks of this one, whose other threads should hold no locks then.
     """
     # Imported here: the pipeline imports torch, and `load` works without it.
     from dycl.ir.dimensions import read_dynamic
@@ -210,6 +212,7 @@ def compile(
         samples=DEFAULT_SAMPLES if samples is None else samples,
         rng=rng,
         profile=profile_inputs,
+        jobs=jobs,
         cache=cache,
     )
     place = None if output is None else Path(output)

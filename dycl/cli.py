@@ -181,13 +181,14 @@ def compile_command(
     profile_inputs: ProfileOption = 0,
     stop_after: Annotated[str, typer.Option(metavar="STAGE", help="Print this stage and stop.")] = "",
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use what earlier compiles have made.")] = True,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=0, help="Processes that build; 0: one a core.")] = 0,
     verbose: VerboseOption = False,
 ) -> None:
     """Compile a model to an artifact: a Python package that needs numpy and the target's runtime."""
     with reporting(verbose), progress(verbose) as observer:
         from dycl.ir.dimensions import parse_dynamic
         from dycl.package import find_package_name
-        from dycl.pipeline import Settings, compile_model, show_stage  # imports torch
+        from dycl.pipeline import MOST_JOBS, Settings, compile_model, count_processors, show_stage  # imports torch
 
         loaded = _load(model, inputs, input_, weights, method)
         kinds = tuple(kind.strip() for kind in emit.split(",") if kind.strip())
@@ -204,6 +205,7 @@ def compile_command(
             rng=rng.value,
             dynamic=parse_dynamic(dynamic or (), dynamic_arg or ()),
             profile=profile_inputs,
+            jobs=jobs or min(count_processors(), MOST_JOBS),
             cache=cache,
         )
         call = (loaded.model, loaded.args, loaded.kwargs, _with_methods(settings, loaded))

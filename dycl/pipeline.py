@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ from dycl.trials import Decide, Subject, find_timed, find_tolerance
 from dycl.verification import VerificationReport, verify_model
 
 DEFAULT_TARGET = "onnxruntime"
+MOST_JOBS = 8  # that are taken unasked: each holds a compiler in memory
 PROFILE_SEED = 10_000  # that a model is profiled on: verification and benchmarks use the first ones
 EXAMPLES = 16  # sampled inputs that show what objects look like
 DEFAULT_SAMPLES = 20
@@ -84,6 +86,7 @@ class Settings:
     plan: Path | None = None  # what an earlier compile for "auto" has chosen
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
     profile: int = 0  # how many sampled calls show which ways through the model are usual
+    jobs: int = 1  # how many processes build at the same time
     cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
 
 
@@ -134,6 +137,11 @@ class Built:
     artifact: LoadedArtifact
     report: CompileReport
     scratch: Path | None = None
+
+
+def count_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_model(

@@ -146,6 +146,7 @@ class Options:
     report: Callable[[str], None] = _say_nothing  # told what takes long, as it goes on
     strict: bool = False  # refuse what the target itself cannot take, instead of leaving it to another
     plan: Path | None = None  # what an earlier compile has chosen, where the target chooses
+    jobs: int = 1  # how many processes work at the same time; the result is the same
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's
 
 

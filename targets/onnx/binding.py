@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import onnx
 import torch
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program, Subgraph
+from dycl.ir.nodes import Program, Subgraph, SubgraphId
 from dycl.passes.deduplicate import named_weights, portable_structure, weight_slots
 from dycl.targets.module import SubgraphModule
-from dycl.targets.onnx.export import Exported, check_types, check_weights, export
+from dycl.targets.onnx.export import check_types, check_weights, export
 from dycl.targets.onnx.exports import Exports, KeptExport
 from dycl.targets.ports import host_weights
+from dycl.targets.processes import try_in_processes
 from dycl.targets.weights import WeightFile, digest
 
 
@@ -21,9 +25,10 @@ class BoundSubgraph:
     """A subgraph with the model of its structure and its own weights: (name in the model, weight)."""
 
     subgraph: Subgraph
-    exported: Exported
+    model: onnx.ModelProto
     initializers: tuple[tuple[str, str], ...]
     slots: tuple[str, ...]
+    has_constants: bool = False  # some of its tensors are neither parameters nor buffers, but attributes of a module
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,26 @@ class BoundProgram:
     exported: int  # structures
 
 
-def bind_program(program: Program, environment: Environment, exports: Exports) -> BoundProgram:
-    """Export what no earlier compile has exported, and collect the weights, those too that the host itself reads."""
+def bind_program(program: Program, environment: Environment, exports: Exports, jobs: int = 1) -> BoundProgram:
+    """Export what no earlier compile has exported, and collect the weights, those too that the host itself reads.
+
+    `jobs`: how many processes export at the same time.
+    """
     binder = _Binder(environment, exports)
+    binder.export_ahead(program.subgraphs, jobs)
     bound = tuple(binder.bind(subgraph) for subgraph in program.subgraphs)
     for name in host_weights(program):
         binder.weights.add(name, environment.weights[name])
     return BoundProgram(bound, binder.weights, binder.exported)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An export, and what each initializer is: a weight by its name, the content of one that has none beside it."""
+
+    model: onnx.ModelProto
+    initializers: tuple[tuple[str, str, np.ndarray | None], ...]
+    constants: bool
 
 
 class _Binder:
@@ -53,6 +71,8 @@ class _Binder:
         self._exports = exports
         self._environment = environment
         self._structures: dict[int, BoundSubgraph] = {}
+        self._made: dict[SubgraphId, _Made] = {}  # ahead, with what was kept
+        self._kept: dict[SubgraphId, KeptExport] = {}
         self._by_id: dict[int, str] = {}
         self._by_memory: dict[tuple[object, ...], str] = {}
         self._named = named_weights(environment)
@@ -70,33 +90,61 @@ class _Binder:
             initializers = tuple((name, rename[weight]) for name, weight in known.initializers)
             for _, weight in initializers:
                 self.weights.add(weight, self._named[weight])
-            return BoundSubgraph(subgraph, known.exported, initializers, slots)
+            return BoundSubgraph(subgraph, known.model, initializers, slots)
         bound = self._export(subgraph, slots)
         if subgraph.structure >= 0 and self._is_shareable(bound):
             self._structures[subgraph.structure] = bound
         return bound
 
-    def _export(self, subgraph: Subgraph, slots: tuple[str, ...]) -> BoundSubgraph:
+    def export_ahead(self, subgraphs: Sequence[Subgraph], jobs: int) -> None:
+        """Export the first subgraph of each structure, in several processes; what fails is left to `bind`."""
+        first: dict[object, Subgraph] = {}
+        for subgraph in subgraphs:
+            first.setdefault(subgraph.structure if subgraph.structure >= 0 else subgraph.name, subgraph)
+        missing = []
+        for subgraph in first.values() if jobs > 1 else ():
+            kept = self._exports.find(self._structure(subgraph))
+            if kept is None:
+                missing.append(subgraph)
+            else:
+                self._kept[subgraph.id] = kept
+        for subgraph, done in zip(missing, try_in_processes(self._make, missing, jobs), strict=True):
+            if done is not None:
+                self._made[subgraph.id] = done.result
+
+    def _structure(self, subgraph: Subgraph) -> str | None:
+        return portable_structure(subgraph, self._environment, self._named)
+
+    def _make(self, subgraph: Subgraph) -> _Made:
+        check_types(subgraph)
         module = SubgraphModule(subgraph, self._environment)
         check_weights(subgraph, module)
-        self.exported += 1
-        structure = portable_structure(subgraph, self._environment, self._named)
-        kept = self._exports.find(structure)
-        if kept is not None:
-            return self._bind_kept(subgraph, kept, slots)
         exported = export(subgraph, module)
-        bound = self._bind_exported(subgraph, exported, slots)
-        self._keep(structure, bound)
-        return bound
-
-    def _bind_exported(self, subgraph: Subgraph, exported: Exported, slots: tuple[str, ...]) -> BoundSubgraph:
         initializers = []
         for name, tensor in exported.tensors:
             weight = self._by_id.get(id(tensor)) or self._by_memory.get(_memory(tensor))
-            weight = weight or _constant_name(tensor)
-            self.weights.add(weight, tensor)
+            content = None if weight else tensor.detach().cpu().contiguous().numpy()
+            initializers.append((name, weight or _constant_name(tensor), content))
+        return _Made(exported.model, tuple(initializers), exported.constants)
+
+    def _export(self, subgraph: Subgraph, slots: tuple[str, ...]) -> BoundSubgraph:
+        self.exported += 1
+        made = self._made.get(subgraph.id)
+        if made is not None:
+            return self._bind_made(subgraph, made, slots)
+        check_weights(subgraph, SubgraphModule(subgraph, self._environment))
+        kept = self._kept.get(subgraph.id) or self._exports.find(self._structure(subgraph))
+        if kept is not None:
+            return self._bind_kept(subgraph, kept, slots)
+        return self._bind_made(subgraph, self._make(subgraph), slots)
+
+    def _bind_made(self, subgraph: Subgraph, made: _Made, slots: tuple[str, ...]) -> BoundSubgraph:
+        initializers = []
+        for name, weight, content in made.initializers:
+            self.weights.add(weight, self._named[weight] if content is None else torch.from_numpy(content))
             initializers.append((name, weight))
-        return BoundSubgraph(subgraph, exported, tuple(initializers), slots)
+        self._keep(self._structure(subgraph), made, slots)
+        return BoundSubgraph(subgraph, made.model, tuple(initializers), slots, has_constants=made.constants)
 
     def _bind_kept(self, subgraph: Subgraph, kept: KeptExport, slots: tuple[str, ...]) -> BoundSubgraph:
         initializers = []
@@ -107,22 +155,22 @@ class _Binder:
                 weight, tensor = _constant_name(content), content
             self.weights.add(weight, tensor)
             initializers.append((name, weight))
-        return BoundSubgraph(subgraph, Exported(kept.model, (), constants=False), tuple(initializers), slots)
+        return BoundSubgraph(subgraph, kept.model, tuple(initializers), slots)
 
-    def _keep(self, structure: str | None, bound: BoundSubgraph) -> None:
+    def _keep(self, structure: str | None, made: _Made, slots: tuple[str, ...]) -> None:
         """Keep an export whose tensors are weights of the structure, or constants that the graph itself makes."""
-        if bound.exported.constants:
+        if made.constants:
             return
-        numbers = {weight: index for index, weight in enumerate(bound.slots)}
+        numbers = {weight: index for index, weight in enumerate(slots)}
         kept: list[tuple[str, int | torch.Tensor]] = []
-        for (name, weight), (_, tensor) in zip(bound.initializers, bound.exported.tensors, strict=True):
+        for name, weight, content in made.initializers:
             if weight in numbers:
                 kept.append((name, numbers[weight]))
-            elif weight == _constant_name(tensor):
-                kept.append((name, tensor))
+            elif content is not None:
+                kept.append((name, torch.from_numpy(content)))
             else:
                 return
-        self._exports.keep(structure, KeptExport(bound.exported.model, tuple(kept)))
+        self._exports.keep(structure, KeptExport(made.model, tuple(kept)))
 
     def _is_shareable(self, bound: BoundSubgraph) -> bool:
         """Only the weights differ between subgraphs of one structure, and all weights are slots of it.
@@ -131,7 +179,7 @@ class _Binder:
         subgraph of the structure is exported by itself.
         """
         slots = set(bound.slots)
-        return not bound.exported.constants and all(weight in slots for _, weight in bound.initializers)
+        return not bound.has_constants and all(weight in slots for _, weight in bound.initializers)
 
 
 def _constant_name(tensor: torch.Tensor) -> str:

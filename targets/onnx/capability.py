@@ -21,7 +21,7 @@ def find_refusal(capabilities: Capabilities, bound: BoundSubgraph) -> str | None
         if unknown:
             return f"it has the type {min(unknown)}"
     if capabilities.operators is not None:
-        foreign = [node.op_type for node in all_nodes(bound.exported.model) if not _is_known(node, capabilities)]
+        foreign = [node.op_type for node in all_nodes(bound.model) if not _is_known(node, capabilities)]
         if foreign:
             return f"it has the operator {foreign[0]}"
     return None

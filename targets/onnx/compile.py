@@ -47,7 +47,7 @@ def _compile(
     exports: Exports,
     choice: Choice,
 ) -> Compiled:
-    bound = bind_program(program, environment, exports)
+    bound = bind_program(program, environment, exports, options.jobs)
     (directory / "subgraphs").mkdir(parents=True, exist_ok=True)
     bound.weights.write(directory / FILE_NAME)
     maker = Maker(environment, bound.weights, directory, options)

@@ -45,7 +45,7 @@ class OnnxRuntimeEngine:
         def build(bound: BoundSubgraph) -> Built:
             subgraph = bound.subgraph
             stored = {name: weights.entry(weight) for name, weight in bound.initializers}
-            data: bytes = bind_weights(bound.exported.model, stored).SerializeToString(deterministic=True)
+            data: bytes = bind_weights(bound.model, stored).SerializeToString(deterministic=True)
             session = open_session(subgraph, data, directory)
             file = f"subgraphs/{subgraph.name}.onnx"
 

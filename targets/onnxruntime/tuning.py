@@ -70,7 +70,7 @@ class _Tuning:
         for item in bound.subgraphs:
             name, entry = item.subgraph.name, bound.weights.entry
             stored = {initializer: entry(weight) for initializer, weight in item.initializers}
-            self._sources[name] = bind_weights(item.exported.model, stored)
+            self._sources[name] = bind_weights(item.model, stored)
             self._ports[name] = (input_ports(item.subgraph), output_ports(item.subgraph))
 
     def settle(self, groups: Sequence[Group]) -> None:

@@ -48,7 +48,7 @@ class ReferenceEngine:
         def build(bound: BoundSubgraph) -> Built:
             subgraph = bound.subgraph
             stored = {name: weights.entry(weight) for name, weight in bound.initializers}
-            data: bytes = bind_weights(bound.exported.model, stored).SerializeToString(deterministic=True)
+            data: bytes = bind_weights(bound.model, stored).SerializeToString(deterministic=True)
             entry = {
                 "inputs": [port_entry(port) for port in input_ports(subgraph)],
                 "outputs": [port_entry(port) for port in output_ports(subgraph)],

@@ -142,7 +142,7 @@ class _Builder:
         )
 
     def _library(self, bound: BoundSubgraph) -> _Library:
-        model = bound.exported.model
+        model = bound.model
         if id(model) not in self._libraries:
             self._libraries[id(model)] = self._make(bound)
         return self._libraries[id(model)]
@@ -150,7 +150,7 @@ class _Builder:
     def _make(self, bound: BoundSubgraph) -> _Library:
         from dycl.targets.tvm.model import find_hazard, prepare_model
 
-        model = bound.exported.model
+        model = bound.model
         hazard = find_hazard(model)
         if hazard is not None:
             raise refuse(bound.subgraph, hazard)

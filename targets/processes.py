@@ -1,0 +1,68 @@
+"""Work on many things in several processes: what comes back is in order, and as one process alone would make it.
+
+The processes are forks: what is worked on (live models, weights) need not be sent, only what comes back. A fork has the
+memory of its parent and none of its threads, so it computes on one thread. What fails in a fork is left out: who needs
+it does it again, where the error can be told with all that it holds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_FEWEST = 4  # things for which processes are worth their start
+_work: Callable[[int], object] | None = None  # what the forks are to do, set before they are made
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[Result]):
+    """What has been made of a thing."""
+
+    result: Result
+
+
+def try_in_processes(function: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> list[Done[Result] | None]:
+    """What the function makes of each, in order, None where nothing came of it; results must be picklable.
+
+    Nothing is tried where there is little to win. The first thing is done here, so that the forks have what it imports.
+    """
+    global _work
+    if jobs < 2 or len(items) < _FEWEST or "fork" not in multiprocessing.get_all_start_methods():
+        return [None] * len(items)
+    first = _attempt(function, items[0])
+    rest = items[1:]
+    _work = lambda index: function(rest[index])  # noqa: E731
+    try:
+        with ProcessPoolExecutor(
+            min(jobs, len(rest)), mp_context=multiprocessing.get_context("fork"), initializer=_begin
+        ) as pool:
+            return [first, *cast("list[Done[Result] | None]", list(pool.map(_do, range(len(rest)))))]
+    except BrokenProcessPool:  # one was killed, for want of memory perhaps
+        return [first, *[None] * len(rest)]
+    finally:
+        _work = None
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+
+
+def _do(index: int) -> Done[object] | None:
+    assert _work is not None
+    return _attempt(_work, index)
+
+
+def _attempt(function: Callable[[Item], Result], item: Item) -> Done[Result] | None:
+    try:
+        return Done(function(item))
+    except Exception:  # whatever it is, it is raised where the thing is done again
+        return None

@@ -1,0 +1,78 @@
+"""Several processes build what one builds, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dycl.pipeline import Settings, check_model
+from dycl.targets.base import Options, find_target
+from dycl.targets.processes import try_in_processes
+
+
+class Stages(nn.Module):
+    """A subgraph of another structure on each side of two decisions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.norm = nn.LayerNorm(4)
+        self.last = nn.Linear(4, 2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x) if x.sum() > 0 else self.norm(x)
+        return self.last(x) if x.amax() > 1 else x[:, :2] * torch.tensor([2.0, 3.0])
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_the_files_are_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    checked = check_model(Stages().eval(), (torch.ones(1, 4),), {}, Settings())
+    assert len({subgraph.structure for subgraph in checked.program.subgraphs}) >= 4
+    made = []
+    for jobs in (1, 2):
+        directory = tmp_path / str(jobs)
+        target = find_target("onnxruntime")
+        compiled = target.compile(checked.program, checked.environment, directory, Options(jobs=jobs))
+        made.append((files(directory), compiled.weights, compiled.structures_exported))
+    assert made[0] == made[1]
+
+
+def test_results_are_in_order_and_what_fails_is_left_out() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise ValueError("three")
+        return number * 10
+
+    done = try_in_processes(work, range(6), 2)
+    assert [each and each.result for each in done] == [0, 10, 20, None, 40, 50]
+    assert try_in_processes(work, range(6), 1) == [None] * 6  # nothing is tried where one process is to do it all
+
+
+def test_they_are_other_processes() -> None:
+    done = try_in_processes(lambda _: (os.getpid(), torch.get_num_threads()), range(5), 2)
+    found = [each.result for each in done if each]
+    assert found[0][0] == os.getpid() and os.getpid() not in [process for process, _ in found[1:]]
+    assert {threads for _, threads in found[1:]} == {1}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_that_is_killed_stops_nothing() -> None:
+    here = os.getpid()
+
+    def work(number: int) -> int:
+        if number == 2 and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    done = try_in_processes(work, range(5), 2)
+    assert len(done) == 5
+    assert done[0] is not None and done[0].result == 0 and done[2] is None
