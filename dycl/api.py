@@ -127,6 +127,7 @@ def compile(
     kwargs: Mapping[str, object] | None = None,
     target: str = "onnxruntime",
     strict: bool = False,
+    quantize: str = "",
     tune: int = 0,
     target_plan: str | Path | None = None,
     mcpu: str = "",
@@ -150,6 +151,9 @@ def compile(
     `output` the artifact lies in a temporary directory that lives as long as the result. `sample_inputs(seed)` gives
     the inputs to verify on; without it they are perturbations of the example. `rng`: random operations are refused, or
     drawn by the "host", where `seed(n)` begins the numbers that torch draws on the CPU after `torch.manual_seed(n)`.
+
+    `quantize`: "dynamic-int8" gives large weights of products eight bits; the report's `accuracy` says how far the
+    results are off, and how many calls take another path.
 
     `tune`: above 0, the artifact is optimised for the machine that compiles. For ONNX Runtime it has a second set of
     subgraphs, used there alone; "tvm" tries so many schedules of each function and keeps the fastest.
@@ -204,6 +208,7 @@ def compile(
         dynamic=main.dynamic,
         target=target,
         strict=strict,
+        quantize=quantize,
         tune=tune,
         plan=None if target_plan is None else Path(target_plan),
         mcpu=mcpu,

@@ -162,6 +162,9 @@ def compile_command(
         int,
         typer.Option(min=0, metavar="N", help="Optimise for this machine; tvm: try N schedules of each function."),
     ] = 0,
+    quantize: Annotated[
+        str, typer.Option(metavar="SCHEME", help="dynamic-int8: weights of products in eight bits; not exact.")
+    ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what the target leaves to ONNX Runtime.")] = False,
     target_plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="auto: choose as in the plan.json of an artifact.")
@@ -196,6 +199,7 @@ def compile_command(
             target=target,
             strict=strict,
             tune=tune,
+            quantize=quantize,
             plan=target_plan,
             mcpu=mcpu,
             tunable=tuple(tunable or ()),

@@ -147,7 +147,8 @@ def print_compile_report(report: CompileReport, directory: Path) -> None:
         "runtimes": _write_engines(report),
         "size": f"{report.size / _MIB:.2f} MiB, {report.weight_bytes / _MIB:.2f} MiB of it weights",
         "time": f"{sum(report.seconds.values()):.1f} s: {_write_times(report.seconds)}",
-        "verification": _write_verification(report.verification),
+        "quantised": _write_quantized(report),
+        "verification": "" if report.accuracy else _write_verification(report.verification),
     }
     for name, text in rows.items():
         if text:
@@ -174,6 +175,20 @@ def print_engines(manifest: Manifest) -> None:
             console.print(f"    {', '.join(f'{name} {time:,.1f} µs' for name, time in times)}")
         if entry.reason:
             console.print(f"    {escape(entry.reason)}")
+
+
+def _write_quantized(report: CompileReport) -> str:
+    """What fewer bits have done to the results, where they were asked for."""
+    accuracy = report.accuracy
+    count = f"{report.quantized_products} products by weights of eight bits" if report.quantized_products else ""
+    if accuracy is None:
+        return count
+    same = accuracy.calls - len(accuracy.flipped) - len(accuracy.changed)
+    lines = [count or "no product has a weight that is large enough"]
+    lines.append(f"{same} of {accuracy.calls} calls: the same path, results off by up to {accuracy.max_abs_error:.2g}")
+    lines += [f"another path: {origin}" for origin in accuracy.flipped]
+    lines += [f"other results: {text}" for text in accuracy.changed]
+    return "\n".join(lines)
 
 
 def _write_exports(report: CompileReport) -> str:

@@ -10,14 +10,16 @@ import hashlib
 import importlib.metadata
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from dycl.accuracy import AccuracyReport, measure_accuracy
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
 from dycl.cache import open_cache
 from dycl.describe import describe_program
@@ -43,6 +45,8 @@ from dycl.stages import Observer, Silence, Stages
 from dycl.targets.base import Compiled, CompiledSubgraph, Options, Target, find_target
 from dycl.trials import Decide, Subject, find_timed, find_tolerance
 from dycl.verification import VerificationReport, verify_model
+
+Report = TypeVar("Report")
 
 DEFAULT_TARGET = "onnxruntime"
 MOST_JOBS = 8  # that are taken unasked: each holds a compiler in memory
@@ -81,6 +85,7 @@ class Settings:
     fuzz: int | None = None
     rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
     dynamic: DynamicInputs = STATIC
+    quantize: str = ""  # a scheme by which weights get fewer bits; verification then tells how far off the results are
     tune: int = 0  # above 0: make the most of this very machine, with so many trials where the target tries any
     strict: bool = False  # the target compiles every subgraph itself
     plan: Path | None = None  # what an earlier compile for "auto" has chosen
@@ -117,6 +122,8 @@ class CompileReport:
     subgraphs: tuple[CompiledSubgraph, ...]
     seconds: Mapping[str, float]
     verification: VerificationReport | None
+    quantized_products: int = 0
+    accuracy: AccuracyReport | None = None  # instead of a verification, where numbers differ by intent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,11 +187,14 @@ def compile_model(
     place = output if output is not None else Path(str(scratch), find_package_name(checked.program.name))
     with stage_artifact(place) as staging:
         compiled = _build(checked, target, settings, staging, stages)
-        verification = None
+        verification, accuracy = None, None
         if settings.verify:
             with stages.stage("verify"):
                 samples = _samples(model, args, kwargs, settings, sampler)
-                verification = _verify(checked, model, staging.directory, samples)
+                if settings.quantize:
+                    accuracy = _compare(measure_accuracy, checked, model, staging.directory, samples)
+                else:
+                    verification = _compare(verify_model, checked, model, staging.directory, samples)
         with stages.stage("publish"):
             staging.publish()
     report = CompileReport(
@@ -197,6 +207,8 @@ def compile_model(
         subgraphs=compiled.subgraphs,
         seconds=dict(stages.seconds),
         verification=verification,
+        quantized_products=compiled.quantized_products,
+        accuracy=accuracy,
     )
     return Built(checked=checked, artifact=load_artifact(place), report=report, scratch=scratch)
 
@@ -334,6 +346,7 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
             cache=cache,
             strict=settings.strict,
             tune=settings.tune,
+            quantize=settings.quantize,
             plan=settings.plan,
             mcpu=settings.mcpu,
             report=stages.observer.detail,
@@ -444,7 +457,13 @@ def _samples(
     return list(interleaved(list(calls), others))
 
 
-def _verify(checked: Checked, model: nn.Module, directory: Path, samples: list[Sample]) -> VerificationReport:
+def _compare(
+    compare: Callable[[Subject, Sequence[Sample]], Report],
+    checked: Checked,
+    model: nn.Module,
+    directory: Path,
+    samples: list[Sample],
+) -> Report:
     # One thread each: torch's and the target's pools would fight over the cores, call by call in turn.
     host = HostModel(load_artifact(directory, threads=1), checked.environment.classes)
     rtol, atol = find_tolerance(checked.program)
@@ -460,7 +479,7 @@ def _verify(checked: Checked, model: nn.Module, directory: Path, samples: list[S
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return verify_model(subject, samples)
+        return compare(subject, samples)
     finally:
         torch.set_num_threads(threads)
 

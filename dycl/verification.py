@@ -90,7 +90,7 @@ class _Call:
 
 def verify_model(subject: Subject, samples: Sequence[Sample]) -> VerificationReport:
     """The report of a comparison in which everything agreed; DY403 otherwise."""
-    admitted = [sample for sample in samples if _is_admitted(subject, sample)]
+    admitted = [sample for sample in samples if is_admitted(subject, sample)]
     comparison = Comparison(subject.rtol, subject.atol)
     calls, ties = _run_sequence(subject, admitted, comparison)
     exercised = taken_edges(call.outcome for call in calls)
@@ -110,7 +110,7 @@ def verify_model(subject: Subject, samples: Sequence[Sample]) -> VerificationRep
     )
 
 
-def _is_admitted(subject: Subject, sample: Sample) -> bool:
+def is_admitted(subject: Subject, sample: Sample) -> bool:
     """Whether the signature takes the call: a sampler may make other shapes than the example's, these are not ours."""
     try:
         bind_inputs(subject.program, sample.args, sample.kwargs, subject.environment, sample.method)

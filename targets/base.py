@@ -80,6 +80,7 @@ class Compiled:
     structures_exported: int
     weight_bytes: int
     structures_reused: int = 0  # of those exported: taken from the cache
+    quantized_products: int = 0  # matrix products whose weights have fewer bits
 
     def manifest(self) -> dict[str, object]:
         """The entries of the artifact's manifest that the runtime reads, ready for JSON."""
@@ -143,6 +144,8 @@ class Options:
     rtol: float = 1e-3
     atol: float = 1e-4
     tune: int = 0  # above 0: make the most of this very machine; so many schedules are tried where the target tries any
+    quantize: str = ""  # a scheme by which weights get fewer bits, where the target has it
+    is_exact: bool = True  # if not, what subgraphs compute is not held against torch, only its kind
     report: Callable[[str], None] = _say_nothing  # told what takes long, as it goes on
     strict: bool = False  # refuse what the target itself cannot take, instead of leaving it to another
     plan: Path | None = None  # what an earlier compile has chosen, where the target chooses

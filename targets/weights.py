@@ -7,6 +7,7 @@ page holds no part of another big weight.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +24,9 @@ class WeightFile:
     """Collects weights, then writes them: the layout depends on the order of `add` alone."""
 
     _entries: dict[str, StoredWeight] = field(default_factory=dict)
-    _chunks: list[tuple[int, bytes]] = field(default_factory=list)
+    _chunks: dict[int, bytes] = field(default_factory=dict)
     _by_content: dict[str, int] = field(default_factory=dict)
-    _by_storage: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _by_storage: dict[tuple[object, ...], tuple[int, torch.Tensor]] = field(default_factory=dict)
     _end: int = 0
 
     def add(self, name: str, tensor: torch.Tensor) -> StoredWeight:
@@ -35,10 +36,11 @@ class WeightFile:
             return known
         dtype = str(tensor.dtype).removeprefix("torch.")
         identity = (tensor.data_ptr(), dtype, tuple(tensor.shape), tensor.stride())
-        offset = self._by_storage.get(identity) if tensor.numel() else None
-        if offset is None:
+        if tensor.numel() and identity in self._by_storage:
+            offset, _ = self._by_storage[identity]
+        else:
             offset = self._store(tensor)
-            self._by_storage[identity] = offset
+            self._by_storage[identity] = offset, tensor  # held: no other tensor gets its memory meanwhile
         entry = StoredWeight(name, dtype, tuple(tensor.shape), offset)
         self._entries[name] = entry
         return entry
@@ -47,13 +49,21 @@ class WeightFile:
         """Where a weight that was added lies."""
         return self._entries[name]
 
+    def tensor(self, name: str) -> torch.Tensor:
+        """A copy of a weight that was added."""
+        entry = self._entries[name]
+        data = self._chunks.get(entry.offset, b"")
+        if not math.prod(entry.shape):
+            return torch.empty(entry.shape, dtype=getattr(torch, entry.dtype))
+        return torch.frombuffer(bytearray(data), dtype=getattr(torch, entry.dtype)).reshape(entry.shape)
+
     def _store(self, tensor: torch.Tensor) -> int:
         data = _content(tensor)
         key = hashlib.sha256(data).hexdigest()
         if key not in self._by_content:
             align = 4096 if len(data) >= _BIG else 64
             offset = -(-self._end // align) * align
-            self._chunks.append((offset, data))
+            self._chunks[offset] = data
             self._by_content[key] = offset
             self._end = offset + len(data)
         return self._by_content[key]
@@ -71,7 +81,7 @@ class WeightFile:
     def write(self, path: Path) -> None:
         """Write the file."""
         with path.open("wb") as file:
-            for offset, data in self._chunks:
+            for offset, data in self._chunks.items():
                 file.write(b"\0" * (offset - file.tell()))
                 file.write(data)
             file.write(b"\0" * (self.size - file.tell()))

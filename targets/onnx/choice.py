@@ -42,6 +42,9 @@ class Choice(Protocol):
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """The subgraph as the chosen engine builds it."""
 
+    def anew(self) -> Choice:
+        """One like it that has not chosen yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class First:
@@ -49,6 +52,10 @@ class First:
 
     engines: Sequence[Engine]
     strict: bool = False
+
+    def anew(self) -> First:
+        """It remembers nothing."""
+        return self
 
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """As the class says."""
@@ -70,6 +77,10 @@ class Fastest:
 
     engines: Sequence[Engine]
     _ranks: dict[int, tuple[tuple[Engine, ...], Mapping[str, float], tuple[str, ...]]] = field(default_factory=dict)
+
+    def anew(self) -> Fastest:
+        """Everything is measured once more."""
+        return Fastest(self.engines)
 
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """As the class says."""
@@ -107,6 +118,10 @@ class Planned:
 
     engines: Sequence[Engine]
     plan: Mapping[str, Any]
+
+    def anew(self) -> Planned:
+        """It remembers nothing."""
+        return self
 
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """As the class says."""

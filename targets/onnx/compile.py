@@ -18,6 +18,8 @@ from dycl.targets.onnx.choice import PLAN, Choice, write_plan
 from dycl.targets.onnx.engine import Engine, Tuner
 from dycl.targets.onnx.exports import Exports
 from dycl.targets.onnx.maker import Finished, Maker
+from dycl.targets.onnx.quantize import SCHEMES, quantize
+from dycl.targets.ports import host_weights
 from dycl.targets.weights import FILE_NAME
 
 
@@ -29,6 +31,9 @@ def compile_program(
     Exports of earlier compiles are used. If one turns out to be wrong, something of torch was replaced that no version
     tells of: then all are made anew.
     """
+    if options.quantize and options.quantize not in SCHEMES:
+        known = ", ".join(SCHEMES)
+        raise UsageError("DY505", UNKNOWN, f"--quantize: no scheme {options.quantize!r}", hint=f"known: {known}")
     options = replace(options, dimensions=program.dimensions)
     exports = Exports(options.cache)
     try:
@@ -52,6 +57,14 @@ def _compile(
     bound.weights.write(directory / FILE_NAME)
     maker = Maker(environment, bound.weights, directory, options)
     finished = [choice.choose(maker, item) for item in bound.subgraphs]
+    products = 0
+    if options.quantize:  # what was just built is right; from here on it is meant to differ
+        quantized = quantize(bound, host_weights(program))
+        bound, products = quantized.program, sum(quantized.products.values())
+        options = replace(options, is_exact=False)
+        bound.weights.write(directory / FILE_NAME)
+        maker, choice = Maker(environment, bound.weights, directory, options), choice.anew()
+        finished = [choice.choose(maker, item) for item in bound.subgraphs]
     finished = _tuned(program, bound, finished, environment, directory, options) if options.tune else finished
     engines = choice.engines
     used = [engine for engine in engines if any(item.engine is engine for item in finished)] or [engines[0]]
@@ -64,7 +77,7 @@ def _compile(
         (directory / name).write_bytes(data)
     if len(engines) > 1:
         finished = [replace(item, compiled=replace(item.compiled, engine=item.engine.name)) for item in finished]
-    return _describe(bound, finished, tuple(files), used, exports)
+    return _describe(bound, finished, tuple(files), used, exports, products)
 
 
 def _tuned(
@@ -95,7 +108,12 @@ def _tuned(
 
 
 def _describe(
-    bound: BoundProgram, finished: Sequence[Finished], files: tuple[str, ...], used: Sequence[Engine], exports: Exports
+    bound: BoundProgram,
+    finished: Sequence[Finished],
+    files: tuple[str, ...],
+    used: Sequence[Engine],
+    exports: Exports,
+    products: int,
 ) -> Compiled:
     return Compiled(
         files=(FILE_NAME, *files),
@@ -106,6 +124,7 @@ def _describe(
         structures_exported=bound.exported,
         structures_reused=exports.reused,
         weight_bytes=bound.weights.size,
+        quantized_products=products,
     )
 
 
