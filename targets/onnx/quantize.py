@@ -56,7 +56,7 @@ def quantize(bound: BoundProgram, read: Sequence[str]) -> Quantized:
     subgraphs = []
     products = {}
     for item in bound.subgraphs:
-        model = item.exported.model
+        model = item.model
         if id(model) not in structures:
             structures[id(model)] = _rewrite(model, [name for name, _ in item.initializers])
         found = structures[id(model)]
@@ -81,8 +81,7 @@ def _bind(item: BoundSubgraph, structure: _Structure, old: WeightFile, new: Weig
                 stored = weight + (".transposed" if is_transposed else "") + suffix
                 new.add(stored, part)
                 initializers.append((name + suffix, stored))
-    exported = replace(item.exported, model=structure.model)
-    return replace(item, exported=exported, initializers=tuple(initializers))
+    return replace(item, model=structure.model, initializers=tuple(initializers))
 
 
 def _integers(weight: torch.Tensor, is_transposed: bool) -> tuple[torch.Tensor, torch.Tensor]:
