@@ -22,6 +22,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor, Values
 from dycl.ir.nodes import Dispatch, HostOp, Program
 from dycl.sampling import map_leaves
+from dycl.targets.onnxruntime.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class _Merger:
     """Puts models behind each other, each value of each under a name of its own, each weight once."""
 
     def __init__(self, artifact: Path) -> None:
-        self._artifact = artifact
+        self._runtime = Runtime(artifact, threads=1, tuned=False)
         self._models: dict[str, onnx.ModelProto] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
@@ -136,7 +137,7 @@ class _Merger:
 
     def _load(self, name: str) -> onnx.ModelProto:
         if name not in self._models:
-            model = onnx.load(self._artifact / "subgraphs" / f"{name}.onnx", load_external_data=False)
+            model = onnx.load_model_from_string(self._runtime.model(name))
             self._models[name] = model
             for opset in model.opset_import:
                 self._opsets[opset.domain] = max(opset.version, self._opsets.get(opset.domain, 0))

@@ -41,18 +41,27 @@ class OnnxRuntimeEngine:
     def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
         """A function that builds one subgraph after the other."""
         from dycl.targets.onnx.export import bind_weights  # the exporter takes seconds to import
+        from dycl.targets.onnxruntime.sharing import SharedFiles
+
+        files = SharedFiles()
 
         def build(bound: BoundSubgraph) -> Built:
             subgraph = bound.subgraph
             stored = {name: weights.entry(weight) for name, weight in bound.initializers}
-            data: bytes = bind_weights(bound.model, stored).SerializeToString(deterministic=True)
-            session = open_session(subgraph, data, directory)
-            file = f"subgraphs/{subgraph.name}.onnx"
+            shared = files.add(f"subgraphs/{subgraph.name}.onnx", bind_weights(bound.model, stored))
+            model = shared.model
+            session = open_session(subgraph, model, directory)
 
             def open_call() -> Callable[..., Any]:
-                return _open_as_host(bound, data, weights, directory)
+                return _open_as_host(bound, model, weights, directory)
 
-            return Built(file=file, files={file: data}, run=make_runner(subgraph, session), open=open_call)
+            return Built(
+                file=shared.file,
+                files={shared.file: shared.data},
+                run=make_runner(subgraph, session),
+                open=open_call,
+                settings={"plain_offsets": list(shared.offsets)} if shared.offsets else {},
+            )
 
         return build
 

@@ -30,6 +30,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import sys
 import threading
 from collections import deque
@@ -121,8 +122,18 @@ class Runtime:
     def _build(self, entry: dict[str, Any]) -> Callable[..., Value]:
         return _dispatcher(self._session(entry), entry, self._memory)
 
+    def model(self, name: str) -> bytes:
+        """The ONNX model of a subgraph; its weights lie in files of the artifact."""
+        return self._read(self._subgraphs[name])
+
+    def _read(self, entry: dict[str, Any]) -> bytes:
+        settings = entry.get("settings", {})
+        kind = "tuned" if self._tuned else "plain"
+        file = settings["tuned"] if self._tuned else entry["file"]
+        return place_weights((self._directory / file).read_bytes(), settings.get(f"{kind}_offsets", ()))
+
     def _session(self, entry: dict[str, Any]) -> ort.InferenceSession:
-        model = (self._directory / (entry["settings"]["tuned"] if self._tuned else entry["file"])).read_bytes()
+        model = self._read(entry)
         shared = sum(_bytes(self._weights[name]) for name in entry["weights"] if name in self._shared)
         packing = shared <= SHARED_BYTES_UNPACKED
         pooled = self._shared_pool and _make_pool(self._threads)
@@ -205,6 +216,21 @@ def _is_made_for_here(subgraphs: dict[str, dict[str, Any]]) -> bool:
     """Whether all subgraphs were tuned for a machine like this one; values between them may lie in its own layout."""
     machines = {entry.get("settings", {}).get("machine") for entry in subgraphs.values()}
     return None not in machines and machines == {describe_machine()}
+
+
+def place_weights(model: bytes, offsets: Sequence[int]) -> bytes:
+    """The model with its weights at these places in their files: subgraphs of one structure share a model's file."""
+    if not offsets:
+        return model
+    placed = bytearray(model)
+    for found, offset in zip(_OFFSET.finditer(model), offsets, strict=True):
+        placed[found.start(1) : found.end(1)] = b"%0*d" % (OFFSET_DIGITS, offset)
+    return bytes(placed)
+
+
+OFFSET_DIGITS = 12
+# As a pair of texts lies in an ONNX file: the length of each before it.
+_OFFSET = re.compile(rb"\x0a\x06offset\x12\x0c(\d{12})")
 
 
 def _shared_weights(subgraphs: dict[str, dict[str, Any]]) -> frozenset[str]:

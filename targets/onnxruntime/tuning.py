@@ -25,10 +25,12 @@ from dycl.targets.onnx.export import bind_weights
 from dycl.targets.onnxruntime.layout import LayoutError, Optimised, block_size, from_blocks, optimise, to_blocks
 from dycl.targets.onnxruntime.runtime import describe_machine
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
+from dycl.targets.onnxruntime.sharing import SharedFiles
 from dycl.targets.ports import input_ports, output_ports
 
 TUNED_WEIGHTS = "tuned.bin"
-_INLINE_BYTES = 256
+_INLINE_BYTES = 16  # of numbers: a few that are computed with; the rest must not make graphs of one structure differ
+_INLINE_SIZES = 1024  # of whole numbers: sizes and axes, which must be known when a model is opened
 _PAGE = 4096
 
 Group = frozenset[PortPlace]
@@ -42,7 +44,8 @@ def tune_program(program: Program, bound: BoundProgram, directory: Path) -> Mapp
     for name in tuning.models:
         weights.detach(tuning.models[name].model)
     (directory / TUNED_WEIGHTS).write_bytes(weights.content)
-    return {item.subgraph.name: tuning.finish(item, weights) for item in bound.subgraphs}
+    files = SharedFiles()
+    return {item.subgraph.name: tuning.finish(item, weights, files) for item in bound.subgraphs}
 
 
 def _candidates(groups: Iterable[Group], bound: BoundProgram) -> list[Group]:
@@ -102,16 +105,18 @@ class _Tuning:
         ports = [self._ports[name][place.is_output][place.index] for place in places]
         return {port.name: int(port.shape[1]) for port in ports}
 
-    def finish(self, bound: BoundSubgraph, weights: _TunedWeights) -> Tuned:
+    def finish(self, bound: BoundSubgraph, weights: _TunedWeights, files: SharedFiles) -> Tuned:
         """The files of a subgraph, and how to run it on values as the model's source has them."""
         subgraph = bound.subgraph
-        data: bytes = self.models[subgraph.name].model.SerializeToString(deterministic=True)
-        file = f"subgraphs/{subgraph.name}.tuned.onnx"
-        run = make_runner(subgraph, open_session(subgraph, data, self._directory, is_optimised=True))
+        shared = files.add(f"subgraphs/{subgraph.name}.tuned.onnx", self.models[subgraph.name].model)
+        run = make_runner(subgraph, open_session(subgraph, shared.model, self._directory, is_optimised=True))
+        settings: dict[str, object] = {"tuned": shared.file, "machine": describe_machine()}
+        if shared.offsets:
+            settings["tuned_offsets"] = list(shared.offsets)
         return Tuned(
-            files={file: data, TUNED_WEIGHTS: weights.content},
+            files={shared.file: shared.data, TUNED_WEIGHTS: weights.content},
             run=self._unblocked(subgraph.name, run),
-            settings={"tuned": file, "machine": describe_machine()},
+            settings=settings,
         )
 
     def _unblocked(self, name: str, run: Run) -> Run:
@@ -137,9 +142,9 @@ class _TunedWeights:
         """Move the larger initializers of a model here."""
         for tensor in model.graph.initializer:
             if tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.data_type != onnx.TensorProto.STRING:
-                data = onnx.numpy_helper.to_array(tensor).tobytes()
-                if len(data) > _INLINE_BYTES:
-                    self._move(tensor, data)
+                array = onnx.numpy_helper.to_array(tensor)
+                if array.nbytes > (_INLINE_BYTES if array.dtype.kind == "f" else _INLINE_SIZES):
+                    self._move(tensor, array.tobytes())
 
     def _move(self, tensor: onnx.TensorProto, data: bytes) -> None:
         place = self._place(data)

@@ -18,6 +18,7 @@ from torch import nn
 from dycl.diagnostics import UsageError
 from dycl.ir.nodes import CallModule, Weight
 from dycl.targets.base import find_target
+from dycl.targets.onnxruntime.sharing import SharedFiles
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +41,47 @@ def test_a_structure_is_exported_once_and_bound_to_each_subgraphs_weights(builde
     for index, (path, module) in enumerate(modules.items()):
         got = built.run(x.numpy(), name=f"{index:02}_{path}")
         np.testing.assert_allclose(got, torch.relu(module(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_structure_is_one_file_and_the_runtime_places_the_weights(builder, make) -> None:
+    modules = {f"layer{i}": nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)) for i in range(3)}
+    built = chain(builder, make, modules)
+    assert [path.name for path in (built.directory / "subgraphs").iterdir()] == ["00_layer0.onnx"]
+    assert (built.directory / "subgraphs/00_layer0.onnx").read_bytes() == built.runtime.model("00_layer0")
+    for index, (path, module) in enumerate(modules.items()):
+        name = f"{index:02}_{path}"
+        model = onnx.load_model_from_string(built.runtime.model(name))
+        onnx.load_external_data_for_model(model, str(built.directory))
+        stored = [onnx.numpy_helper.to_array(initializer) for initializer in model.graph.initializer]
+        for weight in module.parameters():
+            assert any(np.array_equal(array, weight.detach().numpy()) for array in stored)
+        x = torch.randn(2, 8)
+        got = built.run(x.numpy(), name=name)
+        np.testing.assert_allclose(got, torch.relu(module(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_looks_like_a_place_is_told_from_one() -> None:
+    """Bytes of a constant may be those of a place; then the model keeps a file of its own."""
+    graph = onnx.parser.parse_graph("g (float[1] x) => (float[1] y) { y = Add(x, x) }")
+    model = onnx.helper.make_model(graph)
+    files = SharedFiles()
+    trap = b"\x0a\x06offset\x12\x0c000000000000"
+    for number in range(2):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        copy.graph.initializer.append(
+            onnx.helper.make_tensor("trap", onnx.TensorProto.UINT8, [len(trap)], trap, raw=True)
+        )
+        weight = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1])
+        weight.data_location = onnx.TensorProto.EXTERNAL
+        weight.external_data.add(key="location", value="weights.bin")
+        weight.external_data.add(key="offset", value=str(64 * number))
+        copy.graph.initializer.append(weight)
+        shared = files.add(f"{number}.onnx", copy)
+        assert shared.file == f"{number}.onnx"
+        found = onnx.load_model_from_string(shared.model).graph.initializer
+        assert found[0].raw_data == trap
+        assert {entry.key: entry.value for entry in found[1].external_data}["offset"] == f"{64 * number:012d}"
 
 
 def test_weights_that_only_the_modules_name_are_bound_and_keep_their_paths(builder, make) -> None:
