@@ -22,6 +22,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret, model
+from dycl.passes.specialize.callhook import borrow, give_back
 from dycl.passes.specialize.draws import draw_number
 from dycl.passes.specialize.values import Scalar
 
@@ -146,16 +147,15 @@ class Watched:
         self._error: UnsupportedError | None = None
 
     def __enter__(self) -> None:
-        self._before = sys.getprofile()
-        sys.setprofile(self._watch)
+        self._before = borrow(self._watch)
 
     def __exit__(self, *error: object) -> None:
-        sys.setprofile(self._before)
+        give_back(self._before)
         if self._error is not None:  # the library may have swallowed it
             raise self._error from None
 
     def _watch(self, frame: types.FrameType, event: str, arg: Any) -> None:
-        if self._before is not None:
+        if isinstance(self._before, types.FunctionType | types.MethodType):
             self._before(frame, event, arg)
         if event == "c_call" and self._error is None and _asks_system(arg) and not _reads_source(frame):
             self._error = UnsupportedError("DY210", self._loc(), _frozen(self._function), hint=_HINT)

@@ -8,7 +8,6 @@ import inspect
 import operator
 import os
 import re
-import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +27,7 @@ from dycl.passes.specialize import objects, pymodels, pytables, tables, torchmod
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import has_runtime, is_runtime
+from dycl.passes.specialize.callhook import borrow, give_back
 from dycl.passes.specialize.effects import Watched, check_pure, is_logging, is_to_be_watched
 from dycl.passes.specialize.journal import CONTAINERS, same_content, undo_content
 from dycl.passes.specialize.recorder import Recorder
@@ -627,12 +627,11 @@ class Guard:
 
     def __enter__(self) -> None:
         if self._reentry is not None:
-            self._before = sys.getprofile()
-            sys.setprofile(self._watch)
+            self._before = borrow(self._watch)
 
     def __exit__(self, *error: object) -> None:
         if self._reentry is not None:
-            sys.setprofile(self._before)
+            give_back(self._before)
             if self._called is not None:  # native code may have swallowed the error
                 raise self._reentry(self._called) from None
 

@@ -123,3 +123,21 @@ def harmless(self, x):
 def test_what_only_computes_still_runs_at_compile_time() -> None:
     made = specialize(Made(harmless), (X,))
     assert torch.equal(Executor(made.program, made.environment).call(X)[0], harmless(Made(harmless), X)[0])
+
+
+def test_a_profiler_goes_on_and_changes_nothing() -> None:
+    """It is watched through the same hook, which then belongs to somebody else."""
+    import cProfile
+
+    def function(self, x):
+        return x * len(re.sub(r"[aeiou]", "", "education"))
+
+    profiler = cProfile.Profile()
+    profiler.enable()
+    try:
+        made = specialize(Made(function).eval(), (X,), {})
+        sorted([2, 1])
+    finally:
+        profiler.disable()
+    assert torch.equal(Executor(made.program, made.environment).call(X), X * 4)
+    assert any("sorted" in str(entry.code) for entry in profiler.getstats())
