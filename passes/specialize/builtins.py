@@ -11,6 +11,7 @@ import collections.abc
 import functools
 import itertools
 import math
+import operator
 import types
 import warnings
 from collections.abc import Callable
@@ -437,6 +438,11 @@ def _update_wrapper(machine: Machine, wrapper: Any, wrapped: Any, *args: Any, na
 @model(functools.reduce)
 def _reduce(machine: Machine, function: Any, iterable: Any, *initial: Any, native: Any) -> Any:
     return Interpret(pymodels.reduce_, (function, iterable, initial))
+
+
+@model(operator.itemgetter, operator.attrgetter, operator.methodcaller)
+def _getter(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
+    return Interpret(pymodels.start, (getattr(pymodels, native.__name__), args, kwargs))
 
 
 @model(itertools.count)

@@ -11,6 +11,7 @@ import collections
 import contextvars
 import enum
 import functools
+import operator
 import types
 from typing import Any
 
@@ -67,6 +68,7 @@ _MODELLED_OWNERS: tuple[type, ...] = (
     contextvars.ContextVar,
 )  # bound methods with models
 _MODULE_CALLS = (torch.nn.Module.__call__, torch.nn.Module._call_impl)
+_GETTERS: dict[type, Any] = dict.fromkeys((operator.itemgetter, operator.attrgetter), pymodels.call_getter)
 _HIDING = TORCH + "_compile.py"
 
 
@@ -187,6 +189,9 @@ class Calls(Iteration):
                 function = eager
             elif type(function) is types.MethodWrapperType and function.__name__ in _ATTRIBUTE_METHODS:
                 function, args = getattr(function.__objclass__, function.__name__), (function.__self__, *args)
+            elif type(function) in _GETTERS:
+                made_by, made_of = function.__reduce__()[:2]
+                function, args = _GETTERS[type(function)], (made_by, made_of, args)
             elif isinstance(function, functools._lru_cache_wrapper):
                 function, args, kwargs = pymodels.cached, (function.__wrapped__, args, kwargs), {}
             elif _is_gradient_wrapper(function):

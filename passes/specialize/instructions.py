@@ -201,6 +201,9 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         return
     if isinstance(target, dict) and hasattr(type(target), "__missing__"):
         tables.lift(machine, target, index)
+        if tables.makes_own_default(target):
+            machine.enter(pymodels.default_item, (target, index), {}, ins.dst)
+            return
     if isinstance(index, Scalar):
         found = lookup(machine, target, index)
         machine.put(frame, ins.dst, target[choose(machine, target, index)] if found is UNSET else found)

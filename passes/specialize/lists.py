@@ -333,6 +333,11 @@ for _native in (bisect.bisect, bisect.bisect_left, bisect.bisect_right):
     MODELS[_native] = _bisect
 
 
+@wrap(heapq.nlargest, heapq.nsmallest)
+def _largest(machine: Machine, n: Any, items: Any, key: Any = None, *, native: Any) -> Any:
+    return Interpret(pymodels.largest, (n, items, key, native is heapq.nlargest))
+
+
 @wrap(heapq.heappush)
 def _heappush(machine: Machine, heap: Any, item: Any, *, native: Any) -> Any:
     return Interpret(pymodels.heappush, (heap, item))

@@ -44,7 +44,7 @@ from dycl.passes.specialize.handled import UNKEPT, check_kept
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.natives import MODELS_FILES, STDLIB, TORCH, StepIn
-from dycl.passes.specialize.signals import Abandoned, Drain, Impossible, Question, Restart, Signal, Unknown
+from dycl.passes.specialize.signals import Abandoned, CallsBack, Drain, Impossible, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
 from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, RuntimeObject, Scalar
 from dycl.passes.specialize.walker import Walker
@@ -213,6 +213,8 @@ class Machine(Calls):
             self.exits.append(Exit(state.block, state, None, RuntimeError(impossible.what), self.loc()))
             state.frames, state.replay, state.has_asked = [], [], False
             return False
+        except CallsBack as signal:
+            raise signal.error from None
         except Unknown as unknown:
             raise UnsupportedError(
                 "DY201", self.loc(), f"torch decides something inside that only the run knows ({unknown})"

@@ -31,7 +31,7 @@ from dycl.passes.specialize.callhook import borrow, give_back
 from dycl.passes.specialize.effects import Watched, check_pure, is_logging, is_to_be_watched
 from dycl.passes.specialize.journal import CONTAINERS, same_content, undo_content
 from dycl.passes.specialize.recorder import Recorder
-from dycl.passes.specialize.signals import Question, Restart, Signal, Unknown
+from dycl.passes.specialize.signals import CallsBack, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
 from dycl.passes.specialize.templates import has_python_text
 from dycl.passes.specialize.tensortexts import formatted_tensor
@@ -242,6 +242,8 @@ class Natives(Arrays):
             if isinstance(function, types.FunctionType) and self._blame(function):
                 self._forget_operations()
                 raise StepIn("step in") from signal
+            if isinstance(signal, CallsBack):
+                raise signal.error from None
             if isinstance(signal, Unknown):
                 raise UnsupportedError(
                     "DY203",
@@ -334,13 +336,14 @@ class Natives(Arrays):
         """Refuses native code that calls Python of the model's own: a fork inside would run it twice."""
         return Guard(self._reentry if any(_is_foreign(leaf) for leaf in leaves(values)) else None)
 
-    def _reentry(self, code: types.CodeType) -> UnsupportedError:
-        return UnsupportedError(
+    def _reentry(self, code: types.CodeType) -> CallsBack:
+        error = UnsupportedError(
             "DY203",
             self.loc(),
             f"native code calls {code.co_qualname}, Python of the model's own",
             hint="call it in Python, outside of the builtin",
         )
+        return CallsBack(error)
 
     def _check_genuine(self, error: Exception, function: Any, args: Any, kwargs: Any) -> None:
         """An error about the type of a stand-in is not the model's: its own words are found, or the call is refused."""
@@ -620,7 +623,7 @@ class Natives(Arrays):
 class Guard:
     """While it is entered, a call of the model's own Python by native code is an error; None: nothing can be called."""
 
-    def __init__(self, reentry: Callable[[types.CodeType], UnsupportedError] | None) -> None:
+    def __init__(self, reentry: Callable[[types.CodeType], CallsBack] | None) -> None:
         self._reentry = reentry
         self._called: types.CodeType | None = None
         self._before: Any = None

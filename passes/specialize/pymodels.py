@@ -49,6 +49,52 @@ def table_get(keys: Any, table: Any, key: Any, default: Any = None) -> Any:
     return default
 
 
+def largest(n: Any, items: Any, key: Any, is_largest: Any) -> Any:
+    """`heapq.nlargest` and `nsmallest`."""
+    found = sorted(items, key=key, reverse=is_largest)
+    return found[:n] if n > 0 else []
+
+
+def itemgetter(*keys: Any) -> Any:
+    """`operator.itemgetter(*keys)`."""
+    if len(keys) == 1:
+        return lambda value: value[keys[0]]
+    return lambda value: tuple([value[key] for key in keys])
+
+
+def attrgetter(*names: Any) -> Any:
+    """`operator.attrgetter(*names)`."""
+    if len(names) == 1:
+        return lambda value: attribute_at(value, names[0])
+    return lambda value: tuple([attribute_at(value, name) for name in names])
+
+
+def attribute_at(value: Any, path: Any) -> Any:
+    """The attribute at a path of names with dots between them."""
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def methodcaller(name: Any, *args: Any, **kwargs: Any) -> Any:
+    """`operator.methodcaller(name, ...)`."""
+    return lambda value: getattr(value, name)(*args, **kwargs)
+
+
+def call_getter(made_by: Any, made_of: Any, args: Any) -> Any:
+    """A call of one of the above that was made before the run."""
+    return made_by(*made_of)(*args)
+
+
+def default_item(table: Any, key: Any) -> Any:
+    """`table[key]` of a `defaultdict`."""
+    if key in table:
+        return table.get(key)
+    value = table.default_factory()
+    table[key] = value
+    return value
+
+
 def cached(function: Any, args: Any, kwargs: Any) -> Any:
     """A function with a cache: it runs each time; what it returns would be there again, so it may not be changed."""
     return held(function(*args, **kwargs))

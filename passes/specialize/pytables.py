@@ -6,6 +6,7 @@ nobody may ask for. Where a key stands is one operation of the host (`place_of`)
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 from dycl.passes.specialize.pymodels import extremum_of_list
@@ -100,7 +101,9 @@ class RunDict:
 
     def update(self, other: Any = (), **named: Any) -> None:
         if self._kind.__name__ == "Counter":
-            raise NotImplementedError("Counter.update of run-time numbers")
+            count_in(self, other)
+            count_in(self, named)
+            return
         if hasattr(other, "keys"):
             for key in other.keys():  # noqa: SIM118  (this is what update() asks for)
                 self[key] = other[key]
@@ -122,6 +125,15 @@ class RunDict:
 
     def __copy__(self) -> Any:
         return self.copy()
+
+    def most_common(self, n: Any = None) -> Any:
+        """Of a `Counter`."""
+        pairs = sorted([pair for pair in iterated_pairs(self)], key=second, reverse=True)
+        return pairs if n is None else pairs[:n] if n > 0 else []
+
+    def total(self) -> Any:
+        """Of a `Counter`."""
+        return sum(self._values)
 
     def keys(self) -> Any:
         return RunView(self, 0)
@@ -285,6 +297,27 @@ def elements_of(source: Any) -> Any:
     if hasattr(source, "_items"):
         return source._items
     return sorted(source, key=repr) if isinstance(source, (set, frozenset)) else source
+
+
+def second(pair: Any) -> Any:
+    """The value of an item."""
+    return pair[1]
+
+
+def count_in(table: Any, source: Any) -> Any:
+    """The `Counter` with what it is updated by: counts, or elements that count once each."""
+    if hasattr(source, "keys"):
+        for key in source.keys():  # noqa: SIM118  (this is what update() asks for)
+            table[key] = source[key] + table[key]
+    else:
+        for element in source:
+            table[element] = table[element] + 1
+    return table
+
+
+def counter_of(source: Any) -> Any:
+    """`Counter(source)` of what has to be gone through."""
+    return collections.Counter([element for element in source])
 
 
 def filled(table: Any, pairs: Any) -> Any:

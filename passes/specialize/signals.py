@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dycl.diagnostics import UnsupportedError
     from dycl.passes.specialize.values import Generator, Scalar
 
 
@@ -25,6 +26,14 @@ class Unknown(Signal):
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
+
+
+class CallsBack(Unknown):
+    """Native code calls Python of the model's own: it is interpreted instead, or refused with this error."""
+
+    def __init__(self, error: UnsupportedError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class Drain(Signal):

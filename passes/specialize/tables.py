@@ -75,6 +75,12 @@ def note_table(machine: Machine, value: Any, site: Any) -> Any:
     return value
 
 
+def makes_own_default(table: Any) -> bool:
+    """Whether what a `defaultdict` puts in for a missing key is made by Python of the model's."""
+    factory = getattr(table, "default_factory", None)
+    return factory is not None and not (isinstance(factory, type) and factory.__module__ in ("builtins", "collections"))
+
+
 def lift(machine: Machine, target: Any, *keys: Any) -> None:
     """Begin again with a table of the run's in the place of a dict or set that such a key is put into."""
     site = machine.table_sites.get(id(target))
@@ -242,6 +248,26 @@ def _dict(machine: Machine, *args: Any, native: Any, **named: Any) -> Any:
     if not (isinstance(args[0], (RunDict, RuntimeList)) or is_tabled(machine, site)) or named:
         return NotImplemented
     return Interpret(pytables.updated, (new_table(machine, site, dict), args[0]))
+
+
+@wrap(collections.Counter)
+def _counter(machine: Machine, *args: Any, native: Any, **named: Any) -> Any:
+    if len(args) > 1 or named:
+        return NotImplemented
+    site = site_here(machine)
+    items = args[0] if args else ()
+    if isinstance(items, Generator):
+        return Interpret(pytables.counter_of, args)
+    if type(items) in (list, tuple):
+        lift_site(machine, site, items)
+    if isinstance(items, (RunDict, RuntimeList)) or is_tabled(machine, site):
+        return Interpret(pytables.count_in, (new_table(machine, site, collections.Counter), items))
+    return NotImplemented if args else note_table(machine, collections.Counter(), site)
+
+
+@model(collections._count_elements)  # type: ignore[attr-defined]
+def _count_elements(machine: Machine, table: Any, elements: Any, *, native: Any) -> Any:
+    return Interpret(pytables.count_in, (table, elements))
 
 
 @wrap(sorted, min, max, sum, any, all)

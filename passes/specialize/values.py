@@ -15,7 +15,7 @@ import sympy
 import torch
 
 from dycl.ir.nodes import ListType, ScalarKind, ValueId
-from dycl.passes.specialize.signals import Drain
+from dycl.passes.specialize.signals import CallsBack, Drain
 
 if TYPE_CHECKING:
     from dycl.frontend.code import Code
@@ -422,7 +422,7 @@ class Closure:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused: native code cannot call it, for its body may have to fork."""
-        raise Active.get().native_call_refused(self)
+        raise CallsBack(Active.get().native_call_refused(self))
 
 
 # What stands for an ordinary Python object of another class.

@@ -15,6 +15,7 @@ import enum
 import fractions
 import functools
 import gc
+import operator
 import pathlib
 import re
 import sys
@@ -64,6 +65,8 @@ _ATOMS: tuple[type, ...] = (
     torch.Generator,
     enum.Enum,
     re.Pattern,
+    operator.itemgetter,  # those of before the run; `builtins` makes the others
+    operator.attrgetter,
     datetime.date,
     datetime.timedelta,
     contextvars.ContextVar,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import enum
+import functools
+import heapq
+import operator
 
 import torch
 from torch import nn
@@ -72,4 +76,57 @@ def rows(seed):
     return (torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)),)
 
 
-CASES = [Case(MemberOfNumber), Case(NoMemberOfNumber, vectors), Case(JoinedGenerator, rows)]
+class OwnDefaults(nn.Module):
+    """A `defaultdict` whose factory is Python of the model's, or makes tensors."""
+
+    def forward(self, x):
+        scores = collections.defaultdict(lambda: (0.0, torch.zeros(2)))
+        for name in ("a", "b", "a"):
+            score, total = scores[name]
+            scores[name] = (score + x[0, 0].item(), total + 1) if x[0, 0] > 0 else (score, total)
+        made = collections.defaultdict(functools.partial(torch.ones, 4))
+        made["z"] += x[0]
+        return dict(scores), dict(made)
+
+
+class CountedNumbers(nn.Module):
+    """A `Counter` of run-time numbers: made of a list, of a generator, updated, asked for what is most common."""
+
+    def forward(self, x):
+        ranks = x.argsort(-1)[0, :3].tolist()
+        counts = collections.Counter(ranks)
+        counts.update([ranks[0]])
+        few = collections.Counter(rank % 2 for rank in ranks[:2])
+        return counts.most_common(1)[0], few.most_common(), sum(counts.values())
+
+
+FIRST = operator.itemgetter(0)
+
+
+class Getters(nn.Module):
+    """`itemgetter`, `attrgetter` and `methodcaller`, of before the run and of the run; `nlargest` with a key."""
+
+    def __init__(self):
+        super().__init__()
+        self.size = operator.attrgetter("shape")
+
+    def forward(self, x):
+        pairs = [(x[0, i].item(), i) for i in range(3)]
+        best = max(pairs, key=FIRST)
+        pairs.sort(key=operator.itemgetter(0), reverse=True)
+        clamp = operator.methodcaller("clamp", min=0.0)
+        largest = heapq.nlargest(2, pairs, key=lambda pair: -pair[0])
+        if x[0, 0] > 0:
+            pairs = pairs[1:]
+        indices = list(map(operator.itemgetter(1), pairs))
+        return best, pairs, clamp(x), indices, self.size(x), operator.itemgetter(0, 1)(x[0]), largest
+
+
+CASES = [
+    Case(MemberOfNumber),
+    Case(NoMemberOfNumber, vectors),
+    Case(JoinedGenerator, rows),
+    Case(OwnDefaults),
+    Case(CountedNumbers),
+    Case(Getters),
+]
