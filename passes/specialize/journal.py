@@ -12,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
+from dycl.ir.nodes import ValueId
 from dycl.passes.specialize.adoption import find_group
 from dycl.passes.specialize.joins import Joins
 from dycl.passes.specialize.signals import Restart
@@ -28,6 +29,7 @@ class Journal(Joins):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.known_objects: dict[int, Any] = dict(self.weight_names.objects)
+        self.casts: dict[ValueId, torch.Tensor] = {}  # of which weight a value is a cast to a wider type
         self.known_objects.update((key, table) for key, (table, _, _) in self.weight_names.tables.items())
         self.made_modules: dict[int, Any] = {}  # modules that the run has made: they are copied when the path forks
         self.applied: dict[Any, JournalEntry] = {}
@@ -95,6 +97,12 @@ class Journal(Joins):
             return
         self._check_mine(target)
         self.record(JournalEntry(target, "buffer", name, value, UNSET, self.slot_name(target, name)))
+
+    def store_parameter(self, target: torch.nn.Module, name: str, value: Any) -> None:
+        """The parameter holds other numbers from now on: a tensor of the run in its place, or the parameter itself."""
+        self._check_mine(target)
+        original = target._parameters[name]
+        self.record(JournalEntry(target, "parameter", name, value, original, self.slot_name(target, name)))
 
     def store_global(self, names: dict[str, Any], name: str, value: Any) -> None:
         """A global variable that the model writes: state of the artifact, which shares it with nobody."""
@@ -281,8 +289,9 @@ def _put(entry: JournalEntry, value: Any) -> None:
     if entry.kind == "content":
         _fill(target, value)
         return
-    if entry.kind in ("buffer", "global"):
-        table = target._buffers if entry.kind == "buffer" else target
+    if entry.kind in ("buffer", "global", "parameter"):
+        tables = {"buffer": "_buffers", "parameter": "_parameters"}
+        table = getattr(target, tables[entry.kind]) if entry.kind in tables else target
         if value is UNSET:
             table.pop(name, None)
         else:

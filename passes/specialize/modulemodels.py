@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret, model
 from dycl.passes.specialize.protocols import plain_attribute_method, property_setter
+from dycl.passes.specialize.walker import Walker
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -88,12 +91,60 @@ def _flatten_parameters(machine: Machine, module: Any, *, native: Any) -> None:
 
 
 def _moved(machine: Machine, module: Any, device: Any, dtype: Any, name: str) -> Any:
-    """The module, where nothing in it would change."""
-    for tensor in _tensors(module):
-        is_cast = dtype is not None and (tensor.is_floating_point() or tensor.is_complex()) and tensor.dtype != dtype
-        if is_cast or (device is not None and not _is_on(tensor, device)):
-            raise _change_refused(machine, name)
+    """The module, whose weights are cast where they are of another dtype."""
+    if any(device is not None and not _is_on(tensor, device) for tensor in _tensors(module)):
+        raise _change_refused(machine, name)
+    if dtype is None or not any(_is_cast(tensor, dtype) for tensor in _tensors(module)):
+        return module
+    if any(own is not torch.nn.Module._apply for own in {type(part)._apply for part in module.modules()}):
+        raise _change_refused(machine, name)  # recurrent layers keep a list of their weights besides
+    for part in module.modules():
+        for key, tensor in list(part._buffers.items()):
+            if tensor is not None and _is_cast(tensor, dtype):
+                machine.store_attribute(part, key, machine.wrapped(tensor).to(dtype))
+        for tensor in list(part._parameters.values()):
+            if tensor is not None and _is_cast(tensor, dtype):
+                _cast_parameter(machine, tensor, dtype, name)
     return module
+
+
+def _is_cast(tensor: torch.Tensor, dtype: torch.dtype) -> bool:
+    return tensor.dtype != dtype and (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _cast_parameter(machine: Machine, tensor: torch.Tensor, dtype: torch.dtype, name: str) -> None:
+    """Other numbers in a parameter, which stays the object that it is: so all modules that have it see them.
+
+    Who has cast a parameter to a wider type and casts it back, has what there was before.
+    """
+    known = [found for found in machine.known_objects.values() if isinstance(found, torch.nn.Module)]
+    owners = [(part, key) for part in known for key, own in part._parameters.items() if own is tensor]
+    if id(tensor) in machine.hints.stateful or _is_held(machine, tensor, {id(part._parameters) for part in known}):
+        raise _change_refused(machine, name)
+    is_original = not isinstance(tensor, FakeTensor)
+    value: Any = None if is_original else machine.casts.get(machine.current_vid(tensor))
+    if value is None or value.dtype != dtype:
+        value = tensor.to(dtype)
+        if is_original and torch.promote_types(tensor.dtype, dtype) == dtype:
+            machine.casts[machine.current_vid(value)] = tensor
+    for part, key in owners:
+        machine.store_parameter(part, key, value)
+
+
+def _is_held(machine: Machine, tensor: torch.Tensor, tables: set[int]) -> bool:
+    """Whether anything but the tables of modules refers to a parameter: the run, or an object of before."""
+    for found in list(machine.known_objects.values()):
+        held = [*vars(found).values()] if hasattr(found, "__dict__") else []
+        if isinstance(found, (list, tuple, set, collections.deque)):
+            held += found
+        elif isinstance(found, dict) and id(found) not in tables:
+            held += found.values()
+        if any(item is tensor for item in held):
+            return True
+    walker = Walker(machine, machine.state)
+    for frame in machine.state.frames:
+        walker.walk(frame)
+    return ("id", id(tensor)) in walker.key
 
 
 def _is_on(tensor: Any, device: torch.device) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import copy
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -154,6 +154,18 @@ class RuntimeElements(Base):
         seen = set((x[x > 0] * 20).long().tolist())
         seen.add(int(x.sum()))
         return sorted(seen), len(seen)
+
+
+@SECTION.yes(
+    "`defaultdict` with a factory of the model's own, `Counter` of run-time numbers, `most_common`", "interpreted"
+)
+class OwnFactories(Base):
+    def forward(self, x):
+        table = defaultdict(lambda: x * 2)
+        table["a"] += 1
+        ranks = x.argsort(-1)[0, :2].tolist()
+        counts = Counter(ranks)
+        return dict(table), counts.most_common(1)[0]
 
 
 @SECTION.refused("DY204", "the order of a set of run-time elements", "sort it")

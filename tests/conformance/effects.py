@@ -100,6 +100,19 @@ class Casts(Base):
         return y.to(torch.float32) if y.sum() > 0 else x.type_as(y)
 
 
+@SECTION.yes(
+    "`module.to(dtype)`, `.double()`, `.half()` of a layer in `forward`",
+    "its weights are cast; cast back from a wider type they are the same again; refused where others hold them",
+)
+class LayerCast(Base):
+    def forward(self, x):
+        if x.sum() > 0:
+            y = self.layers[0].double()(x.double()).float()
+            self.layers[0].float()
+            x = y
+        return self.layers[0](x)
+
+
 @SECTION.yes("profiler ranges (`record_function`)", "do nothing")
 class Profiled(Base):
     def forward(self, x):

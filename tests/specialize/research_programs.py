@@ -122,7 +122,42 @@ class Getters(nn.Module):
         return best, pairs, clamp(x), indices, self.size(x), operator.itemgetter(0, 1)(x[0]), largest
 
 
+class WideIsland(nn.Module):
+    """A layer computes in double precision for one call; what there was before, is there again."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x):
+        if x.sum() > 0:
+            self.head.to(torch.float64)
+            y = self.head(x.double())
+            self.head.float()
+            return y.float() + self.head(x)
+        return self.head(x)
+
+
+class TiedHalf(nn.Module):
+    """A cast that loses digits stays, and all modules that share the weight see it; buffers are cast, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 4, bias=False)
+        self.norm = nn.BatchNorm1d(4)
+        self.tied = nn.Linear(4, 4, bias=False)
+        self.tied.weight = self.head.weight
+
+    def forward(self, x):
+        if x[0, 0] > 0.5:
+            nn.Sequential(self.head, self.norm).half()
+            nn.Sequential(self.head, self.norm).float()
+        return self.tied(x), self.head.weight.dtype, self.norm.running_var.dtype
+
+
 CASES = [
+    Case(WideIsland),
+    Case(TiedHalf),
     Case(MemberOfNumber),
     Case(NoMemberOfNumber, vectors),
     Case(JoinedGenerator, rows),

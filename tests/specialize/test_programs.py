@@ -14,7 +14,6 @@ from tests.specialize.programs import Case
 # What is refused, and by which code.
 REFUSED = {
     "SortedObjects": "DY203",  # native code would call the model's own __lt__
-    "DefaultFactory": "DY203",  # native code would call a function made by the run
     "SetOrder": "DY205",  # a copy of this set would be iterated over in another order
     "MutableDefaultOfMethod": "DY206",  # state outside of the model
 }
