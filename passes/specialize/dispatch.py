@@ -24,21 +24,26 @@ if TYPE_CHECKING:
 _LIST_TYPES = (list, tuple, torch.nn.ModuleList, torch.nn.Sequential, torch.nn.ParameterList)
 
 
+MIN_TABLE = 3  # items; of fewer there is an arm for each
 _TABLE = "table"  # marks the places that are one
 
 
 def lookup(machine: Machine, target: Any, index: Scalar) -> Any:
-    """target[index] for a list or tuple of numbers of one kind, as one operation of the host; else UNSET.
+    """target[index] for numbers of one kind, or for texts, as one operation of the host; else UNSET.
 
     Where the number is needed at compile time after all, `Position` says that this place must not be a table.
     """
     frame = machine.state.frames[-1]
     position = Position((_TABLE, id(frame.code), frame.current))
-    if type(target) not in (list, tuple) or index.kind is not ScalarKind.INT or position.place in machine.hints.pinned:
+    if index.kind is not ScalarKind.INT or position.place in machine.hints.pinned:
+        return UNSET
+    if (texts := _texts_of(target)) is not None:
+        return _look_up_text(machine, target, texts, index, position)
+    if type(target) not in (list, tuple):
         return UNSET
     kinds = {kind_of(item) if isinstance(item, (Scalar, bool, int, float)) else None for item in target}
     kind = next(iter(kinds), None)
-    if kind is None or len(kinds) != 1 or len(target) < 3 or any(_is_lazy(item) for item in target):
+    if kind is None or len(kinds) != 1 or len(target) < MIN_TABLE or any(_is_lazy(item) for item in target):
         return UNSET
     checked = _checked(machine, target, index)
     call = ("table", tuple(_identity(item) for item in target), checked.vid, str(checked.expr))
@@ -53,6 +58,38 @@ def lookup(machine: Machine, target: Any, index: Scalar) -> Any:
         machine._give_symbol(result)
         bounds = [_bounds(machine, item) for item in target]
         machine.state.facts.intervals[result.expr] = (min(low for low, _ in bounds), max(high for _, high in bounds))
+    machine.log(call, result)
+    return result
+
+
+def _texts_of(target: Any) -> list[str] | None:
+    """The texts of a list, tuple, text or dict by numbers from 0, if they are known and worth a table."""
+    if type(target) is dict and list(target) == list(range(len(target))):
+        target = list(target.values())
+    if (
+        type(target) not in (list, tuple, str)
+        or len(target) < MIN_TABLE
+        or not all(type(item) is str for item in target)
+    ):
+        return None
+    return list(target)
+
+
+def _look_up_text(machine: Machine, target: Any, texts: list[str], index: Scalar, position: Position) -> Text:
+    """The text at a place that only the run knows."""
+    if isinstance(target, dict) and not (
+        machine.truth(machine.host("ge", index, 0)) and machine.truth(machine.host("lt", index, len(texts)))
+    ):
+        raise KeyError(index)
+    checked = index if isinstance(target, dict) else _checked(machine, target, index)
+    call = ("table", tuple(texts), checked.vid, str(checked.expr))
+    found, out = machine.replayed(call)
+    if found:
+        return out  # type: ignore[no-any-return]
+    vid = machine.values.new(ScalarType(ScalarKind.STR))
+    operands = (machine.operand(texts), machine.operand(checked))
+    machine.emit(HostOp(function="list_get", args=operands, result=machine.value(vid), loc=machine.loc()))
+    result = machine.text_of(Scalar(ScalarKind.STR, vid, None, frozenset({position}) | index.origin))
     machine.log(call, result)
     return result
 

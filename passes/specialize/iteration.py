@@ -56,6 +56,7 @@ class Iteration(RuntimeLists):
         if self.is_steppable(own):
             return Interpret(own, (value,))
         if isinstance(value, Text):
+            self.keep_text(value)
             raise UnsupportedError("DY204", self.loc(), "iteration over a text with run-time numbers")
         if kind in _VIEWS:
             (table,) = gc.get_referents(value)  # the dict that the view looks at: it may change meanwhile

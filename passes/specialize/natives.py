@@ -498,6 +498,12 @@ class Natives(Arrays):
             return self.stateful_fakes[id(value)]
         return value
 
+    def keep_text(self, value: Text) -> None:
+        """Take back that a text was looked up at run time, where its characters are needed one by one."""
+        for part in value.parts:
+            if isinstance(part, TextPart) and part.value.origin and self.hints.pin(part.value.origin):
+                raise Restart("the characters of a text from a table are needed")
+
     def plain(self, value: Any) -> Any:
         """A text whose run-time numbers are made concrete."""
         if not isinstance(value, Text):

@@ -9,6 +9,7 @@ Before: `sorted(xs)` of n numbers ends in n! blocks. After: `ys = sorted([a, b, 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -18,6 +19,7 @@ from dycl.ir.nodes import HostOp, ListType, Ref, ScalarKind, ScalarType, ValueId
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret, model
 from dycl.passes.specialize.dispatch import choose, table_bounds, table_position
+from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.scalars import kind_of, result_kind
 from dycl.passes.specialize.values import Generator, Scalar
 
@@ -167,6 +169,8 @@ def extremum_of_numbers(machine: Machine, items: list[Any], name: str) -> Any:
 
 @model(pymodels.permuted)
 def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: Any) -> Any:
+    if _compare_themselves(machine, keys):
+        return Interpret(pymodels.permuted_by_methods, (items, keys, reverse))
     found = sort_by(machine, items, keys, bool(reverse))
     if found is not None:
         return found
@@ -187,6 +191,8 @@ def _sorted(machine: Machine, iterable: Any, *, native: Any, key: Any = None, re
     items = _taken(machine, iterable)
     if items is None:
         return NotImplemented
+    if _compare_themselves(machine, items):
+        return Interpret(pymodels.permuted_by_methods, (items, items, reverse))
     reverse = machine.truth_of(reverse)
     found = sort_numbers(machine, items, reverse)
     return sort_by(machine, items, items, reverse) or NotImplemented if found is None else found
@@ -199,11 +205,28 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
         default = (kwargs["default"],) if "default" in kwargs else ()
         return Interpret(pymodels.extremum, (items, key, default, native is max))
     found = _taken(machine, args[0]) if len(args) == 1 else list(args)
+    if found and _compare_themselves(machine, found):
+        return Interpret(pymodels.extremum_of_list, (found, pymodels.identity, (), native is max))
     if not found or not any(isinstance(item, Scalar) for part in found for item in _parts(part)):
         return NotImplemented
     if all(is_number(item) for item in found):
         return extremum_of_numbers(machine, found, native.__name__)
     return best_of(machine, found, found, native is max)
+
+
+def _compare_themselves(machine: Machine, items: Any) -> bool:
+    """Whether the model's own Python says which of some objects is less."""
+    return any(
+        own_method(machine, part, name) is not None
+        for item in items
+        for part in _parts(item)
+        for name in ("__lt__", "__gt__")
+    )
+
+
+@model(functools.cmp_to_key)
+def _cmp_to_key(machine: Machine, compare: Any, *, native: Any) -> Any:
+    return Interpret(pymodels.cmp_to_key, (compare,))
 
 
 def _parts(item: Any) -> tuple[Any, ...]:

@@ -498,6 +498,63 @@ def permuted(items: Any, keys: Any, reverse: Any) -> Any:
     """The items in the order of their keys: a model of its own (`ordering`)."""
 
 
+def permuted_by_methods(items: Any, keys: Any, reverse: Any) -> Any:
+    """The items in the order of keys that compare themselves, each comparison the one that Python makes.
+
+    A run at the front, then each key after it put in its place by halving: so Python sorts fewer than 64.
+    """
+    places = list(range(len(keys)))
+    if reverse:
+        places.reverse()
+    run = ordered_front(places, keys)
+    for index in range(run, len(places)):
+        place = places[index]
+        low = 0
+        high = index
+        while low < high:
+            middle = (low + high) // 2
+            if keys[place] < keys[places[middle]]:
+                high = middle
+            else:
+                low = middle + 1
+        places.insert(low, places.pop(index))
+    if reverse:
+        places.reverse()
+    return [items[place] for place in places]
+
+
+def ordered_front(places: Any, keys: Any) -> Any:
+    """How many at the front are in order; those that are strictly in the other order are turned around before."""
+    count = min(len(places), 2)
+    if count == 2 and keys[places[1]] < keys[places[0]]:
+        while count < len(places) and keys[places[count]] < keys[places[count - 1]]:
+            count += 1
+        places[:count] = places[:count][::-1]
+        return count
+    while 0 < count < len(places) and not keys[places[count]] < keys[places[count - 1]]:
+        count += 1
+    return count
+
+
+class ComparedKey:
+    """What `functools.cmp_to_key` makes of an object."""
+
+    def __init__(self, compare: Any, value: Any) -> None:
+        self.compare = compare
+        self.value = value
+
+    def __lt__(self, other: Any) -> Any:
+        return self.compare(self.value, other.value) < 0
+
+    def __gt__(self, other: Any) -> Any:
+        return self.compare(self.value, other.value) > 0
+
+
+def cmp_to_key(compare: Any) -> Any:
+    """`functools.cmp_to_key`."""
+    return lambda value: ComparedKey(compare, value)
+
+
 def list_sort(items: Any, key: Any, reverse: Any) -> Any:
     """`list.sort`: an interrupted native sort would leave the list in disorder."""
     items[:] = sorted(items, key=key, reverse=reverse)

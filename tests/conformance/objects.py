@@ -306,6 +306,30 @@ class Enumerations(Base):
         return x * level, mode.value, [m.name for m in Mode]
 
 
+@SECTION.yes("`Enum(number)` of a run-time number", "one branch for each member")
+class MemberOfNumber(Base):
+    def forward(self, x):
+        level = Level(int(x.sum() > 0) + 1)
+        return x * level, level.name
+
+
+class Ranked:
+    """Compares itself."""
+
+    def __init__(self, name, score):
+        self.name, self.score = name, score
+
+    def __lt__(self, other):
+        return self.score < other.score
+
+
+@SECTION.yes("`sorted`, `sort`, `min`, `max` of objects with `__lt__`, `cmp_to_key`", "a decision for each comparison")
+class ObjectsInOrder(Base):
+    def forward(self, x):
+        made = [Ranked("a", x[0, 0].item()), Ranked("b", x[0, 1].item())]
+        return [found.name for found in sorted(made)], max(made).name
+
+
 class Strategy(ABC):
     """What a step does."""
 

@@ -155,7 +155,62 @@ class TiedHalf(nn.Module):
         return self.tied(x), self.head.weight.dtype, self.norm.running_var.dtype
 
 
+class Hypothesis:
+    """Ordered by its own method; equal ones keep their order."""
+
+    def __init__(self, name, score):
+        self.name, self.score = name, score
+
+    def __lt__(self, other):
+        return self.score < other.score
+
+
+def by_distance(left, right):
+    """As `cmp_to_key` wants it."""
+    return (left > right) - (left < right)
+
+
+class ObjectsInOrder(nn.Module):
+    """`sorted` of objects that compare themselves, and of keys that do; `max`."""
+
+    def forward(self, x):
+        made = [Hypothesis(name, round(x[0, i].item())) for i, name in enumerate("abc")]
+        keyed = sorted(range(2), key=lambda i: made[i])
+        return [h.name for h in sorted(made, reverse=True)], max(made).name, keyed
+
+
+class ComparedNumbers(nn.Module):
+    """`cmp_to_key`, and `sort` in place."""
+
+    def forward(self, x):
+        made = [Hypothesis(name, x[0, i].item()) for i, name in enumerate("abc")]
+        made.sort()
+        return sorted(x[0, :2].tolist(), key=functools.cmp_to_key(by_distance)), [h.name for h in made]
+
+
+class SpelledOut(nn.Module):
+    """Characters, words of a list and of a dict by run-time numbers: tables; a layer by such a name: a branch each."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = ["first", "second", "third", "fourth"]
+        self.words = dict(enumerate(self.names))
+        self.layers = nn.ModuleDict({name: nn.Linear(4, 4) for name in self.names})
+
+    def forward(self, x):
+        i = x.argmax().item()
+        name = self.names[i]
+        text = "".join("abcd"[rank] for rank in x.argsort()[0].tolist())
+        if name == "second":
+            return text, name.upper()
+        y = self.layers[name](x)
+        return text, self.words[i], y, [letter for letter in self.names[i - 1]]  # noqa: C416
+
+
 CASES = [
+    Case(ComparedNumbers),
+    Case(SpelledOut),
+    Case(ObjectsInOrder),
     Case(WideIsland),
     Case(TiedHalf),
     Case(MemberOfNumber),

@@ -13,7 +13,6 @@ from tests.specialize.programs import Case
 
 # What is refused, and by which code.
 REFUSED = {
-    "SortedObjects": "DY203",  # native code would call the model's own __lt__
     "SetOrder": "DY205",  # a copy of this set would be iterated over in another order
     "MutableDefaultOfMethod": "DY206",  # state outside of the model
 }

@@ -153,7 +153,7 @@ def returns_object(self, x):
 
 
 def moved(self, x):
-    self.norm.double()  # refused
+    self.norm.to("meta")  # refused
     return x
 
 
@@ -199,7 +199,7 @@ REFUSALS = [
     Refusal(writes_view_of_input, "DY212", "x[0].mul_(2)"),
     Refusal(appends_to_input, "DY212", "items.append(1)", ([X],)),
     Refusal(returns_object, "DY213", "return self.function"),
-    Refusal(moved, "DY206", "self.norm.double()"),
+    Refusal(moved, "DY206", 'self.norm.to("meta")'),
     Refusal(compared, "DY201", "torch.equal("),
     Refusal(in_half, "DY203", 'torch.autocast("cpu")'),
 ]
