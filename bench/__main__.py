@@ -1,6 +1,8 @@
 """The benchmark: `python -m bench [--model NAME]... [--threads 1,2]`, as `make bench` runs it.
 
-Each row is compiled in a process of its own, then measured in one for each number of threads. What is there already
+First everything is prepared, as many rows at a time as there are cores: each is compiled in a process of its own, and
+torch.compile has its turn for each number of threads, which takes most of the time (what inductor makes stays in
+build/bench). Then each row is measured, one process after the other with nothing beside it. What is prepared already
 stays: rows can be run one at a time, `--fresh` compiles again. Results go to `bench/results.json`; `--write-docs` puts
 the tables and the plot of that file into docs/.
 """
@@ -11,7 +13,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,10 +36,11 @@ class RowError(Exception):
     """A row cannot be compiled or measured, and why."""
 
 
-def run_module(module: str, *arguments: str) -> str:
+def run_module(module: str, *arguments: str, inductor: Path = WORK / "inductor") -> str:
     """What `python -m MODULE ARGUMENTS` prints last; it inherits neither threads nor memory from here."""
     command = [sys.executable, "-m", module, *arguments]
     environment = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(inductor))
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         lines = run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"]
@@ -43,13 +48,23 @@ def run_module(module: str, *arguments: str) -> str:
     return run.stdout.splitlines()[-1] if run.stdout.strip() else ""
 
 
-def measure_row(
-    name: str, threads: Sequence[int], seconds: float, fresh: bool, work: Path, peers: str
-) -> list[dict[str, Any]]:
-    """The measurements of one row, for each number of threads."""
+def prepare_row(name: str, threads: Sequence[int], fresh: bool, work: Path, peers: str) -> str:
+    """Compile a row, and let torch.compile do it; why it cannot be compiled, if so."""
     directory = work / name
-    if fresh or not (directory / "prepared.json").exists():
-        run_module("bench.prepare", name, str(directory))
+    try:
+        if fresh or not (directory / "prepared.json").exists():
+            run_module("bench.prepare", name, str(directory))
+        if "torch_compile" in peers.split(","):
+            for count in threads:
+                run_module("bench.measure", name, str(directory), "--threads", str(count), "--warm")
+    except RowError as error:
+        return str(error)
+    return ""
+
+
+def measure_row(name: str, threads: Sequence[int], seconds: float, work: Path, peers: str) -> list[dict[str, Any]]:
+    """The measurements of one prepared row, for each number of threads."""
+    directory = work / name
     prepared = json.loads((directory / "prepared.json").read_text(encoding="utf-8"))
     found = []
     for count in threads:
@@ -80,10 +95,10 @@ def merge(rows: Sequence[dict[str, Any]], failed: Mapping[str, str], path: Path 
 def main(
     model: Annotated[list[str] | None, typer.Option("--model", help="A row; all if none is named.")] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
-    seconds: Annotated[float, typer.Option(help="How long each measurement takes, at least 32 rounds.")] = 10.0,
-    peers: Annotated[str, typer.Option(help="Whom to measure, with commas; torch.compile takes longest to set up.")] = (
-        "eager,torch_compile,torchscript,onnx_if,oracle,dycl"
-    ),
+    seconds: Annotated[float, typer.Option(help="How long each measurement takes, at least 32 rounds.")] = 4.0,
+    peers: Annotated[
+        str, typer.Option(help="Whom to measure, with commas; torch_compile takes longest to prepare.")
+    ] = ("eager,torch_compile,torchscript,onnx_if,oracle,dycl"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Compile again what is compiled.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Tables and plot into docs/.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Measure nothing; show the results on file.")] = False,
@@ -93,15 +108,25 @@ def main(
     console = Console()
     counts = [int(part) for part in threads.split(",")]
     results = merge([], {})
-    for name in [] if show else model or list(ROWS):
+    names = [] if show else model or list(ROWS)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        problems = list(pool.map(lambda name: prepare_row(name, counts, fresh, work, peers), names))
+    if names:
+        console.print(f"prepared in {time.perf_counter() - start:.0f} s")
+    for name, problem in zip(names, problems, strict=True):
         try:
-            rows = measure_row(name, counts, seconds, fresh, work, peers)
+            if problem:
+                raise RowError(problem)
+            rows = measure_row(name, counts, seconds, work, peers)
         except RowError as error:
             console.print(f"{name}: {error}", style="red")
             results = merge([], {name: str(error)})
             continue
         results = merge(rows, {})
         console.print(rich_table([*latency_table(rows)], title=name))
+    if names:
+        console.print(f"all in {time.perf_counter() - start:.0f} s")
     console.print(rich_table(latency_table(results["rows"]), title=results["machine"]))
     console.print(overview(results["rows"]))
     if write_docs:

@@ -136,10 +136,17 @@ def main(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     seconds: Annotated[float, typer.Option(help="How long to measure, if the fewest rounds take less.")] = 10.0,
     only: Annotated[str, typer.Option(help="Peers, with commas.")] = ",".join(PEERS),
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Let torch.compile fill its cache, and measure nothing.")
+    ] = False,
 ) -> None:
     """Print the measurements of one row."""
     prepared = json.loads((directory / "prepared.json").read_text(encoding="utf-8"))
     graphs = prepared["graphs"]
+    if warm:
+        with torch.inference_mode():
+            find_peers(ROWS[name], directory, graphs, threads, ["torch_compile"])
+        return
     with torch.inference_mode():
         peers = find_peers(ROWS[name], directory, graphs, threads, only.split(","))
         times, spent = take_turns(peers, len(graphs), seconds)

@@ -531,22 +531,33 @@ def _only_arrays(signature: tuple[Parameter, ...]) -> tuple[tuple[np.dtype, tupl
 def _fit(values: tuple[Any, ...], wanted: tuple[tuple[np.dtype, tuple[int | str, ...]], ...]) -> bool:
     """Whether the arguments are arrays that need neither a check nor a copy."""
     for value, (dtype, shape) in zip(values, wanted, strict=True):
-        if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
+        if type(value) is not np.ndarray or value.shape != shape or (value.dtype is not dtype and value.dtype != dtype):
             return False
-        flags = value.flags
-        if not flags.c_contiguous or not flags.aligned:
+        if value.flags.num & _READY != _READY:
             return False
     return True
 
 
-class _LastCall(threading.local):
-    """What is told of the last call, to the thread that made it."""
+_READY = 0x101  # numpy's flags for arrays whose rows lie one after the other, at addresses that fit their type
+
+
+class _Record:
+    """What is told of a call."""
+
+    __slots__ = ("arrays", "decisions", "has_tensors", "written")
 
     def __init__(self) -> None:
         self.decisions: list[tuple[int, bool]] = []
         self.arrays: list[np.ndarray] = []
         self.written: list[tuple[Any, str]] = []
         self.has_tensors = False
+
+
+class _LastCall(threading.local):
+    """What is told of the last call, to the thread that made it."""
+
+    def __init__(self) -> None:
+        self.record = _Record()
 
 
 class Host:
@@ -585,17 +596,17 @@ class Host:
     @property
     def decisions(self) -> list[tuple[int, bool]]:
         """The decisions of the last call: where, and whether the condition held."""
-        return list(self._call.decisions)
+        return list(self._call.record.decisions)
 
     @property
     def has_tensors(self) -> bool:
         """Whether the objects given to the last call hold tensors of torch's."""
-        return self._call.has_tensors
+        return self._call.record.has_tensors
 
     @property
     def written(self) -> list[tuple[Any, str]]:
         """The attributes of objects of the caller's that the last call has written."""
-        return self._call.written
+        return self._call.record.written
 
     def describe(self, site: int) -> tuple[str, str]:
         """The place in the source of a decision, and its line."""
@@ -639,9 +650,10 @@ class Host:
 
     def _begin(self, *values: Any, of: str = "") -> tuple[Any, ...]:
         """Check the arguments of a method; their run-time values in order, arrays contiguous."""
-        call = self._call
-        call.decisions.clear()
-        call.arrays, call.written, call.has_tensors = [], [], False
+        record = self._call.record
+        record.decisions.clear()
+        if record.arrays or record.written or record.has_tensors:
+            record.arrays, record.written, record.has_tensors = [], [], False
         if not of and self._arrays_only and _fit(values, self._arrays_only):
             return values
         binder = _Binder(by_identity=True, schemas=self.SCHEMAS)
@@ -649,27 +661,27 @@ class Host:
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
         for name, low, high in self.DIMENSIONS:
             binder.check_dimension(name, low, high)
-        call.has_tensors = binder.has_tensors
+        record.has_tensors = binder.has_tensors
         return tuple(binder.leaves[index] for index in sorted(binder.leaves))
 
     def _set(self, target: Any, name: str, value: object) -> None:
         """Write an attribute of an object of the caller's."""
         setattr(target, name, value)
-        self._call.written.append((target, name))
+        self._call.record.written.append((target, name))
 
     def is_array(self, value: object) -> bool:
         """Whether a part of the last result is an array in the source too, not what stands for a tensor."""
-        return any(value is array for array in self._call.arrays)
+        return any(value is array for array in self._call.record.arrays)
 
     def _array(self, value: np.ndarray) -> np.ndarray:
         """Note that the source returns this array as one."""
-        self._call.arrays.append(value)
+        self._call.record.arrays.append(value)
         return value
 
     @property
     def _decide(self) -> Callable[[int, bool], bool]:
         """What records the decisions of this thread's call, and lets `force` change them."""
-        record, force = self._call.decisions.append, self.force
+        record, force = self._call.record.decisions.append, self.force
 
         def decide(site: int, taken: bool) -> bool:
             if force is not None:

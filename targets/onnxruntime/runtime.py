@@ -333,6 +333,8 @@ _CPU = _processor()
 # ---------------------------------------------------------------- bound memory
 
 _BIG_BYTES = 1 << 18
+_COPIED_BYTES = 1 << 14
+_NAMES = frozenset(_TYPES.values())
 _MOST_KEPT = 8  # frames of one subgraph, big arrays of one size: who holds more results than that gets new arrays
 # Without a global lock a count of references says nothing; nor does it elsewhere than in CPython.
 _COUNTS_REFERENCES = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -401,7 +403,7 @@ class _Frame:
     `results` has an array for each output that is not late; those that are late are bound anew in each call.
     """
 
-    __slots__ = ("binding", "bound", "memory", "names", "numbers", "owner", "results")
+    __slots__ = ("binding", "bound", "memory", "names", "numbers", "own", "owner", "results")
 
     def __init__(
         self, session: ort.InferenceSession, entry: dict[str, Any], outputs: Sequence[_Output], memory: _Memory
@@ -414,6 +416,7 @@ class _Frame:
         self.numbers: list[np.ndarray | None] = [
             np.zeros((), _SCALARS[p["scalar"]]) if "scalar" in p else None for p in entry["inputs"]
         ]
+        self.own: list[np.ndarray | None] = [None] * len(self.names)  # what small arrays of others are copied to
         for name, number in zip(self.names, self.numbers, strict=True):
             if number is not None:
                 self.binding.bind_input(name, number)
@@ -446,12 +449,26 @@ class _Frame:
             number[()] = value
             return
         known = self.memory.values.get(id(value))
+        if known is None and (own := self._own_for(index, value)) is not None:
+            own[...] = value
+            if self.bound[index] == id(own):
+                return
+            value, known = own, self.memory.values[id(own)]
         if known is not None:
             self.bound[index] = id(value)
             self.binding.bind_ortvalue_input(self.names[index], known)
         else:
             self.bound[index] = 0  # somebody else's: tomorrow another array may have its id
             self.binding.bind_input(self.names[index], value)
+
+    def _own_for(self, index: int, value: Value) -> np.ndarray | None:
+        """What to copy somebody else's array to, if it is small: binding it takes longer, cold ten times as long."""
+        own = self.own[index]
+        if own is None:
+            if type(value) is not np.ndarray or not 0 < value.nbytes <= _COPIED_BYTES or value.dtype.name not in _NAMES:
+                return None
+            own = self.own[index] = self.memory.make(value.dtype.name, value.shape)
+        return own if own.shape == value.shape and own.dtype == value.dtype else None
 
 
 # One call, written out for the numbers of inputs and small results: loops would take longer than all the rest of it.

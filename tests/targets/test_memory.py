@@ -72,6 +72,25 @@ def test_somebody_elses_array_may_be_freed_and_its_place_taken(double) -> None:
         assert float(call(np.full_like(x, n))[0, 0]) == 2.0 * n
 
 
+def test_arrays_of_other_sizes_and_layouts(builder, make) -> None:
+    """Small ones are copied to memory that stays bound; who comes first says of which size."""
+    b = builder("00_sum")
+    x, y = b.tensor("u0", 3), b.tensor("u0", 3)
+    built = make(b.done(b.op("torch.sub", x, y)))
+    call, made = built.runtime.subgraph("00_sum"), np.random.default_rng(0)
+    held = []
+    for size in (2, 2, 5, 1, 2000, 2, 0, 5):
+        one, other = (made.standard_normal((3, size)).astype(np.float32).T for _ in range(2))
+        kept = one.copy()
+        held.append((call(one, np.ascontiguousarray(other)), one - other))
+        held.append((call(one, one), np.zeros_like(one)))
+        np.testing.assert_array_equal(one, kept)
+    same = np.ones((2, 3), np.float32)
+    held.append((call(same, held[0][0]), same - held[0][1]))
+    for found, expected in held:
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_several_results_and_numbers(builder, make) -> None:
     b = builder("00_both")
     x, s = b.tensor(2, 3), b.scalar(float)
