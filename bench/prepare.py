@@ -18,6 +18,7 @@ from bench.compile_time import group_seconds
 from bench.oracle import Recorder, build_graph, graph_key
 from bench.rows import ROWS, Call, Row, sample_calls
 from dycl.pipeline import compile_model
+from dycl.targets.onnxruntime.tuning import TUNED_WEIGHTS
 
 SAMPLES = 16
 
@@ -58,11 +59,18 @@ def prepare(row: Row, directory: Path) -> dict[str, Any]:
         "sites": report.program.sites,
         "subgraphs": report.program.subgraphs,
         "artifact_bytes": report.size,
+        "tuned_bytes": _tuned_bytes(directory / "artifact"),
         "weight_bytes": report.weight_bytes,
         "state_dict_bytes": sum(tensor.numel() * tensor.element_size() for tensor in state.values()),
     }
     (directory / "prepared.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
+
+
+def _tuned_bytes(artifact: Path) -> int:
+    """The part of an artifact that is for this machine alone."""
+    files = [artifact / TUNED_WEIGHTS, *artifact.glob("subgraphs/*.tuned.onnx")]
+    return sum(path.stat().st_size for path in files if path.exists())
 
 
 def _name_inputs(calls: Sequence[Call]) -> dict[str, np.ndarray]:

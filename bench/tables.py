@@ -68,6 +68,7 @@ def cost_table(rows: Rows) -> Lines:
         "host's share",
         "RSS / oracle's",
         "artifact / weights",
+        "with what is tuned",
         "load, s",
         "compile, s",
     ]
@@ -82,6 +83,7 @@ def _cost_line(row: dict[str, Any]) -> list[str]:
         f"{row['decisions']:.1f}",
         f"{100 * row['host_share']:.0f} %",
         memory,
+        f"{(row['artifact_bytes'] - row.get('tuned_bytes', 0)) / row['state_dict_bytes']:.2f}",
         f"{row['artifact_bytes'] / row['state_dict_bytes']:.2f}",
         f"{row['load_seconds']:.2f}",
         f"{row['compile_seconds']['total']:.0f}",
@@ -134,7 +136,8 @@ def section(results: dict[str, Any]) -> str:
         "quartiles. *Clock*: where more was to do than there are cores, the wall's clock measures the other work, "
         "so one thread is told in the processor's time. The *oracle* is one static ONNX graph of exactly the path that "
         "the input takes, predicates included as outputs, run by the same target with the same threads. "
-        "Artifacts are [tuned](how-to/tune.md) to this machine.",
+        "Artifacts are [tuned](how-to/tune.md) to this machine and know from other inputs which ways are usual "
+        "([profile](how-to/profile.md)).",
         "![Latency by peer, and ratio to the oracle](performance.svg)",
         _markdown(latency_table(rows)),
         overview(rows).replace("\n", "\n\n"),

@@ -106,6 +106,12 @@ class MemoryGroups:
             for value in (*(result.id for result in op.results), *given):
                 self._join(given[0] if given else value, value)
 
+    def join(self, values: Iterable[ValueId]) -> None:
+        """Learn that values may share memory."""
+        found = list(values)
+        for value in found[1:]:
+            self._join(found[0], value)
+
     def tensors(self, values: Iterable[ValueId]) -> tuple[ValueId, ...]:
         """Those of the values that are tensors."""
         return tuple(value for value in values if value in self._tensors)

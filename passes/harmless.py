@@ -91,7 +91,8 @@ def is_harmless(
 
 
 def _is_harmless_module(module: nn.Module | None) -> bool:
-    if module is None or has_own_forward(module) or module.training or getattr(module, "inplace", False):
+    """Whether a layer cannot fail; what it writes in place is memory of its own, or the operation would say so."""
+    if module is None or has_own_forward(module) or module.training:
         return False
     if type(module) is nn.Sequential:
         return all(map(_is_harmless_module, module))

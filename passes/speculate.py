@@ -38,51 +38,46 @@ microseconds. Without such calls nothing happens.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.executor import Executor, Values
 from dycl.ir.graph import (
-    dominators,
-    find_liveness,
-    map_edges,
     op_definitions,
     op_uses,
-    substitute_block,
-    substitute_end,
-    substitute_op,
 )
 from dycl.ir.nodes import (
     Block,
     BlockId,
-    Branch,
     Edge,
     HostOp,
     Invoke,
-    Op,
     Operand,
     Program,
     Ref,
+    ScalarType,
     TensorOp,
-    Terminator,
+    TensorType,
     Value,
     ValueId,
+    ValueType,
     edges,
     refs,
 )
 from dycl.ir.notes import Note
 from dycl.passes import simplify_cfg
-from dycl.passes.aliasing import may_alias
-from dycl.passes.cost import DISPATCH, count_dispatches, count_weight_bytes, estimate_operations
+from dycl.passes.aliasing import MemoryGroups
+from dycl.passes.cost import count_dispatches, count_weight_bytes, estimate_operations
 from dycl.passes.fuse import MOST_BYTES
 from dycl.passes.harmless import is_harmless
 from dycl.passes.naming import name_operations
-from dycl.passes.rewriting import Substitution, mutated_values, value_types
+from dycl.passes.rewriting import mutated_values, value_types
 from dycl.passes.sizes import type_names
+from dycl.passes.superblocks import Step, copy_way
+from dycl.passes.ways import find_ways
 
+DISPATCH = 12.0  # one less in a row: 5 where its code and data are in the caches, 20 where other work ran in between
 MOST_ROUNDS = 8
 MOST_OPERATIONS = 256  # in one dispatch
 _LEAST_SHARE = 0.5  # of the calls that a way must keep
@@ -90,7 +85,6 @@ _SELDOM = 0.05  # how often a block must run in a call for anything to begin the
 _LONGEST = 32  # blocks of a way
 _NEARLY = 0.5  # of what it would have to win: less is not worth a note
 
-Way = list[tuple[BlockId, int]]  # the blocks of a call, and by which of its edges each is left
 Place = tuple[int, int]  # a call, and a position on its way
 
 
@@ -117,56 +111,14 @@ def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-# ---------------------------------------------------------------- what calls do
-
-
-class _Tracer(Executor):
-    """The reference executor, which notes the blocks that a call goes through, and by which edge it leaves each."""
-
-    def trace(self, args: Sequence[object], kwargs: dict[str, object]) -> Way:
-        """The way of a call; one that raises has a way as far as that."""
-        self._way: Way = []
-        self._open: list[int] = []  # of the blocks that a branch will end: their positions
-        try:
-            self.call(*args, **kwargs)
-        except Exception:  # whatever the model raises
-            self.reset()
-        return self._way
-
-    def _enter(self, block: Block, args: Sequence[object], before: Values) -> Values:
-        if isinstance(block.end, Branch):
-            self._open.append(len(self._way))
-        self._way.append((block.id, 0))
-        return super()._enter(block, args, before)
-
-    def _choose(self, block: Block, end: Branch, values: Values) -> Edge:
-        edge = super()._choose(block, end, values)
-        self._way[self._open.pop()] = (block.id, 0 if edge is end.if_true else 1)
-        return edge
-
-
-def _find_ways(program: Program, environment: Environment) -> list[Way]:
-    tracer = _Tracer(program, environment)
-    ways = []
-    for seed, call in enumerate(environment.calls):
-        tracer.reset()
-        tracer.random.seed(seed)
-        args, kwargs = copy.deepcopy(call)  # the model may write into what it is given
-        ways.append(tracer.trace(args, kwargs))
-    return ways
+def _apply(program: Program, traces: Sequence[_Trace], environment: Environment) -> Program:
+    """The program with the blocks of each trace copied and their work in its first block."""
+    for trace in traces:
+        program = copy_way(program, trace.head.id, trace.steps)
+    return simplify_cfg.run(program, environment)
 
 
 # ---------------------------------------------------------------- what could be done
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A block on a way: by which edge it is come to, its work that can move, and what share of the calls comes here."""
-
-    side: int  # of the block before
-    block: BlockId
-    moved: tuple[TensorOp, ...]
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +126,7 @@ class _Trace:
     """A usual way: its first block, the blocks to copy, and what their work in the first dispatch would win."""
 
     head: Block
-    steps: tuple[_Step, ...]
+    steps: tuple[Step, ...]
     often: float  # how often the way begins in a call
     won: float  # microseconds, each time
     lost: float
@@ -235,9 +187,10 @@ class _Finder:
         self._program = program
         self._environment = environment
         self._types = value_types(program)
-        self._written = mutated_values(program)
+        self._memory = _group_memory(program, self._types, environment)
+        self._written = {self._memory.group(value) for value in mutated_values(program)}
         self._named = {dimension.name for dimension in program.dimensions}
-        self._ways = _find_ways(program, environment)
+        self._ways = find_ways(program, environment)
         self._places: dict[BlockId, list[Place]] = {}
         for number, way in enumerate(self._ways):
             for position, (block, _) in enumerate(way):
@@ -251,7 +204,7 @@ class _Finder:
         if not has_work or any(isinstance(op, Invoke) for op in head.ops) or often < _SELDOM:
             return None
         best: _Trace | None = None
-        steps: list[_Step] = []
+        steps: list[Step] = []
         won = lost = 0.0
         for step in self._follow(head, places):
             steps.append(step)
@@ -266,7 +219,7 @@ class _Finder:
                 best = trace
         return best
 
-    def _weigh(self, head: Block, steps: tuple[_Step, ...], often: float, won: float, lost: float) -> _Trace:
+    def _weigh(self, head: Block, steps: tuple[Step, ...], often: float, won: float, lost: float) -> _Trace:
         moved = tuple(op for step in steps for op in step.moved)
         more = self._dispatches(replace(head, ops=head.ops + moved)) - self._dispatches(head)
         return _Trace(head, steps, often, won, lost + DISPATCH * more, count_weight_bytes(moved, self._environment))
@@ -274,13 +227,13 @@ class _Finder:
     def _dispatches(self, block: Block) -> int:
         return count_dispatches(block, self._types, self._environment)
 
-    def _dispatches_fewer(self, step: _Step) -> int:
+    def _dispatches_fewer(self, step: Step) -> int:
         block = self._program.block(step.block)
         gone = {id(op) for op in step.moved}
         rest = replace(block, ops=tuple(op for op in block.ops if id(op) not in gone))
         return self._dispatches(block) - self._dispatches(rest)
 
-    def _follow(self, head: Block, places: list[Place]) -> Iterator[_Step]:
+    def _follow(self, head: Block, places: list[Place]) -> Iterator[Step]:
         """The blocks behind a block, each by the edge that most calls take which came this way so far."""
         here, passed = head, places
         late: set[ValueId] = set()
@@ -298,7 +251,7 @@ class _Finder:
             moved = self._movable(here, edge, late)
             if moved is None:
                 return
-            yield _Step(side, block, moved, share)
+            yield Step(side, block, moved, share)
 
     def _next(self, place: Place) -> tuple[int, BlockId] | None:
         number, position = place
@@ -332,168 +285,32 @@ class _Finder:
         return isinstance(arg, Ref) and self._types[arg.id] == param.type
 
     def _may_move(self, op: TensorOp) -> bool:
-        if self._written and may_alias(op, self._environment):
-            return False  # a name for memory that somebody writes stays with the others
-        return is_harmless(op, self._types, self._written, self._environment)
+        values = (*op_uses(op), *(result.id for result in op.results))
+        if self._written & {self._memory.group(value) for value in values}:
+            return False  # what has to do with memory that somebody writes stays where it is
+        return is_harmless(op, self._types, frozenset(), self._environment)
+
+
+def _group_memory(program: Program, types: Mapping[ValueId, ValueType], environment: Environment) -> MemoryGroups:
+    """Which values may share memory, anywhere in the program; numbers have none."""
+    groups = MemoryGroups(environment, frozenset(value for value, of in types.items() if isinstance(of, TensorType)))
+
+    def join(values: Iterable[ValueId]) -> None:
+        groups.join(value for value in values if not isinstance(types[value], ScalarType))
+
+    for block in program.blocks:
+        for op in block.ops:
+            if isinstance(op, TensorOp):
+                groups.add(op)
+            else:  # what a list or a procedure holds is not followed: all that goes in and comes out is one
+                join((*op_uses(op), *(value.id for value in op_definitions(op))))
+        for edge in edges(block.end):
+            for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
+                join((param.id, *refs(arg)))
+    return groups
 
 
 def _defined(block: Block) -> Iterator[Value]:
     yield from block.params
     for op in block.ops:
         yield from op_definitions(op)
-
-
-# ---------------------------------------------------------------- doing it
-
-
-def _apply(program: Program, traces: Sequence[_Trace], environment: Environment) -> Program:
-    """The program with the blocks of each trace copied and their work in its first block."""
-    for trace in traces:
-        opening = _Opening(program, {step.block for step in trace.steps})
-        opening.open(_targets(program, trace))
-        program = _Copying(opening.program, trace).finish()
-    return simplify_cfg.run(program, environment)
-
-
-def _targets(program: Program, trace: _Trace) -> Iterator[BlockId]:
-    """Where the copies lead to, besides to each other."""
-    followed = [*(step.side for step in trace.steps[1:]), None]
-    for step, side in zip(trace.steps, followed, strict=True):
-        ways = edges(program.block(step.block).end)
-        yield from (edge.target for number, edge in enumerate(ways) if number != side)
-
-
-class _Opening:
-    """Makes blocks ready to be entered from copies: what they use of the copied blocks becomes their parameters."""
-
-    def __init__(self, program: Program, copied: set[BlockId]) -> None:
-        self.program = program
-        self._copied = copied
-        self._order = dominators(program)
-        self._renamed: dict[ValueId, list[tuple[BlockId, ValueId]]] = {}  # behind which block a value has another name
-
-    def open(self, targets: Iterable[BlockId]) -> None:
-        """Let blocks be handed what is made in copied blocks and used behind them; the joins further on, too."""
-        pending = list(targets)
-        while pending:
-            target = pending.pop()
-            if self._open(target):
-                pending += self._joins_behind(target)
-
-    def _joins_behind(self, target: BlockId) -> Iterator[BlockId]:
-        """Where ways through a block meet others."""
-        for block in self.program.blocks:
-            if self._order.dominates(target, block.id):
-                for edge in edges(block.end):
-                    if edge.target == target or not self._order.dominates(target, edge.target):
-                        yield edge.target
-
-    def _open(self, target: BlockId) -> bool:
-        """Open one block, if there is anything that it must be handed."""
-        program = self.program
-        made = {value.id: value for block in program.blocks if block.id in self._copied for value in _defined(block)}
-        wanted = sorted(made.keys() & find_liveness(program).live_in[target])
-        if not wanted:
-            return False
-        first = 1 + max(value.id for block in program.blocks for value in _defined(block))
-        params = tuple(replace(made[old], id=ValueId(first + number)) for number, old in enumerate(wanted))
-        inside: Substitution = {old: Ref(new.id) for old, new in zip(wanted, params, strict=True)}
-        blocks = []
-        for block in program.blocks:
-            args = tuple(Ref(self._name_in(block.id, old)) for old in wanted)
-            block = replace(block, end=_with_args(block.end, target, args))
-            if self._order.dominates(target, block.id):
-                block = substitute_block(block, inside)
-            blocks.append(replace(block, params=block.params + params) if block.id == target else block)
-        self.program = replace(program, blocks=tuple(blocks))
-        for old, new in zip(wanted, params, strict=True):
-            self._renamed.setdefault(old, []).append((target, new.id))
-        return True
-
-    def _name_in(self, block: BlockId, value: ValueId) -> ValueId:
-        """What a value is called in a block: as the innermost block around it that was opened for it calls it."""
-        while True:
-            around = [pair for pair in self._renamed.get(value, ()) if self._order.dominates(pair[0], block)]
-            if not around:
-                return value
-            value = max(around, key=lambda pair: self._order.first[pair[0]])[1]
-
-
-def _with_args(end: Terminator, target: BlockId, args: tuple[Operand, ...]) -> Terminator:
-    """The terminator with more arguments on its edges to a block."""
-    return map_edges(end, lambda _, edge: Edge(target, edge.args + args) if edge.target == target else edge)
-
-
-class _Copying:
-    """The blocks of a trace under new names, their work in its first block."""
-
-    def __init__(self, program: Program, trace: _Trace) -> None:
-        self._program = program
-        self._trace = trace
-        self._next = 1 + max(value.id for block in program.blocks for value in _defined(block))
-        self._names: Substitution = {}  # what values of the way are in its copies
-        self._early: Substitution = {}  # and in the first block
-
-    def finish(self) -> Program:
-        """The whole program."""
-        program, steps = self._program, self._trace.steps
-        head = program.block(self._trace.head.id)
-        numbers = [BlockId(len(program.blocks) + index) for index in range(len(steps))]
-        moved: list[Op] = []
-        copies = []
-        edge = edges(head.end)[steps[0].side]
-        for index, step in enumerate(steps):
-            block = program.block(step.block)
-            work, rest = self._copy(block, edge, len(step.moved))
-            moved += work
-            if index + 1 < len(steps):
-                edge = edges(block.end)[steps[index + 1].side]
-                rest = replace(rest, end=_led(rest.end, steps[index + 1].side, numbers[index + 1]))
-            copies.append(replace(rest, id=numbers[index]))
-        head = replace(head, ops=(*head.ops, *moved), end=_led(head.end, steps[0].side, numbers[0]))
-        blocks = tuple(head if block.id == head.id else block for block in program.blocks)
-        return replace(program, blocks=(*blocks, *copies))
-
-    def _copy(self, block: Block, edge: Edge, movable: int) -> tuple[list[Op], Block]:
-        """The tensor work of a block as the first block does it, and what is left of the block."""
-        early: Substitution = {}
-        params = []
-        for param, arg in zip(block.params, edge.args, strict=True):
-            if isinstance(arg, Ref):
-                early[param.id] = self._early.get(arg.id, arg)
-            params.append(self._fresh(param))
-        self._early |= early
-        self._names |= {old.id: Ref(new.id) for old, new in zip(block.params, params, strict=True)}
-        moved: list[Op] = []
-        kept: list[Op] = []
-        for op in block.ops:
-            is_moved = isinstance(op, TensorOp)
-            made = self._renamed(substitute_op(op, self._early if is_moved else self._names), is_moved)
-            (moved if is_moved else kept).append(made)
-        assert len(moved) == movable
-        return moved, replace(block, params=tuple(params), ops=tuple(kept), end=substitute_end(block.end, self._names))
-
-    def _renamed(self, op: Op, is_moved: bool) -> Op:
-        """The operation with new names for what it makes."""
-        if isinstance(op, TensorOp):
-            results = tuple(self._fresh(value) for value in op.results)
-            pairs = zip(op.results, results, strict=True)
-            op, made = replace(op, results=results), {old.id: Ref(new.id) for old, new in pairs}
-        else:
-            assert isinstance(op, HostOp)
-            fresh = self._fresh(op.result)
-            made = {op.result.id: Ref(fresh.id)}
-            op = replace(op, result=fresh)
-        self._names |= made
-        if is_moved:
-            self._early |= made
-        return op
-
-    def _fresh(self, value: Value) -> Value:
-        self._next += 1
-        return replace(value, id=ValueId(self._next - 1))
-
-
-def _led(end: Terminator, side: int, target: BlockId) -> Terminator:
-    """The terminator with one of its edges to another block, which takes the same arguments."""
-    return map_edges(end, lambda number, edge: Edge(target, edge.args) if number == side else edge)
