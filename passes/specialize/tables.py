@@ -227,7 +227,7 @@ def _set(machine: Machine, *args: Any, native: Any) -> Any:
     site = site_here(machine)
     if len(args) == 1 and isinstance(args[0], Generator):
         return Interpret(pytables.set_of, args)
-    if len(args) == 1 and type(args[0]) in (list, tuple):
+    if len(args) == 1 and type(args[0]) in (list, tuple, collections.deque):
         lift_site(machine, site, args[0])
     is_run = len(args) == 1 and isinstance(args[0], (RuntimeList, RunSet))
     if not (is_run or is_tabled(machine, site)) or len(args) > 1:

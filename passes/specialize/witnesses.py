@@ -93,7 +93,9 @@ def _error_of_either(
     machine: Natives, symbols: set[sympy.Symbol], function: Any, args: Any, kwargs: Any
 ) -> BaseException | None:
     """The exception where the kernel has other words for no elements than for some: which it is, is a decision."""
-    size = next((size for size in sorted(symbols, key=str) if _may_be_empty(machine.state.facts, size)), None)
+    facts = machine.state.facts
+    open_ones = [size for size in sorted(symbols, key=str) if _may_be_empty(facts, size)]
+    size = next((size for size in open_ones if facts.decide(sympy.Eq(size, 0)) is None), None)
     if size is None:
         return None
     machine.env.evaluate_expr(sympy.Eq(size, 0))

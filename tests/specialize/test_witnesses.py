@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dycl.diagnostics import UNKNOWN, UnsupportedError
+from dycl.passes.specialize import witnesses
+from dycl.passes.specialize.facts import Facts
 from dycl.passes.specialize.natives import Natives
 from dycl.passes.specialize.witnesses import _kernel_fails
 
@@ -52,3 +55,17 @@ def test_an_error_that_depends_on_what_a_tensor_holds_is_no_error_of_the_model()
     found = Natives.genuine(machine, RuntimeError("of the shape rule"), _only_of_none, args, {})
     assert isinstance(found, UnsupportedError)
     assert found.code == "DY209"
+
+
+def test_what_the_path_knows_is_not_asked_again() -> None:
+    """A size whose interval begins with 0, and of which a relation says that it is not 0: no decision is left."""
+    size = sympy.Symbol("u0", integer=True)
+    facts = Facts()
+    facts.intervals[size] = (sympy.Integer(0), sympy.Integer(9))
+    facts.relations[sympy.Eq(size, 0)] = False
+
+    def asked(expr: sympy.Basic) -> None:
+        raise AssertionError(f"{expr} is known")
+
+    machine: Any = SimpleNamespace(state=SimpleNamespace(facts=facts), env=SimpleNamespace(evaluate_expr=asked))
+    assert witnesses._error_of_either(machine, {size}, torch.neg, (), {}) is None
