@@ -19,6 +19,7 @@ def normal_condition(expr: sympy.Basic, facts: Facts) -> sympy.Basic:
     """An equivalent of a condition on this path: numbers for sizes that are known, no `Max(1, s)`."""
     if not isinstance(expr, sympy.logic.boolalg.Boolean) or expr.is_Symbol:
         return expr
+    expr = _without_factor(expr)
     known = {symbol: facts.interval(symbol)[0] for symbol in expr.free_symbols if _is_known(facts, symbol)}
     expr = _settled(expr.subs(known)) if known else expr
     floors = sorted(expr.atoms(Max), key=str)
@@ -27,6 +28,14 @@ def normal_condition(expr: sympy.Basic, facts: Facts) -> sympy.Basic:
             continue
         return normal_condition(_by_cases(expr, floor, floor.args[1], facts), facts)
     return expr
+
+
+def _without_factor(condition: sympy.Basic) -> sympy.Basic:
+    """`2*Max(a, b) == 0` is `Max(a, b) == 0`."""
+    if not isinstance(condition, (sympy.Eq, sympy.Ne)) or condition.rhs != 0:
+        return condition
+    factor, rest = condition.lhs.as_coeff_Mul()
+    return condition.func(rest, 0) if factor not in (0, 1) and rest != 1 else condition
 
 
 def _is_known(facts: Facts, symbol: sympy.Symbol) -> bool:

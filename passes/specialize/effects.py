@@ -76,7 +76,8 @@ _IMPURE: frozenset[Any] = frozenset(
 _PURE_NAMES = frozenset({"fspath", "fsencode", "fsdecode", "strerror"})
 _WATCHED_MODULES = frozenset({"posix", "nt", "time", "_random", "_socket", "_posixsubprocess"})
 _SPEAKS_OF_SOURCE = tuple(
-    os.path.join(os.path.dirname(os.__file__), name) for name in ("linecache.py", "inspect.py", "warnings.py")
+    os.path.join(os.path.dirname(os.__file__), *name.split("/"))
+    for name in ("linecache.py", "inspect.py", "warnings.py", "importlib/metadata/__init__.py")
 )
 
 
@@ -176,7 +177,7 @@ def _asks_system(function: Any) -> bool:
 
 
 def _reads_source(frame: types.FrameType) -> bool:
-    """Whether modules are imported, or source is read for a message."""
+    """Whether modules are imported, installed packages asked for their versions, or source is read for a message."""
     caller: types.FrameType | None = frame
     while caller is not None:
         file = caller.f_code.co_filename

@@ -14,8 +14,13 @@ from dycl.passes.specialize.facts import Facts
 
 
 def is_nested(expr: sympy.Basic) -> bool:
-    """Whether an integer is put together of several extremes."""
-    return isinstance(expr, (Max, Min)) and len(expr.atoms(Max, Min)) > 1
+    """Whether an integer is put together of several extremes, or is one of several that only the run knows.
+
+    An extreme of one number and a constant stays what it is: torch's own cuts have such sizes, too.
+    """
+    if not isinstance(expr, (Max, Min)):
+        return False
+    return len(expr.atoms(Max, Min)) > 1 or not any(part.is_number for part in expr.args)
 
 
 def learn_extreme(facts: Facts, symbol: sympy.Symbol, expr: sympy.Basic) -> None:

@@ -49,6 +49,9 @@ class Hints:
     hulls: dict[Any, dict[int, Interval]] = field(default_factory=dict)  # by point and tokens: of the integers there
     forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
     forget_readings: set[Any] = field(default_factory=set)  # points whose tensors do not know what was read from them
+    forget_relations: set[Any] = field(
+        default_factory=set
+    )  # points whose tensors do not know how they were decided or are related
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values
     adopted: dict[int, Any] = field(default_factory=dict)  # containers of the model that are written, by id
     unadoptable: dict[int, Any] = field(default_factory=dict)  # written ones that somebody else holds too, by id

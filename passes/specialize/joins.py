@@ -29,7 +29,7 @@ from dycl.passes.specialize.generalise import Plan, widened
 from dycl.passes.specialize.hints import Position, Skeleton
 from dycl.passes.specialize.outline import mask_repeated
 from dycl.passes.specialize.positions import Label, Respelling, Slot
-from dycl.passes.specialize.readings import carried_readings, find_readings
+from dycl.passes.specialize.readings import carried_readings, find_readings, find_relations
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.state import TRUTH, State
 from dycl.passes.specialize.values import NOWHERE, Scalar
@@ -103,10 +103,11 @@ class Joins(Variants):
         copy.facts.ranges = self._ranges(walker, state, retensor) if keeps_ranges else {}
         ranges = walker.ranges(state.facts) if keeps_ranges else ()
         readings = find_readings(walker) if keeps_ranges and point not in self.hints.forget_readings else ()
-        copy.facts.results = carried_readings(self, walker, readings, _new_names(retensor))  # type: ignore[arg-type]
+        relations = find_relations(walker) if keeps_ranges and point not in self.hints.forget_relations else ()
+        copy.facts.results = carried_readings(self, walker, readings + relations, _new_names(retensor))  # type: ignore[arg-type]
         intervals = walker.intervals(copy.facts)
         spelled = tuple((index, str(low), str(high)) for index, (low, high) in intervals.items())
-        key = (point, tokens, spelled, ranges, readings)
+        key = (point, tokens, spelled, ranges, readings, relations)
         return Canonical(
             key,
             operands,

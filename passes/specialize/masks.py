@@ -15,6 +15,7 @@ program has yet; after the expansion each question is about a number of the host
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -22,13 +23,23 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.ir.graph import map_operand
-from dycl.ir.nodes import Ref, TensorOp, ValueId
+from dycl.ir.nodes import Operand, Ref, Target, TensorOp, ValueId
 from dycl.passes.specialize.memory_order import expression
+from dycl.passes.specialize.readings import known_bools
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
 
 _MASKS = (torch.bool, torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a mask is made by: a result of an operation, its operands by their names."""
+
+    target: Target
+    operands: tuple[tuple[str | None, Operand], ...]
+    result: int
 
 
 def expanded(machine: Machine, target: torch.Tensor, index: Any) -> Any:
@@ -71,25 +82,41 @@ def _dimensions(item: Any) -> int:
 def nonzero(machine: Machine, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The indices of the true elements, one tensor for each dimension: the same as before if they are still known."""
     mask = machine.substituted(mask)
-    content = machine.current_vid(mask) if isinstance(mask, FakeTensor) else id(mask)
+    decided = known_bools(machine, mask) if isinstance(mask, FakeTensor) else None
+    if decided is not None:
+        return _known_indices(machine, decided)
+    content = _first_alike(machine, machine.current_vid(mask)) if isinstance(mask, FakeTensor) else id(mask)
     call = ("indices of a mask", content)
     known = machine.state.facts.results.get(call)
     if known is not None and machine.recalled(call, known):
         return known  # type: ignore[no-any-return]
-    indices: tuple[torch.Tensor, ...] = machine.recorder.call(torch.nonzero, (mask,), {"as_tuple": True})
+    counted = machine.state.facts.results.get(("count of a mask", content)) if mask.dim() == 1 else None
+    if counted is None:
+        indices: tuple[torch.Tensor, ...] = machine.recorder.call(torch.nonzero, (mask,), {"as_tuple": True})
+    else:
+        _bound_count(machine, mask, counted)
+        indices = machine.recorder.nonzero(mask, machine.sym_size(counted))
     machine.state.facts.results[call] = indices
     return indices
 
 
+def _known_indices(machine: Machine, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The indices where the path knows the mask itself: constants, so that their count is no number of the run."""
+    with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+        rows = [dim.tolist() for dim in torch.nonzero(mask, as_tuple=True)]
+    return tuple(machine.recorder.call(torch.tensor, (row,), {"dtype": torch.int64}) for row in rows)
+
+
 def note_alike(machine: Machine, op: TensorOp) -> None:
-    """Remember what a mask is made of: another that is made alike has the same true elements."""
+    """Remember what masks are made of: others that are made alike have the same true elements."""
     results = machine.state.facts.results
     named = (*((None, arg) for arg in op.args), *op.kwargs)
     operands = [(name, map_operand(arg, lambda ref: Ref(_first_alike(machine, ref.id)))) for name, arg in named]
-    made = op.results[0].id
-    first = results.setdefault(("a mask made by", repr((op.target, operands))), made)
-    if first != made:
-        results["the mask like", made] = first
+    for index, made in enumerate(op.results):
+        origin = Origin(op.target, tuple(operands), index)
+        first, _ = results.setdefault(("a mask made by", repr(origin)), (made.id, origin))
+        if first != made.id:
+            results["the mask like", made.id] = first
 
 
 def _first_alike(machine: Machine, vid: ValueId) -> ValueId:
@@ -102,17 +129,21 @@ def learn_count(machine: Machine, tensor: torch.Tensor, size: Any) -> None:
     if not isinstance(size, torch.SymInt) or not size.node.expr.is_Symbol:
         return
     symbol, facts = size.node.expr, machine.state.facts
-    known = machine.known_value(tensor) if isinstance(tensor, FakeTensor) else machine.constant_value(tensor)
+    known = known_bools(machine, tensor) if isinstance(tensor, FakeTensor) else machine.constant_value(tensor)
     if known is not None:
         with unset_fake_temporarily(), torch._C.DisableTorchFunction():
             count = int(torch.count_nonzero(known))
         machine.bound_symbol(symbol, count, count)
-    elements = sympy.prod([expression(size) for size in tensor.shape])
-    if elements.free_symbols:
-        facts.learn(sympy.Le(symbol, elements), True)
+    _bound_count(machine, tensor, symbol)
     is_fake = isinstance(tensor, FakeTensor)
     key = ("count of a mask", _first_alike(machine, machine.current_vid(tensor)) if is_fake else id(tensor))
     earlier = facts.results.setdefault(key, symbol)
     if earlier is not symbol:
         facts.learn(sympy.Eq(earlier, symbol), True)
         facts.learn(sympy.Eq(symbol, earlier), True)
+
+
+def _bound_count(machine: Machine, mask: torch.Tensor, count: sympy.Basic) -> None:
+    elements = sympy.prod([expression(size) for size in mask.shape])
+    if elements.free_symbols:
+        machine.state.facts.learn(sympy.Le(count, elements), True)

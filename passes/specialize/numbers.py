@@ -137,6 +137,9 @@ class Numbers(Operands):
         if expr is not None and is_nested(expr):
             self._give_symbol(result)
             learn_extreme(self.state.facts, result.expr, expr)
+            parts = tuple(arg.expr for arg in args if isinstance(arg, Scalar))
+            if len(parts) == 2:
+                self.state.facts.results["extreme", name, result.expr] = parts
         elif expr is not None:
             result.expr = expr
         elif kind is ScalarKind.INT:

@@ -8,31 +8,34 @@ with `n` as a size.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.graph import map_operand, operand_parts
+from dycl.ir.nodes import Ref, ScalarKind, ValueId
 from dycl.passes.specialize.ranges import ARITHMETIC
 from dycl.passes.specialize.values import Scalar
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
+    from dycl.passes.specialize.masks import Origin
     from dycl.passes.specialize.walker import Walker
 
 # A number and what it was read from, by their places in the walk: ("item", tensor, element or None for its only one,
 # class of integers, distance), ("is", tensor, element, the number), ("length", list, class, distance),
-# ("as long as", list, other list, distance).
+# ("as long as", list, other list, distance). Relations: ("truth", tensor, bool), ("made", mask, what by), ("mask like",
+# mask, what by), ("count", mask or what it is made by, class, distance), ("extreme", name, three pairs of class and
+# distance: of two numbers and of what is made of them).
 Reading = tuple[Any, ...]
 
 
 def find_readings(walker: Walker) -> tuple[Reading, ...]:
     """The integers that were read from a tensor or list met, and were met themselves; canonical, like the walk."""
     indices = {label: i for i, label in enumerate(walker.labels) if not isinstance(label, tuple)}  # parted: unrelated
-    classes: dict[Any, tuple[int, int]] = {}
-    for (rest, _), found in walker.classes.items():
-        classes.setdefault(rest, found)
+    classes = _classes(walker)
     readings: set[Reading] = set()
     for call, number in walker.source.facts.results.items():
         if call[0] != "item" or call[1] not in indices:
@@ -46,6 +49,80 @@ def find_readings(walker: Walker) -> tuple[Reading, ...]:
             index, first = classes[rest]
             readings.add(("item", indices[call[1]], call[2], index, int(constant) - first))
     return tuple(sorted(readings | set(_find_lengths(walker, classes)), key=repr))
+
+
+def _find_counts(walker: Walker, classes: dict[Any, tuple[int, int]]) -> Iterator[Reading]:
+    """How many elements are true in masks that were met, or that the same operation would make again of tensors met."""
+    indices = {label: i for i, label in enumerate(walker.labels) if not isinstance(label, tuple)}
+    results = walker.source.facts.results
+    origins = [value for call, value in results.items() if call[0] == "a mask made by"]
+    known = {vid: origin for vid, origin in origins if set() < _operands(origin) <= indices.keys()}
+    for vid, origin in known.items():
+        if vid in indices:
+            yield ("made", indices[vid], _renamed(origin, indices))
+        elif (number := _related(results.get(("count of a mask", vid)), classes)) is not None:
+            yield ("count", _renamed(origin, indices), *number)
+    for call, value in results.items():
+        if call[0] == "count of a mask" and call[1] in indices:
+            if (number := _related(value, classes)) is not None:
+                yield ("count", indices[call[1]], *number)
+        elif call[0] == "the mask like" and call[1] in indices and value in known:
+            yield ("mask like", indices[call[1]], _renamed(known[value], indices))
+
+
+def _operands(origin: Origin) -> set[ValueId]:
+    parts = [part for _, operand in origin.operands for part in operand_parts(operand)]
+    return {part.id for part in parts if isinstance(part, Ref)}
+
+
+def _renamed(origin: Origin, names: Any) -> Origin:
+    renamed = ((name, map_operand(operand, lambda ref: Ref(names[ref.id]))) for name, operand in origin.operands)
+    return replace(origin, operands=tuple(renamed))
+
+
+def _find_extremes(walker: Walker, classes: dict[Any, tuple[int, int]]) -> Iterator[Reading]:
+    """Integers met of which one is the least or greatest of others."""
+    for call, value in walker.source.facts.results.items():
+        if call[0] == "extreme":
+            numbers = [_related(expr, classes) for expr in (*value, call[2])]
+            if None not in numbers:
+                yield ("extreme", call[1], *numbers)
+
+
+def _related(expr: Any, classes: dict[Any, tuple[int, int]]) -> tuple[int, int] | None:
+    """The class of an integer that was met, and how far it is from its first one."""
+    if expr is None:
+        return None
+    constant, rest = expr.as_coeff_Add()
+    if rest not in classes:
+        return None
+    index, first = classes[rest]
+    return index, int(constant) - first
+
+
+def find_relations(walker: Walker) -> tuple[Reading, ...]:
+    """What else the path knows of what it still holds: how it decided of tensors of one bool, which masks have as many
+    true elements, which integers are extremes of others."""
+    classes = _classes(walker)
+    found = {*_find_truths(walker), *_find_counts(walker, classes), *_find_extremes(walker, classes)}
+    return tuple(sorted(found, key=repr))
+
+
+def _classes(walker: Walker) -> dict[Any, tuple[int, int]]:
+    classes: dict[Any, tuple[int, int]] = {}
+    for (rest, _), found in walker.classes.items():
+        classes.setdefault(rest, found)
+    return classes
+
+
+def _find_truths(walker: Walker) -> Iterator[Reading]:
+    indices = {label: i for i, label in enumerate(walker.labels) if not isinstance(label, tuple)}
+    facts = walker.source.facts
+    for call, number in facts.results.items():
+        if call[0] == "item" and call[1] in indices and call[2] is None:
+            known = facts.bools.get(number.vid) if isinstance(number, Scalar) else number
+            if type(known) is bool:
+                yield ("truth", indices[call[1]], known)
 
 
 def _find_lengths(walker: Walker, classes: dict[Any, tuple[int, int]]) -> Iterator[Reading]:
@@ -78,15 +155,37 @@ def carried_readings(
         expr: Any = name[0] + constant if respelled is None else respelled[0].expr + (constant - respelled[1])  # type: ignore[operator]
         return machine.scalar_of_expr(expr + distance)
 
+    vids = [machine.current_vid(tensor, walker.source) for tensor in walker.tensors]
+    own = {place: names.get(vid, vid) for place, vid in enumerate(vids)}
     results: dict[Any, Any] = {}
     for reading in readings:
         match reading:
             case ("item", tensor, element, index, distance):
-                vid = machine.current_vid(walker.tensors[tensor], walker.source)
-                results["item", names.get(vid, vid), element] = number(index, distance)
+                results["item", own[tensor], element] = number(index, distance)
             case ("is", tensor, element, value):
-                vid = machine.current_vid(walker.tensors[tensor], walker.source)
-                results["item", names.get(vid, vid), element] = value
+                results["item", own[tensor], element] = value
+            case ("made", mask, origin):
+                origin = _renamed(origin, own)
+                results["a mask made by", repr(origin)] = (own[mask], origin)
+            case ("count", mask, index, distance):
+                count = number(index, distance).expr
+                if isinstance(mask, int):
+                    results["count of a mask", own[mask]] = count
+                else:
+                    origin = _renamed(mask, own)
+                    stand_in = ValueId(-1 - len(results))
+                    results["a mask made by", repr(origin)] = (stand_in, origin)
+                    results["count of a mask", stand_in] = count
+            case ("mask like", mask, origin):
+                made = results.get(("a mask made by", repr(_renamed(origin, own))))
+                if made is not None:
+                    results["the mask like", own[mask]] = made[0]
+            case ("extreme", name, *parts):
+                a, b, made = (number(*part) for part in parts)
+                results["extreme", name, made.expr] = (a.expr, b.expr)
+                results[name, tuple(("s", part.vid, str(part.expr)) for part in (a, b))] = made
+            case ("truth", tensor, value):
+                results["item", own[tensor], None] = value
             case ("length", place, index, distance):
                 results["list_len", walker.lists[place].vid] = number(index, distance)
             case ("as long as", place, other, distance):
@@ -101,6 +200,8 @@ def _is_whole(number: Any) -> bool:
 # ---------------------------------------------------------------- arithmetic on tensors of one integer
 
 _COMPARISONS = {name: name for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+_KEEPS = "any all amax amin max min reshape view flatten squeeze unsqueeze clone contiguous detach"
+_KEEPING = dict.fromkeys(_KEEPS.split(), "same") | dict.fromkeys(("invert", "logical_not", "bitwise_not"), "not_")
 _INTEGERS = (torch.int64, torch.int32)
 
 
@@ -112,6 +213,10 @@ def note_formula(
     if name == "getitem" and _is_element(*args):
         part = (args[0], machine.current_vid(args[0]))
         machine.state.facts.results["formula", machine.current_vid(results[0])] = (name, (part, (args[1], None)))
+        return
+    if name in _KEEPING and len(results) == 1 and _is_same(args[0], results[0]):
+        source = (args[0], machine.current_vid(args[0]))
+        machine.state.facts.results["formula", machine.current_vid(results[0])] = (_KEEPING[name], (source,))
         return
     if kwargs or len(args) != 2 or len(results) != 1 or not (name in ARITHMETIC or name in _COMPARISONS):
         return
@@ -137,9 +242,31 @@ def computed(machine: Machine, vid: Any) -> Any:
         return None
     if name == "getitem":
         return machine.state.facts.results.get(("item", parts[0][1], parts[1][0]))
+    if name in _KEEPING.values():
+        number = machine.element(parts[0][0], None)
+        return number if name == "same" else machine.host(name, number)
     if not all(held is None or _is_read(machine, part, held) for part, held in parts):
         return None
     return machine.host(name, *[part if held is None else machine.element(part, None) for part, held in parts])
+
+
+def known_bools(machine: Machine, tensor: Any) -> torch.Tensor | None:
+    """The content of a small tensor: a constant, or one bool that the path has decided."""
+    known = machine.known_value(tensor)
+    if known is not None or not isinstance(tensor, FakeTensor) or tensor.dtype != torch.bool or not _is_single(tensor):
+        return known
+    facts = machine.state.facts
+    number = facts.results.get(("item", machine.current_vid(tensor), None))
+    decided = facts.bools.get(number.vid) if isinstance(number, Scalar) else number
+    if type(decided) is not bool:
+        return None
+    with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+        return torch.full([1] * tensor.dim(), decided)
+
+
+def _is_same(tensor: Any, result: Any) -> bool:
+    """Whether both hold one bool, so that what keeps or reduces elements keeps it."""
+    return all(_is_single(one) and one.dtype == torch.bool for one in (tensor, result))
 
 
 def _is_element(tensor: Any, index: Any) -> bool:

@@ -28,7 +28,7 @@ from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
 from dycl.passes.specialize.pieces import Piece, separate_calls
 from dycl.passes.specialize.ranges import note_ranges
-from dycl.passes.specialize.readings import note_formula
+from dycl.passes.specialize.readings import known_bools, note_formula
 from dycl.passes.specialize.results import Remembered
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
@@ -296,7 +296,17 @@ class Recorder(TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             return self._record(target, func, args, kwargs)
 
-    def _record(self, target: Target, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def nonzero(self, mask: torch.Tensor, count: torch.SymInt) -> Any:
+        """Record the indices of the true elements of a mask of one dimension; how many they are is known."""
+        with torch._C.DisableTorchFunction():
+            with unset_fake_temporarily(), self.machine.fake:
+                made = (torch.empty([count], dtype=torch.int64, device=mask.device),)
+            return self._record(CallFunction("torch.nonzero"), torch.nonzero, (mask,), {"as_tuple": True}, made)
+
+    def _record(
+        self, target: Target, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], made: Any = None
+    ) -> Any:
+        """`made`: the result, where the path knows what it looks like."""
         machine = self.machine
         args, kwargs = machine.substituted((args, kwargs))
         found, out = machine.replayed((target, _identity(args), _identity(kwargs)))
@@ -307,7 +317,10 @@ class Recorder(TorchFunctionMode):
         native_args, native_kwargs = machine.native_arguments((args, kwargs))
         if machine.has_symbols(native_args, native_kwargs) and not _writes(func, kwargs):
             check_empty(machine, func, native_args, native_kwargs)
-        out, watch, born = self._executed(target, func, native_args, native_kwargs)
+        if made is None:
+            out, watch, born = self._executed(target, func, native_args, native_kwargs)
+        else:
+            out, watch, born = made, Watch(machine.weight_written), []
         if watch.random and machine.hints.draws and _has_python_inside(getattr(func, "forward", func)):
             raise Unknown(f"it draws random numbers ({watch.random})")
         if watch.random:
@@ -332,7 +345,7 @@ class Recorder(TorchFunctionMode):
             loc=machine.loc(),
         )
         machine.emit(op)
-        if len(outs) == 1 and outs[0].dtype == torch.bool and not mutates:
+        if outs and all(leaf.dtype == torch.bool for leaf in outs) and not mutates:
             masks.note_alike(machine, op)
         machine.bind_symbols(born, outs, out)
         note_ranges(machine, func, args, kwargs, outs)
@@ -447,7 +460,7 @@ class Recorder(TorchFunctionMode):
             if isinstance(leaf, (Scalar, RuntimeList, torch.SymInt, torch.SymFloat, torch.SymBool)):
                 return None
             if isinstance(leaf, torch.Tensor):
-                value = machine.known_value(leaf)
+                value = known_bools(machine, leaf)
                 if value is None:
                     return None
                 real[id(leaf)] = value

@@ -134,6 +134,10 @@ class Variants(Generalise):
 
     def _check_ranges(self, form: Canonical, point: Any) -> None:
         """States that differ in what is known of tensors alone are one state: no round of a loop stands before it."""
+        self.same_tokens[form.key[:5]] += 1
+        if self.same_tokens[form.key[:5]] > 1 and point not in self.hints.forget_relations:
+            self.hints.forget_relations.add(point)
+            self.postpone("how tensors are related is forgotten")
         self.same_tokens[form.key[:4]] += 1
         if self.same_tokens[form.key[:4]] > 1 and point not in self.hints.forget_readings:
             self.hints.forget_readings.add(point)

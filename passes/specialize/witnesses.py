@@ -252,7 +252,7 @@ def _counts(arguments: Any) -> Iterator[sympy.Basic]:
     """How many elements the tensors have."""
     for leaf in leaves(arguments):
         if isinstance(leaf, FakeTensor):
-            yield sympy.prod([expression(size) for size in leaf.shape])
+            yield sympy.sympify(sympy.prod([expression(size) for size in leaf.shape]))
 
 
 def _witnesses(facts: Facts, symbols: set[sympy.Symbol], lowest: int | None = None) -> Iterator[Sizes]:

@@ -38,6 +38,7 @@ from dycl.ir.nodes import (
 )
 from dycl.targets.base import StoredWeight, refuse
 from dycl.targets.module import SubgraphModule
+from dycl.targets.onnx import bools as _bools  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import boxes as _boxes  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx.division import rewrite_divisions
 from dycl.targets.onnx.promotion import rewrite_float_scalars

@@ -214,6 +214,54 @@ class PositionsOfMany(nn.Module):
                 return rows, steps
 
 
+class FillsUnderAnother(nn.Module):
+    """Rows of one selection are filled under a mask of another, which fits or does not."""
+
+    def forward(self, x, y):
+        return x[x[:, 0] > 0].masked_fill(y[y[:, 0] > 0] > 0, torch.tensor(0.5))
+
+
+class PadsPiecesAlike(nn.Module):
+    """What is chosen of each of two rows is padded to one length, several tensors in turn, round after round."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x, y):
+        rows, kept, ids = torch.stack([x, y]), torch.ones(2, 5), torch.arange(5).expand(2, -1)
+        for layer in self.layers:
+            rows = torch.tanh(layer(rows)) * 2
+            if rows.sum() > 4:
+                break
+            keep = (rows.sum(2) > -1).masked_fill(kept == 0, torch.tensor(False))
+            chosen = [[row[mask] for row, mask in zip(tensor, keep, strict=True)] for tensor in (rows, keep, ids)]
+            rows, kept, ids = (nn.utils.rnn.pad_sequence(found, batch_first=True) for found in chosen)
+        return rows, kept, ids
+
+
+class StopsInPairs(nn.Module):
+    """One flag is asked three times, in other words: both rows stop, or none."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, x, y):
+        rows, ids, stopped = torch.stack([x[0], y[0]]), torch.arange(2), []
+        for layer in self.layers:
+            rows = torch.tanh(layer(rows)) * 2
+            done = rows.reshape(1, -1).sum(1) > 0
+            if torch.any(done):
+                both = done.repeat_interleave(2)
+                stopped.extend(list(rows[both]))
+                stopped.extend(list(ids[both]))
+                rows, ids = rows[~both], ids[~both]
+            if torch.all(done):
+                break
+        return stopped, rows.shape
+
+
 UNASKED = [
     Case(CropsOfBoxes, picture_and_boxes),
     Case(AttendsToAny, matrices, is_end_to_end=True),
@@ -225,6 +273,9 @@ UNASKED = [
 CASES = [
     *UNASKED,
     Case(PositionsOfMany),
+    Case(FillsUnderAnother, matrices),
+    Case(PadsPiecesAlike, matrices, is_end_to_end=True),
+    Case(StopsInPairs, matrices),
     Case(CutsOfForty, eighty, is_end_to_end=True),
     Case(ScoresOfPairs, matrices, is_end_to_end=True),
     Case(DispatchesToPieces, matrices, is_end_to_end=True),

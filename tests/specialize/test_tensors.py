@@ -10,7 +10,7 @@ import torch
 
 import dycl
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import HostOp, TensorType
+from dycl.ir.nodes import Branch, HostOp, TensorType
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.passes.specialize.specializer import specialize
@@ -71,6 +71,14 @@ def test_host_agrees_with_eager(case: Case) -> None:
 def test_answers_that_make_no_difference_are_not_asked(case: Case) -> None:
     """Whether a size is 0, 1 or that of another tensor is nothing that such a program decides."""
     assert len(specialize(build(case), case.inputs(0)).program.blocks) == 1
+
+
+@pytest.mark.parametrize(("model", "decisions"), [("PadsPiecesAlike", 3), ("StopsInPairs", 2)])
+def test_a_join_keeps_how_tensors_are_related(model: str, decisions: int) -> None:
+    """Masks made alike have as many true elements, extremes stay extremes, and what was decided is not asked again."""
+    case = next(case for case in question_programs.CASES if case.name == model)
+    blocks = specialize(build(case), case.inputs(0)).program.blocks
+    assert sum(isinstance(block.end, Branch) for block in blocks) == decisions
 
 
 def _rounded(value: object) -> object:

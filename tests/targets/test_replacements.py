@@ -29,6 +29,15 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     ),
     "atan2": (torch.atan2, (ALL_Y, ALL_X)),
     "atan2 of ints": (torch.atan2, (INTS, INTS.flip(1))),
+    "choices between bools": (
+        lambda x, y: (
+            torch.where(x > y, x > 0, y > 1),
+            (x > 0).masked_fill(y > 0, True),
+            (x > 0).masked_fill(y > 0, False),
+            (x > 0).masked_fill(y > 0, torch.tensor(True)),
+        ),
+        (ALL_Y, ALL_X),
+    ),
     "extremes over nan": (
         lambda x: (x.max(), x.min(), x.amax(0), x.amin((0, 1)), x.argmax(), x.argmin(), *x.max(1), *x.min(0, True)),
         (NANS,),
