@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import pyautograd, pymodels
 from dycl.passes.specialize.builtins import Interpret, model
 from dycl.passes.specialize.protocols import plain_attribute_method, property_setter
 from dycl.passes.specialize.walker import Walker
@@ -40,6 +41,15 @@ def _register_buffer(
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
+
+
+@model(torch.autograd.Function.apply.__func__)  # type: ignore[attr-defined]
+def _apply(machine: Machine, cls: Any, *args: Any, native: Any, **kwargs: Any) -> Any:
+    if cls.setup_context is torch.autograd.Function.setup_context:
+        return NotImplemented if kwargs else Interpret(pyautograd.apply_with_context, (cls, *args))
+    bound = inspect.signature(cls.forward).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return NotImplemented if bound.kwargs else Interpret(pyautograd.apply_then_set_up, (cls, *bound.args))
 
 
 @model(torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward)

@@ -290,6 +290,55 @@ class Threshold(torch.autograd.Function):
         return grad
 
 
+class Blocks(torch.autograd.Function):
+    """Runs modules, which it is handed, and appends to a list, as a reversible network does."""
+
+    @staticmethod
+    def forward(ctx, x, blocks, seen):
+        for block in blocks:
+            x = block(x)
+            seen.append(x.mean())
+            if seen[-1] > 0:
+                break
+        ctx.save_for_backward(x.detach())
+        ctx.blocks = blocks
+        return x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None, None
+
+
+class Same(torch.autograd.Function):
+    """With the context set up afterwards; returns its argument, and something that is no tensor."""
+
+    @staticmethod
+    def forward(x, scale):
+        return x, x * scale, "scaled"
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, ctx.scale = inputs
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return grads[0], None
+
+
+@SECTION.yes("an `autograd.Function` over modules and containers, or with a `setup_context`", "interpreted too")
+class FunctionOfModules(Base):
+    def forward(self, x):
+        seen = []
+        y = Blocks.apply(x, self.layers, seen)
+        held = x + 1
+        same, scaled, how = Same.apply(held, 3.0)
+        if same is held:  # it is another tensor over the same memory
+            return y
+        same.mul_(2)
+        return y + held if len(seen) > 1 else y - scaled, how
+
+
 @SECTION.yes("custom `autograd.Function` at inference", "its `forward` is interpreted")
 class CustomFunction(Base):
     def forward(self, x):
