@@ -178,7 +178,7 @@ class SingleDispatch(Base):
         return describe(3 if x.sum() > 0 else "abc", x), describe(None, x)
 
 
-@SECTION.not_yet("`functools.wraps`, `total_ordering`, `cmp_to_key`")
+@SECTION.yes("`functools.cmp_to_key`", "a sort by comparisons, as Python sorts")
 class ComparisonKey(Base):
     def forward(self, x):
         items = [x[0, 0].item(), x[0, 1].item()]
