@@ -83,4 +83,6 @@ def _typed(machine: Machine, tensor: torch.Tensor, dtype: Any = None, *args: Any
         dtype = getattr(torch, dtype.removeprefix("torch."))
     if isinstance(dtype, type) and issubclass(dtype, torch.Tensor):
         dtype = torch.get_default_dtype()
+    if dtype in (int, float, bool, complex):
+        native(torch.empty(0), dtype)  # which says that this method does not take them
     return machine.recorder.call(torch.Tensor.to, (tensor, TENSOR_TYPES.get(dtype, dtype)), {})

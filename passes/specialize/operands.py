@@ -35,6 +35,8 @@ from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text, TextPart
 
 _SMALL_CONSTANT = 1024
+# What torch takes a type of Python's for where it wants a dtype.
+_DTYPES: dict[type, torch.dtype] = {int: torch.int64, float: torch.float64, bool: torch.bool}
 
 
 class Operands(Emission):
@@ -209,7 +211,7 @@ class Operands(Emission):
             return Mapping(tuple((Lit(key), self.operand(item)) for key, item in value.items()))
         if isinstance(value, enum.Enum) and isinstance(value, (int, float, str)):
             return Lit(value.value)
-        text = torch_text(value)
+        text = torch_text(_DTYPES.get(value, value) if isinstance(value, type) else value)
         if text is not None:
             return TorchLit(text)
         if isinstance(value, torch.Generator):

@@ -100,6 +100,16 @@ class Casts(Base):
         return y.to(torch.float32) if y.sum() > 0 else x.type_as(y)
 
 
+@SECTION.yes("types of Python's as dtypes: `torch.zeros(n, dtype=int)`, `x.to(float)`")
+class PythonDtypes(Base):
+    def forward(self, x):
+        kept = torch.zeros(2, dtype=bool) | (x.to(float)[0, :2] > 0)
+        try:
+            return kept.type(float)
+        except ValueError:  # of all that take a dtype this method does not take these
+            return kept.sum(dtype=int) + torch.ones(1, dtype=int) if x.sum() > 0 else kept.to(float)
+
+
 @SECTION.yes(
     "`module.to(dtype)`, `.double()`, `.half()` of a layer in `forward`",
     "its weights are cast; cast back from a wider type they are the same again; refused where others hold them",
