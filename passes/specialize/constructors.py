@@ -84,5 +84,5 @@ def _typed(machine: Machine, tensor: torch.Tensor, dtype: Any = None, *args: Any
     if isinstance(dtype, type) and issubclass(dtype, torch.Tensor):
         dtype = torch.get_default_dtype()
     if dtype in (int, float, bool, complex):
-        native(torch.empty(0), dtype)  # which says that this method does not take them
+        raise ValueError(f"invalid type: '{dtype.__name__}'")  # of all that take a dtype this one does not take these
     return machine.recorder.call(torch.Tensor.to, (tensor, TENSOR_TYPES.get(dtype, dtype)), {})

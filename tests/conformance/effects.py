@@ -106,7 +106,7 @@ class PythonDtypes(Base):
         kept = torch.zeros(2, dtype=bool) | (x.to(float)[0, :2] > 0)
         try:
             return kept.type(float)
-        except ValueError:  # of all that take a dtype this method does not take these
+        except ValueError:
             return kept.sum(dtype=int) + torch.ones(1, dtype=int) if x.sum() > 0 else kept.to(float)
 
 
