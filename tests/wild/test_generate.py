@@ -47,3 +47,35 @@ def test_greedy_generation_compiles_unchanged(compare: Callable[..., Any], make:
     for weight in model.parameters():  # sharp: texts differ, some end and some do not
         torch.nn.init.normal_(weight, std=0.5)
     compare(model, prompts, calls=24, paths=6, method="generate")
+
+
+def t5() -> Any:
+    config = transformers.T5Config(
+        vocab_size=20,
+        d_model=16,
+        d_kv=8,
+        d_ff=16,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=1,
+        eos_token_id=[2, 7],
+        pad_token_id=0,
+    )
+    model = transformers.T5ForConditionalGeneration(config)
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())  # else each word is followed by itself
+    return model
+
+
+def questions(seed: int) -> dict[str, Any]:
+    tokens = torch.randint(4, 20, (1, 5), generator=torch.Generator().manual_seed(seed))
+    return {"input_ids": tokens, "max_new_tokens": 10, "do_sample": False}
+
+
+def test_an_encoder_and_a_decoder_generate(compare: Callable[..., Any]) -> None:
+    """The cache holds what the decoder attends to of its own words, and of the encoder's."""
+    torch.manual_seed(0)
+    model = t5().eval()
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.6)
+    compare(model, questions, calls=24, paths=3, method="generate")

@@ -78,6 +78,19 @@ def switch_transformers() -> Any:
     return transformers.SwitchTransformersForConditionalGeneration(config)
 
 
+_LOCAL = {"num_local_experts": 4, "num_experts_per_tok": 2}
+_MORE: dict[str, dict[str, Any]] = {
+    "Qwen3Moe": {"num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
+    "Olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "JetMoe": {**_LOCAL, "kv_channels": 8},
+    "Phimoe": _LOCAL,
+    "GptOss": {**_LOCAL, "head_dim": 8},
+    "GraniteMoe": _LOCAL,
+    "Ernie4_5_Moe": {"moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 0},
+    "Glm4Moe": {"n_routed_experts": 4, "num_experts_per_tok": 2, "head_dim": 8, "first_k_dense_replace": 0},
+}
+
+
 def pairs(seed: int) -> dict[str, torch.Tensor]:
     """What Switch takes: tokens for the encoder and for the decoder."""
     return {**ids(seed), "decoder_input_ids": ids(seed + 1000)["input_ids"]}
@@ -99,3 +112,13 @@ def test_a_mixture_of_experts_compiles_unchanged(
     model = make().eval()
     model.config.use_cache = False
     compare(model, inputs, calls=20, paths=4)
+
+
+@pytest.mark.parametrize("name", _MORE)
+def test_more_mixtures_of_experts(compare: Callable[..., Any], name: str) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**_SMALL, **_MORE[name])
+    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    model.config.use_cache = False
+    # JetMoE cuts its tokens into pieces that may be empty: sizes of the run, and no decision.
+    compare(model, ids, calls=20, paths=1 if name == "JetMoe" else 4)
