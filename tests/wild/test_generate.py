@@ -66,15 +66,38 @@ def t5() -> Any:
     return model
 
 
+def bart() -> Any:
+    config = transformers.BartConfig(
+        vocab_size=20,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=64,
+        bos_token_id=1,
+        eos_token_id=[2, 7],
+        pad_token_id=0,
+        decoder_start_token_id=1,
+        forced_eos_token_id=None,
+    )
+    model = transformers.BartForConditionalGeneration(config)
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+    return model
+
+
 def questions(seed: int) -> dict[str, Any]:
     tokens = torch.randint(4, 20, (1, 5), generator=torch.Generator().manual_seed(seed))
     return {"input_ids": tokens, "max_new_tokens": 10, "do_sample": False}
 
 
-def test_an_encoder_and_a_decoder_generate(compare: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("make", [t5, bart])
+def test_an_encoder_and_a_decoder_generate(compare: Callable[..., Any], make: Callable[[], Any]) -> None:
     """The cache holds what the decoder attends to of its own words, and of the encoder's."""
     torch.manual_seed(0)
-    model = t5().eval()
+    model = make().eval()
     for weight in model.parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.6)
