@@ -57,7 +57,7 @@ class Emission:
         self.float_wholes: set[sympy.Basic] = set()  # integers that a float became: a float is near
         self.growing: set[sympy.Basic] = set()  # integers made of such that a loop may make many times as large
         self.counters: set[sympy.Basic] = set()  # integers that come into a block
-        self.size_origins: dict[sympy.Basic, Any] = {}  # symbols that stand for generalised sizes
+        self.origins: dict[sympy.Basic, Any] = {}  # of symbols that come into a block: what they were generalised from
         self.consumed: list[Generator] = []
         self.steps = 0  # instructions that were run
         self.postponed = ""  # why the compile begins again, once more of the same kind is learned

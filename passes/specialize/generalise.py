@@ -10,6 +10,7 @@ import sympy
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.ir.nodes import ListType, Lit, Operand, Seq, ValueId
+from dycl.passes.specialize.facts import Interval
 from dycl.passes.specialize.hints import Position
 from dycl.passes.specialize.outline import (
     Address,
@@ -20,6 +21,8 @@ from dycl.passes.specialize.outline import (
     find_lists,
     is_below,
 )
+from dycl.passes.specialize.relations import MAX_EXCEPTIONS, Relation, find_relations
+from dycl.passes.specialize.rounds import peel
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.symbols import Symbols
 from dycl.passes.specialize.templates import Template, ir_type, seq_kind, unify
@@ -40,6 +43,7 @@ class Plan:
     groups: dict[Address, Any] = field(default_factory=dict)
     args: dict[ValueId, Operand] = field(default_factory=dict)
     bounds: dict[Any, tuple[Any, Any]] = field(default_factory=dict)  # by class, and by its first address
+    related: set[Address] = field(default_factory=set)  # what a relation says all about
 
 
 class Generalise(Symbols):
@@ -81,6 +85,10 @@ class Generalise(Symbols):
         classes = generality.classes
         if apart:
             classes = [{address: 0} for members in classes for address in members]
+        else:
+            for relation in generality.relations:
+                if relation.is_wanted:
+                    self._plan_relation(plan, generality, relation)
         for number, members in enumerate(classes):
             self._plan_class(plan, generality, number, members)
         return plan
@@ -109,21 +117,12 @@ class Generalise(Symbols):
 
     def _plan_class(self, plan: Plan, generality: Generality, number: int, members: dict[Address, int]) -> None:
         """Integers that move together: one symbol, and offsets. What does not on this path makes another class."""
-        ints = plan.outline.ints
-        present = {
-            address: offset
-            for address, offset in members.items()
-            if address in ints and not is_below(address, plan.lists)
-        }
+        present = self._present(plan, members)
         if not present:
             return
-        first = min(present, key=lambda address: ints[address].order)
-        bases = {a: sympy.sympify(ints[a].value) - (offset - present[first]) for a, offset in present.items()}
-        base = next((base for base in bases.values() if not base.is_Integer), bases[first])
-        apart = {address for address, other in bases.items() if not self._is_equal(other, base)}
+        base, apart = self._base(plan, present)
         if not apart:
-            distances = {address: offset - present[first] for address, offset in present.items()}
-            self._plan_numbers(plan, generality, number, distances, base)
+            self._plan_numbers(plan, generality, number, present, base)
             return
         kept = {address: offset for address, offset in members.items() if address not in apart}
         generality.classes[number] = kept
@@ -131,25 +130,68 @@ class Generalise(Symbols):
         self.postpone("integers that seemed to move together do not")
         self._plan_class(plan, generality, number, kept)
 
+    def _present(self, plan: Plan, members: dict[Address, int]) -> dict[Address, int]:
+        """Those that the state has and nothing is planned for, with their distances from the first of them."""
+        ints = plan.outline.ints
+        found = [a for a in members if a in ints and a not in plan.related and not is_below(a, plan.lists)]
+        found.sort(key=lambda address: ints[address].order)
+        return {address: members[address] - members[found[0]] for address in found}
+
+    def _base(self, plan: Plan, present: dict[Address, int]) -> tuple[sympy.Basic, set[Address]]:
+        """What the first of them is, an expression if any of them is one; which do not keep their distances."""
+        ints = plan.outline.ints
+        bases = {address: sympy.sympify(ints[address].value) - offset for address, offset in present.items()}
+        found = [base for base in bases.values() if not base.is_Integer]
+        base = (found or list(bases.values()))[0]
+        return base, {address for address, other in bases.items() if not self._is_equal(other, base)}
+
+    def _plan_relation(self, plan: Plan, generality: Generality, relation: Relation) -> None:
+        """Integers that move together from the second round of a loop on, if these are such: then they are a class."""
+        ints = plan.outline.ints
+        present = self._present(plan, relation.members)
+        if len(present) < 2:
+            return
+        base, apart = self._base(plan, present)
+        if not apart:
+            self._plan_numbers(plan, generality, relation.number, present, base)
+            plan.related.update(present)
+            return
+        values = tuple(ints[address].value for address in present)
+        if all(isinstance(value, int) for value in values):
+            if peel(self.hints, self.state):
+                raise Restart("the first round of a loop is kept apart")
+            relation.exceptions.add(values)
+            if len(relation.exceptions) <= MAX_EXCEPTIONS:
+                return
+        if 2 * len(apart) > len(present):  # the first is the odd one
+            apart = set(present) - apart
+        generality.refuted |= apart
+        relation.members = {a: distance for a, distance in relation.members.items() if a not in apart}
+        self.postpone("integers that seemed to move together from the second round on do not")
+        self._plan_relation(plan, generality, relation)
+
     def _plan_numbers(
         self, plan: Plan, generality: Generality, number: int, present: dict[Address, int], base: sympy.Basic
     ) -> None:
         """The integers of a class as a base, an expression or known on this path, and their distances from it."""
-        ints = plan.outline.ints
-        first = min(present, key=lambda address: ints[address].order)
+        ints, first = plan.outline.ints, next(iter(present))
         for address in present:
             plan.groups[address] = number
         least = max([-offset for address, offset in present.items() if ints[address].is_size], default=-int_oo)
-        self._check_class_bounds(generality, first, base, least)
-        plan.bounds[number] = plan.bounds[first] = generality.bounds[first]
+        name = first
+        if number < 0:  # a relation: where the loop begins it mostly rises, inside what the path knows mostly holds
+            name = (number, first)
+            if name not in generality.bounds:
+                generality.bounds[name] = self._relation_bounds(plan, present, base)
+        self._check_class_bounds(generality, name, base, least)
+        plan.bounds[number] = plan.bounds[first] = generality.bounds[name]
         origin = frozenset(Position(ints[address].place) for address in present)
         if base.is_Integer:
             scalar = self.new_int(origin)
             self.values.names[scalar.vid] = _variable(ints[first].place)
-            self.size_origins[scalar.expr] = origin
             self.counters.add(scalar.expr)
             plan.args[scalar.vid] = Lit(int(base))
-            self.state.facts.intervals[scalar.expr] = generality.bounds[first]
+            self.state.facts.intervals[scalar.expr] = plan.bounds[number]
             base = scalar.expr
         for address, offset in present.items():
             expr = base + offset
@@ -161,17 +203,24 @@ class Generalise(Symbols):
                 plan.numbers[address] = made = self.scalar_of_expr(expr)
                 made.origin = origin
 
+    def _relation_bounds(self, plan: Plan, present: dict[Address, int], base: sympy.Basic) -> Interval:
+        """Where the first integer of a relation lies: as the path knows, or from where it is on, within a range."""
+        if not base.is_Integer:
+            return self.bounds_of(base)
+        limits = [(plan.outline.ints[address].limit[1], offset) for address, offset in present.items()]
+        return base, min((end if end == int_oo else end - offset for end, offset in limits), default=int_oo)
+
     def _is_equal(self, one: sympy.Basic, other: sympy.Basic) -> bool:
         """Whether two integers are one on this path."""
         difference = sympy.expand(one - other)
         return bool(difference == 0 or self.state.facts.decide(sympy.Eq(difference, 0)) == sympy.true)
 
-    def _check_class_bounds(self, generality: Generality, first: Address, base: sympy.Basic, least: Any) -> None:
-        low, high = generality.bounds.get(first, (-int_oo, int_oo))
-        generality.bounds[first] = low, high = max(low, sympy.sympify(least)), high
+    def _check_class_bounds(self, generality: Generality, name: Any, base: sympy.Basic, least: Any) -> None:
+        low, high = generality.bounds.get(name, (-int_oo, int_oo))
+        generality.bounds[name] = low, high = max(low, sympy.sympify(least)), high
         found = (base, base) if base.is_Integer else self.bounds_of(base)
         if found[0] < low or found[1] > high:
-            generality.bounds[first] = widened((low, high), found)
+            generality.bounds[name] = widened((low, high), found)
             self.postpone("the bounds of a generalised number are wider")
 
     def bounds_of(self, expr: sympy.Basic | None) -> tuple[Any, Any]:
@@ -191,6 +240,40 @@ class Generalise(Symbols):
         if point not in self.hints.points or news <= self.hints.listed:
             return False
         self.hints.listed |= news
+        return True
+
+    def note_relations(self, found: list[Outline]) -> None:
+        """Remember which integers keep their distances from the second state on: somebody may come to ask."""
+        outline = found[-1]
+        generality = self.hints.outlines.get(outline.skeleton) or Generality()
+        for members in find_relations(found, generality.lists, generality.classes):
+            known = any(set(members) <= set(relation.members) for relation in generality.relations)
+            if known or not generality.refuted.isdisjoint(members):
+                continue
+            places = frozenset(outline.ints[address].place for address in members)
+            relation = Relation(-1 - len(generality.relations), members, places)
+            relation.is_wanted = not places.isdisjoint(self.hints.related)
+            generality.relations.append(relation)
+            self.hints.outlines[outline.skeleton] = generality
+
+    def generalise_mixed(self, found: list[Outline], point: Any) -> bool:
+        """Generalise the integers that some states of an outline know and others do not; True if that is new."""
+        outline = found[-1]
+        generality = self.hints.outlines.get(outline.skeleton) or Generality()
+        planned = {address for members in generality.classes for address in members}
+        members: dict[Address, int] = {}
+        for address in sorted(outline.ints, key=lambda address: outline.ints[address].order):
+            values = [cells.ints[address].value for cells in found if address in cells.ints]
+            numbers = [value for value in values if type(value) is int]
+            if numbers and len(numbers) < len(values) and address not in planned:
+                members[address] = numbers[0]
+                generality.bounds[address] = trend(numbers)
+        if not members:
+            return False
+        first = next(iter(members.values()))
+        generality.classes.append({address: number - first for address, number in members.items()})
+        self.hints.outlines[outline.skeleton] = generality
+        self.hints.points.add(point)
         return True
 
     def generalise_outlines(self, found: list[Outline], point: Any, least: int) -> bool:

@@ -40,11 +40,17 @@ class Hints:
     parted_at: set[Any] = field(default_factory=set)  # points whose states have such tensors
     together: set[Any] = field(default_factory=set)  # positions whose tensors never are
     companions: dict[Any, set[Any]] = field(default_factory=dict)  # by parted position: those it was one with
+    related: set[Any] = field(default_factory=set)  # places of integers whose relations somebody asked about
+    peeled: set[Any] = field(default_factory=set)  # points where loops begin whose first rounds are apart
+    meeting: set[Any] = field(
+        default_factory=set
+    )  # points where paths that left them in the first round join the others
     unrelated: set[Any] = field(default_factory=set)  # points whose states forget how integers relate
     pinned: set[Any] = field(default_factory=set)  # places
     places_at: dict[Any, set[Any]] = field(default_factory=dict)  # what is generalised at a point
     points: set[Any] = field(default_factory=set)  # program points that have a generalised state
     bounds: dict[Any, tuple[sympy.Basic, sympy.Basic]] = field(default_factory=dict)  # by place
+    unlimited: set[Any] = field(default_factory=set)  # places of counters of ranges that lie beyond the range's end
     forget_known: set[Any] = field(default_factory=set)  # places whose tensors are kept without their known values
     hulls: dict[Any, dict[int, Interval]] = field(default_factory=dict)  # by point and tokens: of the integers there
     forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
@@ -71,6 +77,15 @@ class Hints:
     results: Results = field(default_factory=Results)  # of operations on fake tensors
     draws: bool = False  # random operations are the host's to do: the user's choice, never changed
     large_integers: bool = False  # integers that loops carry may grow beyond every float
+
+    def forget_generality(self) -> None:
+        """What was generalised stood on states that are told apart now: learn it of these anew."""
+        for learned in (self.general, self.outlines, self.places_at, self.bounds, self.hulls):
+            learned.clear()
+        for points in (self.points, self.unrelated, self.unlimited):
+            points.clear()
+        for forgotten in (self.forget_known, self.forget_ranges, self.forget_readings, self.forget_facts):
+            forgotten.clear()
 
     def widen(self, place: Any, element: Template) -> bool:
         """Remember what the elements of a list at a place are; False if that is known.

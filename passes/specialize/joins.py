@@ -31,8 +31,9 @@ from dycl.passes.specialize.outline import mask_repeated
 from dycl.passes.specialize.positions import Label, Respelling, Slot
 from dycl.passes.specialize.readings import carried_readings, find_readings, find_relations
 from dycl.passes.specialize.residual import RawBlock
+from dycl.passes.specialize.rounds import find_point
 from dycl.passes.specialize.state import TRUTH, State
-from dycl.passes.specialize.values import NOWHERE, Scalar
+from dycl.passes.specialize.values import Scalar
 from dycl.passes.specialize.variants import Canonical, Variants
 from dycl.passes.specialize.walker import Walker
 
@@ -149,28 +150,35 @@ class Joins(Variants):
         for index, slot in enumerate(walker.slots):
             if slot.place in self.hints.pinned or (slot.place, slot.address) not in general:
                 continue
-            self._check_bounds(slot)
+            self._check_bounds(walker, slot)
             if not isinstance(slot.value, Scalar):
                 chosen[index] = self.new_scalar(slot.kind, frozenset({Position(slot.place)}))
                 self.values.names[chosen[index].vid] = _variable(slot.place)
         return chosen
 
-    def _check_bounds(self, slot: Slot) -> None:
+    def _check_bounds(self, walker: Walker, slot: Slot) -> None:
         """The bounds assumed of a generalised int must hold for every state that arrives."""
-        low, high = self.hints.bounds.get(slot.place, (-int_oo, int_oo))
+        if slot.kind is not ScalarKind.INT:
+            return
         if isinstance(slot.value, Scalar):
-            if slot.kind is not ScalarKind.INT:
-                return
             found = self.bounds_of(slot.value.expr)
         else:
-            found = (
-                (sympy.Integer(int(slot.value)), sympy.Integer(int(slot.value)))
-                if slot.kind is ScalarKind.INT
-                else (low, high)
-            )
-        if found[0] < low or found[1] > high:
-            self.hints.bounds[slot.place] = widened((low, high), found)
-            self.postpone("the bounds of a generalised number are wider")
+            found = (sympy.Integer(slot.value), sympy.Integer(slot.value))
+        low, high = self._slot_bounds(walker, slot)
+        if found[0] >= low and found[1] <= high:
+            return
+        self.postpone("the bounds of a generalised number are wider")
+        wide = self.hints.bounds.get(slot.place, EVERYTHING)
+        if found[0] < wide[0] or found[1] > wide[1]:
+            self.hints.bounds[slot.place] = widened(wide, found)
+        else:
+            self.hints.unlimited.add(slot.place)
+
+    def _slot_bounds(self, walker: Walker, slot: Slot) -> Interval:
+        """Where a generalised int lies, at all its joins; what a loop over a range counts is within the range."""
+        low, high = self.hints.bounds.get(slot.place, EVERYTHING)
+        first, last = EVERYTHING if slot.place in self.hints.unlimited else walker.limits.get(slot.address, EVERYTHING)
+        return max(low, first), min(high, last)
 
     # ------------------------------------------------------------ new names
 
@@ -184,8 +192,8 @@ class Joins(Variants):
             note_carried(self, scalar.expr)  # type: ignore[arg-type]
             if not scalar.expr.is_Symbol or scalar.expr in seen:
                 fresh[name] = (self.new_int(scalar.origin), constant)
+                self.origins[fresh[name][0].expr] = self.origin_of(scalar)
                 self._bound_fresh(fresh[name][0].expr, scalar.expr, walker)
-                self.size_origins[fresh[name][0].expr] = self.size_origins.get(name[0], NOWHERE)
             seen.add(scalar.expr)
         return fresh
 
@@ -322,11 +330,11 @@ class Joins(Variants):
         static_vids = {scalar.vid for a, scalar in numbers if a not in plan.numbers or scalar.vid in plan.args}
         general = self.hints.general.get(point, ())
         for slot in walker.slots:
-            if (slot.place, slot.address) not in general:
+            if (slot.place, slot.address) not in general or slot.address in plan.related:
                 continue
-            bounds, value = self.hints.bounds.get(slot.place), slot.value
+            bounds, value = self._slot_bounds(walker, slot), slot.value
             is_int = isinstance(value, Scalar) and value.kind is ScalarKind.INT  # bools are expressions, too
-            if bounds is not None and is_int and value.expr is not None:
+            if bounds != EVERYTHING and is_int and value.expr is not None:
                 expr = walker.respelled(value.expr, slot.address)
                 intervals[expr] = bounds
                 if expr != value.expr or value.vid in static_vids:
@@ -368,9 +376,12 @@ class Joins(Variants):
         for frame in state.frames:
             live = frame.live(is_waiting=frame is not state.frames[-1])
             frame.regs = {name: value for name, value in frame.regs.items() if name in live or name == TRUTH}
-        point = _point(state)
+        point = find_point(self.hints, state)
         if not state.forks and point not in self.hints.points:
             return False
+        if state.has_left:
+            self.hints.meeting.add(point)
+            state.has_left = False
         form = self.canonical(state, point)
         known = self.table.get(form.key)
         if known is not None:
@@ -387,7 +398,7 @@ class Joins(Variants):
 
     def is_general_point(self, state: State) -> bool:
         """Whether states are generalised here: then even a path that has done nothing since its last join is one."""
-        return bool(self.hints.points) and _point(state) in self.hints.points
+        return bool(self.hints.points) and find_point(self.hints, state) in self.hints.points
 
     def param_names(self, form: Canonical, point: Any) -> tuple[ValueId, ...]:
         """The block's parameters; where known values are forgotten, under names of which nothing is known."""
@@ -406,11 +417,6 @@ class Joins(Variants):
 
 def _new_names(retensor: dict[Label, FakeTensor]) -> dict[Label, ValueId]:
     return {label: made._dycl_root for label, made in retensor.items()}  # type: ignore[attr-defined]
-
-
-def _point(state: State) -> tuple[tuple[int, int], ...]:
-    """The program points of the whole call stack."""
-    return tuple((id(frame.code), frame.ip) for frame in state.frames)
 
 
 def _variable(place: Any) -> str:

@@ -44,6 +44,7 @@ from dycl.passes.specialize.handled import UNKEPT, check_kept
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
 from dycl.passes.specialize.natives import MODELS_FILES, STDLIB, TORCH, StepIn
+from dycl.passes.specialize.relations import want_relations
 from dycl.passes.specialize.signals import Abandoned, CallsBack, Drain, Impossible, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State
 from dycl.passes.specialize.values import STAND_INS, Active, Closure, Generator, RuntimeList, RuntimeObject, Scalar
@@ -237,6 +238,9 @@ class Machine(Calls):
 
     def _fork(self, state: State, cond: Scalar, work: list[State]) -> None:
         """Go on with `cond` true; the other side, with `cond` false, waits in the work list."""
+        places = {position.place for position in self.origin_of(cond)}
+        if len(places) > 1 and want_relations(self.hints, places):
+            raise Restart("it matters that integers move together from the second round of a loop on")
         self.forks += 1
         cond_vid = self.vid_of(cond)
         other = Walker(self, state).state()

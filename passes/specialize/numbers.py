@@ -29,7 +29,7 @@ from dycl.passes.specialize.operands import Operands
 from dycl.passes.specialize.ranges import range_of
 from dycl.passes.specialize.readings import computed
 from dycl.passes.specialize.signals import Question, Restart, Unknown
-from dycl.passes.specialize.values import Scalar
+from dycl.passes.specialize.values import NOWHERE, Origin, Scalar
 
 
 class Numbers(Operands):
@@ -149,10 +149,21 @@ class Numbers(Operands):
             elif name == "error_of":
                 self.bound_symbol(result.expr, 0, len(ERRORS))
         note_integer(self, name, args, result)  # type: ignore[arg-type]
-        result.origin = frozenset().union(*[arg.origin for arg in args if isinstance(arg, Scalar)])
+        numbers = [arg for arg in args if isinstance(arg, Scalar)]
+        result.origin = NOWHERE.union(*[number.origin for number in numbers])
+        if result.expr is not None and result.expr.is_Symbol:
+            self.origins[result.expr] = NOWHERE.union(*[self.origin_of(number) for number in numbers])
         self.state.facts.results[call] = result
         self.log(call, result)
         return result
+
+    def origin_of(self, scalar: Scalar) -> Origin:
+        """What a run-time number was generalised from, and what the symbols of its expression were."""
+        return scalar.origin if scalar.expr is None else scalar.origin | self.origin_of_expr(scalar.expr)
+
+    def origin_of_expr(self, expr: sympy.Basic) -> Origin:
+        """What the symbols of an expression were generalised from, or come from."""
+        return NOWHERE.union(*[self.origins.get(symbol, NOWHERE) for symbol in expr.free_symbols])
 
     def _give_symbol(self, scalar: Scalar) -> None:
         symbol = self.env.create_unbacked_symint().node.expr

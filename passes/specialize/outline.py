@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import sympy
 
 from dycl.ir.nodes import ScalarKind
+from dycl.passes.specialize.facts import EVERYTHING, Interval
 from dycl.passes.specialize.templates import Template, describe, has_leaf, is_none, unify
 from dycl.passes.specialize.values import RuntimeList, Scalar
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.hints import Hints
+    from dycl.passes.specialize.relations import Relation
     from dycl.passes.specialize.walker import Walker
 
 MIN_SIZES = 5  # distinct sizes of one dimension before it is taken to grow
@@ -43,6 +45,7 @@ class IntCell:
     place: Any
     is_size: bool
     order: tuple[int, int]  # in which it is met
+    limit: Interval = EVERYTHING  # where it lies, if it is what a loop over a range counts
 
 
 @dataclass(slots=True)
@@ -61,7 +64,9 @@ class Generality:
 
     lists: dict[Address, tuple[Template, ...]] = field(default_factory=dict)
     classes: list[dict[Address, int]] = field(default_factory=list)  # integers that differ by these amounts
-    bounds: dict[Address, tuple[Any, Any]] = field(default_factory=dict)  # of the first integer of a class
+    bounds: dict[Any, tuple[Any, Any]] = field(default_factory=dict)  # of the first integer of a class
+    relations: list[Relation] = field(default_factory=list)  # of integers that are not of one class
+    refuted: set[Address] = field(default_factory=set)  # what was in a relation that does not hold
 
 
 def build_outline(walker: Walker, point: Any, hints: Hints, is_old: Any) -> Outline:
@@ -74,7 +79,9 @@ def build_outline(walker: Walker, point: Any, hints: Hints, is_old: Any) -> Outl
         if slot.kind is ScalarKind.INT and slot.place not in hints.pinned:
             value = slot.value.expr if isinstance(slot.value, Scalar) else slot.value
             if value is not None:
-                outline.ints[slot.address] = IntCell(value, slot.place, False, (slot.token, -1))
+                outline.ints[slot.address] = IntCell(
+                    value, slot.place, False, (slot.token, -1), walker.limits.get(slot.address, EVERYTHING)
+                )
     for size in walker.sizes:
         place = ("size", size.place)
         if place in hints.pinned:

@@ -12,12 +12,13 @@ from typing import Any
 import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._sympy.numbers import int_oo
 
 from dycl.ir.nodes import ScalarKind, ValueId
 from dycl.passes.specialize.facts import EVERYTHING, Facts, Interval
 from dycl.passes.specialize.memory_order import dense_order, expression, strides
 from dycl.passes.specialize.state import State
-from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar
+from dycl.passes.specialize.values import RangeIterator, RuntimeList, RuntimeObject, Scalar
 
 Address = tuple[Any, ...]
 Spot = tuple[Any, Address]  # a place and an address: the same in all states of a point that have it
@@ -104,6 +105,7 @@ class Positions:
         self.list_slots: list[ListSlot] = []
         self.sizes: list[SizeSlot] = []
         self.known_slots: dict[Address, tuple[Any, str | None]] = {}  # of each tensor: its place, its known value
+        self.limits: dict[Address, Interval] = {}  # of what a loop over a range counts: not beyond its end
         self.listed: dict[Address, bool] = {}  # of each tensor: whether it lies in a run-time list
         self.met: dict[Spot, FakeTensor] = {}  # the tensor at each position, however often it is met
         self.fixed: set[Spot] = set()  # of these those known by their identity: the keys of dicts
@@ -259,6 +261,13 @@ class Positions:
         self.list_slots.append(ListSlot(self._scope, self.place, len(self.key), len(self.key) + 1, value))
         self.key.append(("L", value.kind, value.element, self._list_class(value)))
         return value.copy()
+
+    def _note_limit(self, value: RangeIterator) -> None:
+        """Where the number that a range comes to next lies, if the range is not over before it begins."""
+        if type(value.stop) is int and type(value.step) is int:
+            end = sympy.Integer(value.stop + value.step - (1 if value.step > 0 else -1))
+            address = (*self._scope, self._count)
+            self.limits[address] = (-int_oo, end) if value.step > 0 else (end, int_oo)
 
     def _list_class(self, value: RuntimeList) -> int:
         """Lists of one value at this moment are passed once."""

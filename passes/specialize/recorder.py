@@ -348,6 +348,7 @@ class Recorder(TorchFunctionMode):
         if outs and all(leaf.dtype == torch.bool for leaf in outs) and not mutates:
             masks.note_alike(machine, op)
         machine.bind_symbols(born, outs, out)
+        machine.note_origin(born, (native_args, native_kwargs))
         note_ranges(machine, func, args, kwargs, outs)
         note_formula(machine, func, args, kwargs, outs)
         name = getattr(func, "__name__", "")

@@ -98,12 +98,14 @@ class State:
         "current",
         "expected",
         "facts",
+        "first_rounds",
         "forks",
         "frames",
         "frozen",
         "fuzz",
         "given",
         "has_asked",
+        "has_left",
         "is_dirty",
         "is_split",
         "journal",
@@ -127,6 +129,8 @@ class State:
         self.listed: frozenset[int] = frozenset()  # storages of tensors that lie in a run-time list
         self.waiting: list[Any] = []  # generators that would act if they were closed where they wait
         self.contexts: dict[Any, Any] = {}  # what the run has set context variables to
+        self.first_rounds: tuple[Any, ...] = ()  # of loops whose first round is apart: those it is in (`rounds.py`)
+        self.has_left = False  # it has left such a loop in its first round, and not joined since
         self.forks = 0  # how often this path has forked so far
         self.is_dirty = False  # something was recorded since the last join
         self.may_join = False

@@ -60,6 +60,17 @@ class Symbols(Numbers):
                 ):
                     raise UnsupportedError("DY201", self.loc(), "the size of a result cannot be told from the result")
 
+    def note_origin(self, born: list[sympy.Symbol], arguments: Any) -> None:
+        """The symbols that torch made come from what the sizes and numbers among the arguments came from."""
+        if not born:
+            return
+        sizes = [
+            size for leaf in leaves(arguments) for size in (leaf.shape if isinstance(leaf, FakeTensor) else (leaf,))
+        ]
+        used = {s for size in sizes if isinstance(size, torch.SymInt) for s in size.node.expr.free_symbols}
+        origin = NOWHERE.union(*[self.origins.get(symbol, NOWHERE) for symbol in used])
+        self.origins.update(dict.fromkeys(born, origin))
+
     def bind_size(self, symbol: sympy.Symbol, tensor: torch.Tensor, dim: int) -> None:
         """symbol = tensor.shape[dim]."""
         vid = self.values.new(ScalarType(ScalarKind.INT), "size")
@@ -77,6 +88,7 @@ class Symbols(Numbers):
         vid = self.values.new(ScalarType(ScalarKind.INT))
         self.values.symbols[symbol] = vid
         self.counters.add(symbol)
+        self.origins[symbol] = origin
         return Scalar(ScalarKind.INT, vid, symbol, origin)
 
     def new_scalar(self, kind: ScalarKind, origin: Origin = NOWHERE) -> Scalar:

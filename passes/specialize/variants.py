@@ -179,6 +179,7 @@ class Variants(Generalise):
             for other in (kin, *self._similar(kin, variants)):
                 self._forget_differing(other)
                 self._set_apart(other)
+                self.note_relations(other.outlines)
             raise Restart("numbers are generalised")
         if count > MAX_FORGETFUL and kin.point not in self.hints.forget_facts:
             self.hints.forget_facts.add(kin.point)
@@ -204,16 +205,18 @@ class Variants(Generalise):
 
     def _note_lists(self, form: Canonical, kin: _Kin, variants: int) -> None:
         kin.outlines.append(form.outline)
+        if kin.point in self.hints.meeting and self.generalise_mixed(kin.outlines, kin.point):
+            self.postpone("numbers that are known after the first round alone are generalised")
         if self.mark_listed(kin.outlines, kin.point):
             raise Restart("tensors lie in a run-time list in some rounds")
         if len(kin.outlines) <= variants:
             return
         least = MIN_VALUES if variants == MAX_VARIANTS else 2
         if self.generalise_outlines(kin.outlines, kin.point, least):
-            self._forget_differing(kin)
-            for other in self._similar(kin, variants):
+            for other in (kin, *self._similar(kin, variants)):
                 self.generalise_outlines(other.outlines, other.point, least)
                 self._forget_differing(other)
+                self.note_relations(other.outlines)
             raise Restart("what grows is generalised")
         if self._forget_differing(kin):
             for other in self._similar(kin, variants):

@@ -354,6 +354,7 @@ class Walker(Positions):
     def _range_iterator(self, value: RangeIterator, general: bool) -> Any:
         self.key.append("range iterator")
         copy = self._remember(value, RangeIterator(0, 0, 1))
+        self._note_limit(value)
         copy.current = self.walk(value.current)
         copy.stop = self.walk(value.stop)
         copy.step = self.walk(value.step, False)
@@ -526,6 +527,7 @@ class Walker(Positions):
         copy.forks, copy.is_dirty, copy.may_join = source.forks, source.is_dirty, source.may_join
         copy.has_asked, copy.is_split = source.has_asked, source.is_split
         copy.listed = source.listed
+        copy.first_rounds, copy.has_left = source.first_rounds, source.has_left
         copy.frozen = {id(self._memo[key][1]): self._memo[key][1] for key in source.frozen if key in self._memo}
         if source.replay:  # what an interrupted instruction got out of a list it will get again
             copy.frozen |= {key: value for key, value in source.frozen.items() if key not in self._memo}

@@ -327,3 +327,58 @@ def test_what_does_not_move_together_is_learned_at_all_joins_at_once(build: type
     program, _ = run(build(), vector)
     assert len(program.blocks) <= blocks
     assert specialize(build(), (vector(0),)).attempts <= 3
+
+
+class Reads(nn.Module):
+    """A decoder that reads the whole prompt first, and in each later round the one word since."""
+
+    def __init__(self, ways=()):
+        super().__init__()
+        self.ways = ways
+        self.embed = nn.Embedding(8, 4)
+        self.out = nn.Linear(4, 8)
+
+    def read(self, tokens, start):
+        before, count = 0, 0
+        for now in range(start, start + 12):
+            words = tokens[:, before:now]
+            h = self.embed(words).sum(1)
+            if words.shape[1] > 1:
+                h = h * 2
+            if "loop" in self.ways:
+                while h.norm() > 1:
+                    h = h * 0.8
+                    count += 1
+            word = self.out(h - 0.3 * before).argmax(1)
+            before = now
+            if "skip" in self.ways and word.item() == 5:
+                count += 1
+                continue
+            tokens[:, now] = word
+            if word.item() == 7:
+                break
+        return before, count
+
+    def forward(self, prompt):
+        start = prompt.shape[1]
+        tokens = torch.cat([prompt, torch.zeros(1, 26, dtype=torch.long)], dim=1)
+        found = self.read(tokens, start)
+        return tokens, found, self.read(tokens, start + 2) if "twice" in self.ways else None
+
+
+@pytest.mark.parametrize(("way", "blocks"), [("", 11), ("skip", 16), ("loop", 20), ("twice", 41)])
+def test_integers_keep_their_distance_from_the_second_round_on(way: str, blocks: int) -> None:
+    """The first round reads three words; in the others no block asks how many they are."""
+    torch.manual_seed(1)
+    model = Reads((way,)).eval()
+    made = specialize(model, (torch.zeros(1, 3, dtype=torch.long),))
+    verify(made.program, after="specialize")
+    assert len(made.program.blocks) <= blocks
+    executor = Executor(made.program, made.environment)
+    taken = set()
+    for seed in range(20):
+        prompt = torch.randint(0, 8, (1, 3), generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            torch.testing.assert_close(executor.call(prompt), model(prompt))
+        taken.add(tuple(executor.decisions))
+    assert len(taken) > 1
