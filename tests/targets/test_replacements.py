@@ -29,6 +29,26 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     ),
     "atan2": (torch.atan2, (ALL_Y, ALL_X)),
     "atan2 of ints": (torch.atan2, (INTS, INTS.flip(1))),
+    "einsums that are products": (
+        lambda x, y: (
+            torch.einsum("ijk,ljk->ijl", x, y),
+            torch.einsum("ijk , k -> ij", x, y[0, 0]),
+            torch.einsum("k,jk->j", x[0, 0], y[0]),
+            torch.einsum("bij,bkj->kbi", x, y),
+            torch.einsum("bij,bij->bi", x, y),
+            torch.einsum("bij,bij", x, y),
+            torch.einsum("bij,bik->b", x, y[..., :1]),
+            torch.einsum("bij,bkj->bik", x, y[..., :1]),
+        ),
+        (GRID, GRID.flip(2).cos()),
+    ),
+    "einsums over nothing": (  # ONNX Runtime's Einsum divides by zero here, which ends the process
+        lambda x, y, mask: (
+            torch.einsum("blhd,bshd->blhs", x, y[:, mask]),
+            torch.einsum("bik,bil->bkl", x[0, mask], y[0, mask]),
+        ),
+        (GRID.reshape(1, 3, 2, 4), GRID.cos().reshape(1, 3, 2, 4), torch.zeros(3, dtype=torch.bool)),
+    ),
     "choices between bools": (
         lambda x, y: (
             torch.where(x > y, x > 0, y > 1),
