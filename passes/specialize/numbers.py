@@ -189,7 +189,7 @@ class Numbers(Operands):
             with unset_fake_temporarily(), torch._C.DisableTorchFunction():
                 return known.item() if index is None else known.reshape(-1)[index].item()
         content = self.current_vid(tensor) if isinstance(tensor, FakeTensor) else id(tensor)
-        if index is None and (number := computed(self, content)) is not None:  # type: ignore[arg-type]
+        if index is None and (number := computed(self, content, function)) is not None:  # type: ignore[arg-type]
             return number
         call = ("item", content, index)
         found, out = self.replayed(call)

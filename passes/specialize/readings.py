@@ -232,8 +232,11 @@ def note_formula(
     machine.state.facts.results["formula", vid] = (name, parts)
 
 
-def computed(machine: Machine, vid: Any) -> Any:
-    """The number that a tensor holds, computed from numbers that were read before; None if it has to be read."""
+def computed(machine: Machine, vid: Any, function: str) -> Any:
+    """The number that a tensor holds, computed from numbers that were read before; None if it has to be read.
+
+    One bool in other words is read where it was first, by the same `function`.
+    """
     found = machine.state.facts.results.get(("formula", vid))
     if found is None:
         return None
@@ -242,8 +245,10 @@ def computed(machine: Machine, vid: Any) -> Any:
         return None
     if name == "getitem":
         return machine.state.facts.results.get(("item", parts[0][1], parts[1][0]))
+    if name == "not_" and not _was_read(machine, *parts[0]):
+        return None  # the source reads the opposite
     if name in _KEEPING.values():
-        number = machine.element(parts[0][0], None)
+        number = machine.element(parts[0][0], None, function=function)
         return number if name == "same" else machine.host(name, number)
     if not all(held is None or _is_read(machine, part, held) for part, held in parts):
         return None
@@ -281,6 +286,15 @@ def _is_place(index: Any) -> bool:
 def _is_read(machine: Machine, tensor: Any, vid: Any) -> bool:
     results = machine.state.facts.results
     return ("item", vid, None) in results or ("formula", vid) in results or machine.known_value(tensor) is not None
+
+
+def _was_read(machine: Machine, tensor: Any, vid: Any) -> bool:
+    """Whether one bool was read, under this name or in other words."""
+    results = machine.state.facts.results
+    if ("item", vid, None) in results or machine.known_value(tensor) is not None:
+        return True
+    name, parts = results.get(("formula", vid), ("", ()))
+    return name in _KEEPING.values() and _was_read(machine, *parts[0])
 
 
 def _is_integer(value: Any) -> bool:

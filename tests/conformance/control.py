@@ -344,3 +344,14 @@ class AlwaysRaises(Base):
 class BadShape(Base):
     def forward(self, x):
         return x @ x
+
+
+@SECTION.yes("a flag and its opposite: `if ~flag`, `torch.logical_not(flag).any()`")
+class OppositeFlags(Base):
+    def forward(self, x):
+        flag = x.sum() > 0
+        if ~flag:
+            return x + 1
+        if not torch.logical_not((x.max() > 2).reshape(1)).any():
+            return x * 2
+        return x - 1 if flag else x
