@@ -42,9 +42,7 @@ class Hints:
     companions: dict[Any, set[Any]] = field(default_factory=dict)  # by parted position: those it was one with
     related: set[Any] = field(default_factory=set)  # places of integers whose relations somebody asked about
     peeled: set[Any] = field(default_factory=set)  # points where loops begin whose first rounds are apart
-    meeting: set[Any] = field(
-        default_factory=set
-    )  # points where paths that left them in the first round join the others
+    meeting: set[Any] = field(default_factory=set)  # points where paths that leave a first round join the others
     unrelated: set[Any] = field(default_factory=set)  # points whose states forget how integers relate
     pinned: set[Any] = field(default_factory=set)  # places
     places_at: dict[Any, set[Any]] = field(default_factory=dict)  # what is generalised at a point
@@ -55,9 +53,7 @@ class Hints:
     hulls: dict[Any, dict[int, Interval]] = field(default_factory=dict)  # by point and tokens: of the integers there
     forget_ranges: set[Any] = field(default_factory=set)  # points whose tensors are kept without their bounds
     forget_readings: set[Any] = field(default_factory=set)  # points whose tensors do not know what was read from them
-    forget_relations: set[Any] = field(
-        default_factory=set
-    )  # points whose tensors do not know how they were decided or are related
+    forget_relations: set[Any] = field(default_factory=set)  # points whose tensors do not know how they are related
     forget_facts: set[Any] = field(default_factory=set)  # points without intervals and known values
     adopted: dict[int, Any] = field(default_factory=dict)  # containers of the model that are written, by id
     unadoptable: dict[int, Any] = field(default_factory=dict)  # written ones that somebody else holds too, by id

@@ -258,8 +258,13 @@ class Numbers(Operands):
             rest, constant = self.compute(expr - expr.args[0]), int(expr.args[0])
             return self.host("add", rest, constant) if constant > 0 else self.host("sub", rest, -constant)
         parts = [self.compute(arg) for arg in expr.args]
-        if isinstance(expr, (sympy.And, sympy.Or)):  # what is decided says nothing beside what is not
+        if isinstance(expr, (sympy.And, sympy.Or)):
+            decisive = isinstance(expr, sympy.Or)
+            if decisive in [part for part in parts if isinstance(part, bool)]:
+                return decisive
             parts = [part for part in parts if not isinstance(part, bool)]
+            if not parts:
+                return not decisive
         for node, name in _EXPRESSIONS:
             if isinstance(expr, node):
                 total = parts[0]

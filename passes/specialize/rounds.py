@@ -22,7 +22,7 @@ _ends: dict[int, tuple[Code, dict[int, int]]] = {}
 
 def find_point(hints: Hints, state: State) -> Point:
     """Where a path is; the state says in which first rounds: it comes into one, goes on to the next, leaves."""
-    stack = tuple((id(frame.code), frame.ip) for frame in state.frames)
+    stack = _stack(state)
     if not hints.peeled:
         return stack
     inside = tuple(header for header in state.first_rounds if _is_inside(header, state))
@@ -39,10 +39,7 @@ def find_point(hints: Hints, state: State) -> Point:
 
 def peel(hints: Hints, state: State) -> bool:
     """Keep the first round of the loop that begins here apart from now on; False if none begins, or it is."""
-    stack, frame = (
-        tuple((id(frame.code), frame.ip) for frame in state.frames),
-        state.frames[-1] if state.frames else None,
-    )
+    stack, frame = _stack(state), state.frames[-1] if state.frames else None
     is_begun = frame is None or frame.ip not in _loops(frame.code) or _is_in_loop(frame, frame.ip, frame.current)
     if is_begun or stack in hints.peeled:
         return False
@@ -51,11 +48,14 @@ def peel(hints: Hints, state: State) -> bool:
     return True
 
 
+def _stack(state: State) -> Point:
+    """The program points of the whole call stack."""
+    return tuple((id(frame.code), frame.ip) for frame in state.frames)
+
+
 def _is_inside(header: Point, state: State) -> bool:
     depth = len(header) - 1
-    if len(state.frames) <= depth or any(
-        (id(frame.code), frame.ip) != place for frame, place in zip(state.frames, header[:depth], strict=False)
-    ):
+    if len(state.frames) <= depth or _stack(state)[:depth] != header[:depth]:
         return False
     frame = state.frames[depth]
     return id(frame.code) == header[depth][0] and _is_in_loop(frame, header[depth][1], frame.ip)

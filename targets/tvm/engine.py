@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundSubgraph
     from dycl.targets.tvm.lower import Improve
     from dycl.targets.tvm.model import Prepared
+    from dycl.targets.tvm.tuning import Tuner
 
 PACKAGE = "apache-tvm"
 LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
@@ -108,6 +109,7 @@ class _Builder:
         self._cache = options.cache
         self._trials = options.tune
         self._report = options.report
+        self._tuner: Tuner | None = None  # made when it is first needed: TVM takes seconds to import
         self._folder = tempfile.TemporaryDirectory(prefix="dycl-tvm-")
         self._libraries: dict[int, _Library] = {}  # by the id of the model, which the library keeps
 
@@ -178,9 +180,11 @@ class _Builder:
     def _improve(self) -> Improve | None:
         if self._trials == 0:
             return None
-        from dycl.targets.tvm.tuning import Tuner
+        if self._tuner is None:
+            from dycl.targets.tvm.tuning import Tuner
 
-        return Tuner(self._trials, self._processor, self._cache, self._report).improve
+            self._tuner = Tuner(self._trials, self._processor, self._cache, self._report)
+        return self._tuner.improve
 
     def _key(self, model: bytes) -> str:
         """What a library depends on besides its model: who compiles and links it, for what, and how long it looks."""

@@ -63,7 +63,7 @@ def decode_record(content: bytes | None) -> Record:
 
 
 class Tuner:
-    """Tries up to `trials` schedules of each function; `report` is told how far it is."""
+    """Tries up to `trials` schedules of each function of a program; `report` is told how far it is."""
 
     def __init__(self, trials: int, processor: Processor, cache: Cache | None, report: Callable[[str], None]) -> None:
         self._trials = trials
