@@ -157,7 +157,8 @@ def compile(
 
     `tune`: above 0, the artifact is optimised for the machine that compiles. For ONNX Runtime it has a second set of
     subgraphs, used there alone; "tvm" tries so many schedules of each function and keeps the fastest.
-    `strict`: a target that leaves to ONNX Runtime what it cannot compile refuses it instead. `mcpu`: the processor that
+    `strict`: a target that leaves to ONNX Runtime what it cannot compile refuses it instead; "auto" refuses what one of
+    its targets does not take. `mcpu`: the processor that
     "tvm" compiles for, as LLVM names it; this machine's if none is named. `target_plan`: the `plan.json` of an artifact
     for "auto", whose choices are made again.
 

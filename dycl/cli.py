@@ -165,7 +165,7 @@ def compile_command(
     quantize: Annotated[
         str, typer.Option(metavar="SCHEME", help="dynamic-int8: weights of products in eight bits; not exact.")
     ] = "",
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse what the target leaves to ONNX Runtime.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what a target leaves to another.")] = False,
     target_plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="auto: choose as in the plan.json of an artifact.")
     ] = None,

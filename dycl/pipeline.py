@@ -87,7 +87,7 @@ class Settings:
     dynamic: DynamicInputs = STATIC
     quantize: str = ""  # a scheme by which weights get fewer bits; verification then tells how far off the results are
     tune: int = 0  # above 0: make the most of this very machine, with so many trials where the target tries any
-    strict: bool = False  # the target compiles every subgraph itself
+    strict: bool = False  # the target compiles every subgraph itself, and one that chooses has a choice
     plan: Path | None = None  # what an earlier compile for "auto" has chosen
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
     profile: int = 0  # how many sampled calls show which ways through the model are usual

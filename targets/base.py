@@ -147,7 +147,7 @@ class Options:
     quantize: str = ""  # a scheme by which weights get fewer bits, where the target has it
     is_exact: bool = True  # if not, what subgraphs compute is not held against torch, only its kind
     report: Callable[[str], None] = _say_nothing  # told what takes long, as it goes on
-    strict: bool = False  # refuse what the target itself cannot take, instead of leaving it to another
+    strict: bool = False  # refuse what the target itself, or one that it chooses from, cannot take
     plan: Path | None = None  # what an earlier compile has chosen, where the target chooses
     jobs: int = 1  # how many processes work at the same time; the result is the same
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's

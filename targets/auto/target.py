@@ -31,7 +31,11 @@ class AutoTarget:
         from dycl.targets.onnx.compile import compile_program
 
         engines = _engines()
-        choice = Fastest(engines) if options.plan is None else Planned(engines, read_plan(options.plan))
+        choice = (
+            Fastest(engines, options.strict)
+            if options.plan is None
+            else Planned(engines, read_plan(options.plan), options.strict)
+        )
         return compile_program(program, environment, directory, options, choice)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from dycl.diagnostics import UNKNOWN, TargetError, UsageError
+from dycl.diagnostics import UNKNOWN, SourceRange, TargetError, UsageError
 from dycl.ir.nodes import Subgraph
 from dycl.targets.onnx.binding import BoundSubgraph
 from dycl.targets.onnx.engine import Engine
@@ -66,28 +66,32 @@ class First:
             except TargetError as error:
                 reason = _refusal(engine, error, bound)
                 if self.strict:
-                    raise TargetError("DY405", error.loc, f"subgraph {bound.subgraph.name}: {reason}") from error
+                    raise _left(bound, reason, error.loc) from error
                 reasons.append(reason)
         return _explained(maker.make(bound, self.engines[-1]), reasons)
 
 
 @dataclass(frozen=True, slots=True)
 class Fastest:
-    """The engine that was fastest on the first subgraph of the structure; the next where it refuses another one."""
+    """The engine that was fastest on the first subgraph of the structure; the next where it refuses another one.
+
+    `strict`: every engine takes every structure, so that each is a choice.
+    """
 
     engines: Sequence[Engine]
+    strict: bool = False
     _ranks: dict[int, tuple[tuple[Engine, ...], Mapping[str, float], tuple[str, ...]]] = field(default_factory=dict)
 
     def anew(self) -> Fastest:
         """Everything is measured once more."""
-        return Fastest(self.engines)
+        return Fastest(self.engines, self.strict)
 
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """As the class says."""
         structure = bound.subgraph.structure
         if structure in self._ranks:
             ranked, seconds, reasons = self._ranks[structure]
-            finished = First(ranked).choose(maker, bound)
+            finished = First(ranked, self.strict).choose(maker, bound)
             told = "; ".join((*reasons, finished.compiled.reason)).rstrip("; ")
             return replace(finished, compiled=replace(finished.compiled, reason=told, microseconds=seconds))
         built, refused = self._build(maker, bound)
@@ -109,15 +113,18 @@ class Fastest:
                 if engine is self.engines[-1] and not built:
                     raise
                 refused.append(_refusal(engine, error, bound))
+                if self.strict:
+                    raise _left(bound, refused[-1], error.loc) from error
         return built, refused
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The engine that a plan names; the timings are the plan's."""
+    """The engine that a plan names; the timings are the plan's, and so is what `strict` refuses."""
 
     engines: Sequence[Engine]
     plan: Mapping[str, Any]
+    strict: bool = False
 
     def anew(self) -> Planned:
         """It remembers nothing."""
@@ -130,6 +137,8 @@ class Planned:
         engine = next((each for each in self.engines if entry and each.name == entry.get("engine")), None)
         if engine is None or entry is None:
             raise _bad_plan(f"it names no engine that is here for the subgraph {name}")
+        if self.strict and entry.get("reason"):
+            raise _left(bound, entry["reason"], bound.subgraph.loc)
         finished = maker.make(bound, engine)
         told = replace(finished.compiled, reason=entry.get("reason", ""), microseconds=entry.get("microseconds", {}))
         return replace(finished, compiled=told)
@@ -212,6 +221,11 @@ def _explained(finished: Finished, reasons: Sequence[str]) -> Finished:
 def _refusal(engine: Engine, error: TargetError, bound: BoundSubgraph) -> str:
     what = error.message.removeprefix(f"subgraph {bound.subgraph.name}").lstrip(":, ")
     return f"not {engine.title}: {what}"
+
+
+def _left(bound: BoundSubgraph, reason: str, loc: SourceRange) -> TargetError:
+    """What `strict` says where an engine does not take a subgraph."""
+    return TargetError("DY405", loc, f"subgraph {bound.subgraph.name}: {reason}")
 
 
 def _bad_plan(what: str) -> UsageError:

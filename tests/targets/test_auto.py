@@ -16,7 +16,11 @@ from typer.testing import CliRunner
 import dycl
 from dycl.artifact import load_artifact
 from dycl.cli import app
-from dycl.diagnostics import UsageError
+from dycl.diagnostics import TargetError, UsageError
+from dycl.targets.base import refuse
+from dycl.targets.onnx.binding import BoundSubgraph
+from dycl.targets.onnx.engine import Engine
+from dycl.targets.onnx.maker import Finished, Maker
 
 pytest.importorskip("tvm")
 
@@ -38,14 +42,36 @@ class Steps(nn.Module):
         return x
 
 
+class Gates(nn.Module):
+    """A decision after each of some layers that are alike."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+            if x.sum().item() > 0:
+                return x
+        return x
+
+
 def samples(seed: int) -> torch.Tensor:
     return torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) + 0.1
 
 
-def compile_steps(place: Path, plan: Path | None = None) -> Any:
+def compile_steps(place: Path | None, plan: Path | None = None, strict: bool = False) -> Any:
     torch.manual_seed(3)
     return dycl.compile(
-        Steps().eval(), (samples(0),), target="auto", target_plan=plan, sample_inputs=samples, samples=12, output=place
+        Steps().eval(),
+        (samples(0),),
+        target="auto",
+        target_plan=plan,
+        strict=strict,
+        sample_inputs=samples,
+        samples=12,
+        output=place,
     )
 
 
@@ -94,6 +120,36 @@ def test_values_go_from_one_runtime_to_the_other_without_a_copy(artifact: Path, 
 
     runtime.aligned = fail
     np.testing.assert_array_equal(loaded.host.forward(x), expected)
+
+
+def test_strict_refuses_what_was_no_choice(artifact: Path) -> None:
+    """Whether it is found now or a plan remembers it; what every engine takes is chosen as ever."""
+    refusal = r"DY405: .*subgraph \d\d_rnn: not TVM: it has the operator GRU"
+    with pytest.raises(TargetError, match=refusal):
+        compile_steps(None, strict=True)
+    with pytest.raises(TargetError, match=refusal):
+        compile_steps(None, artifact / "plan.json", strict=True)
+    compiled = dycl.compile(nn.Linear(8, 8), (samples(0),), target="auto", strict=True, samples=2)
+    assert all(set(each.microseconds) == {"onnxruntime", "tvm"} for each in compiled.report.subgraphs)
+
+
+def test_strict_refuses_the_second_of_a_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fastest of a structure may refuse another subgraph of it, by its check: that is left to the next one too."""
+    make, made = Maker.make, list[str]()
+
+    def refuse_second(maker: Maker, bound: BoundSubgraph, engine: Engine) -> Finished:
+        made.append(bound.subgraph.name)
+        if len(made) == 3:  # two engines have built the first
+            raise refuse(bound.subgraph, "it is the second")
+        return make(maker, bound, engine)
+
+    monkeypatch.setattr(Maker, "make", refuse_second)
+    layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    with pytest.raises(TargetError, match=r"DY405: .*it is the second"):
+        dycl.compile(Gates(layers), (samples(0),), target="auto", strict=True, verify=False)
+    made.clear()
+    compiled = dycl.compile(Gates(layers), (samples(0),), target="auto", verify=False)
+    assert any("it is the second" in each.reason for each in compiled.report.subgraphs)
 
 
 def test_a_plan_of_another_model_is_refused(artifact: Path, tmp_path: Path) -> None:
