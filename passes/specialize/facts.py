@@ -124,12 +124,20 @@ class Facts:
             case (above, below):  # an equality
                 if self._is_positive(above) and self._is_positive(below):
                     found = True
-                elif self._is_positive(above - 1) or self._is_positive(below - 1):
+                elif self._is_positive(above - 1) or self._is_positive(below - 1) or self._is_nonzero(above, below):
                     found = False
                 else:
                     return None
                 return found is isinstance(expr, sympy.Eq)
         return None
+
+    def _is_nonzero(self, difference: sympy.Basic, opposite: sympy.Basic) -> bool:
+        """Whether two integers are known to differ, in whichever order they were compared."""
+        return any(
+            _known_nonzero(expr, outcome) in (difference, opposite)
+            for expr, outcome in self.relations.items()
+            if isinstance(expr, (sympy.Eq, sympy.Ne))
+        )
 
     def _is_positive(self, goal: sympy.Basic) -> bool:
         """Whether an integer expression is certainly not negative."""
@@ -296,6 +304,12 @@ def _known_positive(expr: sympy.Basic, outcome: bool) -> tuple[sympy.Basic, ...]
     if not isinstance(known, _COMPARISONS) or isinstance(known, sympy.Ne):
         return ()
     return _as_positive(known) if all(symbol.is_integer for symbol in expr.free_symbols) else ()
+
+
+@_remembered
+def _known_nonzero(expr: sympy.Basic, outcome: bool) -> sympy.Basic | None:
+    """The integer expression of which an (in)equality says that it is not 0."""
+    return sympy.expand(expr.lhs - expr.rhs) if outcome is isinstance(expr, sympy.Ne) else None
 
 
 _COMPARISONS = (sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)

@@ -66,6 +66,14 @@ def test_an_end_that_was_excluded_before_is_no_end():
     assert facts.decide(sympy.Gt(K, 1)) == sympy.true
 
 
+def test_two_numbers_that_differ_do_so_in_either_order():
+    facts, other = Facts(), sympy.Symbol("other", integer=True)
+    facts.learn(sympy.Eq(K, other, evaluate=False), False)
+    assert facts.decide(sympy.Eq(other, K, evaluate=False)) == sympy.false
+    assert facts.decide(sympy.Ne(other + 1, K + 1, evaluate=False)) == sympy.true
+    assert facts.decide(sympy.Eq(other + 1, K, evaluate=False)) is None
+
+
 def test_refusals_at_the_border_narrow_the_interval():
     facts = Facts()
     facts.learn(sympy.Ge(K, 0), True)

@@ -51,7 +51,6 @@ def _photographs() -> Iterator[np.ndarray]:
     yield from (photo("brick.png"), face(130, 0, 210))
 
 
-@pytest.mark.xfail(strict=True, reason="DY209: boxes and scores are no longer known to be as many behind a join")
 def test_faces_are_detected_in_photographs(mtcnn: type[Any], compare: Callable[..., Any]) -> None:
     """Their number decides how many crops the second and the third network see: none, one or several."""
     pictures = [torch.from_numpy(np.ascontiguousarray(picture)) for picture in _photographs()]
