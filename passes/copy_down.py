@@ -35,11 +35,12 @@ some way needs it before a join, nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import (
+    Dominators,
     dominators,
     end_uses,
     entry_blocks,
@@ -71,18 +72,35 @@ _NEARLY = 0.5  # dispatches in a call: less is not worth a note
 
 def run(program: Program, environment: Environment) -> Program:
     """The program with shared work in the dispatches behind decisions."""
-    while (move := next((m for m in _find(program, environment) if m.pays), None)) is not None:
-        program = renumber(_apply(program, move))
-    return program
+    flow = _Flow.of(program)
+    while (move := next((m for m in _find(program, environment, flow) if m.pays), None)) is not None:
+        program = _apply(program, move, flow)
+    return renumber(program)
 
 
 def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
     """What `run` does to this program, and what it leaves where it is, with the reasons."""
     notes: list[Note] = []
-    while (move := next((m for m in _find(program, environment) if m.pays), None)) is not None:
+    flow = _Flow.of(program)
+    while (move := next((m for m in _find(program, environment, flow) if m.pays), None)) is not None:
         notes.append(move.note)
-        program = renumber(_apply(program, move))
-    return (*notes, *(move.note for move in _find(program, environment) if move.fewer > _NEARLY))
+        program = _apply(program, move, flow)
+    return (*notes, *(move.note for move in _find(program, environment, flow) if move.fewer > _NEARLY))
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """How control flows, which no move changes."""
+
+    order: Dominators
+    before: Mapping[BlockId, tuple[BlockId, ...]]
+    often: Mapping[BlockId, float]
+    begins: Collection[BlockId]
+
+    @classmethod
+    def of(cls, program: Program) -> _Flow:
+        """The flow of a program with canonical ids."""
+        return cls(dominators(program), predecessors(program), estimate_frequencies(program), entry_blocks(program))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +134,9 @@ class _Move:
         return Note("copy-down", self.pays, self.work[0].loc, text)
 
 
-def _find(program: Program, environment: Environment) -> Iterator[_Move]:
+def _find(program: Program, environment: Environment, flow: _Flow) -> Iterator[_Move]:
     """What could be copied, block by block."""
-    finder = _Finder(program, environment)
+    finder = _Finder(program, environment, flow)
     moves = (finder.find(block) for block in program.blocks)
     return (move for move in moves if move is not None)
 
@@ -126,15 +144,15 @@ def _find(program: Program, environment: Environment) -> Iterator[_Move]:
 class _Finder:
     """Looks at the branches of one program."""
 
-    def __init__(self, program: Program, environment: Environment) -> None:
+    def __init__(self, program: Program, environment: Environment, flow: _Flow) -> None:
         self._program = program
         self._environment = environment
-        self._order = dominators(program)
+        self._order = flow.order
         self._types = value_types(program)
         self._written = mutated_values(program)
-        self._before = predecessors(program)
-        self._often = estimate_frequencies(program)
-        self._begins = entry_blocks(program)
+        self._before = flow.before
+        self._often = flow.often
+        self._begins = flow.begins
         self._users: dict[ValueId, set[BlockId]] = {}
         for block in program.blocks:
             for used in (*map(op_uses, block.ops), end_uses(block.end)):
@@ -234,9 +252,8 @@ class _Finder:
         return tuple(needed)
 
 
-def _apply(program: Program, move: _Move) -> Program:
+def _apply(program: Program, move: _Move, flow: _Flow) -> Program:
     """The program with the work copied; each copy has names of its own, for all that is behind it."""
-    order = dominators(program)
     values = _ValueIds(program)
     gone = {id(op) for op in move.work}
     blocks = {block.id: block for block in program.blocks}
@@ -250,7 +267,7 @@ def _apply(program: Program, move: _Move) -> Program:
             copied.append(replace(_substituted(op, mapping), results=fresh))
             mapping.update((old.id, Ref(new.id)) for old, new in zip(op.results, fresh, strict=True))
         for block in blocks:
-            if order.dominates(target, block):
+            if flow.order.dominates(target, block):
                 blocks[block] = substitute_block(blocks[block], mapping)
         blocks[target] = replace(blocks[target], ops=(*copied, *blocks[target].ops))
     return replace(program, blocks=tuple(blocks[block.id] for block in program.blocks))

@@ -333,7 +333,9 @@ def _substitute_id(value: ValueId, mapping: Substitution) -> ValueId:
 
 
 def substitute_op(op: Op, mapping: Substitution) -> Op:
-    """The operation with the values it uses replaced."""
+    """The operation with the values it uses replaced; itself if it uses none of them."""
+    if not any(value in mapping for value in op_uses(op)):
+        return op
     args = _substitute_all(op.args, mapping)
     match op:
         case TensorOp():
@@ -444,7 +446,7 @@ def _new_names(used: Iterable[ValueId], ids: ValueIds) -> Substitution:
 
 
 def _rename(value: Value, ids: ValueIds) -> Value:
-    return replace(value, id=ids[value.id])
+    return value if ids[value.id] == value.id else replace(value, id=ids[value.id])
 
 
 def _renumber_entry(entry: Entry, block_ids: dict[BlockId, BlockId], ids: ValueIds) -> Entry:
@@ -454,6 +456,8 @@ def _renumber_entry(entry: Entry, block_ids: dict[BlockId, BlockId], ids: ValueI
 
 
 def _renumber_op(op: Op, ids: ValueIds) -> Op:
+    if all(ids.get(value) == value for value in (*op_uses(op), *(value.id for value in op_definitions(op)))):
+        return op
     op = substitute_op(op, _new_names(op_uses(op), ids))
     match op:
         case TensorOp():

@@ -59,16 +59,10 @@ class Facts:
             return self._decide_parts(expr)
         if negation is not None and len(expr.free_symbols) > 1 and _linear_difference(expr) is not None:
             return None  # the rule for differences knows more than the bounds of both sides
-        ranges = {}
-        for symbol in expr.free_symbols:
-            if not symbol.is_integer:
-                return None
-            ranges[symbol] = ValueRanges(*self.interval(symbol))
-        try:
-            bounds = bound_sympy(expr, ranges)
-        except (NotImplementedError, AttributeError, KeyError, TypeError):
-            return None  # an expression the interval rules do not know: undecided, so it is asked
-        return bounds.lower if bounds.is_singleton() else None
+        if not all(symbol.is_integer for symbol in expr.free_symbols):
+            return None
+        found = self._bounded(expr)
+        return found[0] if found is not None and found[0] == found[1] else None  # undecided is asked
 
     def _decide_parts(self, expr: sympy.Basic) -> sympy.Basic | None:
         parts = [self.decide(part) for part in expr.args]
@@ -82,12 +76,11 @@ class Facts:
         if (sum_ := _linear(expr)) is not None:
             low, high = self._least(sum_), self._least(sum_.negated())
             return (-int_oo if low is None else sympy.Integer(low), int_oo if high is None else sympy.Integer(-high))
-        ranges = {symbol: ValueRanges(*self.interval(symbol)) for symbol in expr.free_symbols}
-        try:
-            found = bound_sympy(expr, ranges)
-        except (NotImplementedError, AttributeError, KeyError, TypeError):
-            return EVERYTHING
-        return found.lower, found.upper
+        return self._bounded(expr) or EVERYTHING
+
+    def _bounded(self, expr: sympy.Basic) -> Interval | None:
+        """The bounds of an expression by those of its symbols; None where the interval rules do not know it."""
+        return _bounded(expr, frozenset((symbol, *self.interval(symbol)) for symbol in expr.free_symbols))
 
     def _decide_linear(self, expr: sympy.Basic) -> bool | None:
         """Decide `s op constant`, where bound analysis of both sides apart loses nothing but disequalities."""
@@ -263,6 +256,15 @@ class _Linear:
 
 # Expressions are immutable, few, and asked about over and over: what sympy makes of them is computed once.
 _remembered = functools.lru_cache(maxsize=1 << 16)
+
+
+@_remembered
+def _bounded(expr: sympy.Basic, intervals: frozenset[tuple[sympy.Symbol, sympy.Basic, sympy.Basic]]) -> Interval | None:
+    try:
+        found = bound_sympy(expr, {symbol: ValueRanges(low, high) for symbol, low, high in intervals})
+    except (NotImplementedError, AttributeError, KeyError, TypeError):
+        return None
+    return found.lower, found.upper
 
 
 @_remembered
