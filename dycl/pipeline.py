@@ -22,6 +22,7 @@ from torch import nn
 from dycl.accuracy import AccuracyReport, measure_accuracy
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
 from dycl.cache import open_cache
+from dycl.collecting import seldom_collected
 from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
 from dycl.emit import EMIT_KINDS, write_torch
@@ -281,6 +282,7 @@ def _profile(
     return tuple((call.args, dict(call.kwargs)) for call in calls if not call.is_example)
 
 
+@seldom_collected()
 def _check(
     model: nn.Module,
     args: tuple[object, ...],

@@ -6,12 +6,12 @@ answer: only what is known to return fresh memory says no.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import CallFunction, CallModule, Lit, Operand, TensorOp, ValueId
+from dycl.ir.nodes import CallFunction, CallModule, Lit, Operand, TensorOp, TensorType, ValueId, ValueType
 from dycl.passes.rewriting import op_reads
 
 _FRESH_MODULES: tuple[type[nn.Module], ...] = (
@@ -92,9 +92,9 @@ def has_own_forward(module: nn.Module) -> bool:
 class MemoryGroups:
     """Values that may share memory, as they become known in program order (union-find)."""
 
-    def __init__(self, environment: Environment, tensors: frozenset[ValueId]) -> None:
+    def __init__(self, environment: Environment, types: Mapping[ValueId, ValueType]) -> None:
         self._environment = environment
-        self._tensors = tensors
+        self._types = types
         self._parent: dict[ValueId, ValueId] = {}
 
     def add(self, op: TensorOp) -> None:
@@ -114,7 +114,7 @@ class MemoryGroups:
 
     def tensors(self, values: Iterable[ValueId]) -> tuple[ValueId, ...]:
         """Those of the values that are tensors."""
-        return tuple(value for value in values if value in self._tensors)
+        return tuple(value for value in values if isinstance(self._types.get(value), TensorType))
 
     def group(self, value: ValueId) -> ValueId:
         """One name for all values that may share the memory of this one."""

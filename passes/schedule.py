@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_definitions
-from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp, TensorType, ValueId, ValueType
+from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp, ValueId, ValueType
 from dycl.passes.aliasing import MemoryGroups
 from dycl.passes.effects import may_raise
 from dycl.passes.rewriting import op_reads
@@ -47,8 +47,7 @@ class _Scheduler:
 
     def __init__(self, types: Mapping[ValueId, ValueType], environment: Environment) -> None:
         self._types = types
-        tensors = frozenset(value for value, of in types.items() if isinstance(of, TensorType))
-        self._memory = MemoryGroups(environment, tensors)
+        self._memory = MemoryGroups(environment, types)
         self._made_by: dict[ValueId, int] = {}  # tensors: the dispatch that makes them
         self._ready: dict[ValueId, int] = {}  # host values: how many dispatches come before them
         self._last_reader: dict[ValueId, int] = {}  # the highest dispatch that reads a tensor, or the host

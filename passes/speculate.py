@@ -58,7 +58,6 @@ from dycl.ir.nodes import (
     Ref,
     ScalarType,
     TensorOp,
-    TensorType,
     Value,
     ValueId,
     ValueType,
@@ -293,7 +292,7 @@ class _Finder:
 
 def _group_memory(program: Program, types: Mapping[ValueId, ValueType], environment: Environment) -> MemoryGroups:
     """Which values may share memory, anywhere in the program; numbers have none."""
-    groups = MemoryGroups(environment, frozenset(value for value, of in types.items() if isinstance(of, TensorType)))
+    groups = MemoryGroups(environment, types)
 
     def join(values: Iterable[ValueId]) -> None:
         groups.join(value for value in values if not isinstance(types[value], ScalarType))

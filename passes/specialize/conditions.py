@@ -6,27 +6,36 @@ is 0 and another where it is not: it is taken to pieces, so that `Max(1, s) != s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import Any
 
 import sympy
 from torch.utils._sympy.functions import Max
 
-if TYPE_CHECKING:
-    from dycl.passes.specialize.facts import Facts
+from dycl.passes.specialize.facts import Facts
+from dycl.passes.specialize.intervals import Intervals
 
 
 def normal_condition(expr: sympy.Basic, facts: Facts) -> sympy.Basic:
     """An equivalent of a condition on this path: numbers for sizes that are known, no `Max(1, s)`."""
     if not isinstance(expr, sympy.logic.boolalg.Boolean) or expr.is_Symbol:
         return expr
+    return _normal_condition(expr, facts.intervals_of(expr))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _normal_condition(expr: sympy.Basic, intervals: Intervals) -> sympy.Basic:
+    if not isinstance(expr, sympy.logic.boolalg.Boolean) or expr.is_Symbol:
+        return expr
     expr = _without_factor(expr)
-    known = {symbol: facts.interval(symbol)[0] for symbol in expr.free_symbols if _is_known(facts, symbol)}
+    known = {symbol: low for symbol, low, high in intervals if low == high}
     expr = _settled(expr.subs(known)) if known else expr
     floors = sorted(expr.atoms(Max), key=str)
     for floor in floors:
         if floor.args[0] != 1 or len(floor.args) != 2:
             continue
-        return normal_condition(_by_cases(expr, floor, floor.args[1], facts), facts)
+        facts = Facts({symbol: (low, high) for symbol, low, high in intervals})
+        return _normal_condition(_by_cases(expr, floor, floor.args[1], facts), intervals)
     return expr
 
 
@@ -36,11 +45,6 @@ def _without_factor(condition: sympy.Basic) -> sympy.Basic:
         return condition
     factor, rest = condition.lhs.as_coeff_Mul()
     return condition.func(rest, 0) if factor not in (0, 1) and rest != 1 else condition
-
-
-def _is_known(facts: Facts, symbol: sympy.Symbol) -> bool:
-    low, high = facts.interval(symbol)
-    return bool(low == high)
 
 
 def _by_cases(expr: sympy.Basic, floor: sympy.Basic, size: sympy.Basic, facts: Facts) -> sympy.Basic:

@@ -1,7 +1,6 @@
 """What one path knows: one interval per integer symbol, the truth of host bools, and relations until the next join.
 
-Source of the interval rules: interval arithmetic as `torch.utils._sympy.value_ranges` has it. Facts belong to a path;
-nothing is ever learned in a process-wide environment.
+Facts belong to a path; nothing is ever learned in a process-wide environment.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from typing import Any
 import sympy
 from torch.utils._sympy.functions import Max, Min
 from torch.utils._sympy.numbers import int_oo
-from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from dycl.ir.nodes import ValueId
+from dycl.passes.specialize.intervals import Interval, Intervals, interval_of
 
-Interval = tuple[sympy.Basic, sympy.Basic]
 EVERYTHING: Interval = (-int_oo, int_oo)
 
 
@@ -80,7 +78,11 @@ class Facts:
 
     def _bounded(self, expr: sympy.Basic) -> Interval | None:
         """The bounds of an expression by those of its symbols; None where the interval rules do not know it."""
-        return _bounded(expr, frozenset((symbol, *self.interval(symbol)) for symbol in expr.free_symbols))
+        return interval_of(expr, self.intervals_of(expr))
+
+    def intervals_of(self, expr: sympy.Basic) -> Intervals:
+        """The bounds of all symbols of an expression."""
+        return frozenset([(symbol, *self.interval(symbol)) for symbol in expr.free_symbols])
 
     def _decide_linear(self, expr: sympy.Basic) -> bool | None:
         """Decide `s op constant`, where bound analysis of both sides apart loses nothing but disequalities."""
@@ -256,15 +258,6 @@ class _Linear:
 
 # Expressions are immutable, few, and asked about over and over: what sympy makes of them is computed once.
 _remembered = functools.lru_cache(maxsize=1 << 16)
-
-
-@_remembered
-def _bounded(expr: sympy.Basic, intervals: frozenset[tuple[sympy.Symbol, sympy.Basic, sympy.Basic]]) -> Interval | None:
-    try:
-        found = bound_sympy(expr, {symbol: ValueRanges(low, high) for symbol, low, high in intervals})
-    except (NotImplementedError, AttributeError, KeyError, TypeError):
-        return None
-    return found.lower, found.upper
 
 
 @_remembered

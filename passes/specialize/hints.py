@@ -13,7 +13,7 @@ from typing import Any
 
 import sympy
 
-from dycl.passes.specialize.facts import Interval
+from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.outline import Generality
 from dycl.passes.specialize.results import Results
 from dycl.passes.specialize.templates import Template, is_alike, unify

@@ -23,10 +23,11 @@ from dycl.ir.nodes import (
     ValueId,
 )
 from dycl.passes.specialize import parting
-from dycl.passes.specialize.facts import EVERYTHING, Interval
+from dycl.passes.specialize.facts import EVERYTHING
 from dycl.passes.specialize.failures import note_carried
 from dycl.passes.specialize.generalise import Plan, widened
 from dycl.passes.specialize.hints import Position, Skeleton
+from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.outline import mask_repeated
 from dycl.passes.specialize.positions import Label, Respelling, Slot
 from dycl.passes.specialize.readings import carried_readings, find_readings, find_relations

@@ -15,7 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.ir.nodes import ScalarKind, ValueId
-from dycl.passes.specialize.facts import EVERYTHING, Facts, Interval
+from dycl.passes.specialize.facts import EVERYTHING, Facts
+from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.memory_order import dense_order, expression, strides
 from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import RangeIterator, RuntimeList, RuntimeObject, Scalar

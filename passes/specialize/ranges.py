@@ -13,7 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils._sympy.numbers import int_oo
 
-from dycl.passes.specialize.facts import Interval
+from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.values import Scalar
 
 if TYPE_CHECKING:

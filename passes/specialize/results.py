@@ -27,7 +27,8 @@ from dycl.passes.specialize.renaming import Renaming
 from dycl.passes.structure import module_key, module_slots
 
 if TYPE_CHECKING:
-    from dycl.passes.specialize.facts import Facts, Interval
+    from dycl.passes.specialize.facts import Facts
+    from dycl.passes.specialize.intervals import Interval
     from dycl.passes.specialize.natives import Natives
 
 Asked = tuple[sympy.Basic, sympy.Basic | None]  # a question, and what the facts of the path said to it

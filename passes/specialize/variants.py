@@ -14,9 +14,9 @@ from typing import Any
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Operand, ValueId
 from dycl.passes.specialize import parting
-from dycl.passes.specialize.facts import Interval
 from dycl.passes.specialize.generalise import Generalise, trend
 from dycl.passes.specialize.hints import Skeleton
+from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.outline import Outline
 from dycl.passes.specialize.positions import Spot
 from dycl.passes.specialize.signals import Restart

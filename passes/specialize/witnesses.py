@@ -24,11 +24,9 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
-from torch.utils._sympy.interp import sympy_interp
-from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from dycl.ir.trees import leaves, map_leaves
+from dycl.passes.specialize.evaluation import holds_at, value_at
 from dycl.passes.specialize.facts import Facts
 from dycl.passes.specialize.memory_order import expression
 from dycl.passes.specialize.signals import Impossible
@@ -174,7 +172,7 @@ def _is_allowed(facts: Facts, symbols: set[sympy.Symbol], sizes: Sizes) -> bool:
     if any(not facts.interval(symbol)[0] <= sizes[symbol] <= facts.interval(symbol)[1] for symbol in symbols):
         return False
     about = [(expr, outcome) for expr, outcome in facts.relations.items() if expr.free_symbols <= symbols]
-    return all(_holds(expr, sizes) is outcome for expr, outcome in about)
+    return all(holds_at(expr, sizes) is outcome for expr, outcome in about)
 
 
 def _may_be_empty(facts: Facts, symbol: sympy.Symbol) -> bool:
@@ -221,7 +219,7 @@ def _part(machine: Natives, column: tuple[str, ...], found: list[Sizes], express
         return column[0] if len(set(column)) == 1 else None
     values = [int(number) for number in column]
     for expr in expressions:
-        at = [_value(expr, sizes) for sizes in found]
+        at = [value_at(expr, sizes) for sizes in found]
         if expr.is_number or len(set(values)) == 1:
             continue
         factor = values[0] // at[0] if at[0] else 1
@@ -270,12 +268,13 @@ def _witnesses(facts: Facts, symbols: set[sympy.Symbol], lowest: int | None = No
         return (low if lowest is None else max(low, min(lowest, high))), high
 
     equal = _solved([expr for expr, outcome in relations if outcome and isinstance(expr, sympy.Eq)])
+    free = {symbol: _limits(*interval(symbol)) for symbol in everything if symbol not in equal}
     for _ in range(_TRIALS):
-        sizes = {symbol: _choice(source, *interval(symbol)) for symbol in everything if symbol not in equal}
+        sizes = {symbol: _choice(source, *limits) for symbol, limits in free.items()}
         for symbol, expr in reversed(equal.items()):
-            sizes[symbol] = _value(expr, sizes)
+            sizes[symbol] = value_at(expr, sizes)
         within = all(facts.interval(symbol)[0] <= sizes[symbol] <= facts.interval(symbol)[1] for symbol in equal)
-        if within and all(_holds(expr, sizes) is outcome for expr, outcome in relations):
+        if within and all(holds_at(expr, sizes) is outcome for expr, outcome in relations):
             yield sizes
 
 
@@ -294,10 +293,14 @@ def _solved(equations: list[sympy.Eq]) -> dict[sympy.Symbol, sympy.Basic]:
     return found
 
 
-def _choice(source: random.Random, low: Any, high: Any) -> int:
+def _limits(low: Any, high: Any) -> tuple[int, int]:
+    """The least and the greatest number that is tried for a symbol."""
     least = int(low) if low > -(10**6) else int(min(0, high)) - 9 if high < 10**6 else -9
     most = int(high) if high < 10**6 else least + _SPREAD
-    most = min(most, least + _SPREAD)
+    return least, min(most, least + _SPREAD)
+
+
+def _choice(source: random.Random, least: int, most: int) -> int:
     # sums that are small or sizes that are equal are seldom met by chance
     return (
         min(most, source.choice((max(least, 0), least, least + 1)))
@@ -306,21 +309,10 @@ def _choice(source: random.Random, low: Any, high: Any) -> int:
     )
 
 
-def _value(expr: sympy.Basic, sizes: Sizes) -> int:
-    return int(sympy_interp(PythonReferenceAnalysis, sizes, expr))
-
-
-def _holds(expr: sympy.Basic, sizes: Sizes) -> bool | None:
-    """The truth of a condition; None where it divides by 0: these sizes are none of a path that asked it."""
-    if any(_value(part.args[1], sizes) == 0 for part in expr.atoms(Mod, PythonMod, FloorDiv)):
-        return None
-    return bool(_value(expr, sizes))
-
-
 def _at(leaf: Any, sizes: Sizes) -> Any:
     """The leaf with the sizes of a witness."""
     if isinstance(leaf, torch.SymInt):
-        return _value(leaf.node.expr, sizes)
+        return value_at(leaf.node.expr, sizes)
     if isinstance(leaf, FakeTensor):
         shape = [_at(size, sizes) for size in leaf.shape]
         return torch.zeros(shape, dtype=leaf.dtype)
@@ -328,7 +320,7 @@ def _at(leaf: Any, sizes: Sizes) -> Any:
 
 
 def _error_at(function: Any, args: Any, kwargs: Any, sizes: Sizes) -> Exception | None:
-    if any(_value(dim, sizes) < 0 for dim in _dimensions((args, kwargs))):
+    if any(value_at(dim, sizes) < 0 for dim in _dimensions((args, kwargs))):
         return None  # there are no such arguments to complain about
     real_args, real_kwargs = map_leaves(lambda leaf: _at(leaf, sizes), (args, kwargs))
     try:
