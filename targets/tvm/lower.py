@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dycl.targets.tvm.constants import fold_constants
 from dycl.targets.tvm.exact import mend_functions
 from dycl.targets.tvm.functions import expand_functions
 from dycl.targets.tvm.layout import pack_weights
@@ -39,7 +40,7 @@ def lower_model(prepared: Prepared, processor: Processor, improve: Improve | Non
 
     with quiet():
         module = from_onnx(prepared.model, keep_params_in_input=False)
-    module = pack_weights(module)
+    module = pack_weights(fold_constants(module))
     has_weights = len(prepared.model.graph.input) > prepared.inputs
     main = module["main"].without_attr("num_input")
     module["main"] = main.with_attr("num_input", prepared.inputs) if has_weights else main

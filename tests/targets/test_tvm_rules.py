@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 pytest.importorskip("tvm")
 
 import tvm
+from tvm.relax.frontend.onnx import from_onnx
 
+from dycl.targets.tvm.constants import fold_constants
 from dycl.targets.tvm.lower import lower_model, quiet
 from dycl.targets.tvm.model import prepare_model
 from dycl.targets.tvm.processor import find_processor
@@ -83,6 +85,46 @@ def test_a_rule_takes_it_and_is_right(result: str) -> None:
     given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in inputs}
     (expected,) = reference.run(None, given)
     np.testing.assert_allclose(run(**given)[result], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("index", [1, -1])
+def test_a_constant_index_is_not_computed(index: int) -> None:
+    """TVM's importer asks whether it is negative; the answer is known, so nothing is compiled to find it."""
+    node = helper.make_node("Gather", ["x", "index"], ["y"], axis=1)
+    graph = helper.make_graph(
+        [node],
+        "index",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (2,))],
+        [numpy_helper.from_array(np.array(index), "index")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    imported = from_onnx(model, keep_params_in_input=False)
+    assert "R.less" in imported.script()
+    folded = fold_constants(imported).script()
+    assert not any(f"R.{name}(" in folded for name in ("less", "where", "add", "shape_to_tensor"))
+    with quiet():
+        executable = tvm.compile(lower_model(prepare_model(model, []), find_processor("")), target="llvm")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    found = tvm.relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(x))
+    np.testing.assert_array_equal(found.numpy(), x[:, index])
+
+
+def test_a_size_of_run_time_stays() -> None:
+    imported = from_onnx(_shape_model(), keep_params_in_input=False)
+    assert "R.shape_to_tensor" in fold_constants(imported).script()
+
+
+def _shape_model() -> onnx.ModelProto:
+    """The last row of a matrix that has as many as the caller says."""
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["x", "index"], ["y"], axis=0)],
+        "rows",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 3))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (3,))],
+        [numpy_helper.from_array(np.array(-1), "index")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 
 
 def test_what_is_no_number_or_infinite() -> None:
