@@ -351,6 +351,7 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
             quantize=settings.quantize,
             plan=settings.plan,
             mcpu=settings.mcpu,
+            jobs=settings.jobs,
             report=stages.observer.detail,
         )
         compiled = target.compile(program, environment, staging.directory, options)

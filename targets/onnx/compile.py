@@ -55,7 +55,7 @@ def _compile(
     bound = bind_program(program, environment, exports, options.jobs)
     (directory / "subgraphs").mkdir(parents=True, exist_ok=True)
     bound.weights.write(directory / FILE_NAME)
-    maker = Maker(environment, bound.weights, directory, options)
+    maker = Maker(environment, bound, directory, options)
     finished = [choice.choose(maker, item) for item in bound.subgraphs]
     products = 0
     if options.quantize:  # what was just built is right; from here on it is meant to differ
@@ -63,7 +63,7 @@ def _compile(
         bound, products = quantized.program, sum(quantized.products.values())
         options = replace(options, is_exact=False)
         bound.weights.write(directory / FILE_NAME)
-        maker, choice = Maker(environment, bound.weights, directory, options), choice.anew()
+        maker, choice = Maker(environment, bound, directory, options), choice.anew()
         finished = [choice.choose(maker, item) for item in bound.subgraphs]
     finished = _tuned(program, bound, finished, environment, directory, options) if options.tune else finished
     engines = choice.engines

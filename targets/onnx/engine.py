@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from dycl.ir.nodes import Program
 from dycl.targets.base import Capabilities, Options
 from dycl.targets.check import Run
-from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:  # it imports torch's exporter, which takes seconds
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
@@ -80,8 +79,8 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can take."""
 
-    def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
-        """A function that builds one subgraph of a program after the other; it refuses by `TargetError`.
+    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
+        """A function that builds one subgraph of the program after the other; it refuses by `TargetError`.
 
         The weights are in the directory already.
         """

@@ -10,10 +10,9 @@ from dycl.ir.environment import Environment
 from dycl.targets.base import CompiledSubgraph, Options
 from dycl.targets.check import check
 from dycl.targets.module import SubgraphModule
-from dycl.targets.onnx.binding import BoundSubgraph
+from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 from dycl.targets.onnx.engine import Built, Engine
 from dycl.targets.ports import input_ports, output_ports
-from dycl.targets.weights import WeightFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +27,17 @@ class Finished:
 class Maker:
     """Builds the subgraphs of one program."""
 
-    def __init__(self, environment: Environment, weights: WeightFile, directory: Path, options: Options) -> None:
+    def __init__(self, environment: Environment, program: BoundProgram, directory: Path, options: Options) -> None:
         self.options = options
         self._environment = environment
-        self._weights = weights
+        self._program = program
         self._directory = directory
         self._builders: dict[str, Callable[[BoundSubgraph], Built]] = {}
 
     def make(self, bound: BoundSubgraph, engine: Engine) -> Finished:
         """The subgraph as this engine builds it; a `TargetError` if it cannot, or if the results are not torch's."""
         if engine.name not in self._builders:
-            self._builders[engine.name] = engine.builder(self._weights, self._directory, self.options)
+            self._builders[engine.name] = engine.builder(self._program, self._directory, self.options)
         subgraph = bound.subgraph
         built = self._builders[engine.name](bound)
         module = SubgraphModule(subgraph, self._environment)

@@ -38,12 +38,12 @@ class OnnxRuntimeEngine:
         """Whatever the exporter writes: there is no list of operators to keep."""
         return Capabilities()
 
-    def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
+    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
         """A function that builds one subgraph after the other."""
         from dycl.targets.onnx.export import bind_weights  # the exporter takes seconds to import
         from dycl.targets.onnxruntime.sharing import SharedFiles
 
-        files = SharedFiles()
+        weights, files = program.weights, SharedFiles()
 
         def build(bound: BoundSubgraph) -> Built:
             subgraph = bound.subgraph

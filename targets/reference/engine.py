@@ -17,10 +17,9 @@ from dycl.targets.base import Capabilities, Options, port_entry, refuse
 from dycl.targets.check import first_line
 from dycl.targets.onnx.engine import Built
 from dycl.targets.ports import input_ports, output_ports
-from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:
-    from dycl.targets.onnx.binding import BoundSubgraph
+    from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 
 
 class ReferenceEngine:
@@ -40,14 +39,14 @@ class ReferenceEngine:
         """Whatever the exporter writes."""
         return Capabilities()
 
-    def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
+    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
         """A function that builds one subgraph after the other."""
         from dycl.targets.onnx.export import bind_weights
         from dycl.targets.reference.runtime import make_call
 
         def build(bound: BoundSubgraph) -> Built:
             subgraph = bound.subgraph
-            stored = {name: weights.entry(weight) for name, weight in bound.initializers}
+            stored = {name: program.weights.entry(weight) for name, weight in bound.initializers}
             data: bytes = bind_weights(bound.model, stored).SerializeToString(deterministic=True)
             entry = {
                 "inputs": [port_entry(port) for port in input_ports(subgraph)],

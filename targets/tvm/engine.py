@@ -22,13 +22,13 @@ from dycl.targets.base import Capabilities, Options, port_entry, refuse, weight_
 from dycl.targets.check import Run, first_line
 from dycl.targets.onnx.engine import Built
 from dycl.targets.ports import input_ports, output_ports
+from dycl.targets.processes import try_in_processes
 from dycl.targets.samples import export_inputs
 from dycl.targets.tvm.processor import find_processor
 from dycl.targets.tvm.runtime import aligned
-from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:
-    from dycl.targets.onnx.binding import BoundSubgraph
+    from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
     from dycl.targets.tvm.lower import Improve
     from dycl.targets.tvm.model import Prepared
     from dycl.targets.tvm.tuning import Tuner
@@ -73,9 +73,9 @@ class TvmEngine:
         operators = frozenset(onnx_frontend._get_convert_map()) - _LEFT_OUT
         return Capabilities(operators=operators, dtypes=_DTYPES, run_time_sizes=False)
 
-    def builder(self, weights: WeightFile, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
+    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
         """A function that builds one subgraph after the other."""
-        return _Builder(weights, directory, options, self.capabilities()).build
+        return _Builder(program, directory, options, self.capabilities()).build
 
     def runtime_source(self) -> str:
         """The text of the runtime module that goes into the artifact."""
@@ -94,32 +94,29 @@ class _Library:
     file: str
     content: bytes
     path: Path
-    model: Any
     guarded: bool
 
 
 class _Builder:
     """Builds each structure once."""
 
-    def __init__(self, weights: WeightFile, directory: Path, options: Options, capabilities: Capabilities) -> None:
-        self._weights = {entry.name: weight_entry(entry) for entry in weights.entries}
+    def __init__(self, program: BoundProgram, directory: Path, options: Options, capabilities: Capabilities) -> None:
+        self._program = program
+        self._weights = {entry.name: weight_entry(entry) for entry in program.weights.entries}
         self._directory = directory
         self._capabilities = capabilities
         self._processor = find_processor(options.mcpu)
         self._cache = options.cache
         self._trials = options.tune
+        self._jobs = 1 if options.tune else options.jobs  # what is measured has the machine to itself
         self._report = options.report
         self._tuner: Tuner | None = None  # made when it is first needed: TVM takes seconds to import
         self._folder = tempfile.TemporaryDirectory(prefix="dycl-tvm-")
-        self._libraries: dict[int, _Library] = {}  # by the id of the model, which the library keeps
+        self._libraries: dict[int, _Library] = {}  # by the id of the model, which the program keeps
+        self._ahead: dict[int, tuple[bytes, bool]] | None = None  # what other processes have compiled, likewise
 
     def build(self, bound: BoundSubgraph) -> Built:
         """The subgraph over the library of its structure."""
-        from dycl.targets.onnx.capability import find_refusal
-
-        reason = find_refusal(self._capabilities, bound)
-        if reason is not None:
-            raise refuse(bound.subgraph, reason)
         library = self._library(bound)
         settings: dict[str, object] = {
             "weights": [weight for _, weight in bound.initializers],
@@ -150,20 +147,33 @@ class _Builder:
         return self._libraries[id(model)]
 
     def _make(self, bound: BoundSubgraph) -> _Library:
+        if self._ahead is None:
+            self._ahead = self._compile_ahead()
+        content, guarded = self._ahead.get(id(bound.model)) or self._compile(bound)
+        path = Path(self._folder.name) / f"{bound.subgraph.name}.so"
+        path.write_bytes(content)
+        return _Library(f"subgraphs/{path.name}", content, path, guarded)
+
+    def _compile_ahead(self) -> dict[int, tuple[bytes, bool]]:
+        """The libraries of all structures by model, where several processes make them; what fails is left out."""
+        first = {id(bound.model): bound for bound in self._program.subgraphs}
+        done = try_in_processes(self._compile, list(first.values()), self._jobs)
+        return {model: each.result for model, each in zip(first, done, strict=True) if each is not None}
+
+    def _compile(self, bound: BoundSubgraph) -> tuple[bytes, bool]:
+        """The library of a model, and whether it has places that say whether an index was within."""
+        from dycl.targets.onnx.capability import find_refusal
         from dycl.targets.tvm.model import find_hazard, prepare_model
 
         model = bound.model
-        hazard = find_hazard(model)
-        if hazard is not None:
-            raise refuse(bound.subgraph, hazard)
+        refusal = find_refusal(self._capabilities, bound) or find_hazard(model)
+        if refusal is not None:
+            raise refuse(bound.subgraph, refusal)
         try:
             prepared = prepare_model(model, [name for name, _ in bound.initializers])
-            content = self._build(prepared)
+            return self._build(prepared), prepared.guarded
         except Exception as error:  # TVM raises whatever its passes raise
             raise refuse(bound.subgraph, f"TVM does not compile it: {first_line(error)}") from error
-        path = Path(self._folder.name) / f"{bound.subgraph.name}.so"
-        path.write_bytes(content)
-        return _Library(f"subgraphs/{path.name}", content, path, model, prepared.guarded)
 
     def _build(self, prepared: Prepared) -> bytes:
         """The library of a model, if an earlier compile has not made it."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from dycl.pipeline import Settings, check_model
+from dycl.pipeline import Settings, check_model, compile_model
 from dycl.targets.base import Options, find_target
+from dycl.targets.onnx import binding
 from dycl.targets.processes import try_in_processes
 
 
@@ -33,17 +36,33 @@ def files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def test_the_files_are_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["onnxruntime", "tvm"])
+def test_the_files_are_the_same(name: str, tmp_path: Path) -> None:
+    if name == "tvm":
+        pytest.importorskip("tvm")
     torch.manual_seed(0)
     checked = check_model(Stages().eval(), (torch.ones(1, 4),), {}, Settings())
     assert len({subgraph.structure for subgraph in checked.program.subgraphs}) >= 4
     made = []
     for jobs in (1, 2):
         directory = tmp_path / str(jobs)
-        target = find_target("onnxruntime")
+        target = find_target(name)
         compiled = target.compile(checked.program, checked.environment, directory, Options(jobs=jobs))
         made.append((files(directory), compiled.weights, compiled.structures_exported))
     assert made[0] == made[1]
+
+
+def test_a_compile_has_as_many_as_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = []
+
+    def note(function: Any, items: Sequence[Any], jobs: int) -> Any:
+        told.append(jobs)
+        return try_in_processes(function, items, jobs)
+
+    monkeypatch.setattr(binding, "try_in_processes", note)
+    settings = Settings(jobs=3, verify=False, cache=False)
+    compile_model(Stages().eval(), (torch.ones(1, 4),), {}, settings, output=tmp_path / "stages")
+    assert told == [3]
 
 
 def test_results_are_in_order_and_what_fails_is_left_out() -> None:
