@@ -10,6 +10,7 @@ import _thread
 import io
 import logging
 import os
+import platform
 import sys
 import threading
 import types
@@ -66,6 +67,18 @@ _IMPURE: frozenset[Any] = frozenset(
         torch.set_default_dtype,
         torch.set_default_device,
         torch.set_num_threads,
+        torch.get_num_threads,
+        torch.get_num_interop_threads,
+        sys.getrefcount,
+        platform.node,
+        platform.uname,
+        platform.platform,
+        platform.machine,
+        platform.processor,
+        platform.architecture,
+        platform.system,
+        platform.release,
+        platform.version,
         torch.random.fork_rng,
         torch.save,
         torch.load,
@@ -73,6 +86,7 @@ _IMPURE: frozenset[Any] = frozenset(
         threading.get_native_id,
     }
 )
+_OF_THE_PROCESS = frozenset({"argv", "orig_argv", "stdin", "executable"})
 _PURE_NAMES = frozenset({"fspath", "fsencode", "fsdecode", "strerror"})
 _WATCHED_MODULES = frozenset({"posix", "nt", "time", "_random", "_socket", "_posixsubprocess"})
 _SPEAKS_OF_SOURCE = tuple(
@@ -116,6 +130,12 @@ def check_pure(machine: Machine, function: Any, args: tuple[Any, ...]) -> None:
             f"a {type(args[0]).__name__} that was there before the call is advanced",
             hint="count in an attribute of the model, or keep the items in a list",
         )
+
+
+def check_attribute(machine: Machine, target: Any, name: str) -> None:
+    """Refuse what a module of the standard library says of the process."""
+    if target is sys and name in _OF_THE_PROCESS:
+        raise UnsupportedError("DY210", machine.loc(), f"sys.{name} would be frozen at compile time", hint=_HINT)
 
 
 def _frozen(function: Any) -> str:

@@ -37,6 +37,7 @@ from dycl.passes.specialize.calls import Calls
 from dycl.passes.specialize.catching import sees
 from dycl.passes.specialize.closing import check_closed, note_resumed, note_waiting
 from dycl.passes.specialize.contexts import check_taken_back
+from dycl.passes.specialize.effects import check_attribute
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.faults import as_said, is_own_fault
 from dycl.passes.specialize.generators import GENERATOR_METHODS
@@ -426,6 +427,7 @@ class Machine(Calls):
             check_kept(self, name)
         if self._tunable_names and (tunable := self._tunable(target, name)) is not None:
             return tunable
+        check_attribute(self, target, name)
         with self.recorder, self.guarded((target,)):
             value = getattr(target, name)
         if isinstance(target, types.ModuleType) and self.is_written_global(vars(target), name):

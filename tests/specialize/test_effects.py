@@ -10,6 +10,7 @@ import pathlib
 import platform
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -94,6 +95,9 @@ REFUSED: dict[str, tuple[str, Callable[..., Any]]] = {
     "directory": ("DY210", lambda self, x: (x, str(pathlib.Path.cwd()))),
     "glob": ("DY210", lambda self, x: (x, len(glob.glob("/tmp/*")))),
     "name of the machine": ("DY210", lambda self, x: (x, socket.gethostname())),
+    "kind of the machine": ("DY210", lambda self, x: x if platform.machine() == "x86_64" else x + 1),
+    "threads of torch": ("DY210", lambda self, x: x / torch.get_num_threads()),
+    "arguments of the process": ("DY210", lambda self, x: (x, len(sys.argv))),
     "thread": ("DY210", lambda self, x: (x, threading.get_ident())),
     "environment as a whole": ("DY210", lambda self, x: (x, len(dict(os.environ)))),
     "hash of a text": ("DY210", lambda self, x: x * hash("abc")),
