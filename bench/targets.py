@@ -1,8 +1,10 @@
-"""The targets compared: `python -m bench.targets [--model NAME]...`, one thread, all of a row in one process in turns.
+"""The targets compared: `python -m bench.targets [--model NAME]...`, one thread, a row after the other.
 
-Each row is compiled for ONNX Runtime, for TVM and for `auto`. Of subgraphs, the times are those that `auto` took to
-decide. Of whole models, the hosts take turns on the same inputs, and ratios are of two calls of one round. Results go
-to `bench/targets.json`; `--write-docs` puts the table into docs/.
+Each row is compiled for ONNX Runtime, for TVM and for `auto`, each in a process of its own, without the cache. Of
+subgraphs, the times are those that `auto` took to decide. Of whole models, the hosts take turns on the same inputs in
+one process, and ratios are of two calls of one round. Results go to `bench/targets.json` row by row; a run that was
+interrupted goes on with the rows that this commit has not measured (`--fresh`: all). `--write-docs` puts the table into
+docs/.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,7 +26,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench.__main__ import run_module
+from bench.__main__ import RowError, run_module
 from bench.report import ROOT, describe_machine, markdown_table, write_section
 from bench.rows import ROWS, Row, sample_calls
 from dycl.hosting import HostModel
@@ -35,31 +38,52 @@ _SAMPLES = 16
 _NAMED_ABOVE = 2.0  # subgraphs that TVM computes slower than this are named
 
 
-def measure_row(row: Row, seconds: float) -> dict[str, Any]:
-    """Compile the row for each target and let the hosts take turns."""
+def measure_row(name: str, seconds: float) -> dict[str, Any]:
+    """Compile the row for each target, and let the hosts take turns."""
+    found: dict[str, Any] = {"model": name, "commit": _commit()}
+    with tempfile.TemporaryDirectory() as folder:
+        for target in TARGETS:
+            found |= json.loads(run_module("bench.targets", "--row", name, "--compile", target, "--place", folder))
+        found |= json.loads(run_module("bench.targets", "--row", name, "--seconds", str(seconds), "--place", folder))
+    found["tvm_compile_ratio"] = round(found["tvm_compile"] / found["onnxruntime_compile"], 2)
+    return found
+
+
+def compile_row(row: Row, target: str, place: Path) -> dict[str, Any]:
+    """Compile the row for a target, in this process: the processor's seconds, and what the report says."""
+    loaded = row.load()
+    settings = replace(row.settings, target=target, tune=0, cache=False)
+    start = _processor_seconds()
+    built = compile_model(
+        loaded.model, loaded.args, loaded.kwargs, settings, output=place / target, sampler=loaded.sample_inputs
+    )
+    found: dict[str, Any] = {f"{target}_compile": round(_processor_seconds() - start, 2)}
+    engines = [subgraph.engine for subgraph in built.report.subgraphs]
+    if target == "tvm":
+        found |= {"left": len(engines) - engines.count("tvm"), "subgraphs": len(engines)}
+    if target == "auto":
+        timed = {subgraph.structure: subgraph for subgraph in reversed(built.report.subgraphs)}
+        found["structures"] = {each.name: dict(each.microseconds) for each in timed.values()}
+    return found
+
+
+def _processor_seconds() -> float:
+    """What this process and those that it has waited for have spent; others on the machine do not count."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def measure_hosts(row: Row, place: Path, seconds: float) -> dict[str, float]:
+    """Let the hosts of a row take turns, in this process."""
     import torch
 
     torch.set_num_threads(1)
-    loaded = row.load()
-    hosts: dict[str, HostModel] = {}
-    found: dict[str, Any] = {"model": row.name}
-    with tempfile.TemporaryDirectory() as folder:
-        for target in TARGETS:
-            settings = replace(row.settings, target=target, tune=False)
-            output = Path(folder) / target
-            built = compile_model(
-                loaded.model, loaded.args, loaded.kwargs, settings, output=output, sampler=loaded.sample_inputs
-            )
-            hosts[target] = HostModel(_load(output), built.checked.environment.classes)
-            found[f"{target}_compile"] = round(built.report.seconds["target"], 1)
-            engines = [subgraph.engine for subgraph in built.report.subgraphs]
-            if target == "tvm":
-                found["left"] = len(engines) - engines.count("tvm")
-                found["subgraphs"] = len(engines)
-            if target == "auto":
-                timed = {subgraph.structure: subgraph for subgraph in reversed(built.report.subgraphs)}
-                found["structures"] = {each.name: dict(each.microseconds) for each in timed.values()}
-        return found | take_turns(hosts, [_arrays(call) for call in sample_calls(loaded, _SAMPLES)], seconds)
+    hosts = {target: HostModel(_load(place / target), {}) for target in TARGETS}
+    return take_turns(hosts, [_arrays(call) for call in sample_calls(row.load(), _SAMPLES)], seconds)
+
+
+def _commit() -> str:
+    run = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return run.stdout.strip()
 
 
 def _load(output: Path) -> Any:
@@ -100,6 +124,13 @@ def take_turns(hosts: Mapping[str, HostModel], calls: Sequence[Any], seconds: fl
         ratios = [own / other for own, other in zip(times[name], base, strict=True)]
         found[f"{name}_ratio"] = round(statistics.median(ratios), 3)
         found[f"{name}_best_ratio"] = round(_best(times[name], len(calls)) / _best(base, len(calls)), 3)
+    better = [min(pair) for pair in zip(base, times["tvm"], strict=True)]
+    found["auto_better_ratio"] = round(
+        statistics.median(own / other for own, other in zip(times["auto"], better, strict=True)), 3
+    )
+    found["auto_better_best_ratio"] = round(
+        _best(times["auto"], len(calls)) / min(_best(times[name], len(calls)) for name in ("onnxruntime", "tvm")), 3
+    )
     found["load"] = round(os.getloadavg()[0], 1)
     return found
 
@@ -130,14 +161,20 @@ def section(results: Mapping[str, Any]) -> str:
         if {"tvm", "onnxruntime"} <= set(times)
     }
     slow = sorted(((ratio, name) for name, ratio in pairs.items() if ratio > _NAMED_ABOVE), reverse=True)
-    head = ("row", "ORT µs", "tvm µs", "auto µs", "tvm / ORT", "auto / ORT", "tvm, best", "auto, best", "left to ORT")
+    head = (
+        *("row", "ORT µs", "tvm µs", "auto µs", "tvm / ORT", "auto / ORT", "tvm, best", "auto, best"),
+        *("auto / better, best", "compile, s", "compile, tvm / ORT", "left to ORT"),
+    )
+    keys = ("tvm_ratio", "auto_ratio", "tvm_best_ratio", "auto_best_ratio", "auto_better_best_ratio")
     table = markdown_table(
         head,
         [
             (
                 row["model"],
                 *(f"{row[f'{target}_us']:,.0f}" for target in TARGETS),
-                *(f"{row[key]:.2f}" for key in ("tvm_ratio", "auto_ratio", "tvm_best_ratio", "auto_best_ratio")),
+                *(f"{row[key]:.2f}" for key in keys),
+                f"{row['onnxruntime_compile']:.1f}",
+                f"{row['tvm_compile_ratio']:.2f}",
                 f"{row['left']} of {row['subgraphs']}",
             )
             for row in rows
@@ -170,28 +207,51 @@ def section(results: Mapping[str, Any]) -> str:
 def main(
     model: Annotated[list[str] | None, typer.Option("--model", help="A row; all core rows if none is named.")] = None,
     seconds: Annotated[float, typer.Option(help="How long the hosts of a row take turns.")] = 6.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what this commit has measured.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="The table into docs/.")] = False,
+    results: Annotated[Path, typer.Option(help="Where the results lie.")] = RESULTS,
     row: Annotated[str, typer.Option("--row", hidden=True)] = "",
+    compile_for: Annotated[str, typer.Option("--compile", hidden=True)] = "",
+    place: Annotated[Path, typer.Option("--place", hidden=True)] = Path(),
 ) -> None:
     """Compare the targets."""
     if row:
-        typer.echo(json.dumps(measure_row(ROWS[row], seconds)))
+        one = compile_row(ROWS[row], compile_for, place) if compile_for else measure_hosts(ROWS[row], place, seconds)
+        typer.echo(json.dumps(one))
         return
-    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rows": []}
-    found = {each["model"]: each for each in stored["rows"]}
     console = Console()
-    for name in model if model is not None else [each.name for each in ROWS.values() if each.core]:
+    for name in find_missing(model, results, fresh):
         try:
-            found[name] = json.loads(run_module("bench.targets", "--row", name, "--seconds", str(seconds)))
-        except subprocess.CalledProcessError as error:
+            found = measure_row(name, seconds)
+        except RowError as error:
             console.print(f"{name}: {error}", style="red")
             continue
-        console.print({key: value for key, value in found[name].items() if key != "structures"})
-        rows = [found[each] for each in ROWS if each in found]
-        results = {"machine": describe_machine(), "rows": rows}
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        console.print({key: value for key, value in found.items() if key != "structures"})
+        keep(found, results)
     if write_docs:
-        write_section("targets", section(json.loads(RESULTS.read_text(encoding="utf-8"))))
+        write_section("targets", section(json.loads(results.read_text(encoding="utf-8"))))
+
+
+def find_missing(models: Sequence[str] | None, results: Path, fresh: bool) -> list[str]:
+    """The rows to measure: those named, or all of the core that this commit has not measured."""
+    commit = "" if fresh else _commit()
+    done = {row["model"] for row in _stored(results) if commit and row.get("commit") == commit}
+    wanted = models if models is not None else [each.name for each in ROWS.values() if each.core]
+    return [name for name in wanted if name not in done]
+
+
+def keep(found: Mapping[str, Any], results: Path) -> None:
+    """Write a row beside those that were measured before; rows in another form than this one's go."""
+    rows = {row["model"]: row for row in _stored(results) if set(found) <= set(row)} | {found["model"]: found}
+    merged = {"machine": describe_machine(), "rows": [rows[name] for name in ROWS if name in rows]}
+    part = results.with_suffix(".part")
+    part.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+    part.replace(results)
+
+
+def _stored(results: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(results.read_text(encoding="utf-8"))["rows"] if results.exists() else []
+    return rows
 
 
 if __name__ == "__main__":
