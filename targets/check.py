@@ -33,12 +33,21 @@ _HALF_RTOL, _HALF_ATOL = 1e-2, 1e-2
 
 
 @dataclass(frozen=True, slots=True)
-class Deviation:
-    """The largest differences from torch over all samples that torch accepted."""
+class Example:
+    """Inputs that torch accepts and that agreed; `number`: which of all samples it is."""
 
-    samples: int
-    max_abs: float
-    max_rel: float
+    number: int
+    inputs: tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """The largest differences from torch over all samples that torch accepted; `example` is the first of these."""
+
+    samples: int = 0
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    example: Example | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,8 @@ class _Sample:
 
 def check(subgraph: Subgraph, module: SubgraphModule, run: Run, options: Options, runner: str) -> Deviation:
     """How far the function is from torch; a disagreement is a `TargetError` with the numbers. `runner`: what runs."""
-    worst = Deviation(0, 0.0, 0.0)
-    for sample in _samples(subgraph, options):
+    worst = Deviation()
+    for number, sample in enumerate(_samples(subgraph, options)):
         expected = _run_torch(module, sample)
         if expected is None:
             continue
@@ -61,7 +70,8 @@ def check(subgraph: Subgraph, module: SubgraphModule, run: Run, options: Options
         if actual is None:
             continue
         max_abs, max_rel = _compare(subgraph, expected, actual, options)
-        worst = Deviation(worst.samples + 1, max(worst.max_abs, max_abs), max(worst.max_rel, max_rel))
+        example = worst.example or Example(number, sample.inputs)
+        worst = Deviation(worst.samples + 1, max(worst.max_abs, max_abs), max(worst.max_rel, max_rel), example)
     return worst
 
 

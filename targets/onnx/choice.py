@@ -24,7 +24,6 @@ from dycl.targets.onnx.binding import BoundSubgraph
 from dycl.targets.onnx.engine import Engine
 from dycl.targets.onnx.maker import Finished, Maker
 from dycl.targets.ports import input_ports
-from dycl.targets.samples import check_sizes, random_inputs
 
 PLAN = "plan.json"
 _ROUNDS = 15
@@ -95,8 +94,8 @@ class Fastest:
             told = "; ".join((*reasons, finished.compiled.reason)).rstrip("; ")
             return replace(finished, compiled=replace(finished.compiled, reason=told, microseconds=seconds))
         built, refused = self._build(maker, bound)
-        seconds = time_calls(bound.subgraph, {item.engine.name: item.built.open() for item in built})
-        built.sort(key=lambda item: seconds[item.engine.name])
+        seconds = _time(bound.subgraph, built)
+        built.sort(key=lambda item: seconds.get(item.engine.name, 0.0))
         if structure >= 0:
             self._ranks[structure] = (tuple(item.engine for item in built), seconds, tuple(refused))
         best = replace(built[0].compiled, reason="; ".join(refused), microseconds=seconds)
@@ -169,9 +168,18 @@ def write_plan(finished: Sequence[Finished]) -> bytes:
     return (json.dumps({"subgraphs": entries}, indent=1, sort_keys=True) + "\n").encode()
 
 
-def time_calls(subgraph: Subgraph, calls: Mapping[str, Callable[..., Any]]) -> Mapping[str, float]:
+def _time(subgraph: Subgraph, built: Sequence[Finished]) -> Mapping[str, float]:
+    """The microseconds of each engine on inputs that all have run; nothing where torch has accepted none."""
+    examples = [item.example for item in built if item.example is not None]
+    if len(examples) < len(built):
+        return {}
+    inputs = max(examples, key=lambda example: example.number).inputs
+    calls = {item.engine.name: item.built.open() for item in built}
+    return time_calls(calls, _arguments(subgraph, inputs))
+
+
+def time_calls(calls: Mapping[str, Callable[..., Any]], values: Sequence[Any]) -> Mapping[str, float]:
     """The microseconds of a call of each function in its best round: what else the machine does only adds to them."""
-    values = _arguments(subgraph)
     counts = {name: _repetitions(call, values) for name, call in calls.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     collects = gc.isenabled()
@@ -196,10 +204,8 @@ def _repetitions(call: Callable[..., Any], values: Sequence[Any]) -> int:
     return max(1, int(_ROUND_SECONDS / max(time.perf_counter() - begin, 1e-6)))
 
 
-def _arguments(subgraph: Subgraph) -> list[Any]:
-    """Random inputs as a host hands them over, in memory such as runtimes make."""
-    generator = torch.Generator().manual_seed(0)
-    tensors = random_inputs(subgraph, check_sizes(subgraph)[0], generator)
+def _arguments(subgraph: Subgraph, tensors: Sequence[torch.Tensor]) -> list[Any]:
+    """Inputs as a host hands them over, in memory such as runtimes make."""
     return [
         tensor.item() if port.scalar else _aligned(tensor.numpy())
         for port, tensor in zip(input_ports(subgraph), tensors, strict=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dycl.ir.environment import Environment
 from dycl.targets.base import CompiledSubgraph, Options
-from dycl.targets.check import check
+from dycl.targets.check import Example, check
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 from dycl.targets.onnx.engine import Built, Engine
@@ -17,11 +17,12 @@ from dycl.targets.ports import input_ports, output_ports
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A subgraph that was built and agrees with torch."""
+    """A subgraph that was built and agrees with torch, on the example for one if torch accepted any."""
 
     engine: Engine
     built: Built
     compiled: CompiledSubgraph
+    example: Example | None = None
 
 
 class Maker:
@@ -54,4 +55,4 @@ class Maker:
             max_rel_error=deviation.max_rel,
             settings=built.settings,
         )
-        return Finished(engine, built, compiled)
+        return Finished(engine, built, compiled, deviation.example)

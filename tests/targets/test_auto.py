@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ class Gates(nn.Module):
             if x.sum().item() > 0:
                 return x
         return x
+
+
+class Rows(nn.Module):
+    """Rows of a table by numbers of the call: some that are drawn at random are beyond it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(2, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        row = x.sum(0)[:2].argmax().item()
+        if x.sum().item() > 0:
+            return x + self.table[row]
+        return x - self.table[1 - row]
 
 
 def samples(seed: int) -> torch.Tensor:
@@ -150,6 +165,22 @@ def test_strict_refuses_the_second_of_a_structure(monkeypatch: pytest.MonkeyPatc
     made.clear()
     compiled = dycl.compile(Gates(layers), (samples(0),), target="auto", verify=False)
     assert any("it is the second" in each.reason for each in compiled.report.subgraphs)
+
+
+def test_what_is_timed_is_what_torch_accepts() -> None:
+    """Some of the numbers that are drawn to check with are beyond the table."""
+    compiled = dycl.compile(Rows().eval(), (samples(0),), target="auto", sample_inputs=samples, samples=4)
+    found = compiled.report.subgraphs
+    assert any(port.scalar for each in found for port in each.inputs)
+    assert all(each.samples > 0 and set(each.microseconds) == {"onnxruntime", "tvm"} for each in found)
+
+
+def test_what_nobody_can_run_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch accepted no inputs that were tried: the first engine that builds it is as good as any."""
+    make = Maker.make
+    monkeypatch.setattr(Maker, "make", lambda *args: replace(make(*args), example=None))
+    compiled = dycl.compile(nn.Linear(8, 8), (samples(0),), target="auto", samples=2)
+    assert [(each.engine, each.microseconds) for each in compiled.report.subgraphs] == [("onnxruntime", {})]
 
 
 def test_a_plan_of_another_model_is_refused(artifact: Path, tmp_path: Path) -> None:
