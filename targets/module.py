@@ -38,6 +38,8 @@ from dycl.ir.nodes import (
 from dycl.ir.resolve import resolve_function, resolve_torch
 from dycl.ir.sizes import evaluate_size, is_arithmetic, size_names
 
+_LARGE = 1 << 20  # as a size
+
 
 class SubgraphModule(torch.nn.Module):
     """Run the operations of a subgraph in order; the results are the tensors as they are after the last operation."""
@@ -133,12 +135,21 @@ class SubgraphModule(torch.nn.Module):
 
 
 def _number(of: ScalarType, given: torch.Tensor, sizes: dict[str, object]) -> object:
-    """The Python number of a parameter. A size that the other inputs tell is read from them: so they fit together."""
+    """The Python number of a parameter. A size that the other inputs tell is read from them: so they fit together.
+
+    What such sizes leave of a number (`3 - n`) is a number of its own: an exporter takes it for the one that it sees.
+    """
     if of.size.isdigit():
         return int(of.size)
-    if of.size and is_arithmetic(of.size) and sizes.keys() >= set(size_names(of.size)):
+    names = set(size_names(of.size))
+    if of.size and is_arithmetic(of.size) and sizes.keys() >= names and not _falls(of.size, names):
         return evaluate_size(of.size, sizes)
     return given.item()
+
+
+def _falls(size: str, names: set[str]) -> bool:
+    """Whether the size is less where all that it is made of is large."""
+    return bool(evaluate_size(size, dict.fromkeys(names, _LARGE)) < 0)
 
 
 def weight_names(operand: Operand) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 
 import torch
@@ -33,6 +34,8 @@ _EXPORT_SIZES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 # Sizes to check with, all symbols alike or each its own: a graph that holds an exported size fails on one of them.
 _CHECK_SIZES = ((5, 7, 6, 9, 8, 10), (3,), (1,), (0,), (150,))
 
+_SEARCHES, _LARGEST_SEARCHED = 2000, 12  # of sizes for dimensions such as `4 - n`
+
 
 def symbols(subgraph: Subgraph) -> tuple[str, ...]:
     """The names of the sizes that are known at run time only, in order of appearance."""
@@ -55,7 +58,10 @@ def export_inputs(subgraph: Subgraph) -> tuple[torch.Tensor, ...]:
         name: least + _EXPORT_SIZES[i % len(_EXPORT_SIZES)] + 60 * (i // len(_EXPORT_SIZES))
         for i, name in enumerate(names)
     }
-    return random_inputs(subgraph, _fitting(subgraph, sizes), torch.Generator().manual_seed(0))
+    fitting = _fitting(subgraph, sizes)
+    if not _are_sizes(subgraph, fitting):
+        fitting = _searched(subgraph, names) or fitting
+    return random_inputs(subgraph, fitting, torch.Generator().manual_seed(0))
 
 
 def _longest_cut(subgraph: Subgraph) -> int:
@@ -72,12 +78,43 @@ def conditions(subgraph: Subgraph) -> tuple[tuple[str, int | str], ...]:
 
 def _fitting(subgraph: Subgraph, sizes: Mapping[str, int]) -> Mapping[str, int]:
     """The sizes, all multiplied by what it takes to meet the conditions on them; as they are if nothing does."""
-    asked = [pair for pair in conditions(subgraph) if all(sizes.keys() >= set(size_names(part)) for part in pair)]
     for factor in range(1, 61):
         tried = {name: size * factor for name, size in sizes.items()}
-        if all(evaluate_size(size, tried) == evaluate_size(equal, tried) for size, equal in asked):
+        if _meets_conditions(subgraph, tried):
             return tried
     return sizes
+
+
+def _meets_conditions(subgraph: Subgraph, sizes: Mapping[str, int]) -> bool:
+    asked = (pair for pair in conditions(subgraph) if all(sizes.keys() >= set(size_names(part)) for part in pair))
+    return all(evaluate_size(size, sizes) == evaluate_size(equal, sizes) for size, equal in asked)
+
+
+def _searched(subgraph: Subgraph, names: tuple[str, ...]) -> Mapping[str, int] | None:
+    """Small sizes that leave every dimension some elements (`4 - n`): as many and as different ones as there are."""
+    source = random.Random(0)
+    tried = [{name: source.randint(2, _LARGEST_SEARCHED) for name in names} for _ in range(_SEARCHES)]
+    found = [sizes for sizes in tried if _are_sizes(subgraph, sizes) and _meets_conditions(subgraph, sizes)]
+    return max(found, key=lambda sizes: _difference(subgraph, sizes), default=None)
+
+
+def _difference(subgraph: Subgraph, sizes: Mapping[str, int]) -> tuple[int, int, int]:
+    """How well sizes serve to export with: an exporter takes 0 and 1 for sizes that they always have."""
+    given, made = ({evaluate_size(dim, sizes) for dim in dims} for dims in _dimensions(subgraph, sizes.keys()))
+    return min(given, default=2) >= 2, min(*made, 2, 2), len(given | made)
+
+
+def _dimensions(subgraph: Subgraph, names: Collection[str]) -> tuple[list[str], list[str]]:
+    """The run-time dimensions of what the subgraph is given, and of what it makes, if they are told by these names."""
+    results = [result for op in subgraph.ops for result in op.results]
+    given, made = (
+        [dim for value in values if isinstance(value.type, TensorType) for dim in value.type.shape]
+        for values in (subgraph.params, results)
+    )
+    told = [
+        [dim for dim in dims if isinstance(dim, str) and set(size_names(dim)) <= set(names)] for dims in (given, made)
+    ]
+    return told[0], told[1]
 
 
 def check_sizes(subgraph: Subgraph, dimensions: tuple[Dimension, ...] = ()) -> tuple[Mapping[str, int], ...]:
@@ -89,13 +126,14 @@ def check_sizes(subgraph: Subgraph, dimensions: tuple[Dimension, ...] = ()) -> t
     least = _longest_cut(subgraph)
     found = [*_CHECK_SIZES, *([tuple(size + least for size in _CHECK_SIZES[0])] if least else [])]
     rows = ({name: _admitted(known.get(name), row[i % len(row)]) for i, name in enumerate(names)} for row in found)
-    return tuple(sizes for row in rows if _are_sizes(subgraph, sizes := _fitting(subgraph, row)))
+    fitting = [sizes for row in rows if _are_sizes(subgraph, sizes := _fitting(subgraph, row))]
+    searched = _searched(subgraph, names) if not fitting else None
+    return tuple(fitting) if searched is None else (searched,)
 
 
 def _are_sizes(subgraph: Subgraph, sizes: Mapping[str, int]) -> bool:
-    """Whether no dimension becomes negative, and every condition on the sizes is met."""
-    shapes = (param.type.shape for param in subgraph.params if isinstance(param.type, TensorType))
-    return all(evaluate_size(dim, sizes) >= 0 for shape in shapes for dim in shape)
+    """Whether no dimension becomes negative, of what the subgraph is given and of what it makes."""
+    return all(evaluate_size(dim, sizes) >= 0 for dims in _dimensions(subgraph, sizes.keys()) for dim in dims)
 
 
 def _admitted(dimension: Dimension | None, size: int) -> int:

@@ -51,6 +51,8 @@ class Facts:
             return sympy.sympify(not self.relations[negation])
         if negation is not None and (known := self._decide_linear(expr)) is not None:
             return sympy.sympify(known)
+        if (factors := _factors_against_zero(expr)) and not all(factor.is_Symbol for factor in factors):
+            return self._decide_product(expr, factors)
         if negation is not None and (known := self._decide_difference(expr)) is not None:
             return sympy.sympify(known)
         if isinstance(expr, (sympy.And, sympy.Or)):
@@ -61,6 +63,13 @@ class Facts:
             return None
         found = self._bounded(expr)
         return found[0] if found is not None and found[0] == found[1] else None  # undecided is asked
+
+    def _decide_product(self, expr: sympy.Basic, factors: tuple[sympy.Basic, ...]) -> sympy.Basic | None:
+        """Whether a product is 0 (or is not): it is where one of its factors is."""
+        found = [self.decide(sympy.Ne(factor, 0)) for factor in factors]
+        if any(is_other == sympy.false for is_other in found):
+            return sympy.sympify(isinstance(expr, sympy.Eq))
+        return None if any(is_other is None for is_other in found) else sympy.sympify(isinstance(expr, sympy.Ne))
 
     def _decide_parts(self, expr: sympy.Basic) -> sympy.Basic | None:
         parts = [self.decide(part) for part in expr.args]
@@ -168,12 +177,30 @@ class Facts:
     def _least(self, linear: _Linear) -> int | None:
         """The least value of a sum; None where it has none."""
         total = linear.constant
-        for symbol, factor in linear.factors.items():
-            end = self.interval(symbol)[0 if factor > 0 else 1]
-            if not end.is_Integer:
+        for term, factor in linear.factors.items():
+            end = self._end(term, is_low=factor > 0)
+            if end is None:
                 return None
-            total += factor * int(end)
+            total += factor * end
         return total
+
+    def _end(self, term: sympy.Basic, *, is_low: bool) -> int | None:
+        """The least or the largest value of a term of a sum; None where it has none."""
+        if isinstance(term, sympy.Symbol):
+            end = self.interval(term)[0 if is_low else 1]
+            return int(end) if end.is_Integer else None
+        ends = [self._end_of_sum(_linear(arg), is_low=is_low) for arg in term.args]
+        known = [end for end in ends if end is not None]
+        if isinstance(term, Max) is is_low:  # one bounded argument bounds it
+            return (max if is_low else min)(known, default=None)
+        return None if len(known) < len(ends) else (min if is_low else max)(known)
+
+    def _end_of_sum(self, linear: _Linear | None, *, is_low: bool) -> int | None:
+        assert linear is not None
+        if is_low:
+            return self._least(linear)
+        end = self._least(linear.negated())
+        return None if end is None else -end
 
     def learn(self, expr: sympy.Basic, outcome: bool) -> None:
         """Add the fact that a condition holds (or does not)."""
@@ -241,9 +268,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """A sum of integer symbols, each times an integer that is not 0, and a constant."""
+    """A sum of integer symbols and extremes of sums, each times an integer that is not 0, and a constant."""
 
-    factors: Mapping[sympy.Symbol, int]
+    factors: Mapping[sympy.Basic, int]
     constant: int
 
     def negated(self) -> _Linear:
@@ -263,7 +290,7 @@ _remembered = functools.lru_cache(maxsize=1 << 16)
 @_remembered
 def _linear(expr: sympy.Basic) -> _Linear | None:
     """The expression as a sum, if it is one."""
-    factors: dict[sympy.Symbol, int] = {}
+    factors: dict[sympy.Basic, int] = {}
     constant = 0
     for term in sympy.Add.make_args(sympy.expand(expr)):
         factor, rest = term.as_coeff_Mul()
@@ -271,11 +298,18 @@ def _linear(expr: sympy.Basic) -> _Linear | None:
             return None
         if rest == 1:
             constant += int(factor)
-        elif isinstance(rest, sympy.Symbol) and rest.is_integer:
+        elif _is_term(rest):
             factors[rest] = factors.get(rest, 0) + int(factor)
         else:
             return None
     return _Linear(factors, constant)
+
+
+def _is_term(expr: sympy.Basic) -> bool:
+    """Whether an expression is an integer symbol, or the least or largest of sums."""
+    if isinstance(expr, (Max, Min)):
+        return all(_linear(arg) is not None for arg in expr.args)
+    return isinstance(expr, sympy.Symbol) and bool(expr.is_integer)
 
 
 @_remembered
@@ -325,6 +359,14 @@ def _as_positive(expr: sympy.Basic) -> tuple[sympy.Basic, ...]:
             return (-difference - 1,)
         case _:
             return (difference, -difference)
+
+
+@_remembered
+def _factors_against_zero(expr: sympy.Basic) -> tuple[sympy.Basic, ...]:
+    """The factors of a product that is compared with 0; none of anything else."""
+    if not isinstance(expr, (sympy.Eq, sympy.Ne)) or expr.rhs != 0 or not isinstance(expr.lhs, sympy.Mul):
+        return ()
+    return tuple(factor for factor in expr.lhs.args if not factor.is_number)
 
 
 def _is_relation(expr: sympy.Basic) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
+import sympy
 import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.passes.specialize.lists import tensor_of_list
+from dycl.passes.specialize.memory_order import expression
 from dycl.passes.specialize.slices import find_part, is_whole
 from dycl.passes.specialize.values import (
     Generator,
@@ -46,7 +48,59 @@ def tensor_item(machine: Machine, target: torch.Tensor, index: Any) -> Any:
 def store_tensor_item(machine: Machine, target: torch.Tensor, index: Any, value: Any) -> None:
     """target[index] = value"""
     selected, rest = _select(machine, target, index)
+    if isinstance(value, torch.Tensor) and any(isinstance(size, torch.SymInt) for size in value.shape):
+        if rest != () and all(_is_basic(item) for item in (rest if isinstance(rest, tuple) else (rest,))):
+            selected, rest = machine.native(operator.getitem, (selected, rest), {}), ()
+        if rest == ():
+            _check_fits(machine, selected, value)
     machine.native(operator.setitem, (selected, ... if rest == () else rest, value), {})
+
+
+def _check_fits(machine: Machine, target: torch.Tensor, value: torch.Tensor) -> None:
+    """Ask whether the run-time sizes of what is stored are the target's, or 1: torch's own error where they are not.
+
+    Torch's rule for shapes asks more, and in other words for each dimension.
+    """
+    if value.dim() > target.dim():
+        return
+    for dim in range(-1, -1 - value.dim(), -1):
+        size, wanted = value.shape[dim], target.shape[dim]
+        if not any(isinstance(one, torch.SymInt) for one in (size, wanted)) or _is_one(machine, size, wanted):
+            continue
+        if not _is_one(machine, size, 1):
+            sizes = list(value.shape)
+            while _is_one(machine, sizes[0], 1):
+                del sizes[0]
+            place = target.dim() + dim
+            raise RuntimeError(
+                Text.of(
+                    "The expanded size of the tensor (",
+                    _said(machine, wanted),
+                    ") must match the existing size (",
+                    _said(machine, size),
+                    f") at non-singleton dimension {place}.  Target sizes: [",
+                    *_said_all(machine, target.shape),
+                    "].  Tensor sizes: [",
+                    *_said_all(machine, sizes),
+                    "]",
+                )
+            )
+
+
+def _is_one(machine: Machine, size: Any, other: Any) -> bool:
+    """Whether two sizes are one on this path."""
+    one, another = expression(size), expression(other)
+    return bool(one == another or machine.env.evaluate_expr(sympy.Eq(one, another)))
+
+
+def _said(machine: Machine, size: Any) -> str | TextPart:
+    number = machine.scalar_of(size) if isinstance(size, torch.SymInt) else size
+    return TextPart(number, "", "") if isinstance(number, Scalar) else str(number)
+
+
+def _said_all(machine: Machine, sizes: Any) -> list[str | TextPart]:
+    """Sizes as torch lists them."""
+    return [part for size in sizes for part in (", ", _said(machine, size))][1:]
 
 
 def _select(machine: Machine, target: torch.Tensor, index: Any) -> tuple[Any, Any]:
@@ -118,6 +172,11 @@ def _is_whole(dtype: torch.dtype) -> bool:
     return not dtype.is_floating_point and not dtype.is_complex and dtype not in (torch.bool, torch.uint8)
 
 
+def _is_basic(item: Any) -> bool:
+    """Whether an element of an index makes a view."""
+    return item is None or item is Ellipsis or type(item) in (int, slice)
+
+
 def _consumed(item: Any) -> int:
     """How many dimensions of the tensor an element of its index stands for."""
     if item is None or item is Ellipsis or isinstance(item, bool):
@@ -135,8 +194,7 @@ def _in_range(machine: Machine, index: Scalar, size: Any, place: int) -> Any:
     position = index if machine.truth(machine.host("ge", index, 0)) else machine.host("add", index, size)
     if machine.truth(machine.host("ge", position, 0)) and machine.truth(machine.host("lt", position, size)):
         return position
-    size_text = TextPart(machine.scalar_of(size), "", "") if isinstance(size, torch.SymInt) else str(size)
-    raise IndexError(_out_of_bounds(index, place, size_text))
+    raise IndexError(_out_of_bounds(index, place, _said(machine, size)))
 
 
 def _out_of_bounds(index: Scalar, place: int, size: str | TextPart) -> Text:

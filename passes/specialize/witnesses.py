@@ -46,6 +46,7 @@ FAKE_FAILURES = (
 )
 
 WITNESSES = 3
+_MANY = 24  # of which those are taken in which every size that varies does
 _TRIALS = 500
 _MAX_OPEN = 4  # sizes of which all combinations of empty and not are tried
 _SPREAD = 40  # sizes stay small: tensors of all of them are made
@@ -64,7 +65,7 @@ def real_error(
     if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
         return None
     facts = _with_sizes(machine.state.facts, list(_dimensions((args, kwargs))))
-    found = list(itertools.islice(_witnesses(facts, symbols), WITNESSES))
+    found = _varied(list(itertools.islice(_witnesses(facts, symbols), _MANY)))
     if not found and not is_certain:
         return None
     if not found:  # not refused: sizes of which this is the only thing said are ruled out by the rest of the program
@@ -85,6 +86,20 @@ def real_error(
     text = Text.of(*parts)
     is_plain = all(isinstance(part, str) for part in text.parts)
     return type(first)("".join(str(part) for part in text.parts) if is_plain else text)
+
+
+def _varied(found: list[Sizes]) -> list[Sizes]:
+    """Some of the witnesses, in which every size that differs among all of them differs: no number is one by chance."""
+    chosen, rest = found[:1], found[1:]
+    while rest:
+        alike = [s for s in chosen[0] if len({sizes[s] for sizes in chosen}) == 1]
+        best = max(rest, key=lambda sizes: sum(sizes[s] != chosen[0][s] for s in alike))
+        is_new = any(best[s] != chosen[0][s] for s in alike)
+        if not is_new and len(chosen) >= WITNESSES:
+            break
+        chosen.append(best)
+        rest.remove(best)
+    return chosen
 
 
 def _error_of_either(

@@ -483,6 +483,15 @@ class HitExperts(nn.Module):
         return out
 
 
+class PaddedRest(nn.Module):
+    """What a run-time number of rows leaves of a number of rows is filled up."""
+
+    def forward(self, x):
+        kept = x[x[:, 0] > 0] + 1
+        rest = 3 - kept.shape[0]
+        return torch.cat([kept * 2, kept.new_full([rest, 4], -1.0)]), kept.sum()
+
+
 CASES = [
     Case(found, masks)
     for found in list(globals().values())

@@ -35,6 +35,28 @@ class Regions(nn.Module):
         return torch.stack(found), a - b
 
 
+class StoredRegion(nn.Module):
+    """A region of run-time size stored into one of another size: fits, is broadcast, or is torch's own error."""
+
+    def forward(self, x):
+        n, k = int((x[0] > 0).sum()), int((x[1] > 0).sum())
+        out = torch.zeros(3, 5)
+        out[1:, n:4] = x[1:, k:]
+        out[:2, : n - 2] = x[0, : k - 1]
+        return out
+
+
+class CopiedRegion(nn.Module):
+    """Two run-time sizes that mostly do not fit: the numbers in torch's error are theirs."""
+
+    def forward(self, x):
+        n, k = int((x[:, 0] > -1).sum()), int((x[0] > -1).sum())
+        copied = torch.ones(3, 4).copy_(x[:n, :k]) if x[2, 3] > 0 else x
+        out = torch.zeros(2, 3, 4)
+        out[0] = x[:n, :k]
+        return copied, out
+
+
 class RunTimeNumbers(nn.Module):
     """Run-time numbers as operands and fill values."""
 
@@ -308,6 +330,8 @@ class CrossesDtypes(nn.Module):
 CASES = [
     Case(RunTimeSlices),
     Case(Regions),
+    Case(StoredRegion),
+    Case(CopiedRegion),
     Case(RunTimeNumbers),
     Case(GrowingCat),
     Case(StackOfList),

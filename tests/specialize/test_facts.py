@@ -6,7 +6,7 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._sympy.functions import Max
+from torch.utils._sympy.functions import Max, Min
 
 from dycl.passes.specialize.conditions import normal_condition
 from dycl.passes.specialize.facts import Facts
@@ -171,3 +171,46 @@ def test_numbers_that_are_excluded_one_by_one_narrow_the_interval():
     facts.learn(sympy.Ne(K, 1), True)
     facts.learn(sympy.Eq(K, 0), False)
     assert facts.decide(sympy.Gt(K, 1)) == sympy.true
+
+
+EXTREMES = (
+    Max(0, K) - Min(4, N + 1),
+    Min(8, K + 1) - Max(0, N),
+    2 * Max(K, N) - K,
+    Min(K, N - 2, 3) + Max(0, K - N),
+    (Min(3, K) - Max(1, N)) * (K + 1),
+    K * Max(0, N),
+)
+
+
+@given(
+    st.sampled_from(EXTREMES),
+    st.sampled_from(sorted(RELATIONS)),
+    st.integers(-2, 2),
+    st.tuples(st.integers(-3, 5), st.integers(0, 4)),
+    st.tuples(st.integers(-3, 5), st.integers(0, 4)),
+)
+def test_what_is_decided_of_extremes_and_products_holds_for_all_numbers(expr, name, limit, first, second):
+    facts = Facts()
+    for symbol, (low, length) in ((K, first), (N, second)):
+        facts.learn(sympy.Ge(symbol, low), True)
+        facts.learn(sympy.Le(symbol, low + length), True)
+    relation, holds = RELATIONS[name]
+    known = facts.decide(relation(expr, limit))
+    values = [
+        int(expr.subs({K: sympy.Integer(first[0] + k), N: sympy.Integer(second[0] + n)}))
+        for k in range(first[1] + 1)
+        for n in range(second[1] + 1)
+    ]
+    assert known is None or all(holds(value, limit) is bool(known) for value in values)
+    low, high = facts.bounds(expr)
+    assert low <= min(values)
+    assert max(values) <= high
+
+
+def test_extremes_are_bounded_by_what_they_are_made_of():
+    facts = Facts()
+    facts.learn(sympy.Ge(K, 2), True)
+    assert facts.decide(sympy.Gt(Max(0, K) - Min(1, N), 0)) == sympy.true
+    assert facts.bounds(Min(8, K) - Max(3, N))[1] == 5
+    assert facts.decide(sympy.Ne(Max(1, N) * K, 0)) == sympy.true

@@ -14,10 +14,19 @@ from dycl.comparison import Comparison
 from dycl.ir.nodes import CallFunction, Ref, ScalarKind, ScalarType, TensorOp, TensorType, Value, ValueId
 from dycl.ir.sizes import evaluate_size, replace_names, size_names
 from dycl.passes.sizes import unify_sizes
-from tests.specialize import empty_programs, shape_programs
+from tests.specialize import empty_programs, shape_programs, size_programs
 from tests.specialize.tensor_programs import Case
 
-QUICK = ("BroadcastRaise", "UniqueValues", "GraphConv", "ViewRaise", "Spreads", "Quantifiers")
+QUICK = (
+    "PaddedRest",
+    "StoredRegion",
+    "BroadcastRaise",
+    "UniqueValues",
+    "GraphConv",
+    "ViewRaise",
+    "Spreads",
+    "Quantifiers",
+)
 REFUSED = {  # loudly
     name: "DY401: in one subgraph with the mask, torch asks whether the rows that it keeps are none"
     for name in ("Broadcast", "Products")
@@ -32,7 +41,8 @@ def _marks(case: Case) -> list[pytest.MarkDecorator]:
 
 
 CASES = [
-    pytest.param(case, marks=_marks(case), id=case.name) for case in (*shape_programs.CASES, *empty_programs.CASES)
+    pytest.param(case, marks=_marks(case), id=case.name)
+    for case in (*shape_programs.CASES, *empty_programs.CASES, Case(size_programs.StoredRegion))
 ]
 
 
