@@ -188,7 +188,8 @@ def compile_command(
     verbose: VerboseOption = False,
 ) -> None:
     """Compile a model to an artifact: a Python package that needs numpy and the target's runtime."""
-    with reporting(verbose), progress(verbose) as observer:
+    kept = "what was measured is kept, the next compile goes on from it" if tune and cache else ""
+    with reporting(verbose, kept), progress(verbose) as observer:
         from dycl.ir.dimensions import parse_dynamic
         from dycl.package import find_package_name
         from dycl.pipeline import MOST_JOBS, Settings, compile_model, count_processors, show_stage  # imports torch

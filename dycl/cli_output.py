@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dycl.verification import VerificationReport
 
 EXIT_UNSUPPORTED, EXIT_USAGE, EXIT_INTERNAL = 1, 2, 3
+EXIT_INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 _SHOWN_CALLS = 8
 _MIB = 1 << 20
 
@@ -70,12 +71,18 @@ def print_errors(errors: list[DyclError]) -> None:
 
 
 @contextmanager
-def reporting(verbose: bool = False) -> Iterator[None]:
-    """Run a command; its errors become diagnostics and exit codes, an unexpected one a report in a file."""
+def reporting(verbose: bool = False, kept: str = "") -> Iterator[None]:
+    """Run a command; its errors become diagnostics and exit codes, an unexpected one a report in a file.
+
+    `kept`: what is left of it where Ctrl-C ends it.
+    """
     try:
         yield
-    except (typer.Exit, typer.Abort, KeyboardInterrupt):
+    except (typer.Exit, typer.Abort):
         raise
+    except KeyboardInterrupt as error:
+        stderr().print(f"interrupted{kept and ': '}{kept}")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
     except Exception as error:
         errors = find_errors(error)
         if errors is None:
