@@ -88,6 +88,8 @@ class Iteration(RuntimeLists):
         ) or self.is_steppable(getattr(type(value), "__iter__", None)):
             return value
         found = self.iterator(value)
+        if isinstance(found, Interpret):
+            return value  # the loop over it steps into that
         if isinstance(found, SequenceIterator) and found is not value and found.watched is None:
             found.is_private = True
         return found

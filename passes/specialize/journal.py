@@ -260,10 +260,19 @@ class Journal(Joins):
     def remember_inputs(self, arguments: Any) -> None:
         """The containers of the caller: a write to them would be visible outside."""
         if isinstance(arguments, (list, dict, tuple)):
-            self.input_objects[id(arguments)] = arguments
-            self.known_objects[id(arguments)] = arguments
+            self.remember_given(arguments)
             for item in arguments.values() if isinstance(arguments, dict) else arguments:
                 self.remember_inputs(item)
+
+    def remember_given(self, container: Any) -> Any:
+        """One container of the caller's, or what stands for it behind a join: its tensors have other names there."""
+        self.input_objects[id(container)] = container
+        self.known_objects[id(container)] = container
+        return container
+
+    def is_given(self, value: Any) -> bool:
+        """Whether this is a container of the caller's."""
+        return id(value) in self.input_objects
 
 
 def _get(target: Any, name: str) -> Any:

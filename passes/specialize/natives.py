@@ -21,6 +21,7 @@ from torch.overrides import _get_current_function_mode
 
 from dycl import diagnostics
 from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
+from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize import objects, pyautograd, pymodels, pytables, tables, torchmodels
@@ -131,6 +132,8 @@ LIBRARIES = (
     TORCH,
     *(os.path.dirname(str(module.__file__)) + os.sep for module in (diagnostics, numpy, sympy, mpmath)),
 )
+
+_NUMPY = os.path.dirname(numpy.__file__) + os.sep
 
 _STEPPED_LIBRARY = (
     *(STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)),
@@ -619,7 +622,7 @@ class Natives(Arrays):
             return True
         if file.startswith(OWN):
             return False
-        if file.startswith(TORCH):
+        if file.startswith(TORCH) or (file.startswith(_NUMPY) and f"np.{function.__name__}" in ARRAY_FUNCTIONS):
             return False
         if file.startswith(("<", STDLIB)) and "site-packages" not in file:
             return file.startswith(_STEPPED_LIBRARY)

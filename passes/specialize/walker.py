@@ -139,6 +139,9 @@ class Walker(Positions):
         self._keep.append(value)
         if id(value) in self.source.frozen:
             self.key.append("frozen")
+        if self.machine.is_given(value):
+            self.key.append("given")
+            return self.machine.remember_given(self._object(value, False))
         return self._object(value, general)
 
     def _is_atom(self, value: Any) -> bool:
@@ -150,7 +153,7 @@ class Walker(Positions):
             is_atomic = _ATOMIC[kind] = (
                 isinstance(value, (torch.Tensor, *_ATOMS)) or kind.__module__ in ("typing", "inspect") or kind is object
             )
-        return is_atomic or id(value) in self.machine.known_objects
+        return is_atomic or (id(value) in self.machine.known_objects and not self.machine.is_given(value))
 
     def _remember(self, value: Any, copy: Any) -> Any:
         self._memo[id(value)] = (len(self._memo), copy)

@@ -273,6 +273,19 @@ class KnownResult(nn.Module):
         return x.numpy().mean(0), np.array([[1, 2], [3, 4]]), np.arange(40.0)
 
 
+class NumberedRows(nn.Module):
+    """Arrays of as many rows as a mask has true elements: numbered, and made by the functions that fill."""
+
+    def forward(self, x):
+        a = x.numpy()
+        kept = a[a[:, 0] > 0]
+        sums = []
+        for i, row in enumerate(kept):
+            sums.append(row.sum() * i)
+        filled = 3 * np.ones((len(kept),), dtype=np.int32), np.full((len(kept), 2), 7.0), np.zeros(len(kept))
+        return len(sums), sum(sums), [torch.from_numpy(array) for array in filled], np.ones_like(kept).sum()
+
+
 def boxes(seed):
     made = torch.Generator().manual_seed(seed)
     corners = torch.rand(6, 2, generator=made) * 20
@@ -304,5 +317,6 @@ CASES = [
     Case(LargeIntegers),
     Case(RowsOfRunTimeLength),
     Case(KnownResult, is_end_to_end=True),
+    Case(NumberedRows),
 ]
 assert rows

@@ -267,7 +267,36 @@ class WritesGlobals(nn.Module):
         return last * 2, calls
 
 
+class GivenContainers(nn.Module):
+    """Lists and dicts of tensors that the caller gave, read before and behind joins, by functions and copies."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def best(self, data):
+        rows = self.layer(data["image"])
+        rows = rows[rows[:, 0] > 0]
+        if len(rows) > 1:
+            rows = rows[:1]
+        return rows
+
+    def forward(self, data):
+        found = {f"best{i}": self.best({"image": image}) for i, image in enumerate(data["images"])}
+        data = {**data, **found}
+        total = data["images"][1].sum()
+        if total > 0:
+            total = total + data["bias"]
+        return total, len(data), {name: value for name, value in data.items() if name.startswith("best")}
+
+
+def given(seed):
+    made = torch.Generator().manual_seed(seed)
+    return ({"images": [torch.randn(3, 4, generator=made) for _ in range(2)], "bias": torch.randn(4, generator=made)},)
+
+
 CASES = [
+    Case(GivenContainers, given, is_end_to_end=True),
     Case(WritesGlobals, is_end_to_end=True),
     Case(OwnSetattr),
     Case(SizesFromTensors),

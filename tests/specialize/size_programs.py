@@ -327,7 +327,18 @@ class CrossesDtypes(nn.Module):
         return a, b, c, d, a.item() / 4, a // 3, -a % 3, ~a
 
 
+class Chunks(nn.Module):
+    """Parts of as many rows as a mask has true elements: halves of twice as many, thirds, fewer than asked for."""
+
+    def forward(self, x):
+        rows = x[x[:, 0] > 0]
+        first, second = torch.cat([rows, rows * 2]).chunk(2)
+        parts = torch.chunk(rows, 3, dim=0)
+        return second - first, len(parts), [part.sum() for part in parts], rows.t().chunk(2, -1)
+
+
 CASES = [
+    Case(Chunks, is_end_to_end=True),
     Case(RunTimeSlices),
     Case(Regions),
     Case(StoredRegion),

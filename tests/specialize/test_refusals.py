@@ -143,6 +143,14 @@ def writes_view_of_input(self, x):
     return x
 
 
+def appends_behind_a_join(self, items):
+    x = items[0].sum()
+    if x > 0:
+        x = x + 1
+    items.append(x)  # refused
+    return x
+
+
 def appends_to_input(self, items):
     items.append(1)  # refused
     return items[0]
@@ -198,6 +206,7 @@ REFUSALS = [
     Refusal(writes_input, "DY212", "x.add_(1)"),
     Refusal(writes_view_of_input, "DY212", "x[0].mul_(2)"),
     Refusal(appends_to_input, "DY212", "items.append(1)", ([X],)),
+    Refusal(appends_behind_a_join, "DY212", "items.append(x)", ([X],)),
     Refusal(returns_object, "DY213", "return self.function"),
     Refusal(moved, "DY206", 'self.norm.to("meta")'),
     Refusal(compared, "DY201", "torch.equal("),
