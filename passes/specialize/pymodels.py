@@ -406,17 +406,13 @@ def range_(start: Any, stop: Any, step: Any) -> Any:
 def chunk(tensor: Any, chunks: int, dim: int) -> Any:
     """`torch.chunk`: parts of equal size where the size can be divided; of nothing there are that many empty parts."""
     size = tensor.shape[dim]
-    if size % chunks == 0:
-        length = size // chunks
-        return tuple([tensor.narrow(dim, number * length, length) for number in range(chunks)])
-    length = (size + chunks - 1) // chunks
-    parts = []
-    for number in range(chunks):
-        start = number * length
-        if start >= size:
-            break
-        parts.append(tensor.narrow(dim, start, min(length, size - start)))
-    return tuple(parts)
+    length = size // chunks
+    if length * chunks != size:
+        length = (size + chunks - 1) // chunks
+        while (chunks - 1) * length >= size:
+            chunks -= 1
+    whole = chunks - 1
+    return tensor.split([length] * whole + [size - length * whole], dim)
 
 
 def tensor_rows(tensor: Any) -> Any:
