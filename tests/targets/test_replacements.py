@@ -58,6 +58,14 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
         ),
         (ALL_Y, ALL_X),
     ),
+    "extremes of bools": (
+        lambda x: (*(x > 0).max(1), *(x > 0).min(0, True), (x > 1).amax((0, 1)), (x > 1).amin(), (x > 0).max()),
+        (ALL_Y,),
+    ),
+    "extremes of integers": (
+        lambda x: (x.amax(), x.amin(), x.max(), x.min(), x.amax(0), x.amin((0, 1), True), *x.max(0)),
+        (INTS,),
+    ),
     "extremes over nan": (
         lambda x: (x.max(), x.min(), x.amax(0), x.amin((0, 1)), x.argmax(), x.argmin(), *x.max(1), *x.min(0, True)),
         (NANS,),
