@@ -457,8 +457,8 @@ class Natives(Arrays):
             return
         if isinstance(function, types.FunctionType) and self._blame(function):
             raise StepIn("step in")
-        if module == "collections" or isinstance(owner, Scalar):
-            return
+        if module == "collections" or isinstance(owner, Scalar) or not callable(function):
+            return  # what cannot be called raises, whatever it is handed
         raise UnsupportedError(
             "DY203",
             self.loc(),
