@@ -48,8 +48,10 @@ def tensor_item(machine: Machine, target: torch.Tensor, index: Any) -> Any:
 def store_tensor_item(machine: Machine, target: torch.Tensor, index: Any, value: Any) -> None:
     """target[index] = value"""
     selected, rest = _select(machine, target, index)
-    if isinstance(value, torch.Tensor) and any(isinstance(size, torch.SymInt) for size in value.shape):
-        if rest != () and all(_is_basic(item) for item in (rest if isinstance(rest, tuple) else (rest,))):
+    items = rest if isinstance(rest, tuple) else (rest,)
+    is_open = machine.has_symbols(selected, value) or any(_is_open(item) for item in items)
+    if isinstance(value, torch.Tensor) and is_open:
+        if rest != () and all(_is_basic(item) for item in items):
             selected, rest = machine.native(operator.getitem, (selected, rest), {}), ()
         if rest == ():
             _check_fits(machine, selected, value)
@@ -170,6 +172,11 @@ def _narrowed(machine: Machine, target: torch.Tensor, items: list[Any]) -> tuple
 
 def _is_whole(dtype: torch.dtype) -> bool:
     return not dtype.is_floating_point and not dtype.is_complex and dtype not in (torch.bool, torch.uint8)
+
+
+def _is_open(item: Any) -> bool:
+    """Whether an element of an index is a slice between run-time numbers."""
+    return isinstance(item, slice) and any(isinstance(end, Scalar) for end in (item.start, item.stop, item.step))
 
 
 def _is_basic(item: Any) -> bool:

@@ -46,6 +46,16 @@ class StoredRegion(nn.Module):
         return out
 
 
+class StoredRow(nn.Module):
+    """A row of known length stored between run-time numbers, some of them counted from the end."""
+
+    def forward(self, x):
+        n = int((x[0] > 0).sum())
+        out = torch.zeros(2, 5)
+        out[0, : n - 3] = x[0]
+        return out
+
+
 class CopiedRegion(nn.Module):
     """Two run-time sizes that mostly do not fit: the numbers in torch's error are theirs."""
 
@@ -342,6 +352,7 @@ CASES = [
     Case(RunTimeSlices),
     Case(Regions),
     Case(StoredRegion),
+    Case(StoredRow),
     Case(CopiedRegion),
     Case(RunTimeNumbers),
     Case(GrowingCat),
