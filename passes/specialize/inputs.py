@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -144,6 +144,8 @@ class MethodInputs:
         for name, parameter in signature.parameters.items():
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 items = arguments.get(name, ())
+                if items:  # what comes before them has no other way than by position either
+                    params = [replace(param, kind=ParamKind.POSITIONAL_ONLY, optional=False) for param in params]
                 params += [
                     Param(name=f"{name}_{i}", kind=ParamKind.POSITIONAL_ONLY, spec=self._spec(item, counter))
                     for i, item in enumerate(items)

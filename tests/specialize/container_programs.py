@@ -290,6 +290,21 @@ class GivenContainers(nn.Module):
         return total, len(data), {name: value for name, value in data.items() if name.startswith("best")}
 
 
+class VariableArguments(nn.Module):
+    """Parameters before and behind a `*more` that takes some."""
+
+    def forward(self, x, weight=2.0, *more, scale=None):
+        for index, other in enumerate(more):
+            if other.sum() > 0:
+                x = x * (index + weight) + other
+        return x if scale is None else x * scale
+
+
+def several(seed):
+    made = torch.Generator().manual_seed(seed)
+    return (torch.randn(3, generator=made), 2.0, torch.randn(3, generator=made), torch.randn(3, generator=made))
+
+
 def given(seed):
     made = torch.Generator().manual_seed(seed)
     return ({"images": [torch.randn(3, 4, generator=made) for _ in range(2)], "bias": torch.randn(4, generator=made)},)
@@ -297,6 +312,7 @@ def given(seed):
 
 CASES = [
     Case(GivenContainers, given, is_end_to_end=True),
+    Case(VariableArguments, several, is_end_to_end=True),
     Case(WritesGlobals, is_end_to_end=True),
     Case(OwnSetattr),
     Case(SizesFromTensors),
