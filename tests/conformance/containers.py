@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from tests.conformance.table import Base, Section
+from tests.conformance.table import Base, Section, vectors
 
 SECTION = Section("Containers")
 
@@ -119,6 +119,33 @@ class Dicts(Base):
         table.setdefault("w", []).append(3)
         both = {**table, "v": 0} | {"u": "y" in table}
         return {key: value for key, value in both.items() if key != "x"}, table.get("y", 5), table.pop("z")
+
+
+def _given(seed: int) -> tuple[Any, ...]:
+    (x,) = vectors(seed)
+    return ({"features": [x, x.flip(1)], "scale": 2.0},)
+
+
+@SECTION.yes("lists and dicts among the inputs, read before and behind decisions", "their tensors are inputs", _given)
+class GivenContainers(Base):
+    def forward(self, batch):
+        first, second = batch["features"]
+        if first.sum() > 0:
+            first = first * batch["scale"]
+        batch = {**batch, "first": first}
+        return self.layers[0](second) + batch["first"], len(batch["features"])
+
+
+@SECTION.refused(
+    "DY212", "write into a list or dict among the inputs", "the caller would see it; change a copy", _given
+)
+class GivenContainerWritten(Base):
+    def forward(self, batch):
+        first = batch["features"][0]
+        if first.sum() > 0:
+            first = first * 2
+        batch["first"] = first
+        return first
 
 
 @SECTION.yes("`defaultdict`, `OrderedDict`, `Counter`, `deque`, `ChainMap`")
