@@ -239,6 +239,9 @@ class Natives(Arrays):
                 self.made_modules[id(result)] = result
         except (TypeError, AttributeError) as error:
             self._check_genuine(error, function, args, kwargs)
+            error.args = tuple(
+                [arg.replace(FakeTensor.__name__, "Tensor") if isinstance(arg, str) else arg for arg in error.args]
+            )
             raise
         except (Question, Unknown) as signal:
             self._undo(snapshots, positions)
