@@ -636,6 +636,9 @@ def numpy_name(function: Any) -> str | None:
     name = getattr(function, "__name__", "")
     prefix = "linalg." if module.startswith("numpy.linalg") else ""
     prefix = "random." if module.startswith("numpy.random") else prefix
+    home = np.linalg if prefix == "linalg." else np
+    if prefix != "random." and getattr(home, name, function) is not function:
+        return f"{module.removeprefix('numpy.')}.{name}"  # another of that name: `np.ma.where` is not `np.where`
     return f"{prefix}{name}"
 
 

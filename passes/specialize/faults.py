@@ -11,7 +11,7 @@ _OWN_CLASS = "dycl.passes.specialize."
 _OWN_CALL = re.compile(
     r"\b(Machine|Calls|Iteration|Natives|Journal|Joins|Symbols|Numbers|Operands|Emission|Recorder|Watch|Walker|Facts)\.\w+\(\)"
 )
-_FAKE = "'FakeTensor' object"  # as Python words what such a one cannot do
+_FAKE = "'FakeTensor'"  # as Python words what such a one cannot do
 _RAISES_THE_MODELS = frozenset({"raise_", "reraise"})  # instructions that raise what the model made
 
 
@@ -52,5 +52,5 @@ def _innermost(traceback: types.TracebackType | None) -> types.CodeType | None:
 def as_said(error: Exception) -> Exception:
     """The exception as eager words it, which knows of no fake tensors."""
     if len(error.args) == 1 and isinstance(error.args[0], str) and _FAKE in error.args[0]:
-        error.args = (error.args[0].replace(_FAKE, "'Tensor' object"),)
+        error.args = (error.args[0].replace(_FAKE, "'Tensor'"),)
     return error

@@ -25,7 +25,7 @@ from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize import objects, pyautograd, pymodels, pytables, tables, torchmodels
-from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays
+from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays, numpy_name
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import has_runtime, is_runtime
 from dycl.passes.specialize.callhook import borrow, give_back
@@ -133,8 +133,6 @@ LIBRARIES = (
     *(os.path.dirname(str(module.__file__)) + os.sep for module in (diagnostics, numpy, sympy, mpmath)),
 )
 
-_NUMPY = os.path.dirname(numpy.__file__) + os.sep
-
 _STEPPED_LIBRARY = (
     *(STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)),
     collections.abc.Mapping.get.__code__.co_filename,  # of all abstract containers
@@ -239,9 +237,6 @@ class Natives(Arrays):
                 self.made_modules[id(result)] = result
         except (TypeError, AttributeError) as error:
             self._check_genuine(error, function, args, kwargs)
-            error.args = tuple(
-                [arg.replace(FakeTensor.__name__, "Tensor") if isinstance(arg, str) else arg for arg in error.args]
-            )
             raise
         except (Question, Unknown) as signal:
             self._undo(snapshots, positions)
@@ -625,7 +620,7 @@ class Natives(Arrays):
             return True
         if file.startswith(OWN):
             return False
-        if file.startswith(TORCH) or (file.startswith(_NUMPY) and f"np.{function.__name__}" in ARRAY_FUNCTIONS):
+        if file.startswith(TORCH) or f"np.{numpy_name(function)}" in ARRAY_FUNCTIONS:
             return False
         if file.startswith(("<", STDLIB)) and "site-packages" not in file:
             return file.startswith(_STEPPED_LIBRARY)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -145,3 +146,14 @@ def test_a_profiler_goes_on_and_changes_nothing() -> None:
         profiler.disable()
     assert torch.equal(Executor(made.program, made.environment).call(X), X * 4)
     assert any("sorted" in str(entry.code) for entry in profiler.getstats())
+
+
+def test_a_function_of_another_module_of_numpy_is_not_numpys_own_of_that_name() -> None:
+    """`np.ma.where` makes a masked array; taken for `np.where` it would make another."""
+
+    def function(self, x):
+        return np.ma.where(x.numpy() > 0, x.numpy(), 0.5)
+
+    with pytest.raises(UnsupportedError) as caught:
+        specialize(Made(function), (X,))
+    assert caught.value.code == "DY203"
