@@ -212,6 +212,8 @@ class Calls(Iteration):
                 found, function, args = MODELS[unbound], unbound, (owner, *args)
         if found is None:
             return NotImplemented
+        if "input" in kwargs and not args:  # torch's name of a first parameter, which its model may call otherwise
+            args, kwargs = (kwargs["input"],), {name: value for name, value in kwargs.items() if name != "input"}
         with self.recorder:
             result = found(self, *args, native=function, **kwargs)
         if isinstance(result, Interpret):

@@ -186,21 +186,9 @@ class Facts:
 
     def _end(self, term: sympy.Basic, *, is_low: bool) -> int | None:
         """The least or the largest value of a term of a sum; None where it has none."""
-        if isinstance(term, sympy.Symbol):
-            end = self.interval(term)[0 if is_low else 1]
-            return int(end) if end.is_Integer else None
-        ends = [self._end_of_sum(_linear(arg), is_low=is_low) for arg in term.args]
-        known = [end for end in ends if end is not None]
-        if isinstance(term, Max) is is_low:  # one bounded argument bounds it
-            return (max if is_low else min)(known, default=None)
-        return None if len(known) < len(ends) else (min if is_low else max)(known)
-
-    def _end_of_sum(self, linear: _Linear | None, *, is_low: bool) -> int | None:
-        assert linear is not None
-        if is_low:
-            return self._least(linear)
-        end = self._least(linear.negated())
-        return None if end is None else -end
+        found = self.interval(term) if isinstance(term, sympy.Symbol) else self._bounded(term)
+        end = None if found is None else found[0 if is_low else 1]
+        return int(end) if end is not None and end.is_Integer else None
 
     def learn(self, expr: sympy.Basic, outcome: bool) -> None:
         """Add the fact that a condition holds (or does not)."""

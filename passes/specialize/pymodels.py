@@ -403,18 +403,6 @@ def range_(start: Any, stop: Any, step: Any) -> Any:
             value += step
 
 
-def chunk(tensor: Any, chunks: int, dim: int) -> Any:
-    """`torch.chunk`: parts of equal size where the size can be divided; of nothing there are that many empty parts."""
-    size = tensor.shape[dim]
-    length = size // chunks
-    if length * chunks != size:
-        length = (size + chunks - 1) // chunks
-        while (chunks - 1) * length >= size:
-            chunks -= 1
-    whole = chunks - 1
-    return tensor.split([length] * whole + [size - length * whole], dim)
-
-
 def tensor_rows(tensor: Any) -> Any:
     """Iteration over a tensor whose first size is known at run time only."""
     index = 0

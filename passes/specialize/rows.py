@@ -97,16 +97,6 @@ def _split(machine: Machine, tensor: Any, sizes: Any = None, dim: Any = 0, *, na
     return machine.converted_list(made, tuple)
 
 
-@wrap(torch.chunk, torch.Tensor.chunk)
-def _chunk(machine: Machine, tensor: Any, chunks: Any = None, dim: Any = 0, *, native: Any) -> Any:
-    """Parts of a size that only the run knows: as many as asked for, if there are as many rows."""
-    if not isinstance(tensor, FakeTensor) or type(chunks) is not int or chunks < 1 or type(dim) is not int:
-        return NotImplemented
-    if not -tensor.dim() <= dim < tensor.dim() or isinstance(tensor.shape[dim], int):
-        return NotImplemented
-    return Interpret(pymodels.chunk, (tensor, chunks, dim))
-
-
 def _check_sizes(machine: Machine, tensor: torch.Tensor, sizes: RuntimeList, dim: int) -> None:
     """Torch's own errors: decisions."""
     least = machine.list_number("numerics.least", ScalarKind.INT, Ref(sizes.vid))

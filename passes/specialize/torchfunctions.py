@@ -65,7 +65,12 @@ def _split(machine: Machine, tensor: Any, split_size: Any = None, dim: Any = 0, 
 @wrap(torch.chunk, torch.Tensor.chunk)
 def _chunk(machine: Machine, tensor: Any, chunks: Any, dim: Any = 0, *, native: Any) -> Any:
     chunks = _number(machine, chunks)
-    return Interpret(torchmodels.chunk, (tensor, chunks, dim)) if isinstance(chunks, Scalar) else NotImplemented
+    if isinstance(chunks, Scalar):
+        return Interpret(torchmodels.chunk, (tensor, chunks, dim))
+    is_fitting = isinstance(tensor, FakeTensor) and type(dim) is int and -tensor.dim() <= dim < tensor.dim()
+    if not is_fitting or type(chunks) is not int or chunks < 1 or isinstance(tensor.shape[dim], int):
+        return NotImplemented
+    return Interpret(torchmodels.chunk_rows, (tensor, chunks, dim))
 
 
 @wrap(nn.functional.one_hot)

@@ -57,6 +57,18 @@ def chunk(tensor: Any, chunks: Any, dim: Any) -> Any:
     return split(tensor, (total + chunks - 1) // chunks, dim)
 
 
+def chunk_rows(tensor: Any, chunks: int, dim: int) -> Any:
+    """The same for a number of pieces that is known and a size that is not: the last piece is what the others leave."""
+    size = tensor.shape[dim]
+    length = size // chunks
+    if length * chunks != size:
+        length = (size + chunks - 1) // chunks
+        while (chunks - 1) * length >= size:
+            chunks -= 1
+    whole = chunks - 1
+    return tensor.split([length] * whole + [size - length * whole], dim)
+
+
 def one_hot(tensor: Any, classes: Any) -> Any:
     """`torch.nn.functional.one_hot`; classes -1: as many as the largest index asks for."""
     if tensor.numel() == 0 and classes <= 0:

@@ -15,11 +15,6 @@ from dycl.targets.onnx.replacements import replaces
 _aten = torch.ops.aten
 
 
-@replaces(_aten.sign.default)
-def _sign(x: torch.Tensor) -> Any:
-    return torch.where(x.isnan(), torch.zeros((), dtype=x.dtype), x.sign()) if x.is_floating_point() else NotImplemented
-
-
 @replaces(_aten.amax.default)
 def _amax(x: torch.Tensor, dim: Any = (), keepdim: bool = False) -> Any:
     return _nan_or_extreme(x, dim, keepdim, _aten.amax.default)

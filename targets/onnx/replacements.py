@@ -191,6 +191,12 @@ _moment(lambda v, m: (v, m), _aten.var_mean.correction, _aten.var_mean.dim, _ate
 _moment(lambda v, m: (v.sqrt(), m), _aten.std_mean.correction, _aten.std_mean.dim, _aten.std_mean.default)
 
 
+@replaces(_aten.sign.default)
+def _sign(x: torch.Tensor) -> Any:
+    # of nan it is 0 in torch
+    return torch.where(x.isnan(), torch.zeros((), dtype=x.dtype), x.sign()) if x.is_floating_point() else NotImplemented
+
+
 # ---------------------------------------------------------------- missing in the exporter
 
 

@@ -342,7 +342,7 @@ class Chunks(nn.Module):
 
     def forward(self, x):
         rows = x[x[:, 0] > 0]
-        first, second = torch.cat([rows, rows * 2]).chunk(2)
+        first, second = torch.chunk(input=torch.cat([rows, rows * 2]), chunks=2)
         parts = torch.chunk(rows, 3, dim=0)
         return second - first, len(parts), [part.sum() for part in parts], rows.t().chunk(2, -1)
 

@@ -6,29 +6,13 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._sympy.functions import FloorDiv, Max, Min, Mod, PythonMod
+from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from dycl.passes.specialize.evaluation import holds_at, value_at
+from tests.specialize.expressions import COMPARED, NUMBERS, A, B
 
-A, B = sympy.symbols("a b", integer=True)
-LEAVES = st.one_of(st.sampled_from([A, B]), st.integers(-3, 5).map(sympy.Integer))
-OPERATIONS = st.sampled_from(
-    [
-        lambda x, y: x + y,
-        lambda x, y: x * y,
-        lambda x, y: x - y,
-        Max,
-        Min,
-        lambda x, y: FloorDiv(x, y) if y.is_number and y > 0 else x,
-        lambda x, y: PythonMod(x, y) if y.is_number and y > 0 else y,
-        lambda x, y: x**2 + y,
-    ]
-)
-NUMBERS = st.recursive(LEAVES, lambda inner: st.builds(lambda f, x, y: f(x, y), OPERATIONS, inner, inner), max_leaves=6)
-RELATIONS = st.sampled_from([sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge])
-COMPARED = st.builds(lambda relation, x, y: relation(x, y), RELATIONS, NUMBERS, NUMBERS)
 CONDITIONS = st.recursive(
     COMPARED,
     lambda inner: st.one_of(

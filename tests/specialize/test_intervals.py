@@ -5,33 +5,17 @@ from __future__ import annotations
 import sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from torch.utils._sympy.functions import FloorDiv, Max, Min, PythonMod
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from dycl.passes.specialize.evaluation import value_at
 from dycl.passes.specialize.intervals import interval_of
+from tests.specialize.expressions import COMPARED, NUMBERS, A, B
 
-A, B = sympy.symbols("a b", integer=True)
-LEAVES = st.one_of(st.sampled_from([A, B]), st.integers(-3, 5).map(sympy.Integer))
-OPERATIONS = st.sampled_from(
-    [
-        lambda x, y: x + y,
-        lambda x, y: x * y,
-        lambda x, y: x - y,
-        Max,
-        Min,
-        lambda x, y: FloorDiv(x, y) if y.is_number and y > 0 else x,
-        lambda x, y: PythonMod(x, y) if y.is_number and y > 0 else y,
-    ]
-)
-NUMBERS = st.recursive(LEAVES, lambda inner: st.builds(lambda f, x, y: f(x, y), OPERATIONS, inner, inner), max_leaves=6)
-RELATIONS = st.sampled_from([sympy.Eq, sympy.Ne, sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge])
-EXPRESSIONS = st.one_of(NUMBERS, st.builds(lambda relation, x, y: relation(x, y), RELATIONS, NUMBERS, NUMBERS))
 ENDS = st.one_of(st.just(None), st.integers(0, 6))
 
 
-@given(EXPRESSIONS, st.integers(-9, 9), st.integers(-9, 9), st.lists(ENDS, min_size=4, max_size=4))
+@given(st.one_of(NUMBERS, COMPARED), st.integers(-9, 9), st.integers(-9, 9), st.lists(ENDS, min_size=4, max_size=4))
 def test_the_value_lies_within_and_the_bounds_are_torchs(expr, a, b, reach):
     expr = sympy.sympify(expr)
     assume(expr.free_symbols)
