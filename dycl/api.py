@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -131,6 +132,8 @@ def compile(
     tune: int = 0,
     target_plan: str | Path | None = None,
     mcpu: str = "",
+    device: str = "cpu",
+    arch: str = "",
     output: str | Path | None = None,
     tunable: Sequence[str] = (),
     verify: bool = True,
@@ -161,6 +164,10 @@ def compile(
     its targets does not take. `mcpu`: the processor that
     "tvm" compiles for, as LLVM names it; this machine's if none is named. `target_plan`: the `plan.json` of an artifact
     for "auto", whose choices are made again.
+
+    `device`: "cuda" compiles for a GPU; inputs and results are arrays of the host's all the same, what passes between
+    subgraphs stays there. Where there is no GPU the result is verified, and runs, on the processor, with a warning.
+    `arch`: what kind of GPU "tvm" compiles for, as CUDA names it ("sm_90"); that of this machine if none is named.
 
     `method` is what a call of the result means. `methods` are further ones that share its state: of each an example of
     its inputs, as `example_inputs` is, or a `Method` that says more: `methods={"reset": (), "step": (x,)}`.
@@ -213,6 +220,8 @@ def compile(
         tune=tune,
         plan=None if target_plan is None else Path(target_plan),
         mcpu=mcpu,
+        device=device,
+        arch=arch,
         tunable=tuple(tunable),
         verify=verify,
         samples=DEFAULT_SAMPLES if samples is None else samples,
@@ -223,18 +232,27 @@ def compile(
     )
     place = None if output is None else Path(output)
     built = compile_model(model, main.args, main.kwargs, settings, output=place, sampler=sample_inputs)
+    if built.artifact.device != device:
+        message = f"compiled for {device}, which is not here: this object runs on {built.artifact.device}"
+        warnings.warn(message, stacklevel=2)
     host = HostModel(built.artifact, built.checked.environment.classes)
     return CompiledModel(host, program=built.checked.program, report=built.report, scratch=built.scratch)
 
 
 def load(
-    directory: str | Path, *, threads: int | None = None, seed: int | None = None, lazy: bool = False
+    directory: str | Path,
+    *,
+    threads: int | None = None,
+    seed: int | None = None,
+    lazy: bool = False,
+    device: str = "",
 ) -> CompiledModel:
     """The compiled model in a directory, every file verified, its random numbers begun at `seed`. Needs no torch.
 
     `lazy`: a subgraph is opened when a call first comes to it, so that loading takes as long as one path does.
+    `device`: "cpu" runs on the processor what was compiled for a GPU. Unasked that is not done: DY406.
     """
-    artifact = load_artifact(Path(directory), threads=threads, lazy=lazy)
+    artifact = load_artifact(Path(directory), threads=threads, lazy=lazy, device=device)
     model = CompiledModel(HostModel(artifact, import_classes(artifact.manifest.classes)))
     if seed is not None:
         model.seed(seed)

@@ -256,17 +256,49 @@ class LoadedArtifact:
     manifest: Manifest
     package: ModuleType
     host: object
+    device: str = "cpu"  # where its subgraphs run
 
 
-def load_artifact(directory: Path, *, threads: int | None = None, lazy: bool = False) -> LoadedArtifact:
-    """The verified artifact, imported under a name of its own: two artifacts of one name never meet."""
+def load_artifact(
+    directory: Path, *, threads: int | None = None, lazy: bool = False, device: str = ""
+) -> LoadedArtifact:
+    """The verified artifact, imported under a name of its own: two artifacts of one name never meet.
+
+    `device`: where it runs, if not where it was compiled for. It never runs elsewhere than that: DY406.
+    """
     directory = directory.resolve()
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
+    options: dict[str, object] = {"lazy": True} if lazy else {}  # artifacts of earlier versions do not know it
+    place = device or manifest.device
+    if place != manifest.device and "cpu" not in (place, manifest.device):
+        raise _no_device(f"the artifact was compiled for {manifest.device}, not for {place}")
+    if place != "cpu" and manifest.device == "cpu":
+        raise _no_device("the artifact was compiled for the processor", hint=f"compile it with --device {place}")
+    if manifest.device != "cpu":
+        options["device"] = place
     package = _import_package(directory, manifest.name)
-    options = {"lazy": True} if lazy else {}  # artifacts of earlier versions do not know it
-    host = getattr(package, manifest.class_name)(threads=threads, **options)
-    return LoadedArtifact(directory, manifest, package, host)
+    try:
+        host = getattr(package, manifest.class_name)(threads=threads, **options)
+    except Exception as error:  # the class is the artifact's own
+        if type(error).__name__ != "DeviceError":
+            raise
+        raise _no_device(str(error), hint=getattr(error, "advice", "")) from error
+    return LoadedArtifact(directory, manifest, package, host, place)
+
+
+def _no_device(message: str, hint: str = "") -> UsageError:
+    return UsageError("DY406", UNKNOWN, message, hint=hint)
+
+
+def load_here(directory: Path, *, threads: int | None = None) -> tuple[LoadedArtifact, str]:
+    """The artifact on its device, or where that is missing on the processor, and why: for whoever tells that."""
+    try:
+        return load_artifact(directory, threads=threads), ""
+    except UsageError as error:
+        if error.code != "DY406":
+            raise
+        return load_artifact(directory, threads=threads, device="cpu"), error.message
 
 
 def _import_package(directory: Path, name: str) -> ModuleType:

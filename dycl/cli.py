@@ -102,6 +102,9 @@ ProfileOption = Annotated[
         help="Learn from N sampled calls which ways are usual, and speed up those.",
     ),
 ]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="cpu: on the processor what was compiled for a GPU.")
+]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Show every stage, and tracebacks of bugs.")]
 
 
@@ -170,6 +173,8 @@ def compile_command(
         Path | None, typer.Option(metavar="FILE", help="auto: choose as in the plan.json of an artifact.")
     ] = None,
     mcpu: Annotated[str, typer.Option(metavar="NAME", help="tvm: the processor to compile for (default: this).")] = "",
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda: where the subgraphs run.")] = "cpu",
+    arch: Annotated[str, typer.Option(metavar="NAME", help="tvm: the GPU to compile for, as sm_90.")] = "",
     inputs: InputsOption = None,
     input_: InputOption = None,
     weights: WeightsOption = None,
@@ -203,6 +208,8 @@ def compile_command(
             quantize=quantize,
             plan=target_plan,
             mcpu=mcpu,
+            device=device,
+            arch=arch,
             tunable=tuple(tunable or ()),
             verify=verify,
             samples=samples,
@@ -230,11 +237,12 @@ def run_command(
     method: Annotated[str, typer.Option("--method", metavar="NAME", help="A further method that was compiled.")] = "",
     output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write the outputs, as .npz.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print the decisions taken.")] = False,
+    device: DeviceOption = "",
     verbose: VerboseOption = False,
 ) -> None:
     """Run a compiled model once. Needs no torch."""
     with reporting(verbose):
-        loaded = load_artifact(artifact)
+        loaded = load_artifact(artifact, device=device)
         values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
         values.update(parse_inputs(input_ or []))
         host = HostModel(loaded, {})

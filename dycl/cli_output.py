@@ -141,7 +141,8 @@ def progress(verbose: bool) -> Iterator[Progress]:
 
 def print_compile_report(report: CompileReport, directory: Path) -> None:
     """The closing table of a compile."""
-    table = Table(title=f"{report.program.name} for {report.target}: {directory}", show_header=False)
+    device = "" if report.device == "cpu" else f" on {report.device}"
+    table = Table(title=f"{report.program.name} for {report.target}{device}: {directory}", show_header=False)
     table.add_column(style="bold")
     table.add_column()
     program = report.program
@@ -156,6 +157,7 @@ def print_compile_report(report: CompileReport, directory: Path) -> None:
         "time": f"{sum(report.seconds.values()):.1f} s: {_write_times(report.seconds)}",
         "quantised": _write_quantized(report),
         "verification": "" if report.accuracy else _write_verification(report.verification),
+        "verified on": f"the processor: {report.device_missing}" if report.device_missing else "",
     }
     for name, text in rows.items():
         if text:

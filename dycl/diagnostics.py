@@ -58,6 +58,7 @@ CODES: dict[str, str] = {
     "DY403": "the compiled model disagrees with the source",
     "DY404": "the artifact is damaged",
     "DY405": "the target would leave a subgraph to another runtime",
+    "DY406": "the device of the artifact is not here",
     "DY501": "the model cannot be loaded",
     "DY502": "the inputs cannot be read",
     "DY503": "the output directory cannot be written",

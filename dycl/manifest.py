@@ -139,6 +139,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: tuple[DimensionEntry, ...] = ()
     classes: tuple[str, ...]  # the model's classes that the host makes objects and exceptions of
     target: str
+    device: str = "cpu"  # where its subgraphs run, as torch names devices
     requirements: tuple[str, ...]
     versions: dict[str, str]
     sources: tuple[SourceEntry, ...]

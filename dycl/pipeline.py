@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from dycl.accuracy import AccuracyReport, measure_accuracy
-from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_artifact, stage_artifact
+from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_here, stage_artifact
 from dycl.cache import open_cache
 from dycl.collecting import seldom_collected
 from dycl.describe import describe_program
@@ -38,12 +38,12 @@ from dycl.ir.structures import find_structures
 from dycl.knobs import read_knobs
 from dycl.loading import bind_inputs, split_call
 from dycl.package import find_package_name, write_init, write_pyproject
-from dycl.passes.order import PASSES, explain_passes, run_passes
+from dycl.passes.order import DEVICE_PASSES, PASSES, Pass, explain_passes, run_passes
 from dycl.passes.specialize.inputs import MethodExample
 from dycl.passes.specialize.specializer import specialize
 from dycl.sampling import Sample, interleaved, sample_calls
 from dycl.stages import Observer, Silence, Stages
-from dycl.targets.base import Compiled, CompiledSubgraph, Options, Target, find_target
+from dycl.targets.base import Compiled, CompiledSubgraph, Options, Target, check_device, find_target
 from dycl.trials import Decide, Subject, find_timed, find_tolerance
 from dycl.verification import VerificationReport, verify_model
 
@@ -55,8 +55,9 @@ PROFILE_SEED = 10_000  # that a model is profiled on: verification and benchmark
 EXAMPLES = 16  # sampled inputs that show what objects look like
 DEFAULT_SAMPLES = 20
 _PROGRAM_STAGES = ("specialize", *(step.name for step in PASSES))
+_DEVICE_STAGES = tuple(step.name for step in DEVICE_PASSES)  # for another device than the processor
 STAGES = (*_PROGRAM_STAGES, "host", "target", "package", "verify", "publish")
-STOPS = (*_PROGRAM_STAGES, "host")  # the stages that have a text to show
+STOPS = (*_PROGRAM_STAGES, *_DEVICE_STAGES, "host")  # the stages that have a text to show
 
 Sampler = Callable[[int], object]
 
@@ -91,6 +92,8 @@ class Settings:
     strict: bool = False  # the target compiles every subgraph itself, and one that chooses has a choice
     plan: Path | None = None  # what an earlier compile for "auto" has chosen
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
+    device: str = "cpu"  # where the subgraphs shall run, as torch names devices
+    arch: str = ""  # what kind of GPU to compile for, where the target compiles for one
     profile: int = 0  # how many sampled calls show which ways through the model are usual
     jobs: int = 1  # how many processes build at the same time
     cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
@@ -116,6 +119,8 @@ class CompileReport:
 
     program: CheckReport
     target: str
+    device: str
+    device_missing: str  # why it was verified on the processor, if it is for another device
     size: int  # bytes of the artifact's files
     weight_bytes: int
     structures_exported: int
@@ -180,6 +185,7 @@ def compile_model(
     """The artifact at `output`, complete and verified; whatever was there before stays until then."""
     stages = Stages(observer or Silence(), read_knobs())
     target = find_target(settings.target)
+    check_device(target, settings.device)
     _check_emit(settings.emit)
     if output is not None:
         check_output(output)
@@ -188,19 +194,22 @@ def compile_model(
     place = output if output is not None else Path(str(scratch), find_package_name(checked.program.name))
     with stage_artifact(place) as staging:
         compiled = _build(checked, target, settings, staging, stages)
-        verification, accuracy = None, None
+        verification, accuracy, missing = None, None, ""
         if settings.verify:
             with stages.stage("verify"):
                 samples = _samples(model, args, kwargs, settings, sampler)
+                loaded, missing = load_here(staging.directory, threads=1)
                 if settings.quantize:
-                    accuracy = _compare(measure_accuracy, checked, model, staging.directory, samples)
+                    accuracy = _compare(measure_accuracy, checked, model, loaded, samples)
                 else:
-                    verification = _compare(verify_model, checked, model, staging.directory, samples)
+                    verification = _compare(verify_model, checked, model, loaded, samples)
         with stages.stage("publish"):
             staging.publish()
     report = CompileReport(
         program=checked.report,
         target=settings.target,
+        device=settings.device,
+        device_missing=missing,
         size=sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and UNHASHED not in path.parts),
         weight_bytes=compiled.weight_bytes,
         structures_exported=compiled.structures_exported,
@@ -211,7 +220,7 @@ def compile_model(
         quantized_products=compiled.quantized_products,
         accuracy=accuracy,
     )
-    return Built(checked=checked, artifact=load_artifact(place), report=report, scratch=scratch)
+    return Built(checked=checked, artifact=load_here(place)[0], report=report, scratch=scratch)
 
 
 def explain_decisions(checked: Checked) -> tuple[Note, ...]:
@@ -232,7 +241,7 @@ def show_stage(
         raise UsageError("DY505", UNKNOWN, f"there is no stage {stop_after!r}", hint=f"stages: {', '.join(STOPS)}")
     last = None if stop_after == "host" else stop_after
     checked = _check(model, args, kwargs, settings, Stages(Silence(), read_knobs()), last, sampler)
-    return _write_host(checked.program) if last is None else print_ir(checked.program)
+    return _write_host(checked.program, settings.device) if last is None else print_ir(checked.program)
 
 
 # ---------------------------------------------------------------- program
@@ -282,6 +291,10 @@ def _profile(
     return tuple((call.args, dict(call.kwargs)) for call in calls if not call.is_example)
 
 
+def _passes(settings: Settings) -> tuple[Pass, ...]:
+    return PASSES if settings.device == "cpu" else (*PASSES, *DEVICE_PASSES)
+
+
 @seldom_collected()
 def _check(
     model: nn.Module,
@@ -319,7 +332,8 @@ def _check(
         )
     stages.dump("specialize", print_ir(made.program))
     environment = replace(made.environment, calls=_profile(model, args, kwargs, settings, sampler))
-    steps = PASSES if last is None else PASSES[: _PROGRAM_STAGES.index(last)]
+    steps = _passes(settings)
+    steps = steps if last is None else steps[: STOPS.index(last)]
     program = run_passes(made.program, environment, steps, lambda name, result: stages.passed(name, print_ir(result)))
     report = CheckReport(
         name=program.name,
@@ -340,7 +354,7 @@ def _check(
 def _build(checked: Checked, target: Target, settings: Settings, staging: Staging, stages: Stages) -> Compiled:
     program, environment = checked.program, checked.environment
     with stages.stage("host"):
-        host = _write_host(program)
+        host = _write_host(program, settings.device)
     stages.dump("host", host)
     with stages.stage("target"):
         cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
@@ -351,6 +365,8 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
             quantize=settings.quantize,
             plan=settings.plan,
             mcpu=settings.mcpu,
+            device=settings.device,
+            arch=settings.arch,
             jobs=settings.jobs,
             report=stages.observer.detail,
         )
@@ -374,6 +390,7 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
             package=package,
             class_name=host_class,
             target=target.name,
+            device=settings.device,
             requirements=compiled.requirements,
             compiled=compiled.manifest(),
             versions={"dycl": version, **_versions()},
@@ -383,10 +400,11 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
     return compiled
 
 
-def _write_host(program: Program) -> str:
+def _write_host(program: Program, device: str) -> str:
     hashes = [source.sha256 for source in program.sources]
     joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    text = write_host(program, source_hash=joined, version=importlib.metadata.version("dycl"))
+    version = importlib.metadata.version("dycl")
+    text = write_host(program, source_hash=joined, version=version, device=device)
     try:
         ast.parse(text)
     except SyntaxError as error:
@@ -464,11 +482,11 @@ def _compare(
     compare: Callable[[Subject, Sequence[Sample]], Report],
     checked: Checked,
     model: nn.Module,
-    directory: Path,
+    loaded: LoadedArtifact,
     samples: list[Sample],
 ) -> Report:
     # One thread each: torch's and the target's pools would fight over the cores, call by call in turn.
-    host = HostModel(load_artifact(directory, threads=1), checked.environment.classes)
+    host = HostModel(loaded, checked.environment.classes)
     rtol, atol = find_tolerance(checked.program)
     subject = Subject(
         program=checked.program,

@@ -100,14 +100,15 @@ _SUPPORT_NAMES = frozenset(
         "Slot",
     }
     | {"as_array", "is_a", "ToArray", "ToArrays", "TorchConstant", "UNSET", "as_tensor", "array_of_objects", "in_place"}
+    | {"fetch"}
 )
 
 
-def write_host(program: Program, *, source_hash: str, version: str) -> str:
-    """The text of `host.py` for the artifact."""
+def write_host(program: Program, *, source_hash: str, version: str, device: str = "cpu") -> str:
+    """The text of `host.py` for the artifact; `device`: where its subgraphs run, unless who loads it says otherwise."""
     if any(isinstance(op, TensorOp) for block in program.blocks for op in block.ops):
         raise InternalError("host generator: the program is not partitioned")
-    return _HostModule(program, source_hash, version).text()
+    return _HostModule(program, source_hash, version, device).text()
 
 
 def find_parts(text: str) -> dict[str, str]:
@@ -127,7 +128,8 @@ def class_name(program: Program) -> str:
 class _HostModule:
     """Everything that is chosen once for the module, and the order in which it is written."""
 
-    def __init__(self, program: Program, source_hash: str, version: str) -> None:
+    def __init__(self, program: Program, source_hash: str, version: str, device: str) -> None:
+        self._device = device
         self._source = program  # what the method takes and returns, in the program's own terms
         self._program = program = copy_leaves(program)
         self._header = (source_hash, version)
@@ -277,11 +279,13 @@ class _HostModule:
         out.line(f'"""{text}"""')
 
     def _write_init(self, out: PythonWriter) -> None:
-        with out.block("def __init__(self, *, threads: int | None = None, lazy: bool = False) -> None:"):
-            if self._subgraphs or self._weights:
-                out.line("runtime = self.runtime = Runtime(Path(__file__).parent, threads=threads, lazy=lazy)")
-            else:
-                out.line("self.runtime = Runtime(Path(__file__).parent, threads=threads, lazy=lazy)")
+        parameters, arguments = "threads: int | None = None, lazy: bool = False", "threads=threads, lazy=lazy"
+        if self._device != "cpu":
+            parameters += f", device: str = {quoted(self._device)}"
+            arguments += ", device=device"
+        with out.block(f"def __init__(self, *, {parameters}) -> None:"):
+            name = "runtime = self.runtime" if self._subgraphs or self._weights else "self.runtime"
+            out.line(f"{name} = Runtime(Path(__file__).parent, {arguments})")
             for attribute, (name, subgraph) in self._subgraphs.items():
                 kind = "ToArray" if len(subgraph.results) == 1 else "ToArrays"
                 out.line(f"self.{attribute}: {kind} = runtime.subgraph({quoted(name)})")

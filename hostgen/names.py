@@ -42,6 +42,7 @@ from dycl.ir.printer import print_type
 OWN = frozenset(
     {"as_array", "is_a", "self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}
 ) | {
+    "fetch",
     "printing",
     "randomness",
     "time",
@@ -62,6 +63,7 @@ _OPERATION_NAMES = {
     "peek": "item",
     "getitem": "part",
     "of_tensor": "array",
+    "fetch": "fetched",
 }
 _TESTS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "not_", "bool"})
 

@@ -420,6 +420,7 @@ def _copy(value: Any) -> Any:
     """A run-time value that shares nothing with this one."""
     if isinstance(value, list):
         return [_copy(item) for item in value]
+    value = fetch(value)
     return np.array(value) if isinstance(value, np.ndarray) else value
 
 
@@ -510,6 +511,21 @@ def as_tensor(array: np.ndarray) -> np.ndarray:
             "array.copy().) "
         )
     return array
+
+
+def fetch(value: Any) -> Any:
+    """What the target's device holds, as an array here; in lists too. What is here is handed on as it is."""
+    if isinstance(value, np.ndarray):
+        return value
+    if type(value) in (list, tuple):
+        return type(value)([fetch(item) for item in value])
+    if type(value) is dict:
+        return {key: fetch(item) for key, item in value.items()}
+    return value.fetch() if _is_on_device(value) else value
+
+
+def _is_on_device(value: object) -> bool:
+    return hasattr(type(value), "fetch") and hasattr(type(value), "__dlpack__")
 
 
 # ---------------------------------------------------------------- the host

@@ -18,6 +18,7 @@ from dycl.passes import (
     fuse,
     hoist,
     partition,
+    place,
     read_elements,
     simplify_cfg,
     sink,
@@ -70,6 +71,9 @@ PASSES: tuple[Pass, ...] = (
     Pass("sink", sink.run, requires=("partition",)),
     Pass("deduplicate", deduplicate.run, requires=("partition",)),
 )
+
+# For a device that is not the host's processor. Last: what is placed and fetched depends on what is a dispatch.
+DEVICE_PASSES: tuple[Pass, ...] = (Pass("place", place.run, requires=("deduplicate",)),)
 
 
 def run_passes(program: Program, environment: Environment, steps: Sequence[Pass], observe: Observer) -> Program:

@@ -151,6 +151,8 @@ class Options:
     plan: Path | None = None  # what an earlier compile has chosen, where the target chooses
     jobs: int = 1  # how many processes work at the same time; the result is the same
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's
+    device: str = "cpu"  # where the subgraphs shall run, as torch names devices
+    arch: str = ""  # what kind of GPU to compile for, where the target compiles for one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +172,8 @@ class Target(Protocol):
         """The name by which a user asks for it."""
 
     @property
-    def device(self) -> str:
-        """Where it computes, as torch names devices."""
+    def devices(self) -> tuple[str, ...]:
+        """What it can compile for, as torch names devices."""
 
     def available(self) -> str | None:
         """None where it can compile here, else the reason why not."""
@@ -205,3 +207,11 @@ def find_target(name: str) -> Target:
     if reason is not None:
         raise UsageError("DY504", UNKNOWN, f"target {name!r} cannot be used here: {reason}")
     return target
+
+
+def check_device(target: Target, device: str) -> None:
+    """Refuse a device that the target does not compile for."""
+    if device not in target.devices:
+        known = ", ".join(target.devices)
+        message = f"target {target.name!r} compiles for {known}, not for {device!r}"
+        raise UsageError("DY504", UNKNOWN, message, hint="compile without --device, or for another target")

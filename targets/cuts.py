@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses
-from dycl.ir.nodes import Block, Branch, Dispatch, Operand, Program, Ref, SubgraphId, ValueId, edges, refs
+from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Operand, Program, Ref, SubgraphId, ValueId, edges, refs
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,6 +34,31 @@ def find_cuts(program: Program) -> tuple[frozenset[PortPlace], ...]:
         _look_at_end(block, program, groups)
     found = [frozenset(group) for group in groups.unseen()]
     return tuple(sorted((group for group in found if len({port.is_output for port in group}) == 2), key=sorted))
+
+
+def find_fetched(program: Program) -> frozenset[PortPlace]:
+    """The results of subgraphs that the host fetches, and that go nowhere else: what a decision is made of, say.
+
+    In a program whose fetches are written down (`passes/place.py`).
+    """
+    groups = _Groups()
+    names = {subgraph.id: subgraph.name for subgraph in program.subgraphs}
+    fetched: set[ValueId] = set()
+    for block in program.blocks:
+        for op in block.ops:
+            if isinstance(op, HostOp) and op.function in ("fetch", "size"):
+                fetched.update(op_uses(op) if op.function == "fetch" else ())
+                continue
+            groups.show(op_uses(op))
+            if isinstance(op, Dispatch):
+                for index, result in enumerate(op.results):
+                    groups.join(PortPlace(names[op.subgraph], True, index), Ref(result.id))
+        passed = list(edges(block.end))
+        groups.show(end_uses(block.end) if not passed else ())
+        for edge in passed:
+            for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
+                groups.join(param.id, arg)
+    return frozenset(port for group in groups.unseen_with(fetched) for port in group)
 
 
 def _look_at_operations(block: Block, names: dict[SubgraphId, str], groups: _Groups) -> None:
@@ -87,6 +112,11 @@ class _Groups:
             member = above
         self._above.update(dict.fromkeys(path, member))
         return member
+
+    def unseen_with(self, values: Iterable[ValueId]) -> Iterator[list[PortPlace]]:
+        """The ports of each group that has one of these values, and that nobody else sees."""
+        wanted = {self._find(value) for value in values}
+        yield from (ports for ports in self.unseen() if self._find(ports[0]) in wanted)
 
     def unseen(self) -> Iterator[list[PortPlace]]:
         """The ports of each group that nobody else sees."""

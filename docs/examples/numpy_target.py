@@ -36,7 +36,7 @@ class NumpyTarget:
     """Subgraphs as Python functions over numpy arrays."""
 
     name = "numpy"
-    device = "cpu"
+    devices = ("cpu",)
 
     def available(self) -> str | None:
         """None: numpy is always there."""

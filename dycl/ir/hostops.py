@@ -136,6 +136,9 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("cat", "np.concatenate({0}, {1})", _cat, True),
     ("tensor_of", "np.array({0}, {1})", _tensor_of, True),
     ("tolist", "{0}.tolist()", lambda x: x.tolist(), False),
+    # where values lie is a matter of the target's: here both hand on what they are given
+    ("place", "self.runtime.place({0})", lambda value: value, False),
+    ("fetch", "fetch({0})", lambda value: value, False),
 )
 
 

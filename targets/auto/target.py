@@ -15,7 +15,7 @@ class AutoTarget:
     """Builds with all, measures, keeps the best; or does again what a plan says."""
 
     name = "auto"
-    device = "cpu"
+    devices = ("cpu",)  # what it measures it measures here
 
     def available(self) -> str | None:
         """None where at least one target can be used."""

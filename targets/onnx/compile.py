@@ -12,6 +12,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.targets.base import Compiled, Options
 from dycl.targets.check import check
+from dycl.targets.cuts import find_fetched
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, bind_program
 from dycl.targets.onnx.choice import PLAN, Choice, write_plan
@@ -34,6 +35,7 @@ def compile_program(
     if options.quantize and options.quantize not in SCHEMES:
         known = ", ".join(SCHEMES)
         raise UsageError("DY505", UNKNOWN, f"--quantize: no scheme {options.quantize!r}", hint=f"known: {known}")
+    _check_for_device(options)
     options = replace(options, dimensions=program.dimensions)
     exports = Exports(options.cache)
     try:
@@ -75,9 +77,30 @@ def _compile(
     for name, data in files.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(data)
+    if options.device != "cpu":
+        finished = _with_fetched(program, finished)
     if len(engines) > 1:
         finished = [replace(item, compiled=replace(item.compiled, engine=item.engine.name)) for item in finished]
     return _describe(bound, finished, tuple(files), used, exports, products)
+
+
+def _check_for_device(options: Options) -> None:
+    """Refuse what is made for the processor alone."""
+    for option, is_given in (("--tune", options.tune), ("--quantize", options.quantize)):
+        if options.device != "cpu" and is_given:
+            message = f"{option} is for the processor: there is nothing of the kind for {options.device}"
+            raise UsageError("DY505", UNKNOWN, message, hint=f"compile without {option}, or for the processor")
+
+
+def _with_fetched(program: Program, finished: Sequence[Finished]) -> list[Finished]:
+    """The subgraphs, and which of their results are written to the host's memory at once."""
+    ports = find_fetched(program)
+    result = []
+    for item in finished:
+        found = sorted(port.index for port in ports if port.subgraph == item.compiled.name)
+        settings = {**item.compiled.settings, **({"host": found} if found else {})}
+        result.append(replace(item, compiled=replace(item.compiled, settings=settings)))
+    return result
 
 
 def _tuned(

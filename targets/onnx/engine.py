@@ -62,8 +62,11 @@ class Engine(Protocol):
         """Its name in messages."""
 
     @property
-    def device(self) -> str:
-        """Where it computes, as torch names devices."""
+    def devices(self) -> tuple[str, ...]:
+        """What it can compile for, as torch names devices."""
+
+    def on(self, device: str) -> Engine:
+        """The engine that compiles for this device, one of `devices`."""
 
     @property
     def requirements(self) -> tuple[str, ...]:

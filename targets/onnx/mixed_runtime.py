@@ -19,22 +19,30 @@ import numpy as np
 class Runtime:
     """The subgraphs and weights of one artifact, found by the manifest in its directory."""
 
-    def __init__(self, directory: str | os.PathLike[str], *, threads: int | None = None, lazy: bool = False) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], *, threads: int | None = None, lazy: bool = False, device: str = ""
+    ) -> None:
         """Open the artifact in `directory`; `threads`: how many compute, as each runtime understands it.
 
-        `lazy`: open a subgraph when it first runs.
+        `lazy`: open a subgraph when it first runs. `device`: where they run, if not where they were compiled for.
         """
         manifest = json.loads((Path(directory) / "manifest.json").read_text(encoding="utf-8"))
         self._engines = {name: entry["engine"] for name, entry in manifest["subgraphs"].items()}
         self._runtimes: dict[str, Any] = {}
         for engine in dict.fromkeys(self._engines.values()):
             module = importlib.import_module(f".runtime_{engine}", __package__)
-            self._runtimes[engine] = module.Runtime(directory, threads=threads, lazy=lazy, manifest=manifest)
+            self._runtimes[engine] = module.Runtime(
+                directory, threads=threads, lazy=lazy, device=device, manifest=manifest
+            )
 
     def subgraph(self, name: str) -> Callable[..., Any]:
         """A function of the subgraph's inputs in order: its output, or a tuple of its outputs if it has several."""
         call: Callable[..., Any] = self._runtimes[self._engines[name]].subgraph(name)
         return call
+
+    def place(self, value: Any) -> Any:
+        """An array where subgraphs take it without a copy."""
+        return next(iter(self._runtimes.values())).place(value)
 
     def weight(self, name: str) -> np.ndarray:
         """A weight as a read-only array over the mapped file."""

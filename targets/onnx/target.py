@@ -25,9 +25,10 @@ class OnnxTarget:
         return self.engine.name
 
     @property
-    def device(self) -> str:
-        """The engine's."""
-        return self.engine.device
+    def devices(self) -> tuple[str, ...]:
+        """The engine's, where the other one follows."""
+        other = self.engine.devices if self.other is None else self.other.devices
+        return tuple(device for device in self.engine.devices if device in other)
 
     def available(self) -> str | None:
         """None where the engine can build here, else the reason why not."""
@@ -42,5 +43,6 @@ class OnnxTarget:
         from dycl.targets.onnx.choice import First  # these import the exporter, which takes seconds
         from dycl.targets.onnx.compile import compile_program
 
-        engines = (self.engine,) if self.other is None else (self.engine, self.other)
+        wanted = (self.engine,) if self.other is None else (self.engine, self.other)
+        engines = tuple(engine.on(options.device) for engine in wanted)
         return compile_program(program, environment, directory, options, First(engines, options.strict))

@@ -1,13 +1,18 @@
-"""ONNX models as ONNX Runtime's CPU provider runs them."""
+"""ONNX models as ONNX Runtime runs them: on the processor, or on a GPU by its CUDA provider.
+
+The models are the same. For a GPU the artifact brings a further module, which keeps values there between subgraphs, and
+each subgraph is compared with torch on the processor, where the models run as well.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dycl.ir.nodes import Program
 from dycl.targets.base import Capabilities, Options, port_entry
@@ -20,14 +25,26 @@ if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 
 
+@dataclass(frozen=True, slots=True)
 class OnnxRuntimeEngine:
     """A model is its own file; its weights lie in weights.bin."""
 
-    name = "onnxruntime"
-    title = "ONNX Runtime"
-    device = "cpu"
-    tunes_as_it_builds = False
-    requirements = ("numpy>=1.26", "onnxruntime>=1.24.1")
+    device: str = "cpu"
+
+    name: ClassVar[str] = "onnxruntime"
+    title: ClassVar[str] = "ONNX Runtime"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    tunes_as_it_builds: ClassVar[bool] = False
+
+    def on(self, device: str) -> OnnxRuntimeEngine:
+        """The engine for this device."""
+        return replace(self, device=device)
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """ONNX Runtime, in the build for the device."""
+        package = "onnxruntime" if self.device == "cpu" else "onnxruntime-gpu"
+        return ("numpy>=1.26", f"{package}>=1.24.1")
 
     def available(self) -> str | None:
         """None where the packages it compiles with are installed, else which are not."""
@@ -76,8 +93,11 @@ class OnnxRuntimeEngine:
         return resources.files("dycl.targets.onnxruntime").joinpath("runtime.py").read_text(encoding="utf-8")
 
     def runtime_files(self) -> Mapping[str, bytes]:
-        """None: ONNX Runtime is a package."""
-        return {}
+        """For a GPU what keeps values there; ONNX Runtime itself is a package."""
+        if self.device == "cpu":
+            return {}
+        source = resources.files("dycl.targets.onnxruntime").joinpath("device.py").read_text(encoding="utf-8")
+        return {"device.py": source.encode()}
 
 
 def _open_as_host(bound: BoundSubgraph, data: bytes, weights: WeightFile, directory: Path) -> Callable[..., Any]:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import itertools
 import json
 import os
@@ -63,6 +64,7 @@ class Runtime:
         shared_pool: bool = False,
         optimization: str = "all",
         tuned: bool = True,
+        device: str = "",
         manifest: dict[str, Any] | None = None,
     ) -> None:
         """Open the artifact in `directory`.
@@ -70,7 +72,8 @@ class Runtime:
         `threads`: how many compute (default: the processors this process may use; a shared pool has as many as it was
         made with). `lazy`: build a session when its subgraph first runs. `shared_pool`: run on the pool of the process
         and make it if there is none; see above. `optimization`: "all", "extended", "basic" or "none".
-        `tuned`: take what was optimised for the machine that compiled, where this one is like it.
+        `tuned`: take what was optimised for the machine that compiled, where this one is like it. `device`: where an
+        artifact that was not compiled for the processor runs, if not on the device that it was compiled for.
         `manifest`: what it says, if it is not to be read.
         """
         self._directory = Path(directory).resolve()
@@ -86,6 +89,8 @@ class Runtime:
         self._shared = _shared_weights(self._subgraphs)
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
         self._memory = _Memory()
+        self._device = self._find_device(manifest.get("device", "cpu"), device)
+        self._placed: dict[int, tuple[np.ndarray, Value]] = {}  # weights that were asked for, by the id of the array
         self.calls: dict[str, Callable[..., Value]] = {}
 
     def subgraph(self, name: str) -> Callable[..., Value]:
@@ -104,7 +109,23 @@ class Runtime:
         size = _bytes(entry)
         stored: np.ndarray = np.asarray(self._mapped[entry["offset"] : entry["offset"] + size])
         array: np.ndarray = stored.view(dtype).reshape(shape)
+        if self._device is not None:
+            self._placed[id(array)] = array, self._device.place(array)
         return array
+
+    def place(self, value: Value) -> Value:
+        """An array where subgraphs take it without a copy."""
+        return value if self._device is None else self._device.place(value)
+
+    def _find_device(self, compiled_for: str, wanted: str) -> Any:
+        """What keeps values on a device; None for artifacts for the processor, whose values are arrays."""
+        if compiled_for == "cpu":
+            return None
+        return importlib.import_module(".device", __package__).Device(wanted or compiled_for)
+
+    def _as_placed(self, value: Value) -> Value:
+        """For an array that is a weight the one that lies on the device."""
+        return self._placed[id(value)][1] if id(value) in self._placed else value
 
     def _deferred(self, entry: dict[str, Any]) -> Callable[..., Value]:
         built: list[Callable[..., Value]] = []
@@ -120,7 +141,10 @@ class Runtime:
         return call
 
     def _build(self, entry: dict[str, Any]) -> Callable[..., Value]:
-        return _dispatcher(self._session(entry), entry, self._memory)
+        session = self._session(entry)
+        if self._device is not None:
+            return self._device.call(session, entry, self._as_placed)  # type: ignore[no-any-return]
+        return _dispatcher(session, entry, self._memory)
 
     def model(self, name: str) -> bytes:
         """The ONNX model of a subgraph; its weights lie in files of the artifact."""
@@ -157,6 +181,8 @@ class Runtime:
         # The model comes as bytes, so ONNX Runtime looks for weights.bin here. It refuses paths that lead upwards from
         # a model's own directory, so a model under subgraphs/ cannot name ../weights.bin.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self._directory))
+        if self._device is not None:
+            return self._device.open(model, options)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=False)
 
 

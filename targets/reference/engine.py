@@ -27,9 +27,13 @@ class ReferenceEngine:
 
     name = "reference"
     title = "onnx's reference evaluator"
-    device = "cpu"
+    devices = ("cpu",)
     tunes_as_it_builds = False
     requirements = ("numpy>=1.26", "onnx>=1.17")
+
+    def on(self, device: str) -> ReferenceEngine:
+        """Itself: there is one device."""
+        return self
 
     def available(self) -> str | None:
         """None where onnx is installed."""

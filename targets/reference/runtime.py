@@ -27,9 +27,10 @@ class Runtime:
         *,
         threads: int | None = None,
         lazy: bool = False,
+        device: str = "",
         manifest: dict[str, Any] | None = None,
     ) -> None:
-        """Open the artifact in `directory`; `threads` is as it may be, numpy decides.
+        """Open the artifact in `directory`; `threads` is as it may be, numpy decides, and so is `device`.
 
         `lazy`: open a subgraph when it first runs.
         """

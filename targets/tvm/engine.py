@@ -51,8 +51,12 @@ class TvmEngine:
 
     name = "tvm"
     title = "TVM"
-    device = "cpu"
+    devices = ("cpu",)
     tunes_as_it_builds = True
+
+    def on(self, device: str) -> TvmEngine:
+        """Itself: there is one device."""
+        return self
 
     @property
     def requirements(self) -> tuple[str, ...]:

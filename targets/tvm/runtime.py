@@ -49,6 +49,7 @@ class Runtime:
         *,
         threads: int | None = None,
         lazy: bool = False,
+        device: str = "",
         manifest: dict[str, Any] | None = None,
     ) -> None:
         """Open the artifact in `directory`.

@@ -31,6 +31,7 @@ DEVIATIONS = {
 DEPLOYED = {
     "dycl.hostgen.support": {"numpy"},
     "dycl.targets.onnx.mixed_runtime": {"numpy"},
+    "dycl.targets.onnxruntime.device": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.runtime": {"numpy", "onnxruntime"},
     "dycl.targets.reference.runtime": {"numpy", "onnx"},
     "dycl.targets.tvm.runtime": {"numpy", "tvm_ffi"},

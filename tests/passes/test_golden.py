@@ -25,6 +25,7 @@ from dycl.passes import (
     fuse,
     hoist,
     partition,
+    place,
     read_elements,
     simplify_cfg,
     sink_work,
@@ -46,6 +47,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "speculate": lambda program, environment: speculate.run(program, replace(environment, calls=CALLS)),
     "partition": partition.run,
     "deduplicate": deduplicate.run,
+    "place": place.run,
 }
 CALLS = tuple(((torch.full((1, 4), x),), {}) for x in [1.0] * 19 + [-1.0])  # what `speculate` sees
 CASES = sorted(path for name in RUNS for path in (GOLDEN / name).glob("*.txt"))

@@ -44,3 +44,17 @@ def test_a_row_compiles_and_agrees_with_eager(name: str, target: str, tmp_path: 
     left = [subgraph for subgraph in built.report.subgraphs if subgraph.reason]
     assert (len(left), {subgraph.reason for subgraph in left}) == LEFT[name]
     assert all(subgraph.engine == "onnxruntime" for subgraph in left)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:compiled for cuda")
+@pytest.mark.parametrize("name", LEFT)
+def test_a_row_for_a_gpu_agrees_with_eager(name: str, tmp_path: Path) -> None:
+    """On the processor where no GPU is: with the host and the runtime that keep values on the device."""
+    loaded = load_model(str(ROOT / "models_zoo" / f"{name}.py"))
+    settings = Settings(device="cuda", rng="host" if name == "pondernet" else "refuse")
+    built = compile_model(
+        loaded.model, loaded.args, loaded.kwargs, settings, output=tmp_path / name, sampler=loaded.sample_inputs
+    )
+    assert built.report.verification is not None
+    assert built.artifact.manifest.device == "cuda"
