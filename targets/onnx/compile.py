@@ -71,7 +71,8 @@ def _compile(
     engines = choice.engines
     used = [engine for engine in engines if any(item.engine is engine for item in finished)] or [engines[0]]
     files = {name: data for item in finished for name, data in item.built.files.items()}
-    files |= {name: data for engine in used for name, data in engine.runtime_files().items()}
+    for engine in used:
+        files |= {**maker.shared_files(engine, finished), **engine.runtime_files()}
     if any(item.compiled.microseconds for item in finished):
         files[PLAN] = write_plan(finished)
     for name, data in files.items():

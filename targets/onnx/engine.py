@@ -5,7 +5,7 @@ The export to ONNX, weights, checks and files are the same for every target over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -50,6 +50,27 @@ class Tuner(Protocol):
         """All subgraphs by name; the weights are in the directory already."""
 
 
+class Builder(Protocol):
+    """Builds the subgraphs of one program."""
+
+    def build(self, bound: BoundSubgraph) -> Built:
+        """One subgraph after the other; a `TargetError` where it is refused."""
+
+    def shared_files(self, built: Sequence[Built]) -> Mapping[str, bytes]:
+        """Files that these subgraphs, which are all that the artifact has of it, need besides their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeparateBuilder:
+    """A builder whose subgraphs need no file besides their own."""
+
+    build: Callable[[BoundSubgraph], Built]
+
+    def shared_files(self, built: Sequence[Built]) -> Mapping[str, bytes]:
+        """None."""
+        return {}
+
+
 class Engine(Protocol):
     """Builds subgraphs from ONNX models and brings the runtime module that runs them."""
 
@@ -82,11 +103,8 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can take."""
 
-    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
-        """A function that builds one subgraph of the program after the other; it refuses by `TargetError`.
-
-        The weights are in the directory already.
-        """
+    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Builder:
+        """What builds the subgraphs of the program; the weights are in the directory already."""
 
     def runtime_source(self) -> str:
         """The text of its runtime module: a class `Runtime(directory, threads=)` with `subgraph` and `weight`."""

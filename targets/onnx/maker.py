@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dycl.targets.base import CompiledSubgraph, Options
 from dycl.targets.check import Example, check
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
-from dycl.targets.onnx.engine import Built, Engine
+from dycl.targets.onnx.engine import Builder, Built, Engine
 from dycl.targets.ports import input_ports, output_ports
 
 
@@ -33,14 +33,14 @@ class Maker:
         self._environment = environment
         self._program = program
         self._directory = directory
-        self._builders: dict[str, Callable[[BoundSubgraph], Built]] = {}
+        self._builders: dict[str, Builder] = {}
 
     def make(self, bound: BoundSubgraph, engine: Engine) -> Finished:
         """The subgraph as this engine builds it; a `TargetError` if it cannot, or if the results are not torch's."""
         if engine.name not in self._builders:
             self._builders[engine.name] = engine.builder(self._program, self._directory, self.options)
         subgraph = bound.subgraph
-        built = self._builders[engine.name](bound)
+        built = self._builders[engine.name].build(bound)
         module = SubgraphModule(subgraph, self._environment)
         deviation = check(subgraph, module, built.run, self.options, engine.title)
         compiled = CompiledSubgraph(
@@ -56,3 +56,8 @@ class Maker:
             settings=built.settings,
         )
         return Finished(engine, built, compiled, deviation.example)
+
+    def shared_files(self, engine: Engine, finished: Sequence[Finished]) -> Mapping[str, bytes]:
+        """What those of the finished subgraphs that this engine has built need besides their own files."""
+        built = [item.built for item in finished if item.engine is engine]
+        return self._builders[engine.name].shared_files(built) if built else {}

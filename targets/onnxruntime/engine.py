@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dycl.ir.nodes import Program
 from dycl.targets.base import Capabilities, Options, port_entry
-from dycl.targets.onnx.engine import Built, Tuned
+from dycl.targets.onnx.engine import Built, SeparateBuilder, Tuned
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.weights import WeightFile
@@ -55,8 +55,8 @@ class OnnxRuntimeEngine:
         """Whatever the exporter writes: there is no list of operators to keep."""
         return Capabilities()
 
-    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
-        """A function that builds one subgraph after the other."""
+    def builder(self, program: BoundProgram, directory: Path, options: Options) -> SeparateBuilder:
+        """What builds one subgraph after the other."""
         from dycl.targets.onnx.export import bind_weights  # the exporter takes seconds to import
         from dycl.targets.onnxruntime.sharing import SharedFiles
 
@@ -80,7 +80,7 @@ class OnnxRuntimeEngine:
                 settings={"plain_offsets": list(shared.offsets)} if shared.offsets else {},
             )
 
-        return build
+        return SeparateBuilder(build)
 
     def tune(self, program: Program, bound: BoundProgram, directory: Path) -> Mapping[str, Tuned]:
         """Every subgraph as ONNX Runtime optimises it for this machine, conversions of layout between them left out."""

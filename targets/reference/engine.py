@@ -5,7 +5,7 @@ A second opinion. Where a target is wrong, this one tells whether the model that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from dycl.targets.base import Capabilities, Options, port_entry, refuse
 from dycl.targets.check import first_line
-from dycl.targets.onnx.engine import Built
+from dycl.targets.onnx.engine import Built, SeparateBuilder
 from dycl.targets.ports import input_ports, output_ports
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class ReferenceEngine:
         """Whatever the exporter writes."""
         return Capabilities()
 
-    def builder(self, program: BoundProgram, directory: Path, options: Options) -> Callable[[BoundSubgraph], Built]:
-        """A function that builds one subgraph after the other."""
+    def builder(self, program: BoundProgram, directory: Path, options: Options) -> SeparateBuilder:
+        """What builds one subgraph after the other."""
         from dycl.targets.onnx.export import bind_weights
         from dycl.targets.reference.runtime import make_call
 
@@ -68,7 +68,7 @@ class ReferenceEngine:
             file = f"subgraphs/{subgraph.name}.onnx"
             return Built(file=file, files={file: data}, run=run, open=lambda: call)
 
-        return build
+        return SeparateBuilder(build)
 
     def runtime_source(self) -> str:
         """The text of the runtime module that goes into the artifact."""

@@ -1,5 +1,7 @@
 """Runs subgraphs that TVM has compiled. Copied into artifacts: needs numpy and tvm_ffi, no compiler and no `tvm`.
 
+A structure is bytecode, which TVM's virtual machine runs: it calls the kernels of a library that all structures share.
+
 TVM's runtime libraries lie in the artifact under `lib/`. A process has them once: where the package `tvm` of the same
 version is installed, its own are taken, so that it can be imported later.
 
@@ -66,6 +68,7 @@ class Runtime:
         self._lazy = lazy
         self._opening = threading.Lock()
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
+        self._libraries: dict[str, Any] = {}
         self._opened: dict[str, Any] = {}
         self.calls: dict[str, Callable[..., Value]] = {}
 
@@ -110,17 +113,27 @@ class Runtime:
         return array
 
     def _machine(self, entry: dict[str, Any]) -> Any:
-        """The virtual machine over a subgraph's library; subgraphs of one structure share it."""
+        """The virtual machine over a subgraph's bytecode; subgraphs of one structure share it."""
         file = entry["file"]
         if file not in self._opened:
             settings = entry["settings"]
             _check_processor(settings)
             _load_libraries(self._directory, settings["tvm"])
             set_threads(self._threads)
-            machine = tvm_ffi.load_module(str(self._directory / file))["vm_load_executable"]()
+            load = tvm_ffi.get_global_func("ffi.Module.load_from_bytes.relax.VMExecutable")
+            executable = load((self._directory / file).read_bytes())
+            if "library" in settings:
+                executable.import_module(self._library(settings["library"]))
+            machine = executable["vm_load_executable"]()
             machine["vm_initialization"](*_CPU)
             self._opened[file] = (machine, threading.Lock())
         return self._opened[file]
+
+    def _library(self, file: str) -> Any:
+        """The kernels."""
+        if file not in self._libraries:
+            self._libraries[file] = tvm_ffi.load_module(str(self._directory / file))
+        return self._libraries[file]
 
 
 def _bind(

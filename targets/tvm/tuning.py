@@ -20,11 +20,11 @@ import numpy as np
 from dycl.targets.base import Cache
 from dycl.targets.tvm.exact import mend_functions
 from dycl.targets.tvm.functions import expand_functions
-from dycl.targets.tvm.lower import compile_module, quiet
 from dycl.targets.tvm.processor import Processor
 from dycl.targets.tvm.rules.blocks import child_blocks, is_elementwise, is_static
 from dycl.targets.tvm.runtime import aligned, set_threads
 from dycl.targets.tvm.search import Search, replay
+from dycl.targets.tvm.session import compile_module, quiet
 
 _KEPT = 8  # schedules of a function that are kept for later searches
 _ROUND_SECONDS = 2e-3

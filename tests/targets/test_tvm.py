@@ -24,6 +24,8 @@ from tests.targets.conftest import Builder, assert_same, environment_of, program
 
 pytest.importorskip("tvm")
 
+from dycl.targets.tvm import structures
+from dycl.targets.tvm.kept import KeptWork
 from dycl.targets.tvm.runtime import Runtime, aligned
 from dycl.targets.tvm.target import TARGET
 
@@ -77,7 +79,7 @@ def test_what_tvm_cannot_take_is_left_to_another_and_said(artifact: Path) -> Non
     entries = subgraphs(artifact).values()
     found = {(entry["engine"], Path(entry["file"]).suffix, entry.get("reason", "")) for entry in entries}
     assert found == {
-        ("tvm", ".so", ""),
+        ("tvm", ".vm", ""),
         ("onnxruntime", ".onnx", "not TVM: it has the operator LSTM"),
     }
 
@@ -186,7 +188,7 @@ def test_results_are_memory_of_their_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(negative, -np.arange(8, dtype=np.float32).reshape(2, 4))
 
 
-def test_subgraphs_of_one_structure_share_a_library(tmp_path: Path) -> None:
+def test_subgraphs_of_one_structure_share_a_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     modules: dict[str, nn.Module] = {name: nn.Linear(8, 8) for name in ("a", "b")}
     built = []
@@ -194,7 +196,7 @@ def test_subgraphs_of_one_structure_share_a_library(tmp_path: Path) -> None:
         b = Builder(f"0{index}_{name}")
         built.append(b.done(b.op(CallModule(name), b.tensor(2, 8)), structure=0))
     entries, runtime = make(tmp_path, *built, modules=modules)
-    assert {entry["file"] for entry in entries.values()} == {"subgraphs/00_a.so"}
+    assert {entry["file"] for entry in entries.values()} == {"subgraphs/00_a.vm"}
     x = torch.randn(2, 8)
     for index, name in enumerate(modules):
         assert_same(runtime.subgraph(f"0{index}_{name}")(x.numpy()), modules[name](x))
@@ -229,20 +231,98 @@ def test_indices_are_checked(tmp_path: Path) -> None:
         call(table.numpy(), values.numpy(), places.numpy() + 1)
 
 
-def test_a_library_of_an_earlier_compile_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dycl.targets.tvm import lower
+def relus(*sizes: int) -> list[Any]:
+    """A subgraph for each size, in the order of the sizes: each has a kernel of its own."""
+    built = []
+    for index, size in enumerate(sizes):
+        b = Builder(f"0{index}_relu")
+        x = b.tensor(size)
+        built.append(b.done(b.op("torch.relu", b.op("torch.neg", x)), structure=index))
+    return built
 
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (directory / "subgraphs").iterdir()}
+
+
+def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The symbols of the kernels that are compiled from now on."""
+    found: list[str] = []
+    build = structures.build_object
+
+    def note(function: Any, processor: Any) -> bytes:
+        found.append(str(function.attrs["global_symbol"]))
+        return build(function, processor)
+
+    monkeypatch.setattr(structures, "build_object", note)
+    return found
+
+
+def test_equal_kernels_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all structures of a program, whatever the variables around them are called."""
+    compiled = compiled_kernels(monkeypatch)
+    built = []
+    for index, operator in enumerate(("torch.relu", "torch.neg")):
+        b = Builder(f"0{index}_softmax")
+        x, y = b.tensor(4, 16), b.tensor(4, 16)
+        z = b.op("torch.mm", b.op(operator, b.op("torch.add", x, y)), b.tensor(16, 16)) if index else x
+        built.append(b.done(b.op("torch.softmax", z, 1), structure=index))
+    _, runtime = make(tmp_path, *built)
+    assert sorted(symbol.rsplit("_", 1)[0] for symbol in compiled) == [*("fused_add_tir_negative", "matmul", "softmax")]
+    x = torch.randn(4, 16)
+    assert_same(runtime.subgraph("00_softmax")(x.numpy(), x.numpy()), x.softmax(1))
+    weight = torch.randn(16, 16)
+    found = runtime.subgraph("01_softmax")(x.numpy(), x.numpy(), weight.numpy())
+    assert_same(found, (-2 * x @ weight).softmax(1))
+
+
+def test_what_earlier_compiles_have_made_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is new is compiled, and the bytes are those of a compile without a cache."""
+    compiled = compiled_kernels(monkeypatch)
     cache = Cache(tmp_path / "cache", 1 << 24)
+    make(tmp_path / "first", *relus(8, 16), cache=cache)
+    assert len(compiled) == 2
+    make(tmp_path / "more", *relus(24, 16, 8), cache=cache)
+    assert len(compiled) == 3
+    _, runtime = make(tmp_path / "again", *relus(24, 16, 8), cache=cache)
+    assert len(compiled) == 3
+    assert runtime.subgraph("02_relu")(np.arange(-4, 4, dtype=np.float32)).tolist() == [4, 3, 2, 1, 0, 0, 0, 0]
+    make(tmp_path / "alone", *relus(24, 16, 8))
+    assert files(tmp_path / "more") == files(tmp_path / "again") == files(tmp_path / "alone")
+    make(tmp_path / "other", *relus(8), cache=cache, mcpu="x86-64-v2")
+    assert len(compiled) == 7  # three without a cache, and one
+
+
+def test_a_kernel_that_the_cache_has_lost_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path / "cache", 1 << 24)
+    make(tmp_path / "first", *relus(8, 16), cache=cache)
+    compiled = compiled_kernels(monkeypatch)
+    monkeypatch.setattr(KeptWork, "find_object", lambda kept, kernel: None)
+    make(tmp_path / "again", *relus(8, 16), cache=cache)
+    assert len(compiled) == 2
+    assert files(tmp_path / "first") == files(tmp_path / "again")
+
+
+def test_what_one_structure_cannot_have_the_others_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = structures.build_object
+
+    def fail(function: Any, processor: Any) -> bytes:
+        if "16" in str(function):
+            raise ValueError("it is sixteen")
+        return build(function, processor)
+
+    monkeypatch.setattr(structures, "build_object", fail)
+    compiled = TARGET.compile(program_of(*relus(8, 16)), environment_of(None), tmp_path, Options())
+    first, second = compiled.subgraphs
+    assert (first.engine, second.engine) == ("tvm", "onnxruntime")
+    assert second.reason == "not TVM: TVM does not compile it: it is sixteen"
+    assert set(files(tmp_path)) == {"00_relu.vm", "01_relu.onnx", "kernels.so"}
+
+
+def test_what_only_hands_on_needs_no_library(tmp_path: Path) -> None:
     b = Builder()
-    subgraph = b.done(b.op("torch.relu", b.tensor(4)))
-    first, _ = make(tmp_path, subgraph, cache=cache)
-
-    def fail(*args: object) -> bytes:
-        raise AssertionError("built again")
-
-    monkeypatch.setattr(lower, "build_library", fail)
-    second, runtime = make(tmp_path, subgraph, cache=cache)
-    assert first == second
-    assert runtime.subgraph("00_test")(np.array([-1, 2, -3, 4], np.float32)).tolist() == [0, 2, 0, 4]
-    with pytest.raises(TargetError, match="built again"):
-        make(tmp_path, subgraph, cache=cache, mcpu="x86-64-v2")
+    x = b.tensor(2, 4)
+    entries, runtime = make(tmp_path, b.done(b.op("torch.clone", x)))
+    assert "library" not in entries["00_test"]["settings"] and not (tmp_path / "subgraphs" / "kernels.so").exists()
+    given = torch.randn(2, 4)
+    assert_same(runtime.subgraph("00_test")(given.numpy()), given, exact=True)

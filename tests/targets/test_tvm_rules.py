@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +16,14 @@ from onnx.reference import ReferenceEvaluator
 
 pytest.importorskip("tvm")
 
-import tvm
 from tvm.relax.frontend.onnx import from_onnx
 
 from dycl.targets.tvm.constants import fold_constants
-from dycl.targets.tvm.lower import lower_model, quiet
+from dycl.targets.tvm.kernels import build_object, link_objects, schedule_kernel
+from dycl.targets.tvm.lower import lower_model
 from dycl.targets.tvm.model import prepare_model
 from dycl.targets.tvm.processor import find_processor
+from dycl.targets.tvm.runtime import Runtime, aligned
 
 X = ("x", (1, 8, 16, 16))
 CONVOLUTION = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}
@@ -56,23 +61,40 @@ def build(nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, ...]], outpu
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    processor = find_processor("")
-    module = lower_model(prepare_model(model, []), processor)
-    rules = {
-        str(function.attrs["dycl.rule"])
-        for function in module.functions.values()
-        if isinstance(function, tvm.tirx.PrimFunc) and function.attrs and "dycl.rule" in function.attrs
-    }
-    with quiet():
-        executable = tvm.compile(module, target=processor.target())
-    machine = tvm.relax.VirtualMachine(executable, tvm.cpu())
+    rules, call = load(model)
 
     def run(**given: np.ndarray) -> dict[str, np.ndarray]:
-        returned = machine["main"](*(tvm.runtime.tensor(given[name]) for name in inputs))
-        arrays = [returned] if len(outputs) == 1 else list(returned)
-        return {name: array.numpy() for name, array in zip(outputs, arrays, strict=True)}
+        returned = call(*(aligned(given[name]) for name in inputs))
+        return dict(zip(outputs, (returned,) if len(outputs) == 1 else returned, strict=True))
 
     return rules, run, ReferenceEvaluator(model)
+
+
+def load(model: onnx.ModelProto) -> tuple[set[str], Any]:
+    """The rules that have taken its kernels, and the model as a function of aligned arrays."""
+    processor = find_processor("")
+    lowered = lower_model(prepare_model(model, []), processor)
+    scheduled = [schedule_kernel(kernel, processor) for kernel in lowered.kernels]
+    rules = {str(function.attrs["dycl.rule"]) for function in scheduled if "dycl.rule" in function.attrs}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.vm").write_bytes(lowered.code)
+        (Path(folder) / "kernels.so").write_bytes(link_objects([build_object(each, processor) for each in scheduled]))
+        settings = {"library": "kernels.so", "weights": [], "machine": platform.machine(), "features": []}
+        entry = {
+            "file": "model.vm",
+            "inputs": [
+                {
+                    "name": value.name,
+                    "dtype": "float32",
+                    "shape": [size.dim_value for size in value.type.tensor_type.shape.dim],
+                }
+                for value in model.graph.input
+            ],
+            "outputs": [None for _ in model.graph.output],
+            "settings": settings | {"tvm": importlib.metadata.version("apache-tvm")},
+        }
+        manifest = {"subgraphs": {"model": entry}, "weights": {}}
+        return rules, Runtime(folder, threads=1, manifest=manifest).subgraph("model")
 
 
 @pytest.mark.parametrize("result", CASES)
@@ -103,11 +125,9 @@ def test_a_constant_index_is_not_computed(index: int) -> None:
     assert "R.less" in imported.script()
     folded = fold_constants(imported).script()
     assert not any(f"R.{name}(" in folded for name in ("less", "where", "add", "shape_to_tensor"))
-    with quiet():
-        executable = tvm.compile(lower_model(prepare_model(model, []), find_processor("")), target="llvm")
+    _, call = load(model)
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
-    found = tvm.relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(x))
-    np.testing.assert_array_equal(found.numpy(), x[:, index])
+    np.testing.assert_array_equal(call(aligned(x)), x[:, index])
 
 
 def test_a_size_of_run_time_stays() -> None:

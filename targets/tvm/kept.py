@@ -1,0 +1,67 @@
+"""What earlier compiles for TVM have made, in the compile cache: bytecode of structures, object files of kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+
+from dycl.targets.base import Cache
+from dycl.targets.tvm.kernels import Kernel
+from dycl.targets.tvm.lower import Lowered
+from dycl.targets.tvm.model import Prepared
+from dycl.targets.tvm.processor import Processor
+
+PACKAGE = "apache-tvm"
+
+
+class KeptWork:
+    """The cache as TVM's structures use it; `trials`: how many schedules are tried for each kernel."""
+
+    def __init__(self, cache: Cache | None, processor: Processor, trials: int) -> None:
+        self._cache = cache
+        self._processor = processor
+        self._trials = trials
+        self._found: dict[str, bytes] = {}  # what has been read stays, whatever other compiles remove meanwhile
+
+    def find_code(self, prepared: Prepared) -> Lowered | None:
+        """The bytecode of a model; its kernels have no text."""
+        content = None if self._cache is None else self._cache.get(self._code_key(prepared))
+        if content is None:
+            return None
+        head, _, code = content.partition(b"\n")
+        return Lowered(code, tuple(Kernel(symbol, "", repeats) for symbol, repeats in json.loads(head)))
+
+    def keep_code(self, prepared: Prepared, lowered: Lowered) -> None:
+        """Keep the bytecode of a model."""
+        if self._cache is not None:
+            head = json.dumps([(kernel.symbol, kernel.repeats) for kernel in lowered.kernels])
+            self._cache.put(self._code_key(prepared), head.encode() + b"\n" + lowered.code)
+
+    def find_object(self, kernel: Kernel) -> bytes | None:
+        """The object file of a kernel."""
+        key = self._object_key(kernel)
+        if key not in self._found and self._cache is not None:
+            content = self._cache.get(key)
+            if content is not None:
+                self._found[key] = content
+        return self._found.get(key)
+
+    def keep_object(self, kernel: Kernel, content: bytes) -> None:
+        """Keep the object file of a kernel."""
+        if self._cache is not None:
+            self._cache.put(self._object_key(kernel), content)
+
+    def _code_key(self, prepared: Prepared) -> str:
+        return self._key("code", prepared.model.SerializeToString(deterministic=True))
+
+    def _object_key(self, kernel: Kernel) -> str:
+        trials = self._trials if kernel.repeats else 0
+        return self._key(f"object {trials}", kernel.symbol.encode())
+
+    def _key(self, what: str, content: bytes) -> str:
+        """A key that says who compiles besides what is compiled, and for what processor."""
+        from dycl.targets.onnx.exports import circumstances
+
+        about = (what, circumstances(), importlib.metadata.version(PACKAGE), self._processor)
+        return hashlib.sha256(repr(about).encode() + content).hexdigest()

@@ -1,0 +1,172 @@
+"""What TVM makes of a program: bytecode for each structure, and object files of the kernels that these share.
+
+Both are kept in the compile cache, bytecode by the model of the structure and object files by kernel. So after a change
+of one layer one structure is lowered, and the kernels that are new are compiled; to link takes hundredths of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from dycl.targets.base import Capabilities, Options, refuse
+from dycl.targets.check import first_line
+from dycl.targets.processes import try_in_processes
+from dycl.targets.tvm.kept import KeptWork
+from dycl.targets.tvm.kernels import Improve, Kernel, build_object, link_objects, schedule_kernel, unite_kernels
+from dycl.targets.tvm.processor import Processor
+
+if TYPE_CHECKING:
+    from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
+    from dycl.targets.tvm.lower import Lowered
+    from dycl.targets.tvm.model import Prepared
+    from dycl.targets.tvm.tuning import Tuner
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The bytecode of a structure, and the symbols of its kernels.
+
+    `guarded`: its last result says whether all indices were within.
+    """
+
+    code: bytes
+    kernels: tuple[str, ...]
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why TVM makes nothing of something."""
+
+    reason: str
+
+
+class Structures:
+    """All that TVM compiles for a program; it is made when the first structure is asked for."""
+
+    def __init__(
+        self, program: BoundProgram, options: Options, capabilities: Capabilities, processor: Processor
+    ) -> None:
+        self._program = program
+        self._capabilities = capabilities
+        self._processor = processor
+        self._options = options
+        self._jobs = 1 if options.tune else options.jobs  # what is measured has the machine to itself
+        self._kept = KeptWork(options.cache, processor, options.tune)
+        self._tuner: Tuner | None = None
+        self._objects: dict[str, bytes] = {}  # by symbol
+        self._made: dict[int, Structure | _Refused] = {}  # by the id of the model, which the program keeps
+
+    def find(self, bound: BoundSubgraph) -> Structure:
+        """The structure of a subgraph; a `TargetError` if TVM does not take it."""
+        self._make_all()
+        made = self._made[id(bound.model)]
+        if isinstance(made, _Refused):
+            raise refuse(bound.subgraph, made.reason)
+        return made
+
+    def all(self) -> Sequence[Structure]:
+        """The structures that TVM takes, in the order of the program."""
+        self._make_all()
+        return [made for made in self._made.values() if isinstance(made, Structure)]
+
+    def link(self, structures: Iterable[Structure]) -> bytes | None:
+        """The library of the kernels of these structures, each once; None if they have none."""
+        symbols = dict.fromkeys(symbol for structure in structures for symbol in structure.kernels)
+        return link_objects([self._objects[symbol] for symbol in symbols]) if symbols else None
+
+    def _make_all(self) -> None:
+        if self._made:
+            return
+        first = {id(bound.model): bound for bound in self._program.subgraphs}
+        prepared = {model: _attempt(self._prepare, bound) for model, bound in first.items()}
+        lowered = self._lower_all({model: each for model, each in prepared.items() if not isinstance(each, _Refused)})
+        refused = self._build_all(lowered.values())
+        for model, each in prepared.items():
+            self._made[model] = each if isinstance(each, _Refused) else _finish(each, lowered[model], refused)
+
+    def _prepare(self, bound: BoundSubgraph) -> Prepared | _Refused:
+        from dycl.targets.onnx.capability import find_refusal
+        from dycl.targets.tvm.model import find_hazard, prepare_model
+
+        reason = find_refusal(self._capabilities, bound) or find_hazard(bound.model)
+        if reason is not None:
+            return _Refused(reason)
+        return prepare_model(bound.model, [name for name, _ in bound.initializers])
+
+    def _lower_all(self, prepared: Mapping[int, Prepared]) -> dict[int, Lowered | _Refused]:
+        """The bytecode of all structures; a structure is taken from the cache with all its kernels or not at all."""
+        found = {model: self._kept.find_code(each) for model, each in prepared.items()}
+        lowered: dict[int, Lowered | _Refused] = {model: each for model, each in found.items() if each is not None}
+        kept = {item.symbol for item in _kernels(lowered.values()) if self._kept.find_object(item) is not None}
+        missing = [model for model, each in found.items() if each is None or not kept.issuperset(each.symbols)]
+        made = self._try_each(self._lower, [prepared[model] for model in missing])
+        for model, each in zip(missing, made, strict=True):
+            lowered[model] = each
+            if not isinstance(each, _Refused):
+                self._kept.keep_code(prepared[model], each)
+        return lowered
+
+    def _lower(self, prepared: Prepared) -> Lowered:
+        from dycl.targets.tvm.lower import lower_model
+
+        return lower_model(prepared, self._processor)
+
+    def _build_all(self, lowered: Iterable[Lowered | _Refused]) -> dict[str, _Refused]:
+        """Compile the kernels that are not there yet; why some cannot be."""
+        refused: dict[str, _Refused] = {}
+        missing = []
+        for kernel in _kernels(lowered):
+            content = self._kept.find_object(kernel)
+            if content is None:
+                missing.append(kernel)
+            else:
+                self._objects[kernel.symbol] = content
+        for kernel, made in zip(missing, self._try_each(self._build, missing), strict=True):
+            if isinstance(made, _Refused):
+                refused[kernel.symbol] = made
+            else:
+                self._objects[kernel.symbol] = made
+        return refused
+
+    def _build(self, kernel: Kernel) -> bytes:
+        content = build_object(schedule_kernel(kernel, self._processor, self._improve()), self._processor)
+        self._kept.keep_object(kernel, content)
+        return content
+
+    def _improve(self) -> Improve | None:
+        options = self._options
+        if options.tune and self._tuner is None:
+            from dycl.targets.tvm.tuning import Tuner
+
+            self._tuner = Tuner(options.tune, self._processor, options.cache, options.report)
+        return None if self._tuner is None else self._tuner.improve
+
+    def _try_each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | _Refused]:
+        done = try_in_processes(function, items, self._jobs)
+        return [
+            _attempt(function, item) if each is None else each.result for item, each in zip(items, done, strict=True)
+        ]
+
+
+def _attempt(function: Callable[[Item], Result], item: Item) -> Result | _Refused:
+    try:
+        return function(item)
+    except Exception as error:  # TVM raises whatever its passes raise
+        return _Refused(f"TVM does not compile it: {first_line(error)}")
+
+
+def _kernels(lowered: Iterable[Lowered | _Refused]) -> tuple[Kernel, ...]:
+    return unite_kernels(kernel for each in lowered if not isinstance(each, _Refused) for kernel in each.kernels)
+
+
+def _finish(prepared: Prepared, lowered: Lowered | _Refused, refused: Mapping[str, _Refused]) -> Structure | _Refused:
+    if isinstance(lowered, _Refused):
+        return lowered
+    wrong = [refused[symbol] for symbol in lowered.symbols if symbol in refused]
+    return wrong[0] if wrong else Structure(lowered.code, lowered.symbols, prepared.guarded)
