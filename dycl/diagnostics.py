@@ -49,7 +49,7 @@ CODES: dict[str, str] = {
     "DY209": "an operation of torch raises for this signature",
     "DY210": "an impure call would be frozen at compile time",
     "DY211": "metadata of a tensor is changed in place",
-    "DY212": "an input of the model is written in place",
+    "DY212": "an input of the model is written in a way that its caller would not see",
     "DY213": "a value of this type cannot be an input, an output or state",
     "DY214": "the model always raises for this signature",
     "DY301": "aliases of a mutated tensor lie in different subgraphs",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ class HostModel:
         passed = _Conversion()
         given = [map_values(arg, passed.to_numpy, is_leaf=self._is_object) for arg in args]
         named = {name: map_values(arg, passed.to_numpy, is_leaf=self._is_object) for name, arg in kwargs.items()}
+        pairs = list(_pairs((*args, *kwargs.values()), (*given, *named.values()))) if self._host.WRITTEN else []
+        _check_apart(pairs)
         try:
             result = (self._host.method(method) if method else self._host)(*given, **named)
         except Exception as error:
@@ -64,8 +67,31 @@ class HostModel:
             passed.seen |= self._host.has_tensors
             if passed.seen:
                 self._convert_written()
-        change = self._to_torch if passed.seen else lambda leaf: leaf
-        return map_values(result, change, self._restore, is_leaf=self._is_object)
+            self._give_back(pairs, partial(self._given_out, has_tensors=passed.seen))
+        return self._given_out(result, has_tensors=passed.seen)
+
+    def _given_out(self, value: object, *, has_tensors: bool) -> object:
+        """What the host has made, as the caller knows such things."""
+        change = self._to_torch if has_tensors else lambda leaf: leaf
+        return map_values(value, change, self._restore, is_leaf=self._is_object)
+
+    def _give_back(self, pairs: list[tuple[Any, Any]], given_out: Callable[[object], object]) -> None:
+        """Write to the caller's lists, dicts and tensors what the host has written to those it was given."""
+        originals = {id(handed): original for original, handed in pairs}
+
+        def original(item: object) -> object:
+            return originals[id(item)] if id(item) in originals else given_out(item)
+
+        for mine, handed in pairs:
+            if isinstance(handed, list):
+                mine[:] = [original(item) for item in handed]
+            elif isinstance(handed, dict):
+                values = {key: original(item) for key, item in handed.items()}
+                if list(mine) != list(values)[: len(mine)]:
+                    mine.clear()
+                mine.update(values)
+            elif isinstance(handed, np.ndarray) and mine is not handed and mine.data_ptr() != handed.ctypes.data:
+                mine.copy_(sys.modules["torch"].from_numpy(handed))  # of another device: the host had a copy
 
     def _is_object(self, value: object) -> bool:
         """Whether a value is an object of the caller's that the host reads, and writes, where it is."""
@@ -141,6 +167,32 @@ class HostModel:
     def host(self) -> Any:
         """The instance of the generated class, with its tunables."""
         return self._host
+
+
+def _pairs(original: Any, handed: Any) -> Iterator[tuple[Any, Any]]:
+    """The caller's lists, dicts and tensors, each with what stands for it."""
+    if isinstance(handed, (tuple, list)):
+        if isinstance(handed, list):
+            yield original, handed
+        for pair in zip(original, handed, strict=True):
+            yield from _pairs(*pair)
+    elif type(handed) is dict:
+        yield original, handed
+        for key, item in handed.items():
+            yield from _pairs(original[key], item)
+    elif isinstance(handed, np.ndarray):
+        yield original, handed
+
+
+def _check_apart(pairs: list[tuple[Any, Any]]) -> None:
+    """Refuse one list or dict in two places of a call that may write to it: the host gets a copy for each."""
+    seen: set[int] = set()
+    for original, _ in pairs:
+        if isinstance(original, (list, dict)) and id(original) in seen:
+            raise ValueError(
+                f"the model may write to a {type(original).__name__} that the call passes twice: pass copies"
+            )
+        seen.add(id(original))
 
 
 class _Conversion:

@@ -30,9 +30,10 @@ from dycl.ir.executor import Executor
 from dycl.ir.graph import definitions, operand_parts
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import BlockId, HostOp, InputLeaf, ObjectType, Program, Raise, TensorType
-from dycl.ir.objects import bind_inputs
+from dycl.ir.objects import bind_arguments, bind_inputs
 from dycl.ir.schemas import find_written
 from dycl.ir.structures import find_structures
+from dycl.ir.writes import all_writes, written_names
 from dycl.sampling import Sample, map_leaves
 
 Decide = Callable[[BlockId, bool], bool]
@@ -113,7 +114,7 @@ class EagerTrial:
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call; decisions are not known of the source, `reads` has what it read."""
-        args, kwargs = copy_inputs(sample)
+        args, kwargs = copy_inputs(self._subject.program, sample)
         value, error = self._call(self._model, sample.method, args, kwargs)
         found = {name: find_attribute(self._model, name, _MISSING) for name in self._slots if ":" not in name}
         found |= self._globals[id(self._model)]
@@ -131,7 +132,7 @@ class EagerTrial:
     def reads(self, sample: Sample) -> list[Read]:
         """What the source reads from its tensors in the same call, made once more on the other copy."""
         with EagerLog() as log:
-            self._call(self._watched, sample.method, *copy_inputs(sample))
+            self._call(self._watched, sample.method, *copy_inputs(self._subject.program, sample))
         return log.reads
 
     def _call(
@@ -160,7 +161,7 @@ class ExecutorTrial:
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call."""
-        args, kwargs = copy_inputs(sample)
+        args, kwargs = copy_inputs(self._subject.program, sample)
         self.executor.random.seed(self._calls)
         self._calls += 1
         name = sample.method or self._subject.program.method
@@ -186,7 +187,7 @@ class HostTrial:
 
     def run(self, sample: Sample) -> Outcome:
         """The outcome of one call."""
-        args, kwargs = copy_inputs(sample)
+        args, kwargs = copy_inputs(self._subject.program, sample)
         if self._draws:
             self.host.seed(self._calls)
         self._calls += 1
@@ -226,22 +227,25 @@ def attempt(call: Callable[[], object]) -> tuple[object, Exception | None]:
         return None, error
 
 
-def copy_inputs(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def copy_inputs(program: Program, sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Inputs of its own for a call that may write into them."""
-    if any(True for value in (*sample.args, *sample.kwargs.values()) for _ in find_structures(value, "")):
+    given = (*sample.args, *sample.kwargs.values())
+    if any(True for _ in all_writes(program)) or any(True for value in given for _ in find_structures(value, "")):
         return copy.deepcopy((sample.args, dict(sample.kwargs)))
     return snapshot(sample.args), snapshot(dict(sample.kwargs))
 
 
 def written_inputs(subject: Subject, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
-    """What the objects among the inputs hold in the fields that the program writes, after a call."""
+    """What the arguments that the program writes are after a call; of objects, what the written fields hold."""
     program = subject.program
+    names = written_names(program, method)
+    given = bind_arguments(program, args, kwargs, method) if names else {}
+    found = {f"the argument {name}": given.get(name) for name in names}
     if not any(field.is_written for schema in program.schemas for field in schema.fields):
-        return {}
+        return found
     inputs = bind_inputs(program, args, kwargs, subject.environment, method)
     parts = (part for param in program.signature_of(method) for part in operand_parts(param.spec))
     leaves = sorted((part for part in parts if isinstance(part, InputLeaf)), key=lambda leaf: leaf.index)
-    found: dict[str, object] = {}
     for leaf, value in zip(leaves, inputs, strict=True):
         if isinstance(leaf.type, ObjectType):
             found |= find_written(f"input {leaf.index}", leaf.type.schema, value, program.schemas)

@@ -8,80 +8,31 @@ from typing import assert_never
 
 from dycl.hostgen.names import identifier, unique
 from dycl.hostgen.writer import PythonWriter
-from dycl.ir.graph import op_operands
+from dycl.ir.graph import end_operands, op_operands, operand_parts
 from dycl.ir.nodes import (
-    Branch,
-    InputLeaf,
-    Jump,
-    Lit,
-    Mapping,
     Operand,
     Program,
     Raise,
     Record,
     RecordKind,
-    Ref,
-    Reply,
-    Return,
-    Seq,
-    SliceOf,
-    Terminator,
-    TorchLit,
-    Weight,
 )
 
 
 def all_operands(program: Program) -> Iterator[Operand]:
     """Every operand that the host writes or checks, parts after wholes."""
     for param in (param for method in program.methods for param in method.signature):
-        yield from walk_operand(param.spec)
+        yield from operand_parts(param.spec)
     for entry in program.entries:
         for slot in entry.slots:
-            yield from walk_operand(slot.template)
+            yield from operand_parts(slot.template)
     for initial in program.initial:
-        yield from walk_operand(initial)
+        yield from operand_parts(initial)
     for block in program.blocks:
         for op in block.ops:
             for operand in op_operands(op):
-                yield from walk_operand(operand)
-        for operand in _end_operands(block.end):
-            yield from walk_operand(operand)
-
-
-def _end_operands(end: Terminator) -> tuple[Operand, ...]:
-    match end:
-        case Jump(edge=edge):
-            return edge.args
-        case Branch(if_true=yes, if_false=no):
-            return (*yes.args, *no.args)
-        case Return(value=value, state=state):
-            return (value, *state)
-        case Raise(args=args, state=state):
-            return (*args, *state)
-        case Reply(values=values):
-            return values
-        case _:
-            assert_never(end)
-
-
-def walk_operand(operand: Operand) -> Iterator[Operand]:
-    """The operand and everything inside it."""
-    yield operand
-    match operand:
-        case Seq(items=items):
-            parts = items
-        case SliceOf(start=start, stop=stop, step=step):
-            parts = (start, stop, step)
-        case Mapping(items=pairs):
-            parts = tuple(item for _, item in pairs)
-        case Record(fields=fields):
-            parts = tuple(item for _, item in fields)
-        case Ref() | Lit() | TorchLit() | Weight() | InputLeaf():
-            return
-        case _:
-            assert_never(operand)
-    for part in parts:
-        yield from walk_operand(part)
+                yield from operand_parts(operand)
+        for operand in end_operands(block.end):
+            yield from operand_parts(operand)
 
 
 def find_records(program: Program) -> dict[str, list[Record]]:

@@ -19,7 +19,15 @@ from dycl.hostgen.inlining import find_inlining
 from dycl.hostgen.leaves import copy_leaves
 from dycl.hostgen.liveness import find_overlaps, find_owned_lists
 from dycl.hostgen.names import OWN, choose_names, identifier, unique
-from dycl.hostgen.signature import method_parameters, parameter, return_annotation, schema_text, states, summary
+from dycl.hostgen.signature import (
+    filled_leaves,
+    method_parameters,
+    parameter,
+    return_annotation,
+    schema_text,
+    states,
+    summary,
+)
 from dycl.hostgen.statements import (
     Line,
     Lines,
@@ -53,6 +61,7 @@ from dycl.ir.nodes import (
     ValueType,
     Weight,
 )
+from dycl.ir.writes import all_writes, written_names
 
 # Modules of ours that a host may stand on: its artifact holds a copy of them.
 PARTS = {"numerics": numerics, "printing": printing, "randomness": randomness}
@@ -173,12 +182,15 @@ class _HostModule:
         inlining = find_inlining(program)
         overlaps = find_overlaps(program, inlining)
         owned = find_owned_lists(program, overlaps)
-        taken = {self._class, *self._classes.values()}
+        params = {param.name for method in program.methods for param in method.signature}
+        written = sorted({str(write.place[0]) for write in all_writes(program)})
+        given = {name: unique(f"given_{name}", params) for name in written}
+        taken = {self._class, *self._classes.values(), *given.values()}
         names = choose_names(program, inlining, overlaps, _appends(program, owned), taken)
         expressions = Expressions(names, inlining, self._types, self._weights, self._classes, self._tunables)
-        decide = unique("decide", {param.name for method in program.methods for param in method.signature})
+        decide = unique("decide", params)
         ids = {subgraph.id: attribute for attribute, (_, subgraph) in self._subgraphs.items()}
-        return MethodText(program, expressions, owned, overlaps.used, ids, self._procedure_names, decide)
+        return MethodText(program, expressions, owned, overlaps.used, ids, self._procedure_names, decide, given)
 
     def _body_of(self, index: int) -> Lines:
         """The lines of a method."""
@@ -319,6 +331,8 @@ class _HostModule:
             own = [block for block in program.blocks if None in owners.get(block.id, ())]
             if any(isinstance(block.end, Branch) for block in own):
                 out.line(f"{self._method.decide} = self._decide")
+            for param in written_names(source, source.method):
+                out.line(f"{self._method.given[param]} = {param}")
             write_lines(out, self._bodies[index])
 
     def _write_procedure(self, out: PythonWriter, procedure: Procedure, lines: Lines) -> None:
@@ -344,6 +358,12 @@ class _HostModule:
                     params = sequence(SeqKind.TUPLE, [parameter(param, self._classes) for param in method.signature])
                     out.line(f"{quoted(method.name)}: ({quoted(name)}, {params}),")
             out.line("}")
+        if self._method.given:
+            rows = [
+                f"{quoted(method.name if index else '')}: {filled_leaves(_only(program, index))}"
+                for index, method in enumerate(program.methods)
+            ]
+            out.line(f"WRITTEN = {{{', '.join(rows)}}}")
         if program.dimensions:
             rows = [f"({quoted(d.name)}, {d.low}, {d.high})" for d in program.dimensions]
             self._write_table(out, "DIMENSIONS", rows)

@@ -124,12 +124,12 @@ def _end_candidates(end: Terminator) -> tuple[ValueId, ...]:
 
 
 def _is_late(end: Terminator, value: ValueId, in_end: bool, chosen: Inlining) -> bool:
-    """Whether the terminator evaluates the value after a decision, or among writes of state."""
+    """Whether the terminator evaluates the value after a decision, or among writes of state or to the caller's."""
     match end:
         case Branch(cond=cond):
             return in_end and value not in chosen.leaves([cond])
-        case Return(resume=resume, state=state) | Raise(resume=resume, state=state):
-            return in_end and bool(resume or state)
+        case Return() | Raise():
+            return in_end and bool(end.resume or end.state or end.writes)
         case Jump() | Reply():
             return False
         case _:

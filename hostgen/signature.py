@@ -40,8 +40,10 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
     Weight,
+    WriteKind,
 )
 from dycl.ir.printer import print_type
+from dycl.ir.writes import all_writes, leaf_at
 
 MAX_UNION = 3
 
@@ -119,6 +121,13 @@ def parameter(param: Param, classes: dict[str, str]) -> str:
     """The text that builds a `Parameter`."""
     optional = ", optional=True" if param.optional else ""
     return f"Parameter({quoted(param.name)}, {specification(param.spec, classes, {})}{optional})"
+
+
+def filled_leaves(program: Program) -> tuple[int, ...]:
+    """The inputs of the method that are filled: the tensors that the caller sees written."""
+    places = {write.place for write in all_writes(program) if write.kind is WriteKind.FILL}
+    found = (leaf_at(program.signature, place) for place in places)
+    return tuple(sorted(leaf.index for leaf in found if leaf is not None))
 
 
 def states(program: Program, entry: Entry, classes: dict[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TypeAlias, assert_never
 
 from dycl.diagnostics import InternalError, SourceRange
 from dycl.hostgen.arrays import item_assignment
-from dycl.hostgen.expressions import Expressions, quoted, sequence
+from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import may_raise
 from dycl.hostgen.recursion import Call, run
 from dycl.hostgen.shape import (
@@ -56,6 +56,8 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
     ValueType,
+    Write,
+    WriteKind,
     edges,
     refs,
 )
@@ -160,6 +162,7 @@ class MethodText:
     subgraphs: dict[SubgraphId, str]
     procedures: dict[ProcedureId, str]
     decide: str
+    given: dict[str, str]  # by parameters that the caller sees written: the names of what was passed
     method: str = ""  # of several: which one it is; empty for the model's own call
     is_procedure: bool = False
     annotated: set[str] = field(default_factory=set)
@@ -357,7 +360,7 @@ class MethodText:
             text = self.expressions.arguments(end.values)
             return [Line(f"return {text}" if text else "return", location_comment(end.loc))]
         assert isinstance(end, (Return, Raise))
-        lines = []
+        lines = [self._write_given(write) for write in end.writes]
         if is_stateful(self.program):
             state = sequence(SeqKind.TUPLE, [self.expressions.text(item) for item in end.state])
             lines.append(Line(f"self._commit({end.resume}, {state})"))
@@ -367,6 +370,27 @@ class MethodText:
             name = self.expressions.classes[end.class_name]
             return [*lines, Line(f"raise {name}({arguments})" if arguments else f"raise {name}", comment)]
         return [*lines, Line(self._returned(end.value), comment)]
+
+    def _write_given(self, write: Write) -> Line:
+        """A change of what the caller has passed."""
+        name, *steps = write.place
+        target = self.given[str(name)] + "".join(f"[{literal(step)[0]}]" for step in steps)
+        value = self.expressions.text(write.value)
+        match write.kind:
+            case WriteKind.SET:
+                return Line(f"{target} = {value}")
+            case WriteKind.REMOVE:
+                return Line(f"del {target}")
+            case WriteKind.APPEND:
+                return Line(f"{target}.append({value})")
+            case WriteKind.TRUNCATE:
+                return Line(f"del {target}[{value}:]")
+            case WriteKind.REPLACE:
+                return Line(f"{target}[:] = {value}")
+            case WriteKind.FILL:
+                return Line(f"{target}[...] = {value}")
+            case _:
+                assert_never(write.kind)
 
     def _returned(self, value: Operand) -> str:
         if isinstance(value, Seq) and value.kind in (SeqKind.TUPLE, SeqKind.SIZE) and len(value.items) > 1:

@@ -6,7 +6,7 @@ This file is part of the artifact. It needs numpy and the standard library, noth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Union
 
@@ -191,13 +191,18 @@ def _shown(value: object) -> str:
 class _Binder:
     """Takes one call's arguments apart; the first that does not fit raises an error that names it."""
 
-    def __init__(self, *, by_identity: bool, schemas: Mapping[str, Schema] | None = None) -> None:
+    def __init__(
+        self, *, by_identity: bool, schemas: Mapping[str, Schema] | None = None, written: tuple[int, ...] | None = None
+    ) -> None:
         self.has_tensors = False  # torch's, in the objects that were given
         self._schemas = schemas or {}
         self._checked: dict[int, str] = {}  # objects known to fit their schema
         self.leaves: dict[int, object] = {}
         self._by_identity = by_identity  # what stands in two places must be one object, not just equal
         self._given: dict[int, object] = {}
+        self._written = written  # the arrays that the call fills; None: it writes to nothing that it is given
+        self._places: dict[int, str] = {}
+        self._containers: dict[int, str] = {}
         self._sizes: dict[str, tuple[int, str]] = {}
 
     def bind(self, where: str, spec: Spec, value: object) -> None:
@@ -236,6 +241,7 @@ class _Binder:
                 raise ValueError(f"{where}: compiled for the same object given in two places, got different ones")
             return
         self._given[spec.index] = value
+        self._places[spec.index] = where
         self.leaves[spec.index] = self._leaf(where, spec, value)
 
     def _leaf(self, where: str, spec: Array | Number | ListOf, value: object) -> object:
@@ -272,6 +278,29 @@ class _Binder:
         if size < low or (high is not None and size > high):
             wanted = f"{low} or more" if high is None else f"{low} to {high}"
             raise ValueError(f"{place}: compiled for {name} of {wanted}, got {size}")
+
+    def check_apart(self) -> None:
+        """Raise ValueError where the call would write to what it cannot write, or to two things at once."""
+        arrays = {index: value for index, value in self._given.items() if isinstance(value, np.ndarray)}
+        for index in self._written or ():
+            array, where = arrays[index], self._places[index]
+            if not array.flags.writeable:
+                raise ValueError(f"{where}: the model writes into this array, which is read-only")
+            for other, found in arrays.items():
+                if other != index and np.shares_memory(array, found):
+                    raise ValueError(
+                        f"{where}: the model writes into this array, which shares its memory with {self._places[other]}"
+                    )
+
+    def _check_container(self, where: str, value: object) -> None:
+        """Refuse one list or dict in two places of a call that writes to them."""
+        if self._written is None:
+            return
+        if not isinstance(value, (list, MutableMapping)):
+            raise TypeError(f"{where}: the model may write to this, and it is {_shown(value)}")
+        other = self._containers.setdefault(id(value), where)
+        if other != where:
+            raise ValueError(f"{where}: the model may write to this, which is given as {other} too: pass a copy")
 
     def _check_object(self, where: str, schema: str, value: object) -> None:
         """Check an object and all that it holds."""
@@ -323,6 +352,8 @@ class _Binder:
                 raise ValueError(f"{where}: compiled for {expected!r}, got {value!r}")
             return
         assert isinstance(value, (tuple, list))
+        if isinstance(value, list):
+            self._check_container(where, value)
         if len(value) != len(spec.items):
             raise ValueError(f"{where}: expected {len(spec.items)} items, {spec}, got {len(value)}")
         for index, (item, part) in enumerate(zip(value, spec.items, strict=True)):
@@ -331,6 +362,7 @@ class _Binder:
     def _bind_keys(self, where: str, spec: Keys, value: object) -> None:
         if not isinstance(value, Mapping):
             raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+        self._check_container(where, value)
         expected = [key for key, _ in spec.items]
         if not _same(expected, list(value)):
             raise ValueError(f"{where}: expected the keys {expected}, in this order, got {list(value)}")
@@ -587,6 +619,8 @@ class Host:
     SIGNATURE: ClassVar[tuple[Parameter, ...]] = ()
     METHODS: ClassVar[dict[str, tuple[str, tuple[Parameter, ...]]]] = {}
     """Of further methods of the model: how they are called here, and their parameters."""
+    WRITTEN: ClassVar[dict[str, tuple[int, ...]]] = {}
+    """Where the model writes to what it is given: for each method (the first has no name) the arrays that it fills."""
     DIMENSIONS: ClassVar[tuple[tuple[str, int, int | None], ...]] = ()
     SITES: ClassVar[tuple[tuple[int, str, str], ...]] = ()
     STATES: ClassVar[tuple[tuple[Slot, ...], ...]] = ((),)
@@ -670,13 +704,14 @@ class Host:
         record.decisions.clear()
         if record.arrays or record.written or record.has_tensors:
             record.arrays, record.written, record.has_tensors = [], [], False
-        if not of and self._arrays_only and _fit(values, self._arrays_only):
+        if not of and self._arrays_only and not self.WRITTEN and _fit(values, self._arrays_only):
             return values
-        binder = _Binder(by_identity=True, schemas=self.SCHEMAS)
+        binder = _Binder(by_identity=True, schemas=self.SCHEMAS, written=self.WRITTEN.get(of))
         for parameter, value in zip(self.METHODS[of][1] if of else self.SIGNATURE, values, strict=True):
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
         for name, low, high in self.DIMENSIONS:
             binder.check_dimension(name, low, high)
+        binder.check_apart()
         record.has_tensors = binder.has_tensors
         return tuple(binder.leaves[index] for index in sorted(binder.leaves))
 

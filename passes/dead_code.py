@@ -40,7 +40,7 @@ from typing import assert_never
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.graph import entry_blocks, op_definitions, renumber
+from dycl.ir.graph import entry_blocks, leave_operands, op_definitions, renumber
 from dycl.ir.nodes import (
     Block,
     Branch,
@@ -131,12 +131,8 @@ def _end_roots(end: Terminator) -> tuple[ValueId, ...]:
             return ()
         case Branch(cond=cond):
             return (cond,)
-        case Return(value=value, state=state):
-            return _refs_of((value, *state))
-        case Raise(args=args, state=state):
-            return _refs_of(args + state)
-        case Reply(values=values):
-            return _refs_of(values)
+        case Return() | Raise() | Reply():
+            return _refs_of(leave_operands(end))
         case _:
             assert_never(end)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dycl.diagnostics import InternalError
-from dycl.ir.nodes import Operand, Program, Raise, Return, ScalarType, Subgraph, TensorOp, TensorType, edges
+from dycl.ir.graph import end_operands
+from dycl.ir.nodes import Operand, Program, ScalarType, Subgraph, TensorOp, TensorType
 from dycl.targets.base import Port
 from dycl.targets.module import weight_names
 from dycl.targets.samples import SCALAR_DTYPES
@@ -46,10 +47,5 @@ def host_weights(program: Program) -> tuple[str, ...]:
         for op in block.ops:
             if not isinstance(op, TensorOp):
                 operands += op.args
-        for edge in edges(block.end):
-            operands += edge.args
-        if isinstance(block.end, Return):
-            operands += [block.end.value, *block.end.state]
-        elif isinstance(block.end, Raise):
-            operands += [*block.end.args, *block.end.state]
+        operands += end_operands(block.end)
     return tuple(dict.fromkeys(name for operand in operands for name in weight_names(operand)))

@@ -6,7 +6,7 @@ subgraph: it never writes into its arguments, so a value that the partition forg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -41,11 +41,12 @@ from dycl.ir.nodes import (
     ValueId,
     Weight,
 )
-from dycl.ir.objects import bind_inputs, build_object, check_type, find_class, find_weight
+from dycl.ir.objects import bind_arguments, bind_inputs, build_object, check_type, find_class, find_weight
 from dycl.ir.printer import print_op
 from dycl.ir.randomness import Streams
 from dycl.ir.resolve import resolve_function
 from dycl.ir.verifier import verify
+from dycl.ir.writes import do_write
 
 Decide = Callable[[BlockId, bool], bool]
 Values = dict[ValueId, object]
@@ -85,11 +86,15 @@ class Executor:
 
     def call_method(self, method: str, /, *args: object, **kwargs: object) -> object:
         """Call one of its methods."""
-        return self.run(bind_inputs(self.program, args, kwargs, self.environment, method), method)
+        inputs = bind_inputs(self.program, args, kwargs, self.environment, method)
+        return self.run(inputs, method, bind_arguments(self.program, args, kwargs, method))
 
-    def run(self, inputs: Sequence[object], method: str = "") -> object:
-        """Call the program, or one of its methods, with its run-time inputs, in order."""
-        self.decisions, self.observations = [], []
+    def run(self, inputs: Sequence[object], method: str = "", arguments: Mapping[str, object] | None = None) -> object:
+        """Call the program, or one of its methods, with its run-time inputs, in order.
+
+        `arguments` are what the caller sees written, by the names of the parameters.
+        """
+        self.decisions, self.observations, self._arguments = [], [], arguments or {}
         names = [found.name for found in self.program.methods]
         entry = self.program.entries_of(self._resume)[names.index(method) if method else 0]
         block = self.program.block(entry.block)
@@ -151,6 +156,9 @@ class Executor:
         return end.if_true if side else end.if_false
 
     def _leave(self, end: Return | Raise, values: Values) -> None:
+        written = self._objects([write.value for write in end.writes], values)
+        for write, value in zip(end.writes, written, strict=True):
+            do_write(write, self._arguments, value)
         self._resume, self._state = end.resume, tuple(self._objects(end.state, values))
 
     # ------------------------------------------------------------ operations

@@ -46,6 +46,7 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
     Weight,
+    Write,
     edges,
     refs,
 )
@@ -80,21 +81,35 @@ def op_uses(op: Op) -> tuple[ValueId, ...]:
     return used + tuple(old for old, _ in op.mutates) if isinstance(op, TensorOp) else used
 
 
-def end_uses(end: Terminator) -> tuple[ValueId, ...]:
-    """The values a terminator uses, in order."""
+def end_operands(end: Terminator) -> tuple[Operand, ...]:
+    """The operands of a terminator, in order; the condition of a branch is one, and so are the arguments of edges."""
     match end:
         case Jump(edge=edge):
-            return _all_refs(edge.args)
+            return edge.args
         case Branch(cond=cond, if_true=yes, if_false=no):
-            return (cond, *_all_refs(yes.args), *_all_refs(no.args))
-        case Return(value=value, state=state):
-            return refs(value) + _all_refs(state)
-        case Raise(args=args, state=state):
-            return _all_refs(args) + _all_refs(state)
-        case Reply(values=values):
-            return _all_refs(values)
+            return (Ref(cond), *yes.args, *no.args)
+        case Return() | Raise() | Reply():
+            return leave_operands(end)
         case _:
             assert_never(end)
+
+
+def leave_operands(end: Return | Raise | Reply) -> tuple[Operand, ...]:
+    """What leaves the program, or a procedure, at its end: the result, what the caller sees written, the state."""
+    match end:
+        case Return(value=value, state=state, writes=writes):
+            return (value, *(write.value for write in writes), *state)
+        case Raise(args=args, state=state, writes=writes):
+            return (*args, *(write.value for write in writes), *state)
+        case Reply(values=values):
+            return values
+        case _:
+            assert_never(end)
+
+
+def end_uses(end: Terminator) -> tuple[ValueId, ...]:
+    """The values a terminator uses, in order."""
+    return _all_refs(end_operands(end))
 
 
 def _all_refs(operands: Iterable[Operand]) -> tuple[ValueId, ...]:
@@ -361,15 +376,20 @@ def substitute_end(end: Terminator, mapping: Substitution) -> Terminator:
         case Branch():
             yes, no = substitute_edge(end.if_true, mapping), substitute_edge(end.if_false, mapping)
             return replace(end, cond=_substitute_id(end.cond, mapping), if_true=yes, if_false=no)
-        case Return():
-            state = _substitute_all(end.state, mapping)
-            return replace(end, value=substitute_operand(end.value, mapping), state=state)
-        case Raise():
-            return replace(end, args=_substitute_all(end.args, mapping), state=_substitute_all(end.state, mapping))
+        case Return(state=state):
+            value, writes = substitute_operand(end.value, mapping), _substitute_writes(end.writes, mapping)
+            return replace(end, value=value, state=_substitute_all(state, mapping), writes=writes)
+        case Raise(state=state):
+            args, writes = _substitute_all(end.args, mapping), _substitute_writes(end.writes, mapping)
+            return replace(end, args=args, state=_substitute_all(state, mapping), writes=writes)
         case Reply(values=values):
             return replace(end, values=_substitute_all(values, mapping))
         case _:
             assert_never(end)
+
+
+def _substitute_writes(writes: tuple[Write, ...], mapping: Substitution) -> tuple[Write, ...]:
+    return tuple(replace(write, value=substitute_operand(write.value, mapping)) for write in writes)
 
 
 def map_edges(end: Terminator, fn: Callable[[int, Edge], Edge]) -> Terminator:

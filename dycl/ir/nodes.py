@@ -328,27 +328,54 @@ class Branch:
     loc: SourceRange = UNKNOWN
 
 
+class WriteKind(Enum):
+    """What happens to something of the caller's when a call ends."""
+
+    SET = "set"  # an item of a list or dict is replaced, or a key added at a dict's end
+    APPEND = "append"  # a list gets one more item
+    REMOVE = "remove"  # a dict loses a key; no value
+    TRUNCATE = "truncate"  # a list keeps so many items
+    REPLACE = "replace"  # a list gets the items of another
+    FILL = "fill"  # a tensor gets the elements of another of its dtype and shape
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A change of what the caller has passed, seen by it when the call ends: a list, a dict or a tensor.
+
+    `place` says what is written: the name of a parameter, then indices and keys; for `SET` and `REMOVE` it ends with
+    the item's own.
+    """
+
+    kind: WriteKind
+    place: tuple[object, ...]
+    value: Operand = Lit(None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Return:
     """Leave the program with a value.
 
-    The next call finds the state of kind `resume`, its entry's state parameters bound to `state`.
+    `writes` are done in their order, all values being known before the first. The next call finds the state of kind
+    `resume`, its entry's state parameters bound to `state`.
     """
 
     value: Operand
     resume: int = 0
     state: tuple[Operand, ...] = ()
+    writes: tuple[Write, ...] = ()
     loc: SourceRange = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raise:
-    """Leave the program with an exception of class `class_name` (`module:qualname`); the state as for `Return`."""
+    """Leave the program with an exception of class `class_name` (`module:qualname`); the rest as for `Return`."""
 
     class_name: str
     args: tuple[Operand, ...]
     resume: int = 0
     state: tuple[Operand, ...] = ()
+    writes: tuple[Write, ...] = ()
     loc: SourceRange = UNKNOWN
 
 

@@ -237,10 +237,10 @@ def _fits_shape(found: tuple[int, ...], wanted: tuple[int | str, ...], sizes: di
 # ---------------------------------------------------------------- from a call
 
 
-def bind_inputs(
-    program: Program, args: Sequence[object], kwargs: Table[str, object], environment: Environment, method: str = ""
-) -> tuple[object, ...]:
-    """The run-time inputs of a call, in order; TypeError or ValueError if the call is not one the signature admits."""
+def bind_arguments(
+    program: Program, args: Sequence[object], kwargs: Table[str, object], method: str = ""
+) -> dict[str, object]:
+    """The arguments of a call by the names of their parameters; TypeError if one is missing or has none."""
     signature = program.signature_of(method)
     # Every parameter has a default here: one that must be given may stand behind one that may be left out.
     parameters = [inspect.Parameter(param.name, _KINDS[param.kind], default=None) for param in signature]
@@ -248,8 +248,16 @@ def bind_inputs(
     missing = [param.name for param in signature if not param.optional and param.name not in given]
     if missing:
         raise TypeError(f"missing a required argument: {missing[0]!r}")
+    return given
+
+
+def bind_inputs(
+    program: Program, args: Sequence[object], kwargs: Table[str, object], environment: Environment, method: str = ""
+) -> tuple[object, ...]:
+    """The run-time inputs of a call, in order; TypeError or ValueError if the call is not one the signature admits."""
+    given = bind_arguments(program, args, kwargs, method)
     call = _Call(environment, program.schemas)
-    for param in signature:
+    for param in program.signature_of(method):
         if param.name in given:
             call.match(param.spec, given[param.name], param.name)
     for dimension in program.dimensions:

@@ -45,6 +45,8 @@ from dycl.ir.nodes import (
     UnionType,
     Value,
     ValueId,
+    Write,
+    WriteKind,
 )
 from dycl.ir.reader import SCALARS, Reader
 from dycl.ir.tokens import tokenize
@@ -54,6 +56,7 @@ T = TypeVar("T")
 _PARAMS = {kind.value.replace(" ", "_"): kind for kind in ParamKind}
 _ENDS = ("jump", "branch", "return", "raise", "reply")
 _SCHEMAS = {kind.value: kind for kind in SchemaKind}
+_WRITES = {kind.value: kind for kind in WriteKind}
 
 
 def parse_ir(text: str) -> Program:
@@ -136,15 +139,29 @@ class _Parser(Reader):
             self.expect(":")
             return Branch(cond=cond, if_true=yes, if_false=self.edge(), loc=self.loc())
         if self.accept("return"):
-            value = self.operand()
+            value, writes = self.operand(), self.writes()
             resume, state = self.resume()
-            return Return(value=value, resume=resume, state=state, loc=self.loc())
+            return Return(value=value, resume=resume, state=state, writes=writes, loc=self.loc())
         if self.accept("reply"):
             return Reply(values=self.in_parens(self.operand), loc=self.loc())
         self.expect("raise")
-        name, args = self.class_name(), self.in_parens(self.operand)
+        name, args, writes = self.class_name(), self.in_parens(self.operand), self.writes()
         resume, state = self.resume()
-        return Raise(class_name=name, args=args, resume=resume, state=state, loc=self.loc())
+        return Raise(class_name=name, args=args, resume=resume, state=state, writes=writes, loc=self.loc())
+
+    def writes(self) -> tuple[Write, ...]:
+        return self.in_parens(self.write) if self.accept("writes") else ()
+
+    def write(self) -> Write:
+        kind = self.one_of(_WRITES, "a kind of write")
+        place: list[object] = [self.name()]
+        while self.accept("["):
+            place.append(self.literal().value)
+            self.expect("]")
+        if kind is WriteKind.REMOVE:
+            return Write(kind, tuple(place))
+        self.expect("=")
+        return Write(kind, tuple(place), self.operand())
 
     def resume(self) -> tuple[int, tuple[Operand, ...]]:
         resume = self.integer() if self.accept("resume") else 0

@@ -69,6 +69,8 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
     Weight,
+    Write,
+    WriteKind,
 )
 from dycl.ir.tokens import is_bare
 
@@ -318,7 +320,18 @@ def _edge(edge: Edge) -> str:
 
 def _resume(end: Return | Raise) -> str:
     state = f" state ({_operands(end.state)})" if end.state else ""
-    return (f" resume {end.resume}" if end.resume or state else "") + state
+    writes = f" writes ({', '.join(map(_write, end.writes))})" if end.writes else ""
+    return writes + (f" resume {end.resume}" if end.resume or state else "") + state
+
+
+def _write(write: Write) -> str:
+    value = "" if write.kind is WriteKind.REMOVE else f" = {print_operand(write.value)}"
+    return f"{write.kind.value} {print_place(write.place)}{value}"
+
+
+def print_place(place: tuple[object, ...]) -> str:
+    """A place in what the caller passed, as an expression: `data['image'][0]`."""
+    return _name(str(place[0])) + "".join(f"[{_literal(step)}]" for step in place[1:])
 
 
 def _param(param: Param) -> str:

@@ -18,6 +18,7 @@ from dycl.ir.graph import (
     end_uses,
     find_liveness,
     find_owners,
+    leave_operands,
     op_definitions,
     op_operands,
     op_uses,
@@ -62,6 +63,7 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
     Weight,
+    WriteKind,
     edges,
     refs,
 )
@@ -242,16 +244,22 @@ class _Checker:
                 cond = self.types.get(block.end.cond) if isinstance(block.end, Branch) else None
                 if cond is not None and cond != ScalarType(ScalarKind.BOOL):
                     self.say(where, f"the condition of the branch is a {print_type(cond)}, no bool")
-            case Return(value=value, state=state):
-                self._check_operands(where, (value, *state))
-                self._check_resume(where, block.end)
-            case Raise(args=args, state=state):
-                self._check_operands(where, (*args, *state))
+            case Return() | Raise():
+                self._check_operands(where, leave_operands(block.end))
+                self._check_writes(where, block.end)
                 self._check_resume(where, block.end)
             case Reply(values=values):
                 self._check_operands(where, values)
             case _:
                 assert_never(block.end)
+
+    def _check_writes(self, where: str, end: Return | Raise) -> None:
+        names = {param.name for method in self.program.methods for param in method.signature}
+        for write in end.writes:
+            if not write.place or write.place[0] not in names:
+                self.say(where, f"writes to {write.place}, which no method is passed")
+            if write.kind is WriteKind.FILL and not isinstance(write.value, Ref | Weight):
+                self.say(where, f"fills {write.place} with {print_operand(write.value)}, no tensor")
 
     def _check_edge(self, where: str, edge: Edge) -> None:
         self._check_operands(where, edge.args)

@@ -45,6 +45,7 @@ class Emission:
         self.position = 0  # in the replay log of the current instruction
         self.fresh_log: list[Any] = []
         self.input_storages: set[int] = set()
+        self.has_input_objects = False  # objects of the caller's may hold anything else that is given
         self.parted: dict[int, Any] = {}  # memory of tensors that are apart though they may be one -> their position
         self.moved_storages: dict[int, int] = {}  # of a fake tensor made anew at a join -> of the one it stands for
         self.shared_at_times: set[int] = set()  # storages of results that are views for some of their sizes alone

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from dycl.ir.graph import op_definitions, renumber, substitute_operand
+from dycl.ir.graph import op_definitions, renumber, substitute_end, substitute_operand
 from dycl.ir.nodes import (
     Block,
     BlockId,
@@ -33,6 +33,7 @@ from dycl.ir.nodes import (
     Tunable,
     Value,
     ValueId,
+    refs,
 )
 from dycl.ir.sizes import replace_names, size_names
 from dycl.passes.sizes import Sizes, rename_sizes, retyped, type_names
@@ -144,14 +145,8 @@ class Finisher:
                 return dataclasses.replace(end, edge=Edge(edge.target, args)), []
             case Branch(cond=cond, if_true=yes, if_false=no):
                 return dataclasses.replace(end, cond=names.get(cond, cond)), [(yes.target, names), (no.target, names)]
-            case Return(value=value, state=state):
-                kept = tuple(self._operand(arg, names) for arg in state)
-                return dataclasses.replace(end, value=self._operand(value, names), state=kept), []
-            case Raise(args=args, state=state):
-                kept = tuple(self._operand(arg, names) for arg in state)
-                return dataclasses.replace(end, args=tuple(self._operand(arg, names) for arg in args), state=kept), []
-            case Reply(values=values):
-                return dataclasses.replace(end, values=tuple(self._operand(value, names) for value in values)), []
+            case Return() | Raise() | Reply():
+                return substitute_end(end, {old: Ref(new) for old, new in names.items()}), []
 
     def _fresh(self, raw: ValueId, names: Renaming) -> Value:
         new = ValueId(self._next)
@@ -173,11 +168,7 @@ class Finisher:
                 self._made += 1
 
     def _operand(self, operand: Operand, names: Renaming) -> Operand:
-        return (
-            substitute_operand(operand, {old: Ref(new) for old, new in names.items()})
-            if _has_refs(operand)
-            else operand
-        )
+        return substitute_operand(operand, {old: Ref(new) for old, new in names.items()}) if refs(operand) else operand
 
 
 def _is_made(name: str) -> bool:
@@ -203,12 +194,6 @@ def _renumbered_sizes(program: Program) -> Program:
             if _is_made(name):
                 found.setdefault(name, f"u{len(found)}")
     return rename_sizes(program, found)
-
-
-def _has_refs(operand: Operand) -> bool:
-    from dycl.ir.nodes import refs
-
-    return bool(refs(operand))
 
 
 def _renumbered(block: Block, dense: dict[BlockId, BlockId]) -> Block:

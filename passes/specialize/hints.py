@@ -65,6 +65,8 @@ class Hints:
     marks: dict[Any, object] = field(default_factory=dict)  # by such a place: what its tables know it by
     untabled: set[Any] = field(default_factory=set)  # those of them that are needed as ordinary ones
     writes: list[Any] = field(default_factory=list)  # what the model writes into objects of the caller's
+    received: bool = False  # the model writes to lists, dicts or tensors that it is given
+    filled: set[Any] = field(default_factory=set)  # which of the tensors, by method and place
     recursive: set[int] = field(default_factory=set)  # lowered functions, by id, whose calls are procedures
     procedure_numbers: dict[Any, int] = field(default_factory=dict)  # by canonical form of the call
     guarded: set[int] = field(default_factory=set)  # functions, by id, whose exceptions a caller catches

@@ -26,11 +26,14 @@ from dycl.ir.nodes import (
     ScalarType,
     Seq,
     SeqKind,
+    Write,
 )
 from dycl.ir.structures import find_structures, is_structure, map_arguments
 from dycl.ir.trees import leaves
-from dycl.passes.specialize.exits import OutputBuilder
+from dycl.passes.specialize import received
+from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.freedom import Freedom, FreeNumber
+from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import RuntimeObject, Scalar, Text
 
 if TYPE_CHECKING:
@@ -104,8 +107,10 @@ class MethodInputs:
         given_arguments = self.freedom.mark(bound.arguments)
         # by parameter order, which is the order in which the host receives them
         arguments = {name: map_arguments(fake, value) for name, value in given_arguments.items()}
-        for value in arguments.values():
-            machine.remember_inputs(value)
+        machine.has_input_objects |= any(map(received.has_objects, arguments.values()))
+        if not machine.hints.received:
+            for value in arguments.values():
+                machine.remember_inputs(value)
         for name, value in arguments.items():
             for leaf in leaves(value):
                 if isinstance(leaf, FakeTensor):
@@ -113,8 +118,34 @@ class MethodInputs:
                 elif isinstance(leaf, (Scalar, RuntimeObject)):
                     machine.values.names.setdefault(leaf.vid, name)
         bound.arguments.update(arguments)
-        self.call_args, self.call_kwargs = bound.args, bound.kwargs
+        self._bound, self._given = bound, arguments
         self.signature = self._signature(inspect.signature(function), arguments)
+
+    def begin(self, state: State) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call; where the model writes to such, of its own, and the state knows where they are."""
+        if self.machine.hints.received:
+            self._bound.arguments.update({name: received.fresh(value) for name, value in self._given.items()})
+            for name, value in self._by_parameter(self._bound.arguments).items():
+                state.received.update(received.places(value, (self.name, name)))
+        return self._bound.args, self._bound.kwargs
+
+    def writes(self, leaving: Exit) -> tuple[Write, ...]:
+        """What the caller sees written when a path of the method ends."""
+        if not leaving.state.received:
+            return ()
+        given = (self.name, self._by_parameter(self._given))
+        return received.Handback(self.machine, self.outputs, given, leaving).writes()
+
+    def _by_parameter(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments under the names that they have in the signature."""
+        found: dict[str, Any] = {}
+        for name, value in arguments.items():
+            kind = inspect.signature(self.function).parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                found |= {f"{name}_{index}": item for index, item in enumerate(value)}
+            else:
+                found |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+        return found
 
     def _draw_schemas(self, examples: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
         """The schemas of the objects in all examples, and of what the model is known to write into them."""

@@ -410,7 +410,7 @@ class Joins(Variants):
         """Go on in `state` with what the copy holds."""
         state.frames, state.journal, state.facts = copy.frames, copy.journal, copy.facts
         state.current, state.aliases, state.fuzz = copy.current, copy.aliases, copy.fuzz
-        state.given, state.expected = copy.given, copy.expected
+        state.given, state.expected, state.received = copy.given, copy.expected, copy.received
         state.contexts, state.waiting = copy.contexts, copy.waiting
         state.frozen = copy.frozen  # what lies in run-time lists are the copies from here on
         self.switch(state.journal)

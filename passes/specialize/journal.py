@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ValueId
+from dycl.passes.specialize import received
 from dycl.passes.specialize.adoption import find_group
 from dycl.passes.specialize.joins import Joins
 from dycl.passes.specialize.signals import Restart
@@ -158,7 +159,7 @@ class Journal(Joins):
         return f"{path}.{name}" if path and name else path or name
 
     def _check_mine(self, target: Any) -> None:
-        if id(target) in self.input_objects:
+        if id(target) in self.input_objects and not received.begin_again(self):  # type: ignore[arg-type]
             raise UnsupportedError(
                 "DY212",
                 self.loc(),
@@ -200,7 +201,7 @@ class Journal(Joins):
         """Journal the new content of a container that existed before the run."""
         try:
             self._check_mine(container)
-        except UnsupportedError:
+        except (UnsupportedError, Restart):
             _fill(container, before)  # a compile that fails leaves nothing behind
             raise
         if id(container) in self.weight_names.tables:

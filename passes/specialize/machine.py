@@ -375,7 +375,8 @@ class Machine(Calls):
         state = self.state
         is_caught = procedures.is_guarded(self, state) or any(sees(frame) for frame in state.frames)
         weights = self.stateful_fakes.values()
-        return is_caught or bool(state.journal) or any(weight._dycl_root in state.current for weight in weights)  # type: ignore[attr-defined]
+        is_kept = bool(state.journal or state.received)
+        return is_caught or is_kept or any(weight._dycl_root in state.current for weight in weights)  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------ attributes
 

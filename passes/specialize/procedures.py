@@ -167,7 +167,7 @@ def _invocation(machine: Machine, frame: Frame) -> tuple[Procedure, tuple[Value,
         start.block, start.procedure = block, procedure
         start.expected = Walker(machine, start).walk(start.given, False)
         machine.waiting.append(start)
-    guarded = any(sees(outer) for outer in state.frames)
+    guarded = bool(state.received) or any(sees(outer) for outer in state.frames)
     if (guarded or is_guarded(machine, state)) and id(frame.code) not in machine.hints.guarded:
         machine.hints.guarded.add(id(frame.code))
         raise machine.restart("exceptions of a procedure would be caught")

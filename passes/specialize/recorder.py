@@ -23,7 +23,7 @@ from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
 from dycl.ir.resolve import function_name
 from dycl.ir.trees import leaves, map_leaves
-from dycl.passes.specialize import masks, parting, shapeops
+from dycl.passes.specialize import masks, parting, received, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes
 from dycl.passes.specialize.pieces import Piece, separate_calls
@@ -417,7 +417,7 @@ class Recorder(TorchFunctionMode):
         pairs: list[tuple[ValueId, Value]] = []
         for storage in dict.fromkeys(machine.memory_of(tensor) for tensor in watch.written.values()):
             roots = machine.state.aliases.get(storage, ())
-            if storage in machine.input_storages:
+            if storage in machine.input_storages and not received.filled(machine, storage):
                 raise UnsupportedError(
                     "DY212",
                     machine.loc(),

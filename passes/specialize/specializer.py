@@ -27,7 +27,9 @@ from dycl.ir.nodes import (
     ScalarKind,
     ValueId,
     Weight,
+    Write,
 )
+from dycl.ir.writes import without_idle_writes
 from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.finish import Finisher
@@ -192,7 +194,7 @@ class _Attempt:
             machine.schemas.all(),
             tuple(RawProcedure(part.name, part.block) for part in machine.procedures.values()),
         )
-        return dataclasses.replace(program, dimensions=self._dimensions())
+        return without_idle_writes(dataclasses.replace(program, dimensions=self._dimensions()))
 
     def _dimensions(self) -> tuple[Dimension, ...]:
         """The named sizes of all methods: a name means the same range everywhere."""
@@ -298,10 +300,11 @@ class _Attempt:
         machine.switch(state.journal)
         with torch.no_grad(), machine.fake:
             state.fuzz = self._fuzz_number(method) if self.fuzz is not None else None
+            args, kwargs = method.begin(state)
             if inspect.ismethod(function):
-                machine.begin(state, function.__func__, (self.model, *method.call_args), method.call_kwargs)
+                machine.begin(state, function.__func__, (self.model, *args), kwargs)
             else:
-                machine.begin(state, function, method.call_args, method.call_kwargs)
+                machine.begin(state, function, args, kwargs)
         machine.run_all([state])
 
     def _fuzz_number(self, method: MethodInputs) -> Any:
@@ -323,16 +326,23 @@ class _Attempt:
         machine.state = state
         kind = self._kinds.get(form.key)
         with torch.no_grad(), machine.fake:
+            writes = self._writes(leaving)
             if leaving.error is None:
                 value = self.outputs.operand(leaving.value, "the result", leaving.loc)
-                leaving.block.end = Return(value=value, resume=0, state=form.args, loc=leaving.loc)
+                leaving.block.end = Return(value=value, state=form.args, writes=writes, loc=leaving.loc)
             else:
                 name, args = self.outputs.error(leaving.error, leaving.loc)
-                leaving.block.end = Raise(class_name=name, args=args, resume=0, state=form.args, loc=leaving.loc)
+                leaving.block.end = Raise(class_name=name, args=args, state=form.args, writes=writes, loc=leaving.loc)
         if kind is None:
             kind = self._enter(form)
         if kind:
             leaving.block.end = dataclasses.replace(leaving.block.end, resume=kind)
+
+    def _writes(self, leaving: Exit) -> tuple[Write, ...]:
+        """What the caller sees written at the end of a path."""
+        place = next(iter(leaving.state.received), None)
+        method = next((method for method in self.methods if place is not None and method.name == place[0]), None)
+        return () if method is None else method.writes(leaving)
 
     def _note_places(self, states: list[State]) -> None:
         """Attributes that some path writes are state from the start."""

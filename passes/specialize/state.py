@@ -113,6 +113,7 @@ class State:
         "may_join",
         "needless",
         "procedure",
+        "received",
         "replay",
         "waiting",
     )
@@ -139,5 +140,6 @@ class State:
         self.needless = 0  # how many of its forks were needless (fuzz mode)
         self.fuzz: Any = None  # the run-time number that needless forks ask about (fuzz mode)
         self.procedure: Any = None  # the procedure whose body this path is in; None: the program's own
+        self.received: dict[Any, Any] = {}  # by place: what the call was given, where the model writes to such things
         self.given: Any = None  # what the procedure was handed that has an identity
         self.expected: Any = None  # and what was in it then

@@ -517,6 +517,10 @@ class Walker(Positions):
             copy.journal[key] = JournalEntry(
                 entry.target, entry.kind, entry.name, self.walk(entry.value), entry.original, entry.slot
             )
+        for place, given in source.received.items():
+            self.key.append(("received", place))
+            self.place = ("received", *place)
+            copy.received[place] = self.walk(given)
         for tensor in self.machine.stateful_fakes.values():  # written weights outlive the call, whoever holds them
             self.walk(tensor)
         for variable, held in source.contexts.items():

@@ -42,7 +42,13 @@ class Stop(Exception):  # noqa: N818
 def make_host(call: Any) -> Any:
     """A host class whose own records stand in for the classes above, as a generated module has them."""
     members = {"__call__": lambda self, *args, **kwargs: call(*args, **kwargs), "__module__": "own"}
-    defaults = {"is_array": lambda self, value: False, "has_tensors": False, "written": (), "SCHEMAS": {}}
+    defaults = {
+        "is_array": lambda self, value: False,
+        "has_tensors": False,
+        "written": (),
+        "SCHEMAS": {},
+        "WRITTEN": {},
+    }
     return type("Host", (), members | defaults)()
 
 

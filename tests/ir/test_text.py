@@ -79,10 +79,10 @@ b0(%0 x: float32[1, 64, n, 8], %1 h: float32[]):  @f0:40:4-46:16 SkipNet.forward
 
 b1:
   module '0'(%0)
-  raise builtins:ValueError('no') resume 0 state (%6)
+  raise builtins:ValueError('no') writes (fill x = %6, append 'a b'[0]['c'] = 3) resume 0 state (%6)
 
 b2(%7: float32[1, 64, n, 8], %8: float):
-  return mapping transformers.out:Output(logits=%7, n=%8) resume 0 state (%6)
+  return mapping transformers.out:Output(logits=%7, n=%8) writes (remove x['k'], set x[1] = (%8,)) resume 0 state (%6)
 """
 
 

@@ -53,12 +53,13 @@ def find_mismatch(case: Case, fuzz: int | None = None) -> str | None:
 
 
 def outcome(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What a call returns, or raises: in a form that can be compared."""
+    """What a call returns, or raises, and what its arguments are then: in a form that can be compared."""
+    given = copy.deepcopy(args)
     try:
         with torch.no_grad():
-            return "returns", function(*copy.deepcopy(args))
+            return "returns", function(*given), given
     except Exception as error:  # whatever the model raises is its answer
-        return "raises", type(error), error.args
+        return "raises", type(error), error.args, given
 
 
 def _attribute(model: nn.Module, path: str) -> Any:

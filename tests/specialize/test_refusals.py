@@ -12,6 +12,7 @@ import linecache
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,27 +134,14 @@ def squeezed(self, x):
     return y
 
 
-def writes_input(self, x):
+def writes_beside_an_object(self, x, tree):
     x.add_(1)  # refused
-    return x
+    return x + tree.value
 
 
-def writes_view_of_input(self, x):
-    x[0].mul_(2)  # refused
-    return x
-
-
-def appends_behind_a_join(self, items):
-    x = items[0].sum()
-    if x > 0:
-        x = x + 1
-    items.append(x)  # refused
-    return x
-
-
-def appends_to_input(self, items):
-    items.append(1)  # refused
-    return items[0]
+def moves_a_list_of_the_callers(self, data):
+    data["second"] = data["first"]
+    return len(data)
 
 
 def returns_object(self, x):
@@ -203,10 +191,8 @@ REFUSALS = [
     Refusal(rolled, "DY210", "random.random()"),
     Refusal(identified, "DY210", "id(x)"),
     Refusal(squeezed, "DY211", "y.squeeze_(0)"),
-    Refusal(writes_input, "DY212", "x.add_(1)"),
-    Refusal(writes_view_of_input, "DY212", "x[0].mul_(2)"),
-    Refusal(appends_to_input, "DY212", "items.append(1)", ([X],)),
-    Refusal(appends_behind_a_join, "DY212", "items.append(x)", ([X],)),
+    Refusal(writes_beside_an_object, "DY212", "x.add_(1)", (X, SimpleNamespace(value=torch.ones(4)))),
+    Refusal(moves_a_list_of_the_callers, "DY212", "return self.function(self", ({"first": [X]},)),
     Refusal(returns_object, "DY213", "return self.function"),
     Refusal(moved, "DY206", 'self.norm.to("meta")'),
     Refusal(compared, "DY201", "torch.equal("),

@@ -17,6 +17,7 @@ from dycl.passes.specialize.specializer import specialize
 from tests.specialize import (
     array_programs,
     container_programs,
+    given_programs,
     object_array_programs,
     precision_programs,
     question_programs,
@@ -28,13 +29,14 @@ from tests.specialize import (
     table_programs,
     tensor_programs,
 )
-from tests.specialize.comparison import build, difference, find_mismatch
+from tests.specialize.comparison import build, difference, find_mismatch, outcome
 from tests.specialize.tensor_programs import Case
 
 CASES = [
     *tensor_programs.CASES,
     *state_programs.CASES,
     *container_programs.CASES,
+    *given_programs.CASES,
     *precision_programs.CASES,
     *question_programs.CASES,
     *size_programs.CASES,
@@ -61,10 +63,8 @@ def test_host_agrees_with_eager(case: Case) -> None:
     eager = copy.deepcopy(model)
     host = dycl.compile(model, case.inputs(0), samples=4, sample_inputs=case.inputs)
     for seed in range(12):
-        inputs = case.inputs(seed)
-        with torch.no_grad():
-            wanted = eager(*copy.deepcopy(inputs))
-        assert difference(_rounded(wanted), _rounded(host(*inputs))) is None, f"seed {seed}"
+        wanted, got = outcome(eager, case.inputs(seed)), outcome(host, case.inputs(seed))
+        assert difference(_rounded(wanted), _rounded(got)) is None, f"seed {seed}"
 
 
 @pytest.mark.parametrize("case", question_programs.UNASKED, ids=lambda case: case.name)
