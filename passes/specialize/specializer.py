@@ -165,12 +165,14 @@ class _Attempt:
         initial = tuple(substitute_operand(arg, weights) for arg in first.args)
         self._enter(first)
         self._settle_procedures()
-        done = 0
+        done, filled = 0, set(self.hints.filled)
         while done < len(machine.exits):
             exits, done = machine.exits[done:], len(machine.exits)
             self._note_places([leaving.state for leaving in exits])
             for leaving in exits:
                 self._close(leaving)
+        if self.hints.filled != filled:  # the ends of earlier paths do not show what a later call has written
+            raise Restart("the model writes into a tensor that it is given")
         if all(isinstance(leaving.block.end, Raise) for leaving in machine.exits):
             first_error = machine.exits[0]
             raise UnsupportedError(
