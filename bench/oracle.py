@@ -1,9 +1,11 @@
 """The oracle of a call: one static ONNX graph of exactly the path that its input takes, predicates included as outputs.
 
 The reference executor runs the partitioned program and tells which subgraph ran on what. Their models, put behind each
-other in that order, are the graph. What the host reads of a tensor, and what the call returns, are its outputs; numbers
-that the host passes to a subgraph are constants of the path. So ONNX Runtime sees the whole path at once, free to
-optimise across every border that a host needs: what a perfect dynamic compiler could reach with the same target.
+other in that order, are the graph. What the host reads of a tensor, and what the call returns, are its outputs. Numbers
+that the host passes to a subgraph are constants of the path, but for those that come from the caller's objects (the
+words of a tree): these are inputs, or ONNX Runtime would compute the whole call when it loads the graph. So it sees the
+whole path at once, free to optimise across every border that a host needs: what a perfect dynamic compiler could reach
+with the same target.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import onnx
 import torch
 from torch.utils import _pytree
 
+from dycl.ir.clocks import find_derived
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor, Values
-from dycl.ir.nodes import Dispatch, HostOp, Program
+from dycl.ir.nodes import Dispatch, HostOp, Op, Operand, Program, Ref
 from dycl.sampling import map_leaves
 from dycl.targets.onnxruntime.runtime import Runtime
 
@@ -43,6 +46,13 @@ class CallPath:
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
+_NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
+
+
+def _reads_object(op: Op) -> bool:
+    return isinstance(op, HostOp) and op.function in ("attr", "attr_now", "entry")
+
+
 class Recorder(Executor):
     """The reference executor, which notes the path of a call."""
 
@@ -51,6 +61,7 @@ class Recorder(Executor):
         self._path = CallPath()
         self._names: dict[int, str] = {}
         self._kept: list[object] = []  # an id stays that of its tensor
+        self._given = find_derived(program, _reads_object)
 
     def record(self, args: Sequence[object], kwargs: dict[str, object]) -> CallPath:
         """The path of this call from the model's first state."""
@@ -64,7 +75,10 @@ class Recorder(Executor):
 
     def _run_dispatch(self, op: Dispatch, values: Values) -> None:
         super()._run_dispatch(op, values)
-        inputs = tuple(self._name(arg) for arg in self._objects(op.args, values))
+        inputs = tuple(
+            self._name(torch.tensor(value, dtype=_NUMBERS[type(value)]) if self._is_given(arg, value) else value)
+            for arg, value in zip(op.args, self._objects(op.args, values), strict=True)
+        )
         made: list[str] = []
         for value in op.results:
             # A result may be one object with an input or another result: each gets a name of its own.
@@ -77,6 +91,10 @@ class Recorder(Executor):
     def _run_host_op(self, op: HostOp, values: Values) -> None:
         self._want(_pytree.tree_leaves(self._objects(op.args, values)))
         super()._run_host_op(op, values)
+
+    def _is_given(self, arg: Operand, value: object) -> bool:
+        """Whether it is a number that the caller has passed in an object."""
+        return isinstance(arg, Ref) and arg.id in self._given and type(value) in _NUMBERS
 
     def _define(self, tensor: torch.Tensor) -> str:
         self._kept.append(tensor)

@@ -5,13 +5,15 @@ Values that are computed from a clock, not those that a comparison with it has c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from dycl.ir.graph import op_definitions, op_uses, operand_parts
 from dycl.ir.nodes import (
     Block,
     HostOp,
+    Invoke,
     Mapping,
+    Op,
     Operand,
     Program,
     Raise,
@@ -42,26 +44,33 @@ def find_timed_places(program: Program, result: str, state: str) -> frozenset[st
 
 def find_timed(program: Program) -> frozenset[ValueId]:
     """The values that are computed from what a clock has said, in this call or in one before."""
-    if not any(_is_clock(op) for block in program.blocks for op in block.ops):
+    return find_derived(program, _is_clock)
+
+
+def find_derived(program: Program, is_source: Callable[[Op], bool]) -> frozenset[ValueId]:
+    """The values that are computed from what such operations define, in this call or in one before."""
+    if not any(is_source(op) for block in program.blocks for op in block.ops):
         return frozenset()
     blocks = {block.id: block for block in program.blocks}
-    timed: set[ValueId] = set()
+    found: set[ValueId] = set()
     count = -1
-    while count != len(timed):
-        count = len(timed)
+    while count != len(found):
+        count = len(found)
         for block in program.blocks:
             for op in block.ops:
-                if _is_clock(op) or not timed.isdisjoint(op_uses(op)):
-                    timed |= {value.id for value in op_definitions(op)}
+                if is_source(op) or not found.isdisjoint(op_uses(op)):
+                    found |= {value.id for value in op_definitions(op)}
+                if isinstance(op, Invoke):
+                    found |= _received(op.args, blocks[program.procedures[op.procedure].block], found)
             for edge in edges(block.end):
-                timed |= _received(edge.args, blocks[edge.target], timed)
+                found |= _received(edge.args, blocks[edge.target], found)
             if isinstance(block.end, Return | Raise):
                 for entry in program.entries_of(block.end.resume):
-                    timed |= _received(block.end.state, blocks[entry.block], timed)
-    return frozenset(timed)
+                    found |= _received(block.end.state, blocks[entry.block], found)
+    return frozenset(found)
 
 
-def _is_clock(op: object) -> bool:
+def _is_clock(op: Op) -> bool:
     return isinstance(op, HostOp) and op.function == "clock"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -49,6 +50,37 @@ def test_an_oracle_is_its_path(settle: LoadedModel, built: Built) -> None:
         assert len(found) == 2 + (steps + 1) + 1
         assert len(path.steps) == 1 + 2 + steps + 1
     assert len(keys) > 2
+
+
+class Words(torch.nn.Module):
+    """The sum of what stands for the words of a phrase, as far as they are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(8, 3)
+
+    def forward(self, phrase: SimpleNamespace) -> torch.Tensor:
+        found = self.table.weight[phrase.first]
+        if phrase.second is not None:
+            found = found + self.table.weight[phrase.second]
+        return found
+
+
+def test_words_of_the_caller_are_no_constants_of_the_oracle(tmp_path: Path) -> None:
+    """Other words go the same path: one graph for both, which computes what each call asks."""
+    examples = [((SimpleNamespace(first=a, second=b),), {}) for a, b in ((1, 2), (3, 4), (5, None))]
+    model, place = Words().eval(), tmp_path / "words"
+    settings = Settings(verify=False)
+    built = compile_model(model, *examples[0], settings, output=place, sampler=lambda seed: examples[seed % 3][0])
+    recorder = Recorder(built.checked.program, built.checked.environment)
+    paths = [recorder.record(args, kwargs) for args, kwargs in examples]
+    assert graph_key(paths[0]) == graph_key(paths[1]) != graph_key(paths[2])
+    options = session_options(1)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(place))
+    session = ort.InferenceSession(build_graph(paths[0], place).SerializeToString(), options)
+    for path, (args, _) in zip(paths[:2], examples, strict=False):
+        found = session.run(None, {name: tensor.numpy() for name, tensor in path.inputs.items()})
+        np.testing.assert_allclose(found[-1], model(*args).detach().numpy(), rtol=1e-6)
 
 
 def test_what_a_call_is_made_of(built: Built) -> None:
