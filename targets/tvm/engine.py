@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +18,8 @@ from dycl.targets.check import Run, first_line
 from dycl.targets.onnx.engine import Built
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.samples import export_inputs
-from dycl.targets.tvm.kept import PACKAGE
 from dycl.targets.tvm.kernels import find_linker
+from dycl.targets.tvm.package import LIBRARIES, import_tvm, library_folder, version
 from dycl.targets.tvm.processor import find_processor
 from dycl.targets.tvm.structures import Structure, Structures
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 
 LIBRARY = "subgraphs/kernels.so"
-LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
 _DTYPES = frozenset({"float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"})
 # What TVM's importer has, but with sizes that depend on data, or with other results for infinities.
 _LEFT_OUT = frozenset(
@@ -66,6 +64,7 @@ class TvmEngine:
 
     def capabilities(self) -> Capabilities:
         """The operators of TVM's importer, tensors of fixed sizes."""
+        import_tvm()
         from tvm.relax.frontend.onnx import onnx_frontend
 
         operators = frozenset(onnx_frontend._get_convert_map()) - _LEFT_OUT
@@ -81,8 +80,7 @@ class TvmEngine:
 
     def runtime_files(self) -> Mapping[str, bytes]:
         """TVM's runtime libraries."""
-        folder = Path(str(importlib.metadata.distribution(PACKAGE).locate_file("tvm"))) / "lib"
-        return {f"lib/{name}": (folder / name).read_bytes() for name in LIBRARIES}
+        return {f"lib/{name}": (library_folder() / name).read_bytes() for name in LIBRARIES}
 
 
 class _Builder:
@@ -111,7 +109,7 @@ class _Builder:
             "machine": platform.machine(),
             "mcpu": self._processor.mcpu,
             "features": list(self._processor.features),
-            "tvm": importlib.metadata.version(PACKAGE),
+            "tvm": version(),
         }
         if not structure.kernels:
             del settings["library"]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 
 from dycl.targets.base import Cache
 from dycl.targets.tvm.kernels import Kernel
 from dycl.targets.tvm.lower import Lowered
 from dycl.targets.tvm.model import Prepared
+from dycl.targets.tvm.package import version
 from dycl.targets.tvm.processor import Processor
-
-PACKAGE = "apache-tvm"
 
 
 class KeptWork:
@@ -63,5 +61,5 @@ class KeptWork:
         """A key that says who compiles besides what is compiled, and for what processor."""
         from dycl.targets.onnx.exports import circumstances
 
-        about = (what, circumstances(), importlib.metadata.version(PACKAGE), self._processor)
+        about = (what, circumstances(), version(), self._processor)
         return hashlib.sha256(repr(about).encode() + content).hexdigest()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dycl.diagnostics import UNKNOWN, UsageError
+from dycl.targets.tvm.package import import_tvm
 
 # LLVM's names of what changes the code it writes, and what Linux calls them. Processors of one model differ in others,
 # such as instructions of the system, that no compiled model has.
@@ -73,6 +74,7 @@ class Processor:
 @functools.cache
 def find_processor(mcpu: str) -> Processor:
     """The processor of that name; an empty one is this machine's."""
+    import_tvm()
     from tvm.target import codegen
 
     triple = codegen.llvm_get_system_triple()

@@ -8,7 +8,6 @@ common. Once a function has had its N trials, it is not measured again: the same
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from dycl.targets.base import Cache
 from dycl.targets.tvm.exact import mend_functions
 from dycl.targets.tvm.functions import expand_functions
+from dycl.targets.tvm.package import version
 from dycl.targets.tvm.processor import Processor
 from dycl.targets.tvm.rules.blocks import child_blocks, is_elementwise, is_static
 from dycl.targets.tvm.runtime import aligned, set_threads
@@ -137,7 +137,7 @@ class Tuner:
         """A function and where it runs; what else of ours changes does not make a schedule wrong."""
         import tvm
 
-        about = (importlib.metadata.version("apache-tvm"), self._processor, "schedules 1")
+        about = (version(), self._processor, "schedules 1")
         return hashlib.sha256(repr(about).encode() + tvm.ir.save_json(module).encode()).hexdigest()
 
     def _target(self) -> Any:

@@ -326,3 +326,20 @@ def test_what_only_hands_on_needs_no_library(tmp_path: Path) -> None:
     assert "library" not in entries["00_test"]["settings"] and not (tmp_path / "subgraphs" / "kernels.so").exists()
     given = torch.randn(2, 4)
     assert_same(runtime.subgraph("00_test")(given.numpy()), given, exact=True)
+
+
+_IMPORT = """
+import os, sys, torch
+from dycl.targets.tvm.package import import_tvm
+import_tvm()
+import tvm
+assert tvm.runtime.disco is not None, "a part of the runtime was missing"
+assert not tvm.backend.loader.is_loaded("cuda"), "there are hooks for a GPU"
+assert "TVM_DEVICE_BACKEND_AUTOLOAD" not in os.environ
+"""
+
+
+def test_tvm_is_imported_without_what_takes_a_second() -> None:
+    """Its first error reads the symbols of all libraries: its import must raise none, not even one that it swallows."""
+    done = subprocess.run([sys.executable, "-c", _IMPORT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
