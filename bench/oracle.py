@@ -134,7 +134,7 @@ class _Merger:
     """Puts models behind each other, each value of each under a name of its own, each weight once."""
 
     def __init__(self, artifact: Path) -> None:
-        self._runtime = Runtime(artifact, threads=1, tuned=False)
+        self._runtime = Runtime(artifact, threads=1, tuned=False, device="cpu")
         self._models: dict[str, onnx.ModelProto] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}

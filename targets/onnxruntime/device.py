@@ -99,8 +99,7 @@ class Device:
         here = ort.get_available_providers()
         if self.provider not in here:
             raise DeviceError(
-                f"the artifact is for {name}, and the onnxruntime {ort.__version__} that is installed has no "
-                f"{self.provider}, only {', '.join(here)}"
+                f"the onnxruntime {ort.__version__} that is installed has no {self.provider}, only {', '.join(here)}"
             )
 
     def open(self, model: bytes, options: ort.SessionOptions) -> ort.InferenceSession:

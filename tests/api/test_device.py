@@ -35,7 +35,7 @@ class Seeking(nn.Module):
         self.calls += 1
         steps = [x]
         y = x
-        while y.abs().sum().item() > 1 and len(steps) < 4:
+        while y.abs().sum().item() > 1 and len(steps) < 3:
             y = torch.tanh(self.step(y)) * 0.8
             steps.append(y)
         self.memory = self.memory * 0.5 + y
