@@ -134,6 +134,8 @@ def compile(
     mcpu: str = "",
     device: str = "cpu",
     arch: str = "",
+    opset: int = 0,
+    ort_optimization: str = "all",
     output: str | Path | None = None,
     tunable: Sequence[str] = (),
     verify: bool = True,
@@ -168,6 +170,9 @@ def compile(
     `device`: "cuda" compiles for a GPU; inputs and results are arrays of the host's all the same, what passes between
     subgraphs stays there. Where there is no GPU the result is verified, and runs, on the processor, with a warning.
     `arch`: what kind of GPU "tvm" compiles for, as CUDA names it ("sm_90"); that of this machine if none is named.
+
+    `opset`: the version of ONNX's operators, if not the exporter's own (18). `ort_optimization`: how far ONNX Runtime
+    optimises a graph when it opens it: "basic", "extended" or "all".
 
     `method` is what a call of the result means. `methods` are further ones that share its state: of each an example of
     its inputs, as `example_inputs` is, or a `Method` that says more: `methods={"reset": (), "step": (x,)}`.
@@ -222,6 +227,8 @@ def compile(
         mcpu=mcpu,
         device=device,
         arch=arch,
+        opset=opset,
+        ort_optimization=ort_optimization,
         tunable=tuple(tunable),
         verify=verify,
         samples=DEFAULT_SAMPLES if samples is None else samples,

@@ -175,6 +175,10 @@ def compile_command(
     mcpu: Annotated[str, typer.Option(metavar="NAME", help="tvm: the processor to compile for (default: this).")] = "",
     device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda: where the subgraphs run.")] = "cpu",
     arch: Annotated[str, typer.Option(metavar="NAME", help="tvm: the GPU to compile for, as sm_90.")] = "",
+    opset: Annotated[int, typer.Option(metavar="N", help="The version of ONNX's operators (default: 18).")] = 0,
+    ort_optimization: Annotated[
+        str, typer.Option(metavar="LEVEL", help="How far ONNX Runtime optimises graphs: basic, extended or all.")
+    ] = "all",
     inputs: InputsOption = None,
     input_: InputOption = None,
     weights: WeightsOption = None,
@@ -210,6 +214,8 @@ def compile_command(
             mcpu=mcpu,
             device=device,
             arch=arch,
+            opset=opset,
+            ort_optimization=ort_optimization,
             tunable=tuple(tunable or ()),
             verify=verify,
             samples=samples,

@@ -140,6 +140,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...]  # the model's classes that the host makes objects and exceptions of
     target: str
     device: str = "cpu"  # where its subgraphs run, as torch names devices
+    opset: int = 0  # the version of ONNX's operators, where one was asked for
     requirements: tuple[str, ...]
     versions: dict[str, str]
     sources: tuple[SourceEntry, ...]

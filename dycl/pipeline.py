@@ -94,6 +94,8 @@ class Settings:
     mcpu: str = ""  # the processor to compile for, where the target compiles for one
     device: str = "cpu"  # where the subgraphs shall run, as torch names devices
     arch: str = ""  # what kind of GPU to compile for, where the target compiles for one
+    opset: int = 0  # the version of ONNX's operators; 0: what the exporter writes
+    ort_optimization: str = "all"  # how far ONNX Runtime optimises a graph when it is opened
     profile: int = 0  # how many sampled calls show which ways through the model are usual
     jobs: int = 1  # how many processes build at the same time
     cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
@@ -367,6 +369,8 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
             mcpu=settings.mcpu,
             device=settings.device,
             arch=settings.arch,
+            opset=settings.opset,
+            ort_optimization=settings.ort_optimization,
             jobs=settings.jobs,
             report=stages.observer.detail,
         )
@@ -391,6 +395,7 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
             class_name=host_class,
             target=target.name,
             device=settings.device,
+            opset=settings.opset,
             requirements=compiled.requirements,
             compiled=compiled.manifest(),
             versions={"dycl": version, **_versions()},

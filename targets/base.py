@@ -153,6 +153,8 @@ class Options:
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's
     device: str = "cpu"  # where the subgraphs shall run, as torch names devices
     arch: str = ""  # what kind of GPU to compile for, where the target compiles for one
+    opset: int = 0  # the version of ONNX's operators; 0: what the exporter writes
+    ort_optimization: str = "all"  # how far ONNX Runtime optimises a graph when it is opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,7 +119,7 @@ class _Binder:
         check_types(subgraph)
         module = SubgraphModule(subgraph, self._environment)
         check_weights(subgraph, module)
-        exported = export(subgraph, module)
+        exported = export(subgraph, module, self._exports.opset)
         initializers = []
         for name, tensor in exported.tensors:
             weight = self._by_id.get(id(tensor)) or self._by_memory.get(_memory(tensor))

@@ -19,9 +19,12 @@ from dycl.targets.onnx.choice import PLAN, Choice, write_plan
 from dycl.targets.onnx.engine import Engine, Tuner
 from dycl.targets.onnx.exports import Exports
 from dycl.targets.onnx.maker import Finished, Maker
+from dycl.targets.onnx.opset import check_opset
 from dycl.targets.onnx.quantize import SCHEMES, quantize
 from dycl.targets.ports import host_weights
 from dycl.targets.weights import FILE_NAME
+
+OPTIMIZATIONS = ("basic", "extended", "all")  # of a graph, by ONNX Runtime, when it is opened
 
 
 def compile_program(
@@ -36,14 +39,17 @@ def compile_program(
         known = ", ".join(SCHEMES)
         raise UsageError("DY505", UNKNOWN, f"--quantize: no scheme {options.quantize!r}", hint=f"known: {known}")
     _check_for_device(options)
+    _check_optimization(options, choice)
+    check_opset(options.opset)
     options = replace(options, dimensions=program.dimensions)
-    exports = Exports(options.cache)
+    exports = Exports(options.cache, opset=options.opset)
     try:
         return _compile(program, environment, directory, options, exports, choice)
     except TargetError:
         if not exports.reused:
             raise
-    return _compile(program, environment, directory, options, Exports(options.cache, is_anew=True), choice)
+    exports = Exports(options.cache, opset=options.opset, is_anew=True)
+    return _compile(program, environment, directory, options, exports, choice)
 
 
 def _compile(
@@ -91,6 +97,21 @@ def _check_for_device(options: Options) -> None:
         if options.device != "cpu" and is_given:
             message = f"{option} is for the processor: there is nothing of the kind for {options.device}"
             raise UsageError("DY505", UNKNOWN, message, hint=f"compile without {option}, or for the processor")
+
+
+def _check_optimization(options: Options, choice: Choice) -> None:
+    """Refuse a level that ONNX Runtime does not have, or that nothing would heed."""
+    level = options.ort_optimization
+    if level == "all":
+        return
+    if level not in OPTIMIZATIONS:
+        known = ", ".join(OPTIMIZATIONS)
+        raise UsageError("DY505", UNKNOWN, f"--ort-optimization: no level {level!r}", hint=f"known: {known}")
+    if options.tune and any(isinstance(engine, Tuner) for engine in choice.engines):
+        message = "--tune optimises graphs for this machine as far as ONNX Runtime can"
+        raise UsageError("DY505", UNKNOWN, message, hint="leave out --ort-optimization")
+    if all(engine.name != "onnxruntime" for engine in choice.engines):
+        raise UsageError("DY505", UNKNOWN, "--ort-optimization: ONNX Runtime has no part in this target")
 
 
 def _with_fetched(program: Program, finished: Sequence[Finished]) -> list[Finished]:

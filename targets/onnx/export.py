@@ -43,6 +43,7 @@ from dycl.targets.onnx import boxes as _boxes  # noqa: F401  (registers its repl
 from dycl.targets.onnx import einsum as _einsum  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import extremes as _extremes  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx.division import rewrite_divisions
+from dycl.targets.onnx.opset import convert_opset
 from dycl.targets.onnx.promotion import rewrite_float_scalars
 from dycl.targets.onnx.replacements import replace_operators
 from dycl.targets.onnx.tables import kept_tables, registry
@@ -73,8 +74,11 @@ class Exported:
     constants: bool
 
 
-def export(subgraph: Subgraph, module: SubgraphModule) -> Exported:
-    """The subgraph as an ONNX model; what cannot be exported is a `TargetError` that says where."""
+def export(subgraph: Subgraph, module: SubgraphModule, opset: int = 0) -> Exported:
+    """The subgraph as an ONNX model; what cannot be exported is a `TargetError` that says where.
+
+    `opset`: the version of the operators, if not the exporter's own.
+    """
     program = _export_program(subgraph, module)
     rewrite_float_scalars(subgraph, program)
     rewrite_divisions(program)
@@ -83,6 +87,7 @@ def export(subgraph: Subgraph, module: SubgraphModule) -> Exported:
     tensors = _detach_weights(program, model, module)
     tidy(model)
     _simplify(model)
+    convert_opset(subgraph, model, opset)
     tensors = {name: tensor for name, tensor in tensors.items() if name in model.graph.initializers}
     return Exported(_to_proto(subgraph, model), tuple(tensors.items()), _has_plain_tensors(module))
 

@@ -34,9 +34,10 @@ class KeptExport:
 
 
 class Exports:
-    """The exports of earlier compiles; `is_anew`: what is there is replaced, not used."""
+    """The exports of earlier compiles in this version of ONNX's operators; `is_anew`: what is there is replaced."""
 
-    def __init__(self, cache: Cache | None, *, is_anew: bool = False) -> None:
+    def __init__(self, cache: Cache | None, *, opset: int = 0, is_anew: bool = False) -> None:
+        self.opset = opset
         self._cache = cache
         self._is_anew = is_anew
         self.reused = 0
@@ -45,7 +46,7 @@ class Exports:
         """The export of a structure, if an earlier compile has made it."""
         if self._cache is None or self._is_anew or structure is None:
             return None
-        content = self._cache.get(_key(structure))
+        content = self._cache.get(_key(structure, self.opset))
         found = None if content is None else _decode(content)
         self.reused += found is not None
         return found
@@ -53,11 +54,11 @@ class Exports:
     def keep(self, structure: str | None, export: KeptExport) -> None:
         """Keep an export for later compiles."""
         if self._cache is not None and structure is not None:
-            self._cache.put(_key(structure), _encode(export))
+            self._cache.put(_key(structure, self.opset), _encode(export))
 
 
-def _key(structure: str) -> str:
-    settings = (str(torch.get_default_dtype()), torch.are_deterministic_algorithms_enabled())
+def _key(structure: str, opset: int) -> str:
+    settings = (str(torch.get_default_dtype()), torch.are_deterministic_algorithms_enabled(), opset)
     return hashlib.sha256(repr((circumstances(), settings, structure)).encode()).hexdigest()
 
 

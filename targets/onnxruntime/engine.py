@@ -67,17 +67,20 @@ class OnnxRuntimeEngine:
             stored = {name: weights.entry(weight) for name, weight in bound.initializers}
             shared = files.add(f"subgraphs/{subgraph.name}.onnx", bind_weights(bound.model, stored))
             model = shared.model
-            session = open_session(subgraph, model, directory)
+            session = open_session(subgraph, model, directory, optimization=options.ort_optimization)
+            settings: dict[str, object] = {"plain_offsets": list(shared.offsets)} if shared.offsets else {}
+            if options.ort_optimization != "all":
+                settings["optimization"] = options.ort_optimization
 
             def open_call() -> Callable[..., Any]:
-                return _open_as_host(bound, model, weights, directory)
+                return _open_as_host(bound, model, weights, directory, options.ort_optimization)
 
             return Built(
                 file=shared.file,
                 files={shared.file: shared.data},
                 run=make_runner(subgraph, session),
                 open=open_call,
-                settings={"plain_offsets": list(shared.offsets)} if shared.offsets else {},
+                settings=settings,
             )
 
         return SeparateBuilder(build)
@@ -100,7 +103,9 @@ class OnnxRuntimeEngine:
         return {"device.py": source.encode()}
 
 
-def _open_as_host(bound: BoundSubgraph, data: bytes, weights: WeightFile, directory: Path) -> Callable[..., Any]:
+def _open_as_host(
+    bound: BoundSubgraph, data: bytes, weights: WeightFile, directory: Path, optimization: str
+) -> Callable[..., Any]:
     """The function that a host of this subgraph alone would have."""
     from dycl.targets.onnxruntime.runtime import Runtime
 
@@ -112,6 +117,7 @@ def _open_as_host(bound: BoundSubgraph, data: bytes, weights: WeightFile, direct
             "inputs": [port_entry(port) for port in input_ports(subgraph)],
             "outputs": [port_entry(port) for port in output_ports(subgraph)],
             "weights": [],
+            "settings": {"optimization": optimization},
         }
         manifest = {"subgraphs": {subgraph.name: entry}, "weights": {}}
         return Runtime(directory, threads=1, manifest=manifest).subgraph(subgraph.name)

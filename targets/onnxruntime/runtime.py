@@ -62,7 +62,7 @@ class Runtime:
         threads: int | None = None,
         lazy: bool = False,
         shared_pool: bool = False,
-        optimization: str = "all",
+        optimization: str = "",
         tuned: bool = True,
         device: str = "",
         manifest: dict[str, Any] | None = None,
@@ -71,7 +71,8 @@ class Runtime:
 
         `threads`: how many compute (default: the processors this process may use; a shared pool has as many as it was
         made with). `lazy`: build a session when its subgraph first runs. `shared_pool`: run on the pool of the process
-        and make it if there is none; see above. `optimization`: "all", "extended", "basic" or "none".
+        and make it if there is none; see above. `optimization`: "all", "extended", "basic" or "none", in place of what
+        the artifact was compiled with.
         `tuned`: take what was optimised for the machine that compiled, where this one is like it. `device`: where an
         artifact that was not compiled for the processor runs, if not on the device that it was compiled for.
         `manifest`: what it says, if it is not to be read.
@@ -84,8 +85,8 @@ class Runtime:
         self._threads = threads or _processors()
         self._lazy = lazy
         self._shared_pool = shared_pool or _pool_made is True
-        self._tuned = tuned and optimization == "all" and _is_made_for_here(self._subgraphs)
-        self._level = getattr(ort.GraphOptimizationLevel, _LEVELS["none" if self._tuned else optimization])
+        self._tuned = tuned and optimization in ("", "all") and _is_made_for_here(self._subgraphs)
+        self._optimization = "none" if self._tuned else optimization
         self._shared = _shared_weights(self._subgraphs)
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
         self._memory = _Memory()
@@ -161,16 +162,17 @@ class Runtime:
         shared = sum(_bytes(self._weights[name]) for name in entry["weights"] if name in self._shared)
         packing = shared <= SHARED_BYTES_UNPACKED
         pooled = self._shared_pool and _make_pool(self._threads)
+        level = self._optimization or entry.get("settings", {}).get("optimization", "all")
         try:
-            return self._open(model, packing, pooled=pooled)
+            return self._open(model, level, packing, pooled=pooled)
         except _ORT_ERRORS:
             # ONNX Runtime takes one kind of session in a process, and another library may have decided which. An error
             # of the model itself is raised again here.
-            return self._open(model, packing, pooled=not pooled)
+            return self._open(model, level, packing, pooled=not pooled)
 
-    def _open(self, model: bytes, packing: bool, *, pooled: bool) -> ort.InferenceSession:
+    def _open(self, model: bytes, level: str, packing: bool, *, pooled: bool) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.graph_optimization_level = self._level
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
         options.log_severity_level = 3
         options.use_per_session_threads = not pooled
         if not pooled:
@@ -186,7 +188,7 @@ class Runtime:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=False)
 
 
-_LEVELS = {
+LEVELS = {
     "all": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
     "basic": "ORT_ENABLE_BASIC",

@@ -26,22 +26,23 @@ def make_runner(subgraph: Subgraph, session: Any) -> Callable[[Sequence[np.ndarr
     return run
 
 
-def open_session(subgraph: Subgraph, model: bytes, directory: Path, *, is_optimised: bool = False) -> Any:
+def open_session(subgraph: Subgraph, model: bytes, directory: Path, *, optimization: str = "all") -> Any:
     """The session to check with; what ONNX Runtime cannot load is a `TargetError`."""
     try:
-        return _open(model, directory, is_optimised, own_threads=True)
+        return _open(model, directory, optimization, own_threads=True)
     except Exception as error:  # ONNX Runtime has a class for each of its status codes and no base of its own
         if "global thread pool" in str(error):  # an artifact that runs in this process has made one
-            return _open(model, directory, is_optimised, own_threads=False)
+            return _open(model, directory, optimization, own_threads=False)
         raise refuse(subgraph, f"ONNX Runtime does not load it: {first_line(error)}") from error
 
 
-def _open(model: bytes, directory: Path, is_optimised: bool, *, own_threads: bool) -> Any:
+def _open(model: bytes, directory: Path, optimization: str, *, own_threads: bool) -> Any:
     import onnxruntime as ort  # type: ignore[import-untyped]
 
+    from dycl.targets.onnxruntime.runtime import LEVELS
+
     options = ort.SessionOptions()
-    if is_optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[optimization])
     options.log_severity_level = 4
     options.use_per_session_threads = own_threads
     if own_threads:

@@ -109,7 +109,7 @@ class _Tuning:
         """The files of a subgraph, and how to run it on values as the model's source has them."""
         subgraph = bound.subgraph
         shared = files.add(f"subgraphs/{subgraph.name}.tuned.onnx", self.models[subgraph.name].model)
-        run = make_runner(subgraph, open_session(subgraph, shared.model, self._directory, is_optimised=True))
+        run = make_runner(subgraph, open_session(subgraph, shared.model, self._directory, optimization="none"))
         settings: dict[str, object] = {"tuned": shared.file, "machine": describe_machine()}
         if shared.offsets:
             settings["tuned_offsets"] = list(shared.offsets)
