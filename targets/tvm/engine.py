@@ -1,14 +1,19 @@
-"""ONNX models as TVM compiles them for the CPU: bytecode for each structure, and one library of loops for all."""
+"""ONNX models as TVM compiles them: bytecode for each structure, and one library of loops for all.
+
+For a GPU each structure has a library of its own besides. The artifact still has what runs on the processor: with it
+each subgraph is compared with torch, and the whole artifact where no GPU is.
+"""
 
 from __future__ import annotations
 
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,8 +30,10 @@ from dycl.targets.tvm.structures import Structure, Structures
 
 if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
+    from dycl.targets.tvm.gpu import Gpu, GpuLibrary
 
 LIBRARY = "subgraphs/kernels.so"
+GPU_LIBRARY = "libtvm_runtime_cuda.so"
 _DTYPES = frozenset({"float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"})
 # What TVM's importer has, but with sizes that depend on data, or with other results for infinities.
 _LEFT_OUT = frozenset(
@@ -38,22 +45,26 @@ _LEFT_OUT = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
 class TvmEngine:
     """A structure is bytecode that calls kernels of one library; the weights of a subgraph are its arguments."""
 
-    name = "tvm"
-    title = "TVM"
-    devices = ("cpu",)
-    tunes_as_it_builds = True
+    device: str = "cpu"
+
+    name: ClassVar[str] = "tvm"
+    title: ClassVar[str] = "TVM"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    tunes_as_it_builds: ClassVar[bool] = True
 
     def on(self, device: str) -> TvmEngine:
-        """Itself: there is one device."""
-        return self
+        """The engine for this device."""
+        return replace(self, device=device)
 
     @property
     def requirements(self) -> tuple[str, ...]:
         """The interface of the runtime; the runtime's libraries lie in the artifact."""
-        return ("numpy>=2.0", "apache-tvm-ffi>=0.1.14.post0,<0.1.15")
+        gpu = () if self.device == "cpu" else ("nvidia-cuda-runtime>=13,<14",)
+        return ("numpy>=2.0", "apache-tvm-ffi>=0.1.14.post0,<0.1.15", *gpu)
 
     def available(self) -> str | None:
         """None where TVM and a linker are installed, else which are not."""
@@ -79,8 +90,13 @@ class TvmEngine:
         return resources.files("dycl.targets.tvm").joinpath("runtime.py").read_text(encoding="utf-8")
 
     def runtime_files(self) -> Mapping[str, bytes]:
-        """TVM's runtime libraries."""
-        return {f"lib/{name}": (library_folder() / name).read_bytes() for name in LIBRARIES}
+        """TVM's runtime libraries, and for a GPU what runs there."""
+        names = LIBRARIES if self.device == "cpu" else (*LIBRARIES, GPU_LIBRARY)
+        files = {f"lib/{name}": (library_folder() / name).read_bytes() for name in names}
+        if self.device == "cpu":
+            return files
+        source = resources.files("dycl.targets.tvm").joinpath("cuda.py").read_text(encoding="utf-8")
+        return files | {"cuda.py": source.encode()}
 
 
 class _Builder:
@@ -94,6 +110,12 @@ class _Builder:
         self._folder = tempfile.TemporaryDirectory(prefix="dycl-tvm-")
         self._files: dict[int, str] = {}  # the name of a structure's bytecode by its id
         self._by_file: dict[str, Structure] = {}
+        self._gpu: Gpu | None = None  # what is compiled for besides, where it is a GPU
+        self._for_gpu: dict[str, GpuLibrary] = {}  # by the name of the bytecode
+        if options.device != "cpu":
+            from dycl.targets.tvm.gpu import find_gpu
+
+            self._gpu = find_gpu(options.arch, self._processor)
 
     def build(self, bound: BoundSubgraph) -> Built:
         """The subgraph over the bytecode of its structure."""
@@ -121,13 +143,34 @@ class _Builder:
         if copied:
             settings["copied"] = copied
             call = self._open(bound.subgraph, file, settings)
+        files = {file: structure.code}
+        if self._gpu is not None:
+            more, settings["gpu"] = self._build_for_gpu(bound, file, self._gpu)
+            files |= more
         return Built(
             file=file,
-            files={file: structure.code},
+            files=files,
             run=_runner(bound.subgraph, call),
             open=lambda: call,
             settings=settings,
         )
+
+    def _build_for_gpu(self, bound: BoundSubgraph, file: str, gpu: Gpu) -> tuple[dict[str, bytes], dict[str, object]]:
+        """The files of a structure for a GPU, and what its runtime reads."""
+        from dycl.targets.tvm.gpu import build_for_gpu
+        from dycl.targets.tvm.model import prepare_model
+
+        if file not in self._for_gpu:
+            try:
+                prepared = prepare_model(bound.model, [name for name, _ in bound.initializers])
+                self._for_gpu[file] = build_for_gpu(prepared, gpu)
+            except Exception as error:  # TVM raises whatever its passes raise
+                message = f"TVM does not compile it for {gpu.arch}: {first_line(error)}"
+                raise refuse(bound.subgraph, message) from error
+        made, name = self._for_gpu[file], f"{file.removesuffix('.vm')}.{gpu.arch}"
+        kernels = {digest: f"{name}.{digest[:8]}.fatbin" for digest in made.kernels}
+        files = {f"{name}.so": made.library} | {kernels[digest]: code for digest, code in made.kernels.items()}
+        return files, {"file": f"{name}.so", "kernels": kernels, "arch": gpu.arch}
 
     def shared_files(self, built: Sequence[Built]) -> Mapping[str, bytes]:
         """The library of the kernels that these subgraphs call."""

@@ -35,14 +35,8 @@ def lower_model(prepared: Prepared, processor: Processor) -> Lowered:
     import tvm
     from tvm import relax
     from tvm.relax import transform
-    from tvm.relax.frontend.onnx import from_onnx
 
-    with quiet():
-        module = from_onnx(prepared.model, keep_params_in_input=False)
-    module = pack_weights(fold_constants(module))
-    has_weights = len(prepared.model.graph.input) > prepared.inputs
-    main = module[MAIN].without_attr("num_input")
-    module[MAIN] = main.with_attr("num_input", prepared.inputs) if has_weights else main
+    module, has_weights = import_model(prepared, packs=True)
     steps = [
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
@@ -53,6 +47,20 @@ def lower_model(prepared: Prepared, processor: Processor) -> Lowered:
     with quiet(), processor.target():
         module, kernels = _name_kernels(tvm.transform.Sequential(steps)(module))
         return Lowered(_write_code(module), kernels)
+
+
+def import_model(prepared: Prepared, *, packs: bool) -> tuple[Any, bool]:
+    """The model as Relax has it, and whether some of its inputs are weights; `packs`: for our rules, in their order."""
+    from tvm.relax.frontend.onnx import from_onnx
+
+    with quiet():
+        module = from_onnx(prepared.model, keep_params_in_input=False)
+    module = fold_constants(module)
+    module = pack_weights(module) if packs else module
+    has_weights = len(prepared.model.graph.input) > prepared.inputs
+    main = module[MAIN].without_attr("num_input")
+    module[MAIN] = main.with_attr("num_input", prepared.inputs) if has_weights else main
+    return module, has_weights
 
 
 def _name_kernels(module: Any) -> tuple[Any, tuple[Kernel, ...]]:

@@ -44,3 +44,11 @@ def import_tvm() -> None:
             del os.environ[_HOOKS]
         else:
             os.environ[_HOOKS] = before
+
+
+def load_cuda_support() -> None:
+    """What TVM's compiler asks for where it writes CUDA; left out above."""
+    from tvm.backend import loader
+
+    if not loader.is_loaded("cuda"):
+        loader.load("cuda")

@@ -19,6 +19,7 @@ lies in its variable `TVM_NUM_THREADS`: the last model that was opened decides.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -57,7 +58,8 @@ class Runtime:
         """Open the artifact in `directory`.
 
         `threads`: how many compute (default: the processors of this process). `lazy`: open a subgraph when it first
-        runs. `manifest`: what it says, if it is not to be read.
+        runs. `device`: where an artifact for a GPU runs, if not there: "cpu". `manifest`: what it says, if it is not
+        to be read.
         """
         self._directory = Path(directory).resolve()
         if manifest is None:
@@ -70,6 +72,9 @@ class Runtime:
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
         self._libraries: dict[str, Any] = {}
         self._opened: dict[str, Any] = {}
+        self._is_mixed = len({entry.get("engine", "") for entry in self._subgraphs.values()}) > 1
+        self._gpu = self._find_gpu((device or manifest.get("device", "cpu")) != "cpu")
+        self._placed: dict[int, tuple[np.ndarray, Value]] = {}  # weights that were asked for, by the id of the array
         self.calls: dict[str, Callable[..., Value]] = {}
 
     def subgraph(self, name: str) -> Callable[..., Value]:
@@ -81,7 +86,28 @@ class Runtime:
 
     def _open(self, entry: dict[str, Any]) -> Callable[..., Value]:
         weights = [self._parameter(weight) for weight in entry["settings"]["weights"]]
-        return _bind(self._machine(entry), entry, weights)
+        if self._gpu is None:
+            return _bind(self._machine(entry), entry, weights)
+        call: Callable[..., Value] = self._gpu.bind(self._machine(entry), entry, weights, self._as_placed)
+        return call
+
+    def place(self, value: Value) -> Value:
+        """An array where subgraphs take it without a copy."""
+        return value if self._gpu is None else self._gpu.place(value)
+
+    def _find_gpu(self, is_wanted: bool) -> Any:
+        """What runs subgraphs on a GPU; None where they run on the processor."""
+        settings = [entry["settings"] for entry in self._subgraphs.values() if "gpu" in entry.get("settings", {})]
+        if not is_wanted or not settings:
+            return None
+        _load_libraries(self._directory, settings[0]["tvm"])
+        cuda = importlib.import_module(".cuda", __package__)
+        folders = (_installed(settings[0]["tvm"]), self._directory / "lib")
+        return cuda.Gpu(self._directory, folders, settings[0]["gpu"]["arch"], waits=self._is_mixed)
+
+    def _as_placed(self, value: Value) -> Value:
+        """For an array that is a weight the one that lies on the GPU."""
+        return self._placed[id(value)][1] if id(value) in self._placed else value
 
     def _deferred(self, entry: dict[str, Any]) -> Callable[..., Value]:
         opened: list[Callable[..., Value]] = []
@@ -99,6 +125,8 @@ class Runtime:
         """A weight as a read-only array over the mapped file."""
         array = self._parameter(name)
         array.flags.writeable = False
+        if self._gpu is not None:
+            self._placed[id(array)] = array, self._gpu.place(array)
         return array
 
     def _parameter(self, name: str) -> np.ndarray:
@@ -120,6 +148,10 @@ class Runtime:
             _check_processor(settings)
             _load_libraries(self._directory, settings["tvm"])
             set_threads(self._threads)
+            if self._gpu is not None:
+                machine = self._gpu.open(settings["gpu"]["file"], settings["gpu"]["kernels"])
+                self._opened[file] = (machine, threading.Lock())
+                return self._opened[file]
             load = tvm_ffi.get_global_func("ffi.Module.load_from_bytes.relax.VMExecutable")
             executable = load((self._directory / file).read_bytes())
             if "library" in settings:
@@ -203,6 +235,7 @@ def _place(port: dict[str, Any]) -> Callable[[Value], Any]:
         return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else copy(value)
 
     def copy(value: Value) -> Any:
+        value = value if isinstance(value, np.ndarray) else value.fetch()  # another runtime's
         if not kept:
             memory = aligned(np.zeros(port["shape"], port["dtype"]))
             kept.append((memory, _tensor(memory)))
