@@ -1,9 +1,10 @@
-"""What earlier compiles for TVM have made, in the compile cache: bytecode of structures, object files of kernels."""
+"""What earlier compiles for TVM have made, in the compile cache: bytecode of structures, objects of their kernels."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from dycl.targets.base import Cache
 from dycl.targets.tvm.kernels import Kernel
@@ -36,26 +37,26 @@ class KeptWork:
             head = json.dumps([(kernel.symbol, kernel.repeats) for kernel in lowered.kernels])
             self._cache.put(self._code_key(prepared), head.encode() + b"\n" + lowered.code)
 
-    def find_object(self, kernel: Kernel) -> bytes | None:
-        """The object file of a kernel."""
-        key = self._object_key(kernel)
+    def find_object(self, group: Sequence[Kernel]) -> bytes | None:
+        """The object file of these kernels."""
+        key = self._object_key(group)
         if key not in self._found and self._cache is not None:
             content = self._cache.get(key)
             if content is not None:
                 self._found[key] = content
         return self._found.get(key)
 
-    def keep_object(self, kernel: Kernel, content: bytes) -> None:
-        """Keep the object file of a kernel."""
+    def keep_object(self, group: Sequence[Kernel], content: bytes) -> None:
+        """Keep the object file of these kernels."""
         if self._cache is not None:
-            self._cache.put(self._object_key(kernel), content)
+            self._cache.put(self._object_key(group), content)
 
     def _code_key(self, prepared: Prepared) -> str:
         return self._key("code", prepared.model.SerializeToString(deterministic=True))
 
-    def _object_key(self, kernel: Kernel) -> str:
-        trials = self._trials if kernel.repeats else 0
-        return self._key(f"object {trials}", kernel.symbol.encode())
+    def _object_key(self, group: Sequence[Kernel]) -> str:
+        told = [(kernel.symbol, self._trials if kernel.repeats else 0) for kernel in group]
+        return self._key("object", json.dumps(told).encode())
 
     def _key(self, what: str, content: bytes) -> str:
         """A key that says who compiles besides what is compiled, and for what processor."""

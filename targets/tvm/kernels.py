@@ -1,8 +1,8 @@
 """Kernels: the functions of scheduled loops that a library consists of. Equal ones are one, whoever calls them.
 
 A kernel is known by what it computes: its text has the names of variables and blocks by their place, and its symbol is
-a hash of that text. So what stands in an object file depends on the text alone: not on the subgraph that needed it
-first, nor on what else was compiled before.
+a hash of that text. So what stands in an object file depends on the texts of its kernels alone, and not on what else
+the process has compiled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from dycl.targets.tvm.rules.order import apply_rules
 from dycl.targets.tvm.session import quiet, tvm_options
 
 Improve = Callable[[str, Any, Any], Any]
+
+_GROUP = 8  # kernels in an object file
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,30 @@ def schedule_kernel(kernel: Kernel, processor: Processor, improve: Improve | Non
         return expand_functions(mend_functions(module))[kernel.symbol]
 
 
-def build_object(function: Any, processor: Processor) -> bytes:
-    """The object file of a scheduled function."""
+def group_kernels(structures: Iterable[Iterable[Kernel]]) -> list[tuple[Kernel, ...]]:
+    """The kernels in the groups that are compiled together: those that no structure before needs, a few at a time.
+
+    LLVM takes as long to begin as to compile something small. Groups are few enough to pay for that, and small enough
+    to be divided among processes; and where a layer is changed, those of the other structures stay as they were.
+    """
+    lists = [tuple(kernels) for kernels in structures]
+    united = {kernel.symbol: kernel for kernel in unite_kernels(kernel for kernels in lists for kernel in kernels)}
+    groups: list[tuple[Kernel, ...]] = []
+    for kernels in lists:
+        new = [united.pop(kernel.symbol) for kernel in kernels if kernel.symbol in united]
+        groups.extend(tuple(new[start : start + _GROUP]) for start in range(0, len(new), _GROUP))
+    return groups
+
+
+def build_object(functions: Sequence[Any], processor: Processor) -> bytes:
+    """The object file of scheduled functions."""
     import tvm
 
-    symbol = str(function.attrs["global_symbol"])
+    module = tvm.IRModule({str(function.attrs["global_symbol"]): function for function in functions})
     with quiet(), tempfile.TemporaryDirectory(prefix="dycl-tvm-") as folder:
-        path = Path(folder) / "kernel.o"
+        path = Path(folder) / "kernels.o"
         with tvm_options(), processor.target() as target:
-            tvm.tirx.build(tvm.IRModule({symbol: function}), target=target).write_to_file(str(path), "o")
+            tvm.tirx.build(module, target=target).write_to_file(str(path), "o")
         return path.read_bytes()
 
 

@@ -1,7 +1,7 @@
 """What TVM makes of a program: bytecode for each structure, and object files of the kernels that these share.
 
-Both are kept in the compile cache, bytecode by the model of the structure and object files by kernel. So after a change
-of one layer one structure is lowered, and the kernels that are new are compiled; to link takes hundredths of a second.
+Both are kept in the compile cache, bytecode by the model of the structure and object files by their kernels. So after a
+change of one layer one structure is lowered and its kernels are compiled; to link takes hundredths of a second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dycl.targets.base import Capabilities, Options, refuse
 from dycl.targets.check import first_line
 from dycl.targets.processes import try_in_processes
 from dycl.targets.tvm.kept import KeptWork
-from dycl.targets.tvm.kernels import Improve, Kernel, build_object, link_objects, schedule_kernel, unite_kernels
+from dycl.targets.tvm.kernels import Improve, Kernel, build_object, group_kernels, link_objects, schedule_kernel
 from dycl.targets.tvm.processor import Processor
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Structures:
         self._jobs = 1 if options.tune else options.jobs  # what is measured has the machine to itself
         self._kept = KeptWork(options.cache, processor, options.tune)
         self._tuner: Tuner | None = None
-        self._objects: dict[str, bytes] = {}  # by symbol
+        self._objects: dict[str, bytes] = {}  # by symbol; several kernels lie in one
         self._made: dict[int, Structure | _Refused] = {}  # by the id of the model, which the program keeps
 
     def find(self, bound: BoundSubgraph) -> Structure:
@@ -76,17 +76,19 @@ class Structures:
         return [made for made in self._made.values() if isinstance(made, Structure)]
 
     def link(self, structures: Iterable[Structure]) -> bytes | None:
-        """The library of the kernels of these structures, each once; None if they have none."""
-        symbols = dict.fromkeys(symbol for structure in structures for symbol in structure.kernels)
-        return link_objects([self._objects[symbol] for symbol in symbols]) if symbols else None
+        """The library of the objects that these structures need, each once; None if they need none."""
+        objects = dict.fromkeys(self._objects[symbol] for structure in structures for symbol in structure.kernels)
+        return link_objects(objects) if objects else None
 
     def _make_all(self) -> None:
         if self._made:
             return
         first = {id(bound.model): bound for bound in self._program.subgraphs}
         prepared = {model: _attempt(self._prepare, bound) for model, bound in first.items()}
-        lowered = self._lower_all({model: each for model, each in prepared.items() if not isinstance(each, _Refused)})
-        refused = self._build_all(lowered.values())
+        taken = {model: each for model, each in prepared.items() if not isinstance(each, _Refused)}
+        lowered = self._lower_all(taken)
+        self._lower_again(taken, lowered)
+        refused = self._build_all(_groups(lowered))
         for model, each in prepared.items():
             self._made[model] = each if isinstance(each, _Refused) else _finish(each, lowered[model], refused)
 
@@ -100,43 +102,53 @@ class Structures:
         return prepare_model(bound.model, [name for name, _ in bound.initializers])
 
     def _lower_all(self, prepared: Mapping[int, Prepared]) -> dict[int, Lowered | _Refused]:
-        """The bytecode of all structures; a structure is taken from the cache with all its kernels or not at all."""
+        """The bytecode of all structures, in the order of the program."""
         found = {model: self._kept.find_code(each) for model, each in prepared.items()}
-        lowered: dict[int, Lowered | _Refused] = {model: each for model, each in found.items() if each is not None}
-        kept = {item.symbol for item in _kernels(lowered.values()) if self._kept.find_object(item) is not None}
-        missing = [model for model, each in found.items() if each is None or not kept.issuperset(each.symbols)]
-        made = self._try_each(self._lower, [prepared[model] for model in missing])
-        for model, each in zip(missing, made, strict=True):
-            lowered[model] = each
-            if not isinstance(each, _Refused):
-                self._kept.keep_code(prepared[model], each)
-        return lowered
+        made = iter(self._try_each(self._lower, [prepared[model] for model, each in found.items() if each is None]))
+        return {model: next(made) if each is None else each for model, each in found.items()}
+
+    def _lower_again(self, prepared: Mapping[int, Prepared], lowered: dict[int, Lowered | _Refused]) -> None:
+        """Get the texts of kernels to compile that the cache has lost, or never had together, from their structures."""
+        missing = [kernel for group in _groups(lowered) if self._kept.find_object(group) is None for kernel in group]
+        lost = {kernel.symbol for kernel in missing if not kernel.text}
+        again = [
+            model
+            for model, each in lowered.items()
+            if not isinstance(each, _Refused) and not lost.isdisjoint(each.symbols)
+        ]
+        lowered.update(zip(again, self._try_each(self._lower, [prepared[model] for model in again]), strict=True))
 
     def _lower(self, prepared: Prepared) -> Lowered:
         from dycl.targets.tvm.lower import lower_model
 
-        return lower_model(prepared, self._processor)
+        lowered = lower_model(prepared, self._processor)
+        self._kept.keep_code(prepared, lowered)
+        return lowered
 
-    def _build_all(self, lowered: Iterable[Lowered | _Refused]) -> dict[str, _Refused]:
+    def _build_all(self, groups: Sequence[tuple[Kernel, ...]]) -> dict[str, _Refused]:
         """Compile the kernels that are not there yet; why some cannot be."""
         refused: dict[str, _Refused] = {}
         missing = []
-        for kernel in _kernels(lowered):
-            content = self._kept.find_object(kernel)
+        for group in groups:
+            content = self._kept.find_object(group)
             if content is None:
-                missing.append(kernel)
+                missing.append(group)
             else:
-                self._objects[kernel.symbol] = content
-        for kernel, made in zip(missing, self._try_each(self._build, missing), strict=True):
-            if isinstance(made, _Refused):
-                refused[kernel.symbol] = made
-            else:
-                self._objects[kernel.symbol] = made
+                self._objects.update({kernel.symbol: content for kernel in group})
+        for group, made in zip(missing, self._try_each(self._build, missing), strict=True):
+            if not isinstance(made, _Refused):
+                self._objects.update({kernel.symbol: made for kernel in group})
+            elif len(group) == 1:
+                refused[group[0].symbol] = made
+            else:  # one of them cannot be compiled
+                refused |= self._build_all([(kernel,) for kernel in group])
         return refused
 
-    def _build(self, kernel: Kernel) -> bytes:
-        content = build_object(schedule_kernel(kernel, self._processor, self._improve()), self._processor)
-        self._kept.keep_object(kernel, content)
+    def _build(self, group: tuple[Kernel, ...]) -> bytes:
+        improve = self._improve()
+        functions = [schedule_kernel(kernel, self._processor, improve) for kernel in group]
+        content = build_object(functions, self._processor)
+        self._kept.keep_object(group, content)
         return content
 
     def _improve(self) -> Improve | None:
@@ -161,8 +173,8 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | _Refuse
         return _Refused(f"TVM does not compile it: {first_line(error)}")
 
 
-def _kernels(lowered: Iterable[Lowered | _Refused]) -> tuple[Kernel, ...]:
-    return unite_kernels(kernel for each in lowered if not isinstance(each, _Refused) for kernel in each.kernels)
+def _groups(lowered: Mapping[int, Lowered | _Refused]) -> list[tuple[Kernel, ...]]:
+    return group_kernels(each.kernels for each in lowered.values() if not isinstance(each, _Refused))
 
 
 def _finish(prepared: Prepared, lowered: Lowered | _Refused, refused: Mapping[str, _Refused]) -> Structure | _Refused:

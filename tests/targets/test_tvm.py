@@ -250,9 +250,9 @@ def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     build = structures.build_object
 
-    def note(function: Any, processor: Any) -> bytes:
-        found.append(str(function.attrs["global_symbol"]))
-        return build(function, processor)
+    def note(functions: Any, processor: Any) -> bytes:
+        found.extend(str(function.attrs["global_symbol"]) for function in functions)
+        return build(functions, processor)
 
     monkeypatch.setattr(structures, "build_object", note)
     return found
@@ -297,19 +297,58 @@ def test_a_kernel_that_the_cache_has_lost_is_compiled_again(tmp_path: Path, monk
     cache = Cache(tmp_path / "cache", 1 << 24)
     make(tmp_path / "first", *relus(8, 16), cache=cache)
     compiled = compiled_kernels(monkeypatch)
-    monkeypatch.setattr(KeptWork, "find_object", lambda kept, kernel: None)
+    monkeypatch.setattr(KeptWork, "find_object", lambda kept, group: None)
     make(tmp_path / "again", *relus(8, 16), cache=cache)
     assert len(compiled) == 2
     assert files(tmp_path / "first") == files(tmp_path / "again")
 
 
+def softmaxes(*operators: str) -> list[Any]:
+    """Subgraphs that all have the kernel of a softmax; before it comes the operator, if one is named."""
+    built = []
+    for index, operator in enumerate(operators):
+        b = Builder(f"0{index}_softmax")
+        x = b.tensor(4, 16)
+        built.append(b.done(b.op("torch.softmax", b.op(operator, x) if operator else x, 1), structure=index))
+    return built
+
+
+def test_kernels_that_were_never_compiled_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytecode is there, but an object only of a kernel with another that now an earlier structure needs."""
+    cache = Cache(tmp_path / "cache", 1 << 24)
+    make(tmp_path / "first", *softmaxes("torch.neg"), cache=cache)
+    compiled = compiled_kernels(monkeypatch)
+    _, runtime = make(tmp_path / "two", *softmaxes("", "torch.neg"), cache=cache)
+    assert sorted(symbol.rsplit("_", 1)[0] for symbol in compiled) == ["softmax", "tir_negative"]
+    make(tmp_path / "alone", *softmaxes("", "torch.neg"))
+    assert files(tmp_path / "two") == files(tmp_path / "alone")
+    x = torch.randn(4, 16)
+    assert_same(runtime.subgraph("00_softmax")(x.numpy()), x.softmax(1))
+    assert_same(runtime.subgraph("01_softmax")(x.numpy()), (-x).softmax(1))
+
+
+def test_one_kernel_that_cannot_be_compiled_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that would be compiled with it are compiled without it."""
+    build = structures.build_object
+
+    def fail(functions: Any, processor: Any) -> bytes:
+        if any("negative" in str(function.attrs["global_symbol"]) for function in functions):
+            raise ValueError("it is negative")
+        return build(functions, processor)
+
+    monkeypatch.setattr(structures, "build_object", fail)
+    built = softmaxes("torch.neg", "")
+    compiled = TARGET.compile(program_of(*built), environment_of(None), tmp_path, Options())
+    assert [subgraph.engine for subgraph in compiled.subgraphs] == ["onnxruntime", "tvm"]
+
+
 def test_what_one_structure_cannot_have_the_others_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = structures.build_object
 
-    def fail(function: Any, processor: Any) -> bytes:
-        if "16" in str(function):
+    def fail(functions: Any, processor: Any) -> bytes:
+        if any("16" in str(function) for function in functions):
             raise ValueError("it is sixteen")
-        return build(function, processor)
+        return build(functions, processor)
 
     monkeypatch.setattr(structures, "build_object", fail)
     compiled = TARGET.compile(program_of(*relus(8, 16)), environment_of(None), tmp_path, Options())

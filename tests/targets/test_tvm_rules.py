@@ -78,7 +78,7 @@ def load(model: onnx.ModelProto) -> tuple[set[str], Any]:
     rules = {str(function.attrs["dycl.rule"]) for function in scheduled if "dycl.rule" in function.attrs}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model.vm").write_bytes(lowered.code)
-        (Path(folder) / "kernels.so").write_bytes(link_objects([build_object(each, processor) for each in scheduled]))
+        (Path(folder) / "kernels.so").write_bytes(link_objects([build_object(scheduled, processor)]))
         settings = {"library": "kernels.so", "weights": [], "machine": platform.machine(), "features": []}
         entry = {
             "file": "model.vm",
