@@ -33,7 +33,7 @@ The way begins at a block with a dispatch and follows what the calls in `Environ
 so that the joins on it are entered from elsewhere as before (a trace, as in compilers of superscalar machines), and the
 tensor work of the copies moves to the first block. Only what cannot fail and writes nothing moves; decisions and all
 other work of the host stay where they are, each once. It ends where more would be done in vain than is won, in
-microseconds. Without such calls nothing happens.
+microseconds that are estimates. Without such calls nothing happens.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ MOST_OPERATIONS = 256  # in one dispatch
 _LEAST_SHARE = 0.5  # of the calls that a way must keep
 _SELDOM = 0.05  # how often a block must run in a call for anything to begin there
 _LONGEST = 32  # blocks of a way
+_MARGIN = 2.0  # how much more must be won than lost: of the estimates half are off by more than a third
 _NEARLY = 0.5  # of what it would have to win: less is not worth a note
 
 Place = tuple[int, int]  # a call, and a position on its way
@@ -138,14 +139,19 @@ class _Trace:
 
     @property
     def pays(self) -> bool:
-        """Whether more is won than lost."""
-        return self.won > self.lost and self.weight_bytes <= MOST_BYTES
+        """Whether clearly more is won than lost."""
+        return self.surplus > 0 and self.weight_bytes <= MOST_BYTES
+
+    @property
+    def surplus(self) -> float:
+        """What is won for sure, in microseconds."""
+        return self.won - _MARGIN * self.lost
 
     @property
     def note(self) -> Note:
         """The decision in words."""
         sums = f"{self.won:.1f} µs won, {self.lost:.1f} µs lost on other ways"
-        if self.won > self.lost and not self.pays:
+        if self.surplus > 0 and not self.pays:
             sums += f"; {self.weight_bytes / 1024:.0f} KiB of weights would be copied"
         where = "done with the dispatch before it" if self.pays else "done where it is needed"
         usual = f"{100 * self.steps[-1].share:.0f} % of the calls that come by go on to it"
@@ -214,7 +220,7 @@ class _Finder:
             trace = self._weigh(head, tuple(steps), often, won, lost)
             if len(trace.moved) > MOST_OPERATIONS:
                 break
-            if best is None or (trace.won - trace.lost > best.won - best.lost and trace.weight_bytes <= MOST_BYTES):
+            if best is None or (trace.surplus > best.surplus and trace.weight_bytes <= MOST_BYTES):
                 best = trace
         return best
 
@@ -241,7 +247,7 @@ class _Finder:
             if not taken:
                 return
             (side, block), count = taken.most_common(1)[0]
-            share = count / len(places)
+            share = (count + 0.5) / (len(places) + 1)  # of few calls that all went one way, some other one would not
             edge = edges(here.end)[side] if side < len(edges(here.end)) else None
             if share <= _LEAST_SHARE or edge is None or edge.target != block:
                 return

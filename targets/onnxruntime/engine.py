@@ -6,6 +6,7 @@ each subgraph is compared with torch on the processor, where the models run as w
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dycl.ir.nodes import Program
+import torch
+
+from dycl.ir.graph import op_definitions
+from dycl.ir.nodes import Program, Subgraph, TensorType
 from dycl.targets.base import Capabilities, Options, port_entry
 from dycl.targets.onnx.engine import Built, SeparateBuilder, Tuned
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
@@ -23,6 +27,9 @@ from dycl.targets.weights import WeightFile
 
 if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
+
+
+SMALL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ class OnnxRuntimeEngine:
             settings: dict[str, object] = {"plain_offsets": list(shared.offsets)} if shared.offsets else {}
             if options.ort_optimization != "all":
                 settings["optimization"] = options.ort_optimization
+            if is_small(subgraph):
+                settings["arena"] = False
 
             def open_call() -> Callable[..., Any]:
                 return _open_as_host(bound, model, weights, directory, options.ort_optimization)
@@ -101,6 +110,16 @@ class OnnxRuntimeEngine:
             return {}
         source = resources.files("dycl.targets.onnxruntime").joinpath("device.py").read_text(encoding="utf-8")
         return {"device.py": source.encode()}
+
+
+def is_small(subgraph: Subgraph) -> bool:
+    """Whether all that a subgraph computes surely takes little memory."""
+    values = [value for op in subgraph.ops for value in op_definitions(op)]
+    types = [value.type for value in (*subgraph.params, *values) if isinstance(value.type, TensorType)]
+    if any(isinstance(size, str) for type_ in types for size in type_.shape):
+        return False
+    total: int = sum(math.prod(map(int, type_.shape)) * getattr(torch, type_.dtype).itemsize for type_ in types)
+    return total <= SMALL_BYTES
 
 
 def _open_as_host(

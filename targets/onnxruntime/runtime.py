@@ -5,6 +5,10 @@ ONNX Runtime packs the weights of matrix products into a private copy for each s
 64 MiB matrix, 257 MiB with packing, 1 MiB without; a product with 8 rows takes 4.1 ms packed, 7.9 ms not, with one row
 the same). So a session packs, unless more than `SHARED_BYTES_UNPACKED` of its weights are used by other sessions too.
 
+Memory. Each session with an arena works in memory of its own, and with many sessions that is more than fits in the
+caches next to the processor. Small subgraphs have none: the C library hands them what the one before has just given
+back (2 to 5 % of a call). It would give large blocks back to the system and page them in again (32 MiB: 2.3 times).
+
 Threads. With one thread a session has no pool at all. With more, each session has a pool of its own that waits without
 spinning; all sessions of the process share one pool only by explicit choice: `share_pool()` before the first model is
 loaded, or `shared_pool=True`. Once such a pool exists, ONNX Runtime refuses every session of the process with default
@@ -162,18 +166,21 @@ class Runtime:
         shared = sum(_bytes(self._weights[name]) for name in entry["weights"] if name in self._shared)
         packing = shared <= SHARED_BYTES_UNPACKED
         pooled = self._shared_pool and _make_pool(self._threads)
-        level = self._optimization or entry.get("settings", {}).get("optimization", "all")
+        settings = entry.get("settings", {})
+        level = self._optimization or settings.get("optimization", "all")
+        open_session = functools.partial(self._open, model, level, packing, settings.get("arena", True))
         try:
-            return self._open(model, level, packing, pooled=pooled)
+            return open_session(pooled=pooled)
         except _ORT_ERRORS:
             # ONNX Runtime takes one kind of session in a process, and another library may have decided which. An error
             # of the model itself is raised again here.
-            return self._open(model, level, packing, pooled=not pooled)
+            return open_session(pooled=not pooled)
 
-    def _open(self, model: bytes, level: str, packing: bool, *, pooled: bool) -> ort.InferenceSession:
+    def _open(self, model: bytes, level: str, packing: bool, arena: bool, *, pooled: bool) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = arena
         options.use_per_session_threads = not pooled
         if not pooled:
             options.intra_op_num_threads = self._threads
