@@ -78,7 +78,8 @@ _FUNCTION_KERNELS = {
 def _count_kernels(op: TensorOp, environment: Environment) -> int:
     """How many kernels the operation is."""
     if not isinstance(op.target, CallModule):
-        return _FUNCTION_KERNELS.get(op.target.name.rpartition(".")[2], 1)
+        name = op.target.name.rpartition(".")[2]
+        return 1 + len(op_uses(op)) if name == "stack" else _FUNCTION_KERNELS.get(name, 1)
     module = environment.modules.get(op.target.path)
     return 1 if module is None else _count_in_module(module)
 
