@@ -213,7 +213,8 @@ def find_target(name: str) -> Target:
 
 def check_device(target: Target, device: str) -> None:
     """Refuse a device that the target does not compile for."""
-    if device not in target.devices:
-        known = ", ".join(target.devices)
+    devices = getattr(target, "devices", ("cpu",))  # a target of earlier versions does not say
+    if device not in devices:
+        known = ", ".join(devices)
         message = f"target {target.name!r} compiles for {known}, not for {device!r}"
         raise UsageError("DY504", UNKNOWN, message, hint="compile without --device, or for another target")
