@@ -92,7 +92,9 @@ def _compile(
 
 
 def _check_for_device(options: Options) -> None:
-    """Refuse what is made for the processor alone."""
+    """Refuse what is made for the processor alone, and for a GPU alone."""
+    if options.arch and options.device == "cpu":
+        raise UsageError("DY505", UNKNOWN, "--arch names a GPU", hint="compile with --device cuda")
     for option, is_given in (("--tune", options.tune), ("--quantize", options.quantize)):
         if options.device != "cpu" and is_given:
             message = f"{option} is for the processor: there is nothing of the kind for {options.device}"

@@ -243,6 +243,14 @@ def test_what_is_for_the_processor_alone_is_refused(builder: Any, make: Any, opt
     assert caught.value.code == "DY505"
 
 
+def test_a_kind_of_gpu_without_one_to_compile_for_is_refused(builder: Any, make: Any) -> None:
+    b = builder("00_double")
+    subgraph = b.done(b.op("torch.mul", b.tensor(2, 3), Lit(2.0), out=(FLOATS,)))
+    with pytest.raises(UsageError, match="--arch names a GPU") as caught:
+        make(subgraph, options=Options(arch="sm_90"))
+    assert caught.value.code == "DY505"
+
+
 # ---------------------------------------------------------------- where there is one
 
 

@@ -35,18 +35,18 @@ class Gated(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8)
         self.gate, self.mix = nn.Linear(8, 1), nn.Linear(8, 40)
-        self.memory = torch.zeros(1, 40)
+        self.memory = torch.zeros(3, 40)
         self.norm.running_mean.uniform_(-0.1, 0.1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
         x = torch.relu(self.norm(self.conv(x)))
         pooled = x.mean((2, 3))
         steps = 0
-        while pooled.norm().item() > 0.5 and steps < 2:
+        while pooled.norm().item() > 0.8 and steps < 2:
             pooled = torch.tanh(pooled) * 0.7
             steps += 1
         y = self.mix(pooled)
-        if self.gate(pooled).item() > 0:
+        if self.gate(pooled).sum().item() > 0:  # a product with one column: an exchange within a warp
             y = y.softmax(-1)
         self.memory = self.memory * 0.5 + y
         return self.memory, y.argmax(-1), steps
@@ -58,7 +58,7 @@ def model() -> Gated:
 
 
 def samples(seed: int) -> torch.Tensor:
-    return torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(seed)) * (1 + seed % 4)
+    return torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(seed)) * (1 + seed % 4)
 
 
 def in_child(text: str, emulated: Path | None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -147,10 +147,12 @@ template <typename T> static T exchange(T value, int lane) {
 static inline void __syncthreads() { emulator::stop(emulator::State::Barrier); }
 static inline void __syncwarp(unsigned = ~0u) { emulator::stop(emulator::State::Exchange); }
 static inline unsigned __activemask() { return ~0u; }
-template <typename T> static inline T __shfl_sync(unsigned, T value, int lane, int = 32) {
-  return emulator::exchange(value, lane);
+// A warp falls into parts of `width` lanes. A lane beyond is taken modulo the width; beyond a part each keeps its own.
+template <typename T> static inline T __shfl_sync(unsigned, T value, int lane, int width = 32) {
+  int own = emulator::current % emulator::WARP;
+  return emulator::exchange(value, own / width * width + lane % width);
 }
-template <typename T> static inline T __shfl_down_sync(unsigned, T value, unsigned delta, int = 32) {
-  int lane = emulator::current % emulator::WARP + int(delta);
-  return emulator::exchange(value, lane < emulator::WARP ? lane : emulator::current % emulator::WARP);
+template <typename T> static inline T __shfl_down_sync(unsigned, T value, unsigned delta, int width = 32) {
+  int own = emulator::current % emulator::WARP;
+  return emulator::exchange(value, own % width + int(delta) < width ? own + int(delta) : own);
 }
