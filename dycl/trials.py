@@ -29,11 +29,11 @@ from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import definitions, operand_parts
 from dycl.ir.hosteffects import DRAWS
-from dycl.ir.nodes import BlockId, HostOp, InputLeaf, ObjectType, Program, Raise, TensorType
+from dycl.ir.nodes import BlockId, HostOp, InputLeaf, ObjectType, Param, Program, Raise, TensorType
 from dycl.ir.objects import bind_arguments, bind_inputs
 from dycl.ir.schemas import find_written
 from dycl.ir.structures import find_structures
-from dycl.ir.writes import all_writes, written_names
+from dycl.ir.writes import all_writes
 from dycl.sampling import Sample, map_leaves
 
 Decide = Callable[[BlockId, bool], bool]
@@ -236,20 +236,27 @@ def copy_inputs(program: Program, sample: Sample) -> tuple[tuple[Any, ...], dict
 
 
 def written_inputs(subject: Subject, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
-    """What the arguments that the program writes are after a call; of objects, what the written fields hold."""
+    """What the arguments are after a call, written or not; of objects, what the written fields hold."""
     program = subject.program
-    names = written_names(program, method)
-    given = bind_arguments(program, args, kwargs, method) if names else {}
-    found = {f"the argument {name}": given.get(name) for name in names}
+    given = bind_arguments(program, args, kwargs, method)
+    found = {
+        f"the argument {param.name}": given.get(param.name)
+        for param in program.signature_of(method)
+        if not any(isinstance(leaf.type, ObjectType) for leaf in _leaves(param))
+    }
     if not any(field.is_written for schema in program.schemas for field in schema.fields):
         return found
     inputs = bind_inputs(program, args, kwargs, subject.environment, method)
-    parts = (part for param in program.signature_of(method) for part in operand_parts(param.spec))
-    leaves = sorted((part for part in parts if isinstance(part, InputLeaf)), key=lambda leaf: leaf.index)
+    leaves = [leaf for param in program.signature_of(method) for leaf in _leaves(param)]
+    leaves.sort(key=lambda leaf: leaf.index)
     for leaf, value in zip(leaves, inputs, strict=True):
         if isinstance(leaf.type, ObjectType):
             found |= find_written(f"input {leaf.index}", leaf.type.schema, value, program.schemas)
     return found
+
+
+def _leaves(param: Param) -> list[InputLeaf]:
+    return [part for part in operand_parts(param.spec) if isinstance(part, InputLeaf)]
 
 
 def snapshot(value: Any) -> Any:

@@ -31,6 +31,7 @@ from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.outline import mask_repeated
 from dycl.passes.specialize.positions import Label, Respelling, Slot
 from dycl.passes.specialize.readings import carried_readings, find_readings, find_relations
+from dycl.passes.specialize.received import Carried
 from dycl.passes.specialize.residual import RawBlock
 from dycl.passes.specialize.rounds import find_point
 from dycl.passes.specialize.state import TRUTH, State
@@ -48,6 +49,7 @@ class Joins(Variants):
         super().__init__(*args)
         self.blocks: list[RawBlock] = []
         self.table: dict[tuple[Any, ...], RawBlock] = {}
+        self.carried = Carried()
 
     def new_block(self) -> RawBlock:
         """A new, empty block."""
@@ -122,6 +124,7 @@ class Joins(Variants):
             walker.known_slots,
             partition,
             intervals,
+            tuple(self.memory_of(tensor) in self.input_storages for tensor in walker.tensors),
         )
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
@@ -386,12 +389,14 @@ class Joins(Variants):
         form = self.canonical(state, point)
         known = self.table.get(form.key)
         if known is not None:
+            self.carried.meet(self, form)  # type: ignore[arg-type]
             state.block.end = Jump(edge=Edge(_block_id(known), form.args), loc=self.loc())
             return True
         self.note_variant(form, point)
         block = self.new_block()
         block.params = self.param_names(form, point)
         self.table[form.key] = block
+        self.carried.begin(form, block.params)
         state.block.end = Jump(edge=Edge(_block_id(block), form.args), loc=self.loc())
         self.resume(state, form.state)
         state.block, state.is_dirty = block, False

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Lit, Ref, Write, WriteKind
+from dycl.ir.nodes import Lit, Ref, ValueId, Write, WriteKind
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.exits import Exit, OutputBuilder
     from dycl.passes.specialize.machine import Machine
+    from dycl.passes.specialize.variants import Canonical
 
 Place = tuple[Any, ...]  # the name of the method (in `State.received`), that of a parameter, then indices and keys
 _LEAVES = (FakeTensor, Scalar, Text)
@@ -73,6 +74,45 @@ def filled(machine: Machine, storage: int) -> bool:
         return begin_again(machine)
     machine.hints.filled.update(found)
     return True
+
+
+class Carried:
+    """Tensors that come into a block: on one way there one may be the caller's, on another the run's own.
+
+    That makes no difference until one is written. Then the next attempt works on copies of what is given, and states
+    are told apart by which of their tensors is a given one.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[Any, tuple[bool, ...]] = {}  # by form: which tensors of its first state are the caller's
+        self._params: set[ValueId] = set()
+        self._mixes = self._writes = False
+
+    def begin(self, form: Canonical, params: tuple[ValueId, ...]) -> None:
+        """A block begins with this state."""
+        self._given[form.key] = form.given
+        self._params.update(params)
+
+    def meet(self, machine: Machine, form: Canonical) -> None:
+        """A state comes to a block that was begun with another."""
+        if self._given.get(form.key, form.given) != form.given:
+            self._mixes = True
+            self._check(machine)
+
+    def write(self, machine: Machine, roots: tuple[ValueId, ...]) -> None:
+        """Tensors of these names are written."""
+        if not self._params.isdisjoint(roots):
+            self._writes = True
+            self._check(machine)
+
+    def _check(self, machine: Machine) -> None:
+        if self._mixes and self._writes and not machine.hints.received and not begin_again(machine):
+            raise UnsupportedError(
+                "DY212",
+                machine.loc(),
+                "a tensor is written in place that is an input of the model on one way there and its own on another",
+                hint="write into a clone()",
+            )
 
 
 class Handback:

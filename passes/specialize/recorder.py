@@ -424,6 +424,7 @@ class Recorder(TorchFunctionMode):
                     "an input of the model is written in place, which the caller would see",
                     hint="write into a clone() of the input",
                 )
+            machine.carried.write(machine, roots)
             machine.check_shared_at_times(storage)
             machine.weight_storage_written(storage)
             machine.check_tensor_write(storage)

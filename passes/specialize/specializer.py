@@ -274,6 +274,8 @@ class _Attempt:
         for method, block, state in zip(self.methods, blocks, [form.state, *states], strict=True):
             state.block = block
             state.aliases |= method.aliases
+            for vid in method.vids:  # what an earlier call has written to its inputs is nothing to this one
+                state.current.pop(vid, None)
             machine.state = state
             method.freedom.enter()
             self._start(method, state)

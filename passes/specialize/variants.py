@@ -47,6 +47,7 @@ class Canonical:
     known: dict[Any, tuple[Any, str | None]]
     partition: parting.Partition | None
     intervals: Mapping[int, Interval]  # by class of integers
+    given: tuple[bool, ...] = ()  # which of its tensors lie in memory of the caller's
 
 
 @dataclass(slots=True)

@@ -76,6 +76,8 @@ FEATURES: dict[str, float] = {
     "worklists": 0.2,
 }
 
+GIVEN_RATE = 0.3  # of the programs that write in place: how many write to their inputs, too
+
 HEAD = '''\
 """A random program."""
 
@@ -451,6 +453,8 @@ class ProgramWriter:
         statements.returns = lambda: self._result(statements)
         with statements.block(f"def forward(self, {', '.join(params)}):"):
             statements.scope.names.update({n: Kind(kind) for n, kind in zip(params, inputs, strict=True)})
+            if "inplace" in self.features and self.rng.random() < GIVEN_RATE:  # the caller sees what is written
+                statements.scope.owned |= {name for name in params if name != "tokens"}
             statements.body(3, 7)
             statements.line(f"return {self._result(statements)}")
         self.lines += statements.lines

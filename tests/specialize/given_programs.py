@@ -137,6 +137,32 @@ class KeepsAndGives(nn.Module):
         return len(log)
 
 
+class FillsBetweenKinds(nn.Module):
+    """What a call has written to its input is nothing to a call that finds the model in another kind of state."""
+
+    def __init__(self):
+        super().__init__()
+        self.recent = None
+
+    def forward(self, x):
+        x.add_(1)
+        if self.recent is not None:
+            x.mul_(self.recent.mean())
+        if x.sum() > 3:
+            self.recent = x
+        return x.mean()
+
+
+class FillsWhatMayBeGiven(nn.Module):
+    """At the write the tensor is the caller's on one way there, and the model's own on the other."""
+
+    def forward(self, x, y):
+        if y.sum() > 0:
+            x = x * 2
+        x += 1
+        return x.sum()
+
+
 def _generator(seed):
     return torch.Generator().manual_seed(seed)
 
@@ -164,6 +190,11 @@ def tensors(seed):
     return x, torch.rand(4, generator=made) > 0.5, torch.randn(4, generator=made)
 
 
+def two(seed):
+    made = _generator(seed)
+    return torch.randn(2, 3, generator=made), torch.randn(2, 3, generator=made)
+
+
 def some(seed):
     made = _generator(seed)
     return ([torch.randn(3, generator=made) for _ in range(2)],)
@@ -180,6 +211,8 @@ def steps(seed):
 
 
 CASES = [
+    Case(FillsWhatMayBeGiven, two, is_end_to_end=True),  # the executor writes to its arguments in any case
+    Case(FillsBetweenKinds),
     Case(UpdatesDict, data, is_end_to_end=True),
     Case(GrowsList, growing, is_end_to_end=True),
     Case(GrowsListLong, growing, is_end_to_end=True),
