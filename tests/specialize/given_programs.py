@@ -214,11 +214,11 @@ CASES = [
     Case(FillsWhatMayBeGiven, two, is_end_to_end=True),  # the executor writes to its arguments in any case
     Case(FillsBetweenKinds),
     Case(UpdatesDict, data, is_end_to_end=True),
-    Case(GrowsList, growing, is_end_to_end=True),
+    Case(GrowsList, growing),
     Case(GrowsListLong, growing, is_end_to_end=True),
     Case(ShrinksLists, nested),
     Case(FillsTensors, tensors, is_end_to_end=True),
     Case(FillsWhatItDrops, some),
-    Case(CatchesItself, steps, is_end_to_end=True),
+    Case(CatchesItself, steps),
     Case(KeepsAndGives, more, is_end_to_end=True),
 ]

@@ -276,6 +276,7 @@ def test_equal_kernels_are_compiled_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert_same(found, (-2 * x @ weight).softmax(1))
 
 
+@pytest.mark.slow
 def test_what_earlier_compiles_have_made_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is new is compiled, and the bytes are those of a compile without a cache."""
     compiled = compiled_kernels(monkeypatch)
@@ -378,6 +379,7 @@ assert "TVM_DEVICE_BACKEND_AUTOLOAD" not in os.environ
 """
 
 
+@pytest.mark.slow
 def test_tvm_is_imported_without_what_takes_a_second() -> None:
     """Its first error reads the symbols of all libraries: its import must raise none, not even one that it swallows."""
     done = subprocess.run([sys.executable, "-c", _IMPORT], capture_output=True, text=True, check=False)
