@@ -8,8 +8,8 @@ it does it again, where the error can be told with all that it holds.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
@@ -19,6 +19,7 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_STALLED = 120.0  # seconds, of work that takes one or a few
 _FEWEST = 4  # things for which processes are worth their start
 _work: Callable[[int], object] | None = None  # what the forks are to do, set before they are made
 
@@ -45,11 +46,31 @@ def try_in_processes(function: Callable[[Item], Result], items: Sequence[Item], 
         with ProcessPoolExecutor(
             min(jobs, len(rest)), mp_context=multiprocessing.get_context("fork"), initializer=_begin
         ) as pool:
-            return [first, *cast("list[Done[Result] | None]", list(pool.map(_do, range(len(rest)))))]
-    except BrokenProcessPool:  # one was killed, for want of memory perhaps
+            tried = [pool.submit(_do, index) for index in range(len(rest))]
+            _await(tried, pool)
+            return [first, *cast("list[Done[Result] | None]", [_result_of(future) for future in tried])]
+    except BrokenProcessPool:  # before all was handed out
         return [first, *[None] * len(rest)]
     finally:
         _work = None
+
+
+def _await(tried: Sequence[Future[Done[object] | None]], pool: ProcessPoolExecutor) -> None:
+    """Wait until all is done; where nothing is for a long time, a fork waits for a lock that no thread of it holds."""
+    left: Collection[Future[Done[object] | None]] = tried
+    while left:
+        done, left = wait(left, timeout=_STALLED, return_when=FIRST_COMPLETED)
+        if not done:
+            for process in list(pool._processes.values()):
+                process.kill()
+            return
+
+
+def _result_of(future: Future[Done[object] | None]) -> Done[object] | None:
+    try:
+        return future.result()
+    except BrokenProcessPool:  # one was killed, for want of memory perhaps
+        return None
 
 
 def _begin() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from dycl.pipeline import Settings, check_model, compile_model
+from dycl.targets import processes
 from dycl.targets.base import Options, find_target
 from dycl.targets.onnx import binding
 from dycl.targets.processes import try_in_processes
@@ -95,3 +97,18 @@ def test_a_process_that_is_killed_stops_nothing() -> None:
     done = try_in_processes(work, range(5), 2)
     assert len(done) == 5
     assert done[0] is not None and done[0].result == 0 and done[2] is None
+
+
+def test_a_process_that_waits_for_ever_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that was forked while another thread held a lock."""
+    monkeypatch.setattr(processes, "_STALLED", 0.5)
+    here = os.getpid()
+
+    def work(item: int) -> int:
+        if item == 3 and os.getpid() != here:
+            time.sleep(600)
+        return item * 10
+
+    done = try_in_processes(work, range(6), jobs=2)
+    assert done[0] is not None and done[0].result == 0
+    assert done[3] is None and all(one is None or one.result == item * 10 for item, one in enumerate(done))
