@@ -170,9 +170,10 @@ def _with(operand: Operand, fetched: dict[ValueId, Ref]) -> Operand:
 
 def _end_with(end: Return | Raise, fetched: dict[ValueId, Ref]) -> Terminator:
     """The end with what the caller sees fetched; the state stays where it is."""
+    writes = tuple(replace(write, value=_with(write.value, fetched)) for write in end.writes)
     if isinstance(end, Return):
-        return replace(end, value=_with(end.value, fetched))
-    return replace(end, args=tuple(_with(arg, fetched) for arg in end.args))
+        return replace(end, value=_with(end.value, fetched), writes=writes)
+    return replace(end, args=tuple(_with(arg, fetched) for arg in end.args), writes=writes)
 
 
 def _may_hold_tensors(kind: ValueType | NothingType) -> bool:
