@@ -1,16 +1,19 @@
 """Work on many things in several processes: what comes back is in order, and as one process alone would make it.
 
 The processes are forks: what is worked on (live models, weights) need not be sent, only what comes back. A fork has the
-memory of its parent and none of its threads, so it computes on one thread. What fails in a fork is left out: who needs
-it does it again, where the error can be told with all that it holds.
+memory of its parent and none of its threads, so it computes on one thread, and it leaves alone what its parent has let
+go of: a session whose threads are not there would wait for them for ever when it is destroyed. What fails in a fork is
+left out: who needs it does it again, where the error can be told with all that it holds.
 """
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -43,9 +46,12 @@ def try_in_processes(function: Callable[[Item], Result], items: Sequence[Item], 
     rest = items[1:]
     _work = lambda index: function(rest[index])  # noqa: E731
     try:
-        with ProcessPoolExecutor(
-            min(jobs, len(rest)), mp_context=multiprocessing.get_context("fork"), initializer=_begin
-        ) as pool:
+        with (
+            _frozen_garbage(),
+            ProcessPoolExecutor(
+                min(jobs, len(rest)), mp_context=multiprocessing.get_context("fork"), initializer=_begin
+            ) as pool,
+        ):
             tried = [pool.submit(_do, index) for index in range(len(rest))]
             _await(tried, pool)
             return [first, *cast("list[Done[Result] | None]", [_result_of(future) for future in tried])]
@@ -73,7 +79,23 @@ def _result_of(future: Future[Done[object] | None]) -> Done[object] | None:
         return None
 
 
+@contextmanager
+def _frozen_garbage() -> Iterator[None]:
+    """Inside, forks begin with a collector that looks at nothing that there was before them."""
+    was_enabled, was_frozen = gc.isenabled(), gc.get_freeze_count() > 0
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not was_frozen:
+            gc.unfreeze()
+        if was_enabled:
+            gc.enable()
+
+
 def _begin() -> None:
+    gc.enable()
     torch.set_num_threads(1)
 
 

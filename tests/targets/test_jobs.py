@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
@@ -112,3 +115,34 @@ def test_a_process_that_waits_for_ever_stops_nothing(monkeypatch: pytest.MonkeyP
     done = try_in_processes(work, range(6), jobs=2)
     assert done[0] is not None and done[0].result == 0
     assert done[3] is None and all(one is None or one.result == item * 10 for item, one in enumerate(done))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_leaves_alone_what_its_parent_has_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session in a ring, which only the collector finds, has threads that the fork does not have."""
+    monkeypatch.setattr(processes, "_STALLED", 5.0)
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([node], "g", [value], [result])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # they wait at once
+    ring: list[object] = [ort.InferenceSession(model.SerializeToString(), options)]
+    ring.append(ring)
+    time.sleep(0.2)
+    gc.disable()
+    try:
+        del ring
+
+        def work(item: int) -> int:
+            if os.getpid() != here:
+                gc.collect()
+            return item
+
+        here = os.getpid()
+        assert [one and one.result for one in try_in_processes(work, range(5), jobs=2)] == [0, 1, 2, 3, 4]
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
