@@ -154,6 +154,7 @@ class ArrayMemory(Journal):
                 "an array that is the memory of an input is written, which the caller would see",
                 hint="write into a copy()",
             )
+        self.carried.write_array(self, self.state.aliases.get(self.memory_of(array.fake), ()))  # type: ignore[arg-type]
         if any(self.memory_group(storage) == group for storage in self.weight_storages):
             raise UnsupportedError(
                 "DY206", self.loc(), "an array that is the memory of a weight is written", hint="write into a copy()"

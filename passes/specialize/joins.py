@@ -124,8 +124,13 @@ class Joins(Variants):
             walker.known_slots,
             partition,
             intervals,
-            tuple(self.memory_of(tensor) in self.input_storages for tensor in walker.tensors),
+            self._which_are_given(walker),
         )
+
+    def _which_are_given(self, walker: Walker) -> tuple[bool, ...]:
+        """Which tensors and arrays of a state lie in memory of the caller's."""
+        given = {self.memory_group(storage) for storage in self.input_storages}
+        return tuple(self.memory_group(self.memory_of(tensor)) in given for tensor in walker.tensors)
 
     def _forgetful(self, key: list[Any]) -> list[Any]:
         return [

@@ -86,7 +86,7 @@ class Carried:
     def __init__(self) -> None:
         self._given: dict[Any, tuple[bool, ...]] = {}  # by form: which tensors of its first state are the caller's
         self._params: set[ValueId] = set()
-        self._mixes = self._writes = False
+        self._mixes = self._writes = self._writes_arrays = False
 
     def begin(self, form: Canonical, params: tuple[ValueId, ...]) -> None:
         """A block begins with this state."""
@@ -105,13 +105,22 @@ class Carried:
             self._writes = True
             self._check(machine)
 
+    def write_array(self, machine: Machine, roots: tuple[ValueId, ...]) -> None:
+        """The same of an array: who writes to one that is the memory of an input is refused."""
+        if not self._params.isdisjoint(roots):
+            self._writes_arrays = True
+            self._check(machine)
+
     def _check(self, machine: Machine) -> None:
-        if self._mixes and self._writes and not machine.hints.received and not begin_again(machine):
+        if not self._mixes:
+            return
+        writes = self._writes and not machine.hints.received and not begin_again(machine)
+        if writes or self._writes_arrays:
             raise UnsupportedError(
                 "DY212",
                 machine.loc(),
-                "a tensor is written in place that is an input of the model on one way there and its own on another",
-                hint="write into a clone()",
+                "what is written in place is an input of the model on one way there and its own on another",
+                hint="write into a copy of it",
             )
 
 

@@ -139,6 +139,14 @@ def writes_beside_an_object(self, x, tree):
     return x + tree.value
 
 
+def writes_what_may_be_an_array_of_input(self, x, y):
+    array = x.numpy()
+    if y.sum() > 0:  # refused
+        array = array * 2
+    array[0] = 5
+    return torch.from_numpy(array)
+
+
 def moves_a_list_of_the_callers(self, data):
     data["second"] = data["first"]
     return len(data)
@@ -192,6 +200,7 @@ REFUSALS = [
     Refusal(identified, "DY210", "id(x)"),
     Refusal(squeezed, "DY211", "y.squeeze_(0)"),
     Refusal(writes_beside_an_object, "DY212", "x.add_(1)", (X, SimpleNamespace(value=torch.ones(4)))),
+    Refusal(writes_what_may_be_an_array_of_input, "DY212", "y.sum() > 0", (X, torch.ones(2))),
     Refusal(moves_a_list_of_the_callers, "DY212", "return self.function(self", ({"first": [X]},)),
     Refusal(returns_object, "DY213", "return self.function"),
     Refusal(moved, "DY206", 'self.norm.to("meta")'),
