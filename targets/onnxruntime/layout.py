@@ -245,7 +245,7 @@ class _Cutter:
 
 
 def _tidy(model: ModelProto) -> None:
-    """Drop what nothing reads, and what differs from one run to the next."""
+    """Drop what nothing reads, and what differs from one run, or from one model of a structure, to the next."""
     graph = model.graph
     used = {value for node in graph.node for value in node.input} | {port.name for port in graph.output}
     used |= {value for node in graph.node for value in _read_inside(node)}
@@ -256,6 +256,28 @@ def _tidy(model: ModelProto) -> None:
     opsets = [opset for opset in model.opset_import if opset.domain in {"", *_domains(graph)}]
     del model.opset_import[:]
     model.opset_import.extend(opsets)
+    _number_values(graph)
+
+
+def _number_values(graph: GraphProto) -> None:
+    """Name values and weights by their places; names from the model's source would make equal graphs differ."""
+    if any(_read_inside(node) for node in graph.node):
+        return  # names of graphs within the graph would have to follow
+    kept = {"", *(port.name for port in (*graph.input, *graph.output))}
+    names: dict[str, str] = {}
+
+    def name(value: str) -> str:
+        return value if value in kept else names.setdefault(value, f"v{len(names)}")
+
+    for node in graph.node:
+        node.name = ""
+        node.input[:] = [name(value) for value in node.input]
+        node.output[:] = [name(value) for value in node.output]
+    for tensor in graph.initializer:
+        tensor.name = name(tensor.name)
+    weights = sorted(graph.initializer, key=lambda tensor: int(tensor.name[1:]) if tensor.name not in kept else -1)
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
 
 
 def _read_inside(node: NodeProto) -> set[str]:

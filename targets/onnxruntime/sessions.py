@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,16 @@ from dycl.targets.base import refuse
 from dycl.targets.check import first_line
 
 
-def make_runner(subgraph: Subgraph, session: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """The session as a function of all inputs in order."""
+def make_runner(
+    subgraph: Subgraph, session: Any, given: Mapping[str, np.ndarray] | None = None
+) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """The session as a function of all inputs in order; `given`: inputs besides, the same in each call."""
     taken = {port.name for port in session.get_inputs()}
     names = [f"out{i}" for i in range(len(subgraph.results))]
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         feed = {f"in{i}": array for i, array in enumerate(arrays) if f"in{i}" in taken}
+        feed.update(given or {})
         results: list[np.ndarray] = session.run(names, feed)
         return results
 

@@ -22,8 +22,9 @@ from dycl.targets.cuts import PortPlace, find_cuts
 from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 from dycl.targets.onnx.engine import Tuned
 from dycl.targets.onnx.export import bind_weights
+from dycl.targets.onnxruntime.given import Place, give_weights
 from dycl.targets.onnxruntime.layout import LayoutError, Optimised, block_size, from_blocks, optimise, to_blocks
-from dycl.targets.onnxruntime.runtime import describe_machine
+from dycl.targets.onnxruntime.runtime import WeightFiles, describe_machine
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.onnxruntime.sharing import SharedFiles
 from dycl.targets.ports import input_ports, output_ports
@@ -44,8 +45,12 @@ def tune_program(program: Program, bound: BoundProgram, directory: Path) -> Mapp
     for name in tuning.models:
         weights.detach(tuning.models[name].model)
     (directory / TUNED_WEIGHTS).write_bytes(weights.content)
+    given = give_weights({name: each.model for name, each in tuning.models.items()})
     files = SharedFiles()
-    return {item.subgraph.name: tuning.finish(item, weights, files) for item in bound.subgraphs}
+    return {
+        item.subgraph.name: tuning.finish(item, weights, files, given.get(item.subgraph.name, {}))
+        for item in bound.subgraphs
+    }
 
 
 def _candidates(groups: Iterable[Group], bound: BoundProgram) -> list[Group]:
@@ -67,6 +72,7 @@ class _Tuning:
     def __init__(self, bound: BoundProgram, directory: Path) -> None:
         self.models: dict[str, Optimised] = {}
         self._directory = directory
+        self._files = WeightFiles(directory)
         self._chosen: list[Group] = []
         self._sources: dict[str, onnx.ModelProto] = {}
         self._ports: dict[str, tuple[Sequence[Port], Sequence[Port]]] = {}
@@ -105,12 +111,17 @@ class _Tuning:
         ports = [self._ports[name][place.is_output][place.index] for place in places]
         return {port.name: int(port.shape[1]) for port in ports}
 
-    def finish(self, bound: BoundSubgraph, weights: _TunedWeights, files: SharedFiles) -> Tuned:
+    def finish(
+        self, bound: BoundSubgraph, weights: _TunedWeights, files: SharedFiles, given: Mapping[str, Place]
+    ) -> Tuned:
         """The files of a subgraph, and how to run it on values as the model's source has them."""
         subgraph = bound.subgraph
         shared = files.add(f"subgraphs/{subgraph.name}.tuned.onnx", self.models[subgraph.name].model)
-        run = make_runner(subgraph, open_session(subgraph, shared.model, self._directory, optimization="none"))
+        session = open_session(subgraph, shared.model, self._directory, optimization="none")
+        run = make_runner(subgraph, session, self._files.given(session, dict(given)))
         settings: dict[str, object] = {"tuned": shared.file, "machine": describe_machine()}
+        if given:
+            settings["given"] = {name: list(place) for name, place in given.items()}
         if shared.offsets:
             settings["tuned_offsets"] = list(shared.offsets)
         return Tuned(
