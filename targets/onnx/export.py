@@ -42,6 +42,7 @@ from dycl.targets.onnx import bools as _bools  # noqa: F401  (registers its repl
 from dycl.targets.onnx import boxes as _boxes  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import einsum as _einsum  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import extremes as _extremes  # noqa: F401  (registers its replacements)
+from dycl.targets.onnx import pooling as _pooling  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx.division import rewrite_divisions
 from dycl.targets.onnx.opset import convert_opset
 from dycl.targets.onnx.promotion import rewrite_float_scalars

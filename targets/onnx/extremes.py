@@ -17,22 +17,22 @@ _aten = torch.ops.aten
 
 @replaces(_aten.amax.default)
 def _amax(x: torch.Tensor, dim: Any = (), keepdim: bool = False) -> Any:
-    return _nan_or_extreme(x, dim, keepdim, _aten.amax.default)
+    return nan_or_extreme(x, dim, keepdim, _aten.amax.default)
 
 
 @replaces(_aten.amin.default)
 def _amin(x: torch.Tensor, dim: Any = (), keepdim: bool = False) -> Any:
-    return _nan_or_extreme(x, dim, keepdim, _aten.amin.default)
+    return nan_or_extreme(x, dim, keepdim, _aten.amin.default)
 
 
 @replaces(_aten.max.default)
 def _max(x: torch.Tensor) -> Any:
-    return _nan_or_extreme(x, (), False, _aten.amax.default)
+    return nan_or_extreme(x, (), False, _aten.amax.default)
 
 
 @replaces(_aten.min.default)
 def _min(x: torch.Tensor) -> Any:
-    return _nan_or_extreme(x, (), False, _aten.amin.default)
+    return nan_or_extreme(x, (), False, _aten.amin.default)
 
 
 @replaces(_aten.max.dim)
@@ -55,7 +55,8 @@ def _argmin(x: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> A
     return _place(x, dim, keepdim, _aten.argmin.default) if x.is_floating_point() and x.dim() else NotImplemented
 
 
-def _nan_or_extreme(x: torch.Tensor, dim: Any, keepdim: bool, reduce: Any) -> Any:
+def nan_or_extreme(x: torch.Tensor, dim: Any, keepdim: bool, reduce: Any) -> Any:
+    """The extreme that `reduce` finds along these dimensions (all if none is named), nan where there is any."""
     if not x.dim():
         return NotImplemented
     dims = [dim] if isinstance(dim, int) else list(dim) or list(range(x.dim()))

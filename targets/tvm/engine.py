@@ -135,6 +135,8 @@ class _Builder:
         }
         if not structure.kernels:
             del settings["library"]
+        if structure.preparation is not None:
+            settings["preparation"] = _preparation_file(file)
         if structure.guarded:
             settings["guarded"] = True
         inputs = [aligned(_harmless(tensor.numpy())) for tensor in export_inputs(bound.subgraph)]
@@ -143,7 +145,7 @@ class _Builder:
         if copied:
             settings["copied"] = copied
             call = self._open(bound.subgraph, file, settings)
-        files = {file: structure.code}
+        files = _files(file, structure)
         if self._gpu is not None:
             more, settings["gpu"] = self._build_for_gpu(bound, file, self._gpu)
             files |= more
@@ -187,14 +189,15 @@ class _Builder:
                 (folder / LIBRARY).write_bytes(self._structures.link(self._structures.all()) or b"")
             except RuntimeError as error:
                 raise refuse(subgraph, first_line(error)) from error
-        (folder / file).write_bytes(structure.code)
+        for name, content in _files(file, structure).items():
+            (folder / name).write_bytes(content)
         self._by_file[file] = structure
 
     def _open(self, subgraph: Subgraph, file: str, settings: Mapping[str, object]) -> Callable[..., Any]:
         from dycl.targets.tvm.runtime import Runtime
 
         folder = Path(self._folder.name)
-        places = {"library": str(folder / LIBRARY)} if "library" in settings else {}
+        places = {key: str(folder / str(settings[key])) for key in ("library", "preparation") if key in settings}
         entry = {
             "file": str(folder / file),
             "inputs": [port_entry(port) for port in input_ports(subgraph)],
@@ -203,6 +206,17 @@ class _Builder:
         }
         manifest = {"subgraphs": {subgraph.name: entry}, "weights": self._weights}
         return Runtime(self._directory, threads=1, manifest=manifest).subgraph(subgraph.name)
+
+
+def _preparation_file(file: str) -> str:
+    """Beside a structure's bytecode: what its runtime makes of the weights."""
+    return file.removesuffix(".vm") + ".json"
+
+
+def _files(file: str, structure: Structure) -> dict[str, bytes]:
+    """The files of a structure by name."""
+    files = {file: structure.code}
+    return files if structure.preparation is None else files | {_preparation_file(file): structure.preparation.encode()}
 
 
 def _runner(subgraph: Subgraph, call: Callable[..., Any]) -> Run:

@@ -29,12 +29,14 @@ class KeptWork:
         if content is None:
             return None
         head, _, code = content.partition(b"\n")
-        return Lowered(code, tuple(Kernel(symbol, "", repeats) for symbol, repeats in json.loads(head)))
+        kernels, preparation = json.loads(head)
+        return Lowered(code, tuple(Kernel(symbol, "", repeats) for symbol, repeats in kernels), preparation)
 
     def keep_code(self, prepared: Prepared, lowered: Lowered) -> None:
         """Keep the bytecode of a model."""
         if self._cache is not None:
-            head = json.dumps([(kernel.symbol, kernel.repeats) for kernel in lowered.kernels])
+            kernels = [(kernel.symbol, kernel.repeats) for kernel in lowered.kernels]
+            head = json.dumps([kernels, lowered.preparation])
             self._cache.put(self._code_key(prepared), head.encode() + b"\n" + lowered.code)
 
     def find_object(self, group: Sequence[Kernel]) -> bytes | None:

@@ -62,8 +62,10 @@ def unite_kernels(kernels: Iterable[Kernel]) -> tuple[Kernel, ...]:
 def schedule_kernel(kernel: Kernel, processor: Processor, improve: Improve | None = None) -> Any:
     """The function as the rules schedule it, or as `improve` does, which gets its symbol, itself and that schedule."""
     import tvm
+    from tvm_ffi.serialization import from_json_graph_str
 
-    function = tvm.ir.load_json(kernel.text).with_attr("global_symbol", kernel.symbol)
+    # Not TVM's `load_json`: it looks for what earlier versions wrote, and writes the text anew, which takes longer.
+    function = from_json_graph_str(kernel.text).with_attr("global_symbol", kernel.symbol)
     module = tvm.IRModule({kernel.symbol: function})
     with quiet(), processor.target():
         module = apply_rules(module, processor)

@@ -11,6 +11,7 @@ from dycl.targets.tvm.constants import fold_constants
 from dycl.targets.tvm.kernels import Kernel, name_kernel, unite_kernels
 from dycl.targets.tvm.layout import pack_weights
 from dycl.targets.tvm.model import Prepared
+from dycl.targets.tvm.preparation import write_preparation
 from dycl.targets.tvm.processor import Processor
 from dycl.targets.tvm.session import quiet
 
@@ -19,10 +20,14 @@ MAIN, TRANSFORM = "main", "main_transform_params"
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A model without its kernels: `code` has `main`, and where something depends on weights alone also `TRANSFORM`."""
+    """A model without its kernels: `code` has `main`.
+
+    What depends on weights alone is `preparation`, or else `TRANSFORM` in the code.
+    """
 
     code: bytes
     kernels: tuple[Kernel, ...]
+    preparation: str | None
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -37,16 +42,19 @@ def lower_model(prepared: Prepared, processor: Processor) -> Lowered:
     from tvm.relax import transform
 
     module, has_weights = import_model(prepared, packs=True)
-    steps = [
+    first = [
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         *([transform.LiftTransformParams()] if has_weights else []),
-        relax.get_pipeline("zero"),
-        relax.get_pipeline("default_build"),
     ]
+    rest = [relax.get_pipeline("zero"), relax.get_pipeline("default_build")]
     with quiet(), processor.target():
-        module, kernels = _name_kernels(tvm.transform.Sequential(steps)(module))
-        return Lowered(_write_code(module), kernels)
+        module = tvm.transform.Sequential(first)(module)
+        preparation = write_preparation(module[TRANSFORM]) if has_weights else None
+        if preparation is not None:
+            del module[TRANSFORM]
+        module, kernels = _name_kernels(tvm.transform.Sequential(rest)(module))
+        return Lowered(_write_code(module), kernels, preparation)
 
 
 def import_model(prepared: Prepared, *, packs: bool) -> tuple[Any, bool]:

@@ -10,7 +10,8 @@ begins at a multiple of 64 bytes; nothing else checks it, and other memory crash
 checked here, and one that does not fit is copied to memory of ours. Results are new memory in each call.
 
 Weights are mapped from `weights.bin`. What is computed from them alone (a layout that suits the processor,
-normalisation folded into a convolution) is computed once, when the subgraph is opened.
+normalisation folded into a convolution) is computed once, when the subgraph is opened: by numpy in the steps that lie
+beside the bytecode, or by the bytecode itself where it has a function for that.
 
 Threads. TVM makes (threads - 1) threads for each thread that calls, and they spin. The number is the process's, and
 lies in its variable `TVM_NUM_THREADS`: the last model that was opened decides.
@@ -71,6 +72,7 @@ class Runtime:
         self._opening = threading.Lock()
         self._mapped: np.memmap[Any, np.dtype[np.uint8]] | None = None
         self._libraries: dict[str, Any] = {}
+        self._preparations: dict[str, dict[str, Any]] = {}
         self._opened: dict[str, Any] = {}
         self._is_mixed = len({entry.get("engine", "") for entry in self._subgraphs.values()}) > 1
         self._gpu = self._find_gpu((device or manifest.get("device", "cpu")) != "cpu")
@@ -87,7 +89,7 @@ class Runtime:
     def _open(self, entry: dict[str, Any]) -> Callable[..., Value]:
         weights = [self._parameter(weight) for weight in entry["settings"]["weights"]]
         if self._gpu is None:
-            return _bind(self._machine(entry), entry, weights)
+            return _bind(self._machine(entry), entry, weights, self._preparation(entry["settings"]))
         call: Callable[..., Value] = self._gpu.bind(self._machine(entry), entry, weights, self._as_placed)
         return call
 
@@ -161,6 +163,13 @@ class Runtime:
             self._opened[file] = (machine, threading.Lock())
         return self._opened[file]
 
+    def _preparation(self, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """What is made of a subgraph's weights by numpy; subgraphs of one structure share it."""
+        file = settings.get("preparation")
+        if file is not None and file not in self._preparations:
+            self._preparations[file] = json.loads((self._directory / file).read_text(encoding="utf-8"))
+        return None if file is None else self._preparations[file]
+
     def _library(self, file: str) -> Any:
         """The kernels."""
         if file not in self._libraries:
@@ -169,14 +178,44 @@ class Runtime:
 
 
 def _bind(
-    opened: tuple[Any, threading.Lock], entry: dict[str, Any], weights: Sequence[np.ndarray]
+    opened: tuple[Any, threading.Lock],
+    entry: dict[str, Any],
+    weights: Sequence[np.ndarray],
+    preparation: dict[str, Any] | None,
 ) -> Callable[..., Value]:
     """The library as a function of the subgraph's inputs, its weights bound."""
     machine, lock = opened
-    parameters: list[Any] = [_tensor(weight) for weight in weights]
-    if weights:
+    prepared = weights if preparation is None else _prepare(weights, preparation)
+    parameters: list[Any] = [_tensor(weight) for weight in prepared]
+    if weights and preparation is None:
         parameters = list(machine["main_transform_params"](parameters))
     return _call(machine["main"], lock, entry, parameters)
+
+
+# What `_prepare` can do, by the name of the step.
+_STEPS: dict[str, Callable[..., Any]] = {
+    "constant": lambda value, dtype: np.array(value, dtype),
+    "permute_dims": lambda array, axes: np.transpose(array, axes),
+    "reshape": lambda array, shape: np.reshape(array, shape),
+    "expand_dims": lambda array, axis: np.expand_dims(array, tuple(axis)),
+    "squeeze": lambda array, axis: np.squeeze(array, axis and tuple(axis)),
+    "astype": lambda array, dtype: array.astype(dtype, copy=False),
+    "take": np.take,
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "sqrt": np.sqrt,
+    "negative": np.negative,
+}
+
+
+def _prepare(weights: Sequence[np.ndarray], preparation: dict[str, Any]) -> list[np.ndarray]:
+    """The parameters that the steps make of the weights; each step has numbers of weights, or of steps before it."""
+    values = list(weights)
+    for name, operands, attributes in preparation["steps"]:
+        values.append(_STEPS[name](*(values[number] for number in operands), **attributes))
+    return [np.asarray(values[number], order="C") for number in preparation["results"]]
 
 
 def _call(

@@ -31,11 +31,13 @@ Result = TypeVar("Result")
 class Structure:
     """The bytecode of a structure, and the symbols of its kernels.
 
-    `guarded`: its last result says whether all indices were within.
+    `preparation`: what is made of its weights before, if not by kernels. `guarded`: its last result says whether all
+    indices were within.
     """
 
     code: bytes
     kernels: tuple[str, ...]
+    preparation: str | None
     guarded: bool
 
 
@@ -181,4 +183,4 @@ def _finish(prepared: Prepared, lowered: Lowered | _Refused, refused: Mapping[st
     if isinstance(lowered, _Refused):
         return lowered
     wrong = [refused[symbol] for symbol in lowered.symbols if symbol in refused]
-    return wrong[0] if wrong else Structure(lowered.code, lowered.symbols, prepared.guarded)
+    return wrong[0] if wrong else Structure(lowered.code, lowered.symbols, lowered.preparation, prepared.guarded)

@@ -21,7 +21,7 @@ from dycl.targets.tvm.exact import mend_functions
 from dycl.targets.tvm.functions import expand_functions
 from dycl.targets.tvm.package import version
 from dycl.targets.tvm.processor import Processor
-from dycl.targets.tvm.rules.blocks import child_blocks, is_elementwise, is_static
+from dycl.targets.tvm.rules.blocks import find_blocks
 from dycl.targets.tvm.runtime import aligned, set_threads
 from dycl.targets.tvm.search import Search, replay
 from dycl.targets.tvm.session import compile_module, quiet
@@ -244,10 +244,8 @@ def _is_worth_it(function: Any) -> bool:
     from tvm.s_tir.schedule import ScheduleError
 
     try:
-        schedule = Schedule(_module(function))
-        if not is_static(schedule):
-            return False
-        reduces = any(not is_elementwise(schedule, block) for block in child_blocks(schedule))
+        blocks = find_blocks(Schedule(_module(function)))
     except ScheduleError:
         return False
+    reduces = blocks is not None and any(not block.is_elementwise for block in blocks)
     return reduces and all(str(info.as_json()[1]) in _FLOATS for info in ArgInfo.from_prim_func(function))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from torch.nn import functional
@@ -89,6 +90,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
         ),
         (torch.linspace(-3, 3, 140).sin().reshape(1, 4, 5, 7),),
     ),
+    "adaptive pooling of equal windows": (
+        lambda x, y: (functional.adaptive_max_pool2d(x, (3, 2)), *functional.adaptive_max_pool2d(y, (2, 1), True)),
+        (torch.linspace(-3, 3, 72).tan().reshape(3, 6, 4), NANS.repeat(2, 1)[None].log()),
+    ),
     "places of adaptive pooling": (
         lambda x, y: (
             *functional.adaptive_max_pool2d(x, (2, 3), return_indices=True),
@@ -154,3 +159,12 @@ def test_compiled_is_what_torch_computes(name: str, tmp_path: Path) -> None:
     function, args = CASES[name]
     compiled = dycl.compile(Function(function), args, output=tmp_path / "artifact")
     torch.testing.assert_close(compiled(*args), function(*args), equal_nan=True)
+
+
+def test_places_that_nobody_asks_for_are_not_searched(tmp_path: Path) -> None:
+    x = torch.linspace(-3, 3, 144).sin().reshape(1, 2, 6, 12)
+    dycl.compile(Function(lambda x: functional.adaptive_max_pool2d(x, (3, 4))), (x,), output=tmp_path / "artifact")
+    (graph,) = (tmp_path / "artifact" / "subgraphs").iterdir()
+    operators = {node.op_type for node in onnx.load(graph, load_external_data=False).graph.node}
+    assert "ReduceMax" in operators
+    assert operators.isdisjoint({"ArgMax", "GatherElements"})

@@ -70,16 +70,22 @@ def build(nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, ...]], outpu
     return rules, run, ReferenceEvaluator(model)
 
 
-def load(model: onnx.ModelProto) -> tuple[set[str], Any]:
-    """The rules that have taken its kernels, and the model as a function of aligned arrays."""
+def load(model: onnx.ModelProto, weights: tuple[str, ...] = ()) -> tuple[set[str], Any]:
+    """The rules that have taken its kernels, and the model as a function of aligned arrays.
+
+    `weights`: initializers that are not part of what is compiled.
+    """
     processor = find_processor("")
-    lowered = lower_model(prepare_model(model, []), processor)
+    lowered = lower_model(prepare_model(model, list(weights)), processor)
     scheduled = [schedule_kernel(kernel, processor) for kernel in lowered.kernels]
     rules = {str(function.attrs["dycl.rule"]) for function in scheduled if "dycl.rule" in function.attrs}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model.vm").write_bytes(lowered.code)
         (Path(folder) / "kernels.so").write_bytes(link_objects([build_object(scheduled, processor)]))
-        settings = {"library": "kernels.so", "weights": [], "machine": platform.machine(), "features": []}
+        settings = {"library": "kernels.so", "weights": list(weights), "machine": platform.machine(), "features": []}
+        if lowered.preparation is not None:
+            (Path(folder) / "model.json").write_text(lowered.preparation)
+            settings["preparation"] = "model.json"
         entry = {
             "file": "model.vm",
             "inputs": [
@@ -93,7 +99,16 @@ def load(model: onnx.ModelProto) -> tuple[set[str], Any]:
             "outputs": [None for _ in model.graph.output],
             "settings": settings | {"tvm": importlib.metadata.version("apache-tvm")},
         }
-        manifest = {"subgraphs": {"model": entry}, "weights": {}}
+        stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer if item.name in weights}
+        places = np.cumsum([0, *(array.nbytes for array in stored.values())]).tolist()
+        (Path(folder) / "weights.bin").write_bytes(b"".join(array.tobytes() for array in stored.values()))
+        manifest = {
+            "subgraphs": {"model": entry},
+            "weights": {
+                name: {"dtype": str(array.dtype), "shape": list(array.shape), "offset": place}
+                for (name, array), place in zip(stored.items(), places, strict=False)
+            },
+        }
         return rules, Runtime(folder, threads=1, manifest=manifest).subgraph("model")
 
 
@@ -107,6 +122,65 @@ def test_a_rule_takes_it_and_is_right(result: str) -> None:
     given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in inputs}
     (expected,) = reference.run(None, given)
     np.testing.assert_allclose(run(**given)[result], expected, rtol=1e-4, atol=1e-5)
+
+
+def with_weights(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A model of an image, with these weights, among them constants that the nodes name."""
+    graph = helper.make_graph(
+        nodes,
+        "weights",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, X[1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def normalised(random: np.random.Generator) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """A convolution with normalisation, and a product with a weight that is turned, cut and widened."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3]),
+        helper.make_node("BatchNormalization", ["c", "g", "b", "m", "v"], ["n"]),
+        helper.make_node("Gather", ["t", "rows"], ["some"], axis=0),
+        helper.make_node("Cast", ["some"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["n", "turned"], ["y"]),
+    ]
+    numbers = {name: random.standard_normal(12).astype(np.float32) for name in "gbm"}
+    weights = {"w": random.standard_normal((12, 8, 3, 3)).astype(np.float32), **numbers}
+    weights |= {"v": random.random(12).astype(np.float32), "t": random.standard_normal((9, 14))}
+    return nodes, weights | {"rows": np.array([0, 5, -1, 3])}
+
+
+def test_work_on_weights_alone_is_no_kernel() -> None:
+    random = np.random.default_rng(0)
+    nodes, weights = normalised(random)
+    model = with_weights(nodes, weights)
+    names = tuple(name for name in weights if name != "rows")
+    lowered = lower_model(prepare_model(model, names), find_processor(""))
+    assert lowered.preparation is not None
+    assert all(kernel.repeats for kernel in lowered.kernels)
+    assert "main_transform_params" not in lowered.code.decode(errors="ignore")
+    _, call = load(model, names)
+    x = random.standard_normal(X[1]).astype(np.float32)
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(call(aligned(x)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_work_on_weights_that_numpy_has_no_step_for_is_left_to_tvm() -> None:
+    nodes = [
+        helper.make_node("Exp", ["w"], ["e"]),
+        helper.make_node("Conv", ["x", "e"], ["y"], kernel_shape=[3, 3]),
+    ]
+    random = np.random.default_rng(0)
+    model = with_weights(nodes, {"w": random.standard_normal((12, 8, 3, 3)).astype(np.float32)})
+    lowered = lower_model(prepare_model(model, ["w"]), find_processor(""))
+    assert lowered.preparation is None
+    assert not all(kernel.repeats for kernel in lowered.kernels)
+    _, call = load(model, ("w",))
+    x = random.standard_normal(X[1]).astype(np.float32)
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(call(aligned(x)), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("index", [1, -1])

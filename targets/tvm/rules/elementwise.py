@@ -5,33 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from dycl.targets.tvm.processor import Processor
-from dycl.targets.tvm.rules.blocks import is_elementwise, largest_divisor, work
+from dycl.targets.tvm.rules.blocks import Block, inline_all, largest_divisor
 
 PARALLEL_WORK = 1 << 15  # what is less is done before another thread has woken up
 
 
-def elementwise(schedule: Any, blocks: list[Any], processor: Processor) -> bool:
+def elementwise(schedule: Any, blocks: list[Block], processor: Processor) -> bool:
     """A function without a reduction: all blocks inlined into the last, which runs in vectors."""
-    if not all(is_elementwise(schedule, block) for block in blocks):
+    if not all(block.is_elementwise for block in blocks):
         return False
-    for block in blocks[:-1]:
-        schedule.compute_inline(block)
+    inline_all(schedule, blocks[:-1])
     vectorise(schedule, blocks[-1], processor)
     return True
 
 
-def vectorise(schedule: Any, block: Any, processor: Processor) -> None:
+def vectorise(schedule: Any, block: Block, processor: Processor) -> None:
     """The loops around an elementwise block as one, in vectors and on several threads where it is large."""
-    loops = schedule.get_loops(block)
+    loops = schedule.get_loops(block.handle)
     if not loops:
         return
-    amount = work(schedule, block)
     fused = schedule.fuse(*loops) if len(loops) > 1 else loops[0]
-    lanes = largest_divisor(amount, processor.lanes)
+    lanes = largest_divisor(block.work, processor.lanes)
     if lanes < 4:
         return
     outer, inner = schedule.split(fused, [None, lanes])
     schedule.vectorize(inner)
-    if amount >= PARALLEL_WORK:
-        outermost, _ = schedule.split(outer, [None, largest_divisor(amount // lanes, 256)])
+    if block.work >= PARALLEL_WORK:
+        outermost, _ = schedule.split(outer, [None, largest_divisor(block.work // lanes, 256)])
         schedule.parallel(outermost)

@@ -1,7 +1,8 @@
 """The schedule rules in the order in which they are tried: the first that takes a function schedules it.
 
-A rule is `rule(schedule, blocks, processor) -> bool`. It says no, or fails: either way the next one gets the function
-as it was. A function that none takes, or whose sizes are not known, stays as TVM wrote it.
+A rule is `rule(schedule, blocks, processor) -> bool`. It says no before it has changed anything, or fails: either way
+the next one gets the function as it was. A function that none takes, or whose sizes are not known, stays as TVM wrote
+it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from dycl.targets.tvm.processor import Processor
-from dycl.targets.tvm.rules.blocks import child_blocks, is_static
+from dycl.targets.tvm.rules.blocks import Block, find_blocks
 from dycl.targets.tvm.rules.convolution import depthwise, over_channels, over_width
 from dycl.targets.tvm.rules.elementwise import elementwise
 from dycl.targets.tvm.rules.products import product
 from dycl.targets.tvm.rules.reductions import reductions
 
-RULES: tuple[Callable[[Any, list[Any], Processor], bool], ...] = (
+RULES: tuple[Callable[[Any, list[Block], Processor], bool], ...] = (
     elementwise,
     depthwise,
     over_width,
@@ -42,17 +43,19 @@ def _apply(function: Any, processor: Processor) -> Any:
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import ScheduleError
 
+    schedule = Schedule(function, error_render_level="fast")
     try:
-        if not is_static(Schedule(function)):
-            return None
+        blocks = find_blocks(schedule)
     except ScheduleError:
         return None  # written by hand in TVM, without blocks
+    if blocks is None:
+        return None
     for rule in RULES:
-        schedule = Schedule(function, error_render_level="fast")
         try:
-            if rule(schedule, child_blocks(schedule), processor):
+            if rule(schedule, blocks, processor):
                 main = schedule.mod["main"].with_attr("tirx.is_scheduled", True)
                 return main.with_attr("dycl.rule", rule.__name__)
-        except ScheduleError:
-            continue
+        except ScheduleError:  # with some of its steps taken
+            schedule = Schedule(function, error_render_level="fast")
+            blocks = find_blocks(schedule) or []
     return None

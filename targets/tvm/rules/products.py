@@ -5,35 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from dycl.targets.tvm.processor import Processor
-from dycl.targets.tvm.rules.blocks import (
-    extents,
-    init_block,
-    inline_all,
-    is_elementwise,
-    kinds,
-    largest_divisor,
-    name_of,
-    work,
-)
+from dycl.targets.tvm.rules.blocks import Block, init_block, inline_all, largest_divisor
 from dycl.targets.tvm.rules.elementwise import PARALLEL_WORK
 
 
-def product(schedule: Any, blocks: list[Any], processor: Processor) -> bool:
+def product(schedule: Any, blocks: list[Block], processor: Processor) -> bool:
     """One product with what comes before it inlined and what follows it computed on the tile."""
-    names = [name_of(schedule, block) for block in blocks]
-    if not any("matmul" in name for name in names):
+    if not any("matmul" in block.name for block in blocks):
         return False
-    sums = [block for block in blocks if not is_elementwise(schedule, block)]
+    sums = [block for block in blocks if not block.is_elementwise]
     if len(sums) != 1:
         return False
-    matmul = sums[0]
-    found = kinds(schedule, matmul)
+    found = sums[0].kinds
     if found != "S" * (len(found) - 1) + "R" or len(found) < 3:
         return False
-    place = names.index(name_of(schedule, matmul))
+    place, matmul = blocks.index(sums[0]), sums[0].handle
     after = blocks[place + 1 :]
-    *batch, rows, columns, depth = extents(schedule, matmul)
-    if any(extents(schedule, block) != [*batch, rows, columns] for block in after):
+    *batch, rows, columns, depth = sums[0].extents
+    if any(block.extents != (*batch, rows, columns) for block in after):
         return False
     lanes = largest_divisor(columns, processor.lanes)
     if lanes < 4:
@@ -42,14 +31,13 @@ def product(schedule: Any, blocks: list[Any], processor: Processor) -> bool:
     inline_all(schedule, after[:-1])
     height = largest_divisor(rows, 6)
     vectors = largest_divisor(columns // lanes, max(1, 12 // height) if height > 1 else 8)
-    amount = work(schedule, matmul)
-    last = after[-1] if after else schedule.cache_write(matmul, 0, "local")
+    last = after[-1].handle if after else schedule.cache_write(matmul, 0, "local")
     loops = schedule.get_loops(last)
     no, ni = schedule.split(loops[-1], [None, vectors * lanes])
     mo, mi = schedule.split(loops[-2], [None, height])
     schedule.reorder(*loops[:-2], mo, no, mi, ni)
     outer = schedule.fuse(*loops[:-2], mo, no)
-    if amount >= 8 * PARALLEL_WORK:
+    if sums[0].work >= 8 * PARALLEL_WORK:
         schedule.parallel(outer)
     blocks_, lane = schedule.split(ni, [None, lanes])
     schedule.vectorize(lane)
