@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.targets.base import Compiled, Options
 from dycl.targets.check import check
-from dycl.targets.cuts import find_fetched
+from dycl.targets.cuts import PortPlace, find_cuts, find_fetched
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, bind_program
 from dycl.targets.onnx.choice import PLAN, Choice, write_plan
@@ -21,7 +21,7 @@ from dycl.targets.onnx.exports import Exports
 from dycl.targets.onnx.maker import Finished, Maker
 from dycl.targets.onnx.opset import check_opset
 from dycl.targets.onnx.quantize import SCHEMES, quantize
-from dycl.targets.ports import host_weights
+from dycl.targets.ports import host_weights, output_ports
 from dycl.targets.weights import FILE_NAME
 
 OPTIMIZATIONS = ("basic", "extended", "all")  # of a graph, by ONNX Runtime, when it is opened
@@ -85,7 +85,9 @@ def _compile(
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(data)
     if options.device != "cpu":
-        finished = _with_fetched(program, finished)
+        finished = _with_ports(finished, "host", find_fetched(program))
+    elif all(engine.hands_on for engine in used):
+        finished = _with_ports(finished, "handed_on", _find_handed_on(program, bound))
     if len(engines) > 1:
         finished = [replace(item, compiled=replace(item.compiled, engine=item.engine.name)) for item in finished]
     return _describe(bound, finished, tuple(files), used, exports, products)
@@ -116,13 +118,24 @@ def _check_optimization(options: Options, choice: Choice) -> None:
         raise UsageError("DY505", UNKNOWN, "--ort-optimization: ONNX Runtime has no part in this target")
 
 
-def _with_fetched(program: Program, finished: Sequence[Finished]) -> list[Finished]:
-    """The subgraphs, and which of their results are written to the host's memory at once."""
-    ports = find_fetched(program)
+def _find_handed_on(program: Program, bound: BoundProgram) -> Iterator[PortPlace]:
+    """The results whose size the runtime learns in the call, and that only subgraphs see: nobody needs an array."""
+    results = {item.subgraph.name: output_ports(item.subgraph) for item in bound.subgraphs}
+    for port in (port for group in find_cuts(program) for port in group if port.is_output):
+        if any(isinstance(size, str) for size in results[port.subgraph][port.index].shape):
+            yield port
+
+
+def _with_ports(finished: Sequence[Finished], setting: str, ports: Iterable[PortPlace]) -> list[Finished]:
+    """The subgraphs, each told the numbers of those of its results that are among the ports."""
+    found: dict[str, list[int]] = {}
+    for port in sorted(ports):
+        if port.is_output:
+            found.setdefault(port.subgraph, []).append(port.index)
     result = []
     for item in finished:
-        found = sorted(port.index for port in ports if port.subgraph == item.compiled.name)
-        settings = {**item.compiled.settings, **({"host": found} if found else {})}
+        numbers = found.get(item.compiled.name)
+        settings = {**item.compiled.settings, **({setting: numbers} if numbers else {})}
         result.append(replace(item, compiled=replace(item.compiled, settings=settings)))
     return result
 

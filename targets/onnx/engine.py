@@ -94,6 +94,10 @@ class Engine(Protocol):
         """What pip must install where an artifact of it runs."""
 
     @property
+    def hands_on(self) -> bool:
+        """Whether its runtime takes from other subgraphs, and gives to them, what it has made as it is (`cuts.py`)."""
+
+    @property
     def tunes_as_it_builds(self) -> bool:
         """Whether its builder heeds `Options.tune`."""
 

@@ -42,6 +42,7 @@ class OnnxRuntimeEngine:
     title: ClassVar[str] = "ONNX Runtime"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     tunes_as_it_builds: ClassVar[bool] = False
+    hands_on: ClassVar[bool] = True
 
     def on(self, device: str) -> OnnxRuntimeEngine:
         """The engine for this device."""

@@ -336,6 +336,12 @@ class _Output(NamedTuple):
     name: str
     dtype: str
     shape: tuple[int, ...] | None  # None: the size is known at run time only
+    is_handed_on: bool = False  # of unknown size, and seen by other subgraphs alone: as ONNX Runtime has made it
+
+    @property
+    def is_big(self) -> bool:
+        """Whether it shares its memory with others of its size."""
+        return self.is_late and self.shape is not None
 
     @property
     def is_late(self) -> bool:
@@ -361,8 +367,9 @@ def _dispatcher(
 def _find_outputs(session: ort.InferenceSession, entry: dict[str, Any]) -> list[_Output] | None:
     """The outputs as the model itself declares them, if all of them are arrays of numbers."""
     declared = {port.name: port for port in session.get_outputs()}
+    handed_on = entry.get("settings", {}).get("handed_on", ())
     found = []
-    for output in entry["outputs"]:
+    for index, output in enumerate(entry["outputs"]):
         port = declared[output["name"]]
         dtype = _TYPES.get(port.type)
         if dtype is None:
@@ -370,7 +377,8 @@ def _find_outputs(session: ort.InferenceSession, entry: dict[str, Any]) -> list[
         # A shape of unknown rank is told as an empty one.
         is_known = len(port.shape) == len(output.get("shape", port.shape))
         is_known = is_known and all(isinstance(size, int) and size > 0 for size in port.shape)
-        found.append(_Output(port.name, dtype, tuple(port.shape) if is_known else None))
+        shape = tuple(port.shape) if is_known else None
+        found.append(_Output(port.name, dtype, shape, shape is None and index in handed_on))
     return found
 
 
@@ -392,7 +400,7 @@ def _plain_call(
 
     def call(*values: Value) -> Value:
         feed = {
-            name: value if dtype is None else np.array(value, dtype)
+            name: np.array(value, dtype) if dtype is not None else value.numpy() if type(value) is _Made else value
             for (name, dtype), value in zip(inputs, values, strict=True)
         }
         results = run(outputs, feed | given, _RUN)
@@ -408,6 +416,7 @@ def _processor() -> Any:
 
 
 _CPU = _processor()
+_Made = getattr(ort.capi.onnxruntime_pybind11_state, "OrtValue", None)  # what ONNX Runtime has made, not an array yet
 
 # ---------------------------------------------------------------- bound memory
 
@@ -534,11 +543,27 @@ class _Frame:
         else:
             self.owner.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
+    def take(self, outputs: Sequence[_Output], taken: list[np.ndarray]) -> None:
+        """Let big outputs be written to memory that is taken for them."""
+        for output in outputs:
+            assert output.shape is not None
+            taken.append(self.memory.take(output.dtype, output.shape))
+            self.bind_output(output.name, taken[-1])
+
+    def give_back(self, taken: list[np.ndarray]) -> None:
+        """Let this memory be taken again, once nobody refers to it any more."""
+        while taken:
+            self.memory.give_back(taken.pop())
+
     def bind_input(self, index: int, value: Value) -> None:
         """Let an input be read from an array; a number is written to memory that is bound already."""
         number = self.numbers[index]
         if number is not None:
             number[()] = value
+            return
+        if type(value) is _Made:
+            self.bound[index] = 0
+            self.binding.bind_ortvalue_input(self.names[index], value)
             return
         known = self.memory.values.get(id(value))
         if known is None and (own := self._own_for(index, value)) is not None:
@@ -563,8 +588,8 @@ class _Frame:
         return own if own.shape == value.shape and own.dtype == value.dtype else None
 
 
-# One call, written out for the numbers of inputs and small results: loops would take longer than all the rest of it.
-# All subgraphs with these numbers share its code, so that it is in the caches when the next one is called.
+# One call, written out for the numbers of inputs and results: loops would take longer than all the rest of it. All
+# subgraphs with these numbers share its code, so that it is in the caches when the next one is called.
 _CALL = """
 def make({given}):
     def call({values}):
@@ -579,13 +604,14 @@ def make({given}):
         if frame is None:
             return plain({values})
         results = frame.results
+        {before}
         try:
             bound = frame.bound
             {binding}
             {run}
             return {returned}
         finally:
-            frames.append(frame)
+            {after}
 
     def is_free(frame):
         results = frame.results
@@ -626,70 +652,65 @@ def _bound_call(
             frames.append(frame)
         return _Frame(session, entry, outputs, memory, given) if next(made) < _MOST_KEPT else None
 
-    small = [output for output in outputs if not output.is_late]
-    has_late = len(small) < len(outputs)
-    run = session._sess.run_with_iobinding
-    call, is_free = _call_maker(len(entry["inputs"]), len(small), has_late)(
+    kinds = "".join(_kind(output) for output in outputs)
+    call, is_free = _call_maker(len(entry["inputs"]), kinds)(
         frames,
         find_frame,
         _plain_call(session, entry, given),
-        _late_run(run, outputs) if has_late else run,
-        *(output.shape for output in small),
+        session._sess.run_with_iobinding,
+        [output for output in outputs if output.is_big],
+        *(output.shape for output in outputs if not output.is_late),
+        *(output.name for output in outputs if output.shape is None),
     )
     bound_call: Callable[..., Value] = call
     return bound_call
 
 
+_SMALL, _BIG, _UNKNOWN, _HANDED_ON = "sbuh"
+
+
+def _kind(output: _Output) -> str:
+    if output.shape is None:
+        return _HANDED_ON if output.is_handed_on else _UNKNOWN
+    return _BIG if output.is_big else _SMALL
+
+
 @functools.cache
-def _call_maker(inputs: int, small: int, has_late: bool) -> Callable[..., Any]:
-    """What makes calls with these numbers of inputs and small results."""
+def _call_maker(inputs: int, kinds: str) -> Callable[..., Any]:
+    """What makes calls with these numbers of inputs and kinds of results."""
     values = [f"value{index}" for index in range(inputs)]
-    binding = [f"if bound[{i}] != id({value}): frame.bind_input({i}, {value})" for i, value in enumerate(values)]
-    results = "".join(f"results[{index}], " for index in range(small))
-    given = ["frames", "find_frame", "plain", "run", *(f"shape{index}" for index in range(small))]
+    small = kinds.count(_SMALL)
+    unknown = sum(kind in (_UNKNOWN, _HANDED_ON) for kind in kinds)
+    places = {kind: itertools.count(start) for kind, start in ((_SMALL, 0), (_BIG, 0), (_UNKNOWN, small))}
+    forms = {_SMALL: "results[{}]", _BIG: "big[{}]", _UNKNOWN: "made[{}].numpy()", _HANDED_ON: "made[{}]"}
+    returned = [forms[kind].format(next(places[_UNKNOWN if kind == _HANDED_ON else kind])) for kind in kinds]
+    names = [f"name{index}" for index in range(unknown)]
+    before, run, after = ["pass"], ["run(frame.binding, options)"], ["frames.append(frame)"]
+    if _BIG in kinds:
+        before = ["big = []"]
+        run = ["frame.take(late, big)", *run]
+        after = ["frame.give_back(big)", *after]
+    if unknown:  # in the order in which they were bound first
+        run += ["made = frame.binding.get_outputs()"]
+        after = [*(f"frame.binding.bind_output({name}, processor)" for name in names), *after]
     text = _CALL.format(
-        given=", ".join(given),
+        given=", ".join(["frames", "find_frame", "plain", "run", "late", *(f"shape{i}" for i in range(small)), *names]),
         values=", ".join(values),
         is_seen=" or ".join(_IS_SEEN.format(index) for index in range(small)) or "False",
-        binding="\n            ".join(binding),
-        run="made = run(frame)" if has_late else "run(frame.binding, options)",
-        returned="made" if has_late else results.rstrip(", ") if small == 1 else f"({results})",
+        before="\n        ".join(before),
+        binding="\n            ".join(
+            f"if bound[{i}] != id({value}): frame.bind_input({i}, {value})" for i, value in enumerate(values)
+        ),
+        run="\n            ".join(run),
+        returned=returned[0] if len(returned) == 1 else f"({', '.join(returned)})",
+        after="\n            ".join(after),
     )
-    names: dict[str, Any] = {"options": _RUN, "count": sys.getrefcount, "unseen": _REFERENCES}
-    exec(text, names)
-    made: Callable[..., Any] = names["make"]
+    known: dict[str, Any] = {
+        "options": _RUN,
+        "count": sys.getrefcount,
+        "unseen": _REFERENCES,
+        "processor": _CPU,
+    }
+    exec(text, known)
+    made: Callable[..., Any] = known["make"]
     return made
-
-
-def _late_run(run: Callable[..., object], outputs: Sequence[_Output]) -> Callable[[_Frame], Value]:
-    """Run with memory for the big results, and with what ONNX Runtime makes for those of unknown size; all results."""
-    big = [
-        (index, output.name, output.dtype, output.shape)
-        for index, output in enumerate(outputs)
-        if output.shape is not None and output.is_late
-    ]
-    unknown = [(index, output.name) for index, output in enumerate(outputs) if output.shape is None]
-    small = [index for index, output in enumerate(outputs) if not output.is_late]
-
-    def run_frame(frame: _Frame) -> Value:
-        results = dict(zip(small, frame.results, strict=True))
-        taken = []
-        binding = frame.binding
-        try:
-            for index, name, dtype, shape in big:
-                results[index] = array = frame.memory.take(dtype, shape)
-                taken.append(array)
-                frame.bind_output(name, array)
-            run(binding, _RUN)
-            if unknown:
-                made = binding.get_outputs()  # in the order in which they were bound first
-                for position, (index, _) in enumerate(unknown, len(frame.results)):
-                    results[index] = made[position].numpy()
-            return results[0] if len(results) == 1 else tuple([results[index] for index in range(len(results))])
-        finally:
-            for array in taken:
-                frame.memory.give_back(array)
-            for _, name in unknown:  # what was made is bound now; the next call must not write there
-                binding.bind_output(name, _CPU)
-
-    return run_frame

@@ -29,6 +29,7 @@ class ReferenceEngine:
     title = "onnx's reference evaluator"
     devices = ("cpu",)
     tunes_as_it_builds = False
+    hands_on = False
     requirements = ("numpy>=1.26", "onnx>=1.17")
 
     def on(self, device: str) -> ReferenceEngine:

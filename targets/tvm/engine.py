@@ -55,6 +55,7 @@ class TvmEngine:
     title: ClassVar[str] = "TVM"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     tunes_as_it_builds: ClassVar[bool] = True
+    hands_on: ClassVar[bool] = False
 
     def on(self, device: str) -> TvmEngine:
         """The engine for this device."""
