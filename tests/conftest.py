@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,8 @@ from hypothesis import settings
 # One seed for all: the suite finds the same today and tomorrow, on every machine. What is new is for `--fuzz` to find.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50, print_blob=True)
 settings.register_profile("fuzz", deadline=None, max_examples=200, print_blob=True)
+
+WILD = Path(__file__).parent / "wild"
 
 _CACHE = pytest.StashKey[str]()
 
@@ -33,6 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The cache goes with the run."""
     shutil.rmtree(config.stash.get(_CACHE, ""), ignore_errors=True)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Models of other packages are not even imported where none of their tests will run."""
+    excluded = collection_path == WILD and "not wild" in config.option.markexpr
+    return True if excluded else None
 
 
 @pytest.fixture

@@ -200,7 +200,12 @@ def test_dump(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(line.startswith("+") and "dispatch" in line for line in partition.read_text().splitlines())
 
 
-@pytest.mark.parametrize("stage", pipeline.STAGES)
+# Passes write nothing: that one is as good a place to be killed at as another is for the slow tests.
+PASS_NAMES = [step.name for step in pipeline.PASSES]
+STAGES = [pytest.param(stage, marks=[pytest.mark.slow] if stage in PASS_NAMES[1:] else []) for stage in pipeline.STAGES]
+
+
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("replaces", [False, True])
 def test_a_kill_leaves_no_partial_artifact(
     gate: Path, monkeypatch: pytest.MonkeyPatch, stage: str, replaces: bool

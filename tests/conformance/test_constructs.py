@@ -5,9 +5,7 @@ by the reference executor and by the generated host; refused ones say their code
 from __future__ import annotations
 
 import importlib.util
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,14 +13,12 @@ import torch
 
 from dycl.api import compile as compile_model
 from dycl.diagnostics import DyclError, TargetError
-from dycl.hosting import HostModel
-from dycl.pipeline import Checked, Settings, check_model
+from dycl.pipeline import Settings, check_model
 from dycl.sampling import Sample
-from dycl.trials import Decide, Subject, find_timed
 from dycl.verification import VerificationReport, verify_model
 from tests.conformance.catalogue import SECTIONS
 from tests.conformance.table import Construct, write_table
-from tests.hostgen.harness import make_host
+from tests.hostgen.harness import make_subject
 
 CALLS = 12
 CONSTRUCTS = [construct for section in SECTIONS for construct in section.constructs]
@@ -39,21 +35,8 @@ def verify(construct: Construct) -> VerificationReport:
     """Compile without a target, then hold executor and host against eager; torch runs the host's subgraphs."""
     model = build(construct)
     checked = check_model(model, construct.inputs(0), {}, Settings())
-    subject = Subject(
-        program=checked.program,
-        environment=checked.environment,
-        model=model,
-        make_host=partial(_start_host, checked),
-        timed=find_timed(checked.program),
-    )
-    return verify_model(subject, [Sample(f"seed {seed}", construct.inputs(seed), {}) for seed in range(CALLS)])
-
-
-def _start_host(checked: Checked, decide: Decide | None) -> HostModel:
-    artifact: Any = SimpleNamespace(host=make_host(checked.program, checked.environment))
-    host = HostModel(artifact, checked.environment.classes)
-    host.reset(decide)
-    return host
+    samples = [Sample(f"seed {seed}", construct.inputs(seed), {}) for seed in range(CALLS)]
+    return verify_model(make_subject(checked, model), samples)
 
 
 def _cases(constructs: list[Construct]) -> list[Any]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dycl.hostgen.host import PARTS, class_name, write_host
+from dycl.hosting import HostModel
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import Block as IrBlock
 from dycl.ir.nodes import BlockId, Dispatch, Entry, InputLeaf, Param, ParamKind, Program, Return, Seq, SeqKind
 from dycl.ir.nodes import Ref as IrRef
 from dycl.ir.parser import parse_ir
+from dycl.pipeline import Checked
+from dycl.trials import Decide, Subject, find_timed
 
 SUPPORT = Path(__file__).parents[2] / "hostgen" / "support.py"
 
@@ -68,6 +74,12 @@ def fake_runtime(program: Program, environment: Environment) -> type:
     return Runtime
 
 
+@functools.cache
+def support_code() -> types.CodeType:
+    """The support module, compiled once for all hosts."""
+    return compile(SUPPORT.read_text(encoding="utf-8"), str(SUPPORT), "exec")
+
+
 def load_module(text: str, runtime: type) -> types.ModuleType:
     """The module of a host's text, in a package as in an artifact."""
     package = types.ModuleType("generated_host")
@@ -83,7 +95,7 @@ def load_module(text: str, runtime: type) -> types.ModuleType:
     saved = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
-        exec(compile(SUPPORT.read_text(), str(SUPPORT), "exec"), support.__dict__)
+        exec(support_code(), support.__dict__)
         exec(compile(text, "host.py", "exec"), host.__dict__)
     finally:
         for name, module in saved.items():
@@ -99,11 +111,38 @@ def host_text(program: Program) -> str:
     return write_host(program, source_hash="0" * 64, version="0.1.0")
 
 
+def host_class(program: Program, environment: Environment) -> Callable[..., Any]:
+    """The class of a program's host."""
+    module = load_module(host_text(program), fake_runtime(program, environment))
+    made: Callable[..., Any] = getattr(module, class_name(program))
+    return made
+
+
 def make_host(program: Program, environment: Environment | None = None, **kwargs: Any) -> Any:
     """An instance of a program's host."""
-    environment = environment or Environment()
-    module = load_module(host_text(program), fake_runtime(program, environment))
-    return getattr(module, class_name(program))(**kwargs)
+    return host_class(program, environment or Environment())(**kwargs)
+
+
+def make_subject(checked: Checked, model: nn.Module) -> Subject:
+    """What verification needs of a program without a target; torch runs the host's subgraphs.
+
+    As in an artifact, the host's text is one module, whatever edges are forced in how many hosts.
+    """
+    make = host_class(checked.program, checked.environment)
+
+    def start(decide: Decide | None) -> HostModel:
+        artifact: Any = SimpleNamespace(host=make())
+        host = HostModel(artifact, checked.environment.classes)
+        host.reset(decide)
+        return host
+
+    return Subject(
+        program=checked.program,
+        environment=checked.environment,
+        model=model,
+        make_host=start,
+        timed=find_timed(checked.program),
+    )
 
 
 def parse(text: str, **entries: Any) -> Program:

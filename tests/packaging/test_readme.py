@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from dycl.cli import app
 
 GATE = """\
 import torch
@@ -43,8 +46,9 @@ def blocks(text: str, language: str) -> list[str]:
 def test_the_host_in_the_readme_is_the_generated_one(readme: str, root: Path) -> None:
     found = re.search(r"^<!-- host of (\S+) -->\n```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     assert found is not None
-    command = [sys.executable, "-m", "dycl.cli", "compile", found[1], "--stop-after", "host"]
-    written = iter(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines())
+    done = CliRunner().invoke(app, ["compile", str(root / found[1]), "--stop-after", "host"])
+    assert done.exit_code == 0, done.output
+    written = iter(done.stdout.splitlines())
     shown = [line for line in found[2].splitlines() if line.strip() not in ("", "...")]
     assert len(shown) > 8
     assert [line for line in shown if line not in written] == []  # in this order: `in` consumes the iterator
@@ -59,10 +63,10 @@ def test_the_python_of_the_readme_runs(readme: str, root: Path, tmp_path: Path) 
     assert "while len(words) < self.max_len:" in done.stdout
 
 
-def test_the_error_in_the_readme_is_the_real_one(readme: str, tmp_path: Path) -> None:
+def test_the_error_in_the_readme_is_the_real_one(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (shown,) = [block for block in blocks(readme, "text") if "error DY202" in block]
     (tmp_path / "gate.py").write_text(GATE, encoding="utf-8")
-    command = [sys.executable, "-m", "dycl.cli", "check", "gate.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["check", "gate.py"])
+    assert done.exit_code == 1
     assert shown in done.stderr.replace(f"{tmp_path}/", "")

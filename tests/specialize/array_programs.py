@@ -307,7 +307,7 @@ CASES = [
     Case(Accumulates, is_end_to_end=True),
     Case(ListsOfTensors),
     Case(ScalarsInTorch, is_end_to_end=True),
-    Case(GreedyNms, boxes, is_end_to_end=True),
+    Case(GreedyNms, boxes, is_end_to_end=True, is_large=True),
     Case(PickedInLoop, many_boxes, is_end_to_end=True),
     Case(IteratesArrays),
     Case(ThroughDecisions, is_end_to_end=True),

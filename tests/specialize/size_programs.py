@@ -348,7 +348,7 @@ class Chunks(nn.Module):
 
 
 CASES = [
-    Case(Chunks, is_end_to_end=True),
+    Case(Chunks, is_end_to_end=True, is_large=True),
     Case(RunTimeSlices),
     Case(Regions),
     Case(StoredRegion),

@@ -532,11 +532,15 @@ class PerSample(nn.Module):
 
 @dataclass(frozen=True)
 class Case:
-    """A model to build and where its inputs come from; `is_end_to_end`: also through target and host."""
+    """A model to build and where its inputs come from.
+
+    `is_end_to_end`: also through target and host. `is_large`: that takes long, the default suite stops at the host.
+    """
 
     build: Callable[[], nn.Module]
     inputs: Callable[[int], tuple[Any, ...]] = rows
     is_end_to_end: bool = False
+    is_large: bool = False
 
     @property
     def name(self) -> str:
@@ -582,7 +586,7 @@ class AddedToNothing(nn.Module):
 
 CASES = [
     Case(AddedToNothing),
-    Case(OldConstructors, is_end_to_end=True),
+    Case(OldConstructors, is_end_to_end=True, is_large=True),
     Case(Converges, is_end_to_end=True),
     Case(WritesOfAllKinds, is_end_to_end=True),
     Case(OutArgument, is_end_to_end=True),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,16 +9,14 @@ import torch
 from torch import nn
 
 from dycl.diagnostics import UsageError
-from dycl.hosting import HostModel
 from dycl.ir.dimensions import DynamicInputs, parse_dynamic, read_dynamic
 from dycl.ir.executor import Executor
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
-from dycl.pipeline import Checked, Settings, check_model
+from dycl.pipeline import Settings, check_model
 from dycl.sampling import sample_calls
-from dycl.trials import Decide, Subject
 from dycl.verification import verify_model
-from tests.hostgen.harness import make_host
+from tests.hostgen.harness import make_host, make_subject
 
 
 class Batches(nn.Module):
@@ -96,13 +92,6 @@ CASES: list[tuple[type[nn.Module], tuple[Any, ...], DynamicInputs]] = [
 ]
 
 
-def _start_host(checked: Checked, decide: Decide | None) -> HostModel:
-    artifact: Any = SimpleNamespace(host=make_host(checked.program, checked.environment))
-    host = HostModel(artifact, checked.environment.classes)
-    host.reset(decide)
-    return host
-
-
 @pytest.mark.parametrize(("model", "example", "dynamic"), CASES, ids=lambda part: getattr(part, "__name__", ""))
 def test_program_and_host_agree_with_the_model(
     model: type[nn.Module], example: tuple[Any, ...], dynamic: DynamicInputs
@@ -111,14 +100,8 @@ def test_program_and_host_agree_with_the_model(
     live = model()
     checked = check_model(live, example, {}, Settings(dynamic=dynamic))
     assert parse_ir(print_ir(checked.program)) == checked.program
-    subject = Subject(
-        program=checked.program,
-        environment=checked.environment,
-        model=live,
-        make_host=partial(_start_host, checked),
-    )
     samples = list(sample_calls(live, example, {}, method="forward", sampler=None, count=15, dynamic=dynamic))
-    report = verify_model(subject, samples)
+    report = verify_model(make_subject(checked, live), samples)
     assert report.calls == 16
     assert report.ties == ()
     assert not report.unreached

@@ -14,6 +14,10 @@ from dycl.ir.nodes import Branch, HostOp, TensorType
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.passes.specialize.specializer import specialize
+from dycl.pipeline import Settings, check_model
+from dycl.sampling import Sample
+from dycl.verification import verify_model
+from tests.hostgen.harness import make_subject
 from tests.specialize import (
     array_programs,
     container_programs,
@@ -47,7 +51,10 @@ CASES = [
     *table_programs.CASES,
     *sequence_programs.CASES,
 ]
-END_TO_END = [case for case in CASES if case.is_end_to_end]
+LARGE = [case for case in CASES if case.is_large]
+END_TO_END = [
+    pytest.param(case, marks=[pytest.mark.slow] if case.is_large else []) for case in CASES if case.is_end_to_end
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -65,6 +72,17 @@ def test_host_agrees_with_eager(case: Case) -> None:
     for seed in range(12):
         wanted, got = outcome(eager, case.inputs(seed)), outcome(host, case.inputs(seed))
         assert difference(_rounded(wanted), _rounded(got)) is None, f"seed {seed}"
+
+
+@pytest.mark.parametrize("case", LARGE, ids=lambda case: case.name)
+def test_host_over_torch_agrees_with_eager(case: Case) -> None:
+    """Through passes and the generated host; torch runs the subgraphs."""
+    model = build(case)
+    checked = check_model(model, case.inputs(0), {}, Settings())
+    report = verify_model(
+        make_subject(checked, model), [Sample(f"seed {seed}", case.inputs(seed), {}) for seed in range(12)]
+    )
+    assert report.calls == 12
 
 
 @pytest.mark.parametrize("case", question_programs.UNASKED, ids=lambda case: case.name)

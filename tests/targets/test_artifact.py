@@ -16,9 +16,11 @@ import torch
 from torch import nn
 
 from dycl.diagnostics import UsageError
-from dycl.ir.nodes import CallModule, Weight
-from dycl.targets.base import find_target
+from dycl.ir.nodes import CallModule, TensorType, Weight
+from dycl.targets.base import Options, find_target
 from dycl.targets.onnxruntime.sharing import SharedFiles
+from dycl.targets.onnxruntime.target import TARGET
+from tests.targets.conftest import Builder, environment_of, program_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,37 +172,23 @@ def test_given_samples_are_checked_and_unknown_targets_named(builder, make) -> N
     assert caught.value.code == "DY504"
 
 
-_COMPILE = """
-import json, sys
-from pathlib import Path
-import torch
-sys.path.insert(0, {tests!r})
-from conftest import Builder, environment_of, program_of
-from torch import nn
-from dycl.ir.nodes import CallModule, TensorType
-from dycl.targets.base import Options
-from dycl.targets.onnxruntime.target import TARGET
-torch.manual_seed(0)
-out = Path(sys.argv[1])
-net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
-modules = {{"net": net.eval(), "rnn": nn.GRU(4, 3)}}
-b = Builder("00_net")
-x, s = b.tensor("batch", 3, 8, "width"), b.scalar(float)
-y = b.op("torch.mul", b.op(CallModule("net"), x), s)
-r = Builder("01_rnn")
-z = r.op(CallModule("rnn"), r.tensor(3, 2, 4), out=[TensorType("float32", ())] * 2)
-program = program_of(b.done(y), r.done(*z))
-compiled = TARGET.compile(program, environment_of(None, modules), out, Options())
-(out / "manifest.json").write_text(json.dumps(compiled.manifest(), indent=1))
-(out / "runtime.py").write_text(compiled.runtime["runtime.py"])
-"""
+def compile_two(directory: Path) -> None:
+    """A network and a recurrent layer, compiled into a directory."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    modules = {"net": net.eval(), "rnn": nn.GRU(4, 3)}
+    b = Builder("00_net")
+    x, s = b.tensor("batch", 3, 8, "width"), b.scalar(float)
+    y = b.op("torch.mul", b.op(CallModule("net"), x), s)
+    r = Builder("01_rnn")
+    z = r.op(CallModule("rnn"), r.tensor(3, 2, 4), out=[TensorType("float32", ())] * 2)
+    program = program_of(b.done(y), r.done(*z))
+    compiled = TARGET.compile(program, environment_of(None, modules), directory, Options())
+    (directory / "manifest.json").write_text(json.dumps(compiled.manifest(), indent=1))
+    (directory / "runtime.py").write_text(compiled.runtime["runtime.py"])
 
 
-def compile_in_process(directory: Path, hash_seed: str) -> dict[str, bytes]:
-    directory.mkdir()
-    script = _COMPILE.format(tests=str(Path(__file__).parent))
-    env = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    subprocess.run([sys.executable, "-c", script, str(directory)], check=True, env=env, cwd=directory)
+def files_of(directory: Path) -> dict[str, bytes]:
     return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
 
 
@@ -228,8 +216,14 @@ print("fine")
 
 
 def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path) -> None:
-    first = compile_in_process(tmp_path / "a", "1")
-    second = compile_in_process(tmp_path / "b", "2")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    compile_two(tmp_path / "a")
+    code = f"from pathlib import Path; from {__name__} import compile_two; compile_two(Path({str(tmp_path / 'b')!r}))"
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    other = {**os.environ, "PYTHONHASHSEED": seed, "DYCL_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=other, cwd=ROOT)
+    first, second = files_of(tmp_path / "a"), files_of(tmp_path / "b")
     assert sorted(first) == [
         "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx", "weights.bin",
     ]  # fmt: skip
