@@ -16,7 +16,7 @@ from dycl.ir.verifier import verify
 from dycl.passes.specialize.specializer import specialize
 
 ZOO = Path(__file__).parents[2] / "models_zoo"
-ROWS = ["skipnet", "shallow_deep", "branchynet", "deebert", "pabee", "caption"]
+ROWS = ["skipnet", "shallow_deep", "branchynet", "deebert", "pabee", "caption", "blockdrop"]
 
 
 def load(name):
