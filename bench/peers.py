@@ -143,7 +143,7 @@ def open_oracle(directory: Path, key: str, names: Sequence[str], threads: int) -
         "inputs": [{"name": name} for name in names],
         "outputs": [{"name": port.name} for port in session.get_outputs()],
     }
-    return runtime._dispatcher(session, entry, runtime._Memory())
+    return runtime._dispatcher(session, entry, runtime._Memory(), {})
 
 
 def session_options(threads: int) -> ort.SessionOptions:
