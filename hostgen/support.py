@@ -563,29 +563,20 @@ def _is_on_device(value: object) -> bool:
 # ---------------------------------------------------------------- the host
 
 
-def _only_arrays(signature: tuple[Parameter, ...]) -> tuple[tuple[np.dtype, tuple[int | str, ...]], ...]:
-    """The types and shapes of the arguments, in order, if all are arrays of known sizes; else nothing."""
+def _only_arrays(signature: tuple[Parameter, ...]) -> tuple[tuple[np.dtype, tuple[int | str, ...]], ...] | None:
+    """The types and shapes of the arguments, in order, if all are arrays of known sizes; else None."""
     found = []
     for index, parameter in enumerate(signature):
         spec = parameter.spec
         if not isinstance(spec, Array) or spec.index != index or any(isinstance(size, str) for size in spec.shape):
-            return ()
+            return None
         if spec.dtype not in np.sctypeDict:
-            return ()
+            return None
         found.append((np.dtype(spec.dtype), spec.shape))
     return tuple(found)
 
 
-def _fit(values: tuple[Any, ...], wanted: tuple[tuple[np.dtype, tuple[int | str, ...]], ...]) -> bool:
-    """Whether the arguments are arrays that need neither a check nor a copy."""
-    for value, (dtype, shape) in zip(values, wanted, strict=True):
-        if type(value) is not np.ndarray or value.shape != shape or (value.dtype is not dtype and value.dtype != dtype):
-            return False
-        if value.flags.num & _READY != _READY:
-            return False
-    return True
-
-
+_ARRAY = np.ndarray
 _READY = 0x101  # numpy's flags for arrays whose rows lie one after the other, at addresses that fit their type
 
 
@@ -630,7 +621,7 @@ class Host:
         self.force: Callable[[int, bool], bool] | None = None
         """Called at each decision with its site and what it would be; what it returns is done instead."""
         self._call = _LastCall()
-        self._arrays_only = _only_arrays(self.SIGNATURE)
+        self._usual = None if self.WRITTEN else _only_arrays(self.SIGNATURE)
         self._initial = initial
         self._resume = 0
         self._state = initial
@@ -704,8 +695,14 @@ class Host:
         record.decisions.clear()
         if record.arrays or record.written or record.has_tensors:
             record.arrays, record.written, record.has_tensors = [], [], False
-        if not of and self._arrays_only and not self.WRITTEN and _fit(values, self._arrays_only):
-            return values
+        if not of and self._usual is not None:  # all of it here: what a call does before it begins is not in the caches
+            for value, (dtype, shape) in zip(values, self._usual):  # noqa: B905  to be strict takes longer than the rest
+                if type(value) is not _ARRAY or value.dtype is not dtype or value.shape != shape:
+                    break
+                if value.flags.num & _READY != _READY:
+                    break
+            else:
+                return values
         binder = _Binder(by_identity=True, schemas=self.SCHEMAS, written=self.WRITTEN.get(of))
         for parameter, value in zip(self.METHODS[of][1] if of else self.SIGNATURE, values, strict=True):
             binder.bind(parameter.name, parameter.spec, _unset_value(parameter) if value is UNSET else value)
