@@ -4,7 +4,7 @@ TVM's importer asks of every index whether it is negative, of constant ones too:
 
     s = shape_to_tensor(shape_of(x)); where(less(1, 0), add(1, take(s, 0)), 1)    ->    1
 
-Only integers and bools are computed: they come out the same whoever does it.
+Only integers and bools are computed: they come out the same whoever does it. Any constant is put into another shape.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 _OPERATORS: dict[str, Callable[..., Any]] = {"relax.add": np.add, "relax.less": np.less, "relax.where": np.where}
+_SHAPES = frozenset({"relax.reshape", "relax.expand_dims", "relax.squeeze"})
 
 
 def fold_constants(module: Any) -> Any:
@@ -25,11 +26,17 @@ def fold_constants(module: Any) -> Any:
     class Folder(relax.PyExprMutator):  # type: ignore[misc]
         def visit_call_(self, call: Any) -> Any:
             call = super().visit_call_(call)
-            value = _compute(call, self._array)
+            value = _compute(call, self._integers)
+            value = _reshape(call, self._array) if value is None else value
             return call if value is None else relax.const(value, str(value.dtype))
 
+        def _integers(self, expression: Any) -> np.ndarray | None:
+            """The same, if it has integers or bools."""
+            array = self._array(expression)
+            return array if array is not None and array.dtype.kind in "ib" else None
+
         def _array(self, expression: Any) -> np.ndarray | None:
-            """The integers or bools of a constant, or of a variable that is bound to one."""
+            """The content of a constant, or of a variable that is bound to one."""
             from tvm.ir import GenericConst
 
             if isinstance(expression, relax.Var):
@@ -37,7 +44,7 @@ def fold_constants(module: Any) -> Any:
             if not isinstance(expression, GenericConst):
                 return None
             array: np.ndarray = expression.value.numpy()
-            return array if array.dtype.kind in "ib" else None
+            return array
 
     folder = Folder(module)
     module[module.get_global_var("main")] = folder.visit_expr(module["main"])
@@ -61,6 +68,15 @@ def _compute(call: Any, array: Callable[[Any], np.ndarray | None]) -> np.ndarray
     data, index = known
     is_within = data.ndim == 1 and np.all((index >= 0) & (index < len(data)))
     return np.asarray(data[index]) if is_within else None
+
+
+def _reshape(call: Any, array: Callable[[Any], np.ndarray | None]) -> np.ndarray | None:
+    """A constant in the shape that the call gives it; None if it is none, or if another operator is called."""
+    if getattr(call.op, "name", "") not in _SHAPES:
+        return None
+    found, shape = array(call.args[0]), call.ty.shape
+    sizes = None if found is None or shape is None else _sizes(shape)
+    return None if found is None or sizes is None else found.reshape(sizes)
 
 
 def _sizes(shape: Any) -> list[int] | None:

@@ -124,6 +124,30 @@ def test_a_rule_takes_it_and_is_right(result: str) -> None:
     np.testing.assert_allclose(run(**given)[result], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_each_of_several_results_runs_in_vectors() -> None:
+    split = helper.make_node("Split", ["u"], ["left", "right"], axis=1, num_outputs=2)
+    rules, run, reference = build([split], {"u": (4, 24)}, ["left", "right"])
+    assert rules == {"elementwise"}
+    given = np.random.default_rng(0).standard_normal((4, 24)).astype(np.float32)
+    for found, expected in zip(run(u=given).values(), reference.run(None, {"u": given}), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_constant_gets_its_shape_here() -> None:
+    """Relax would compile a kernel for it, and run that, for each constant."""
+    random = np.random.default_rng(0)
+    constants = {"w": random.standard_normal((12, 8, 3, 3)), "b": random.standard_normal(12)}
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], kernel_shape=[3, 3])
+    model = with_weights([node], {name: array.astype(np.float32) for name, array in constants.items()})
+    imported = from_onnx(model, keep_params_in_input=False)
+    assert "R.reshape(" in imported.script()
+    assert "R.reshape(" not in fold_constants(imported).script()
+    _, call = load(model)
+    x = random.standard_normal(X[1]).astype(np.float32)
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(call(aligned(x)), expected, rtol=1e-4, atol=1e-4)
+
+
 def with_weights(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray]) -> onnx.ModelProto:
     """A model of an image, with these weights, among them constants that the nodes name."""
     graph = helper.make_graph(

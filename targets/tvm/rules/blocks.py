@@ -16,13 +16,14 @@ class Block:
 
     To ask TVM costs more than to answer, and several rules want to know the same. `kinds`: its iterators, S for one of
     the result's dimensions, R for a reduction, O for another. `extents`: how often the loops around it run, from the
-    outermost inwards.
+    outermost inwards. `is_result`: it writes what the function returns, so it cannot be computed elsewhere.
     """
 
     handle: Any
     name: str  # its function has it once
     kinds: str
     extents: tuple[int, ...]
+    is_result: bool
 
     @property
     def is_elementwise(self) -> bool:
@@ -38,6 +39,7 @@ class Block:
 def find_blocks(schedule: Any) -> list[Block] | None:
     """The blocks of the function, in order; None if a size is known at run time only."""
     found = []
+    given = list(schedule.mod["main"].params)
     for handle in schedule.get_child_blocks(schedule.get_sblock("root")):
         block = schedule.get(handle)
         sizes = [extent(schedule, loop) for loop in schedule.get_loops(handle)]
@@ -45,7 +47,8 @@ def find_blocks(schedule: Any) -> list[Block] | None:
         if len(known) < len(sizes):
             return None
         kinds = "".join(_KINDS.get(int(item.iter_type), "O") for item in block.iter_vars)
-        found.append(Block(handle, str(block.name_hint), kinds, known))
+        is_result = any(each.same_as(write.source) for write in block.writes for each in given)
+        found.append(Block(handle, str(block.name_hint), kinds, known, is_result))
     return found
 
 

@@ -11,11 +11,13 @@ PARALLEL_WORK = 1 << 15  # what is less is done before another thread has woken 
 
 
 def elementwise(schedule: Any, blocks: list[Block], processor: Processor) -> bool:
-    """A function without a reduction: all blocks inlined into the last, which runs in vectors."""
+    """A function without a reduction: all blocks inlined into those that write its results, which run in vectors."""
     if not all(block.is_elementwise for block in blocks):
         return False
-    inline_all(schedule, blocks[:-1])
-    vectorise(schedule, blocks[-1], processor)
+    inline_all(schedule, [block for block in blocks if not block.is_result])
+    for block in blocks:
+        if block.is_result:
+            vectorise(schedule, block, processor)
     return True
 
 

@@ -13,7 +13,7 @@ from dycl.targets.tvm.rules.elementwise import PARALLEL_WORK, vectorise
 def reductions(schedule: Any, blocks: list[Block], processor: Processor) -> bool:
     """Elementwise blocks are inlined where they can be; each reduction runs in as many lanes as a vector has."""
     for block in blocks[:-1]:
-        if block.is_elementwise:
+        if block.is_elementwise and not block.is_result:
             with contextlib.suppress(_schedule_error()):
                 schedule.compute_inline(block.handle)
     for block in find_blocks(schedule) or ():
