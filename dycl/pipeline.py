@@ -353,6 +353,7 @@ def _check(
 # ---------------------------------------------------------------- artifact
 
 
+@seldom_collected()
 def _build(checked: Checked, target: Target, settings: Settings, staging: Staging, stages: Stages) -> Compiled:
     program, environment = checked.program, checked.environment
     with stages.stage("host"):
