@@ -382,7 +382,6 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
         version = importlib.metadata.version("dycl")
         host_class, package = class_name(program), find_package_name(program.name)
         staging.write("host.py", host)
-        staging.write("support.py", _support_source())
         for name, text in compiled.runtime.items():
             staging.write(name, text)
         for name, text in find_parts(host).items():
@@ -416,13 +415,6 @@ def _write_host(program: Program, device: str) -> str:
     except SyntaxError as error:
         raise InternalError(f"host: the generated module does not parse: line {error.lineno}: {error.text}") from error
     return text
-
-
-def _support_source() -> str:
-    """The module that generated hosts stand on, copied into every artifact as it is."""
-    from dycl.hostgen import support  # its text is wanted, not its names
-
-    return Path(support.__file__).read_text(encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

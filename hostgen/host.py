@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dycl.diagnostics import InternalError
+from dycl.hostgen import arguments, support
 from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
 from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import find_inlining
@@ -41,6 +42,7 @@ from dycl.hostgen.statements import (
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
 from dycl.ir import numerics, printing, randomness
+from dycl.ir.copies import copied_text
 from dycl.ir.graph import definitions, find_owners
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import (
@@ -63,35 +65,14 @@ from dycl.ir.nodes import (
 )
 from dycl.ir.writes import all_writes, written_names
 
-# Modules of ours that a host may stand on: its artifact holds a copy of them.
+# Modules of ours that a host stands on, and those that it may stand on: its artifact holds a copy of them.
+SUPPORT = {"arguments": arguments, "support": support}
 PARTS = {"numerics": numerics, "printing": printing, "randomness": randomness}
 
-# What the class inherits: no attribute of ours may hide it.
-_HOST_ATTRIBUTES = frozenset(
-    {
-        "SCHEMAS",
-        "_set",
-        "written",
-        "has_tensors",
-        "runtime",
-        "_array",
-        "_arrays_only",
-        "_call",
-        "_begin",
-        "_commit",
-        "_decide",
-        "_initial",
-        "_resume",
-        "_state",
-        "decisions",
-        "describe",
-        "force",
-    }
-    | {"load_state_dict", "random", "reset", "seed", "state_dict", "METHOD", "SIGNATURE", "SITES", "STATES"}
-    | {"DIMENSIONS", "METHODS", "_restart", "method"}
-)
+# What the class inherits and what is written into it: no attribute of the model's may hide it.
+_HOST_ATTRIBUTES = frozenset({*dir(support.Host), *vars(support.Host()), "random", "runtime", "seed"})
 _REPLACEABLE = frozenset({"reset"})  # what the model's own method of this name stands for in a host
-_SUPPORT_NAMES = frozenset(
+_ARGUMENT_NAMES = frozenset(
     {
         "Array",
         "Constant",
@@ -103,13 +84,14 @@ _SUPPORT_NAMES = frozenset(
         "Number",
         "Object",
         "Parameter",
-        "RecordMapping",
         "Schema",
         "SliceOf",
         "Slot",
     }
-    | {"as_array", "is_a", "ToArray", "ToArrays", "TorchConstant", "UNSET", "as_tensor", "array_of_objects", "in_place"}
-    | {"fetch"}
+    | {"as_array", "is_a", "TorchConstant", "UNSET"}
+)
+_SUPPORT_NAMES = frozenset(
+    {"array_of_objects", "as_tensor", "fetch", "in_place", "Host", "RecordMapping", "ToArray", "ToArrays"}
 )
 
 
@@ -121,9 +103,9 @@ def write_host(program: Program, *, source_hash: str, version: str, device: str 
 
 
 def find_parts(text: str) -> dict[str, str]:
-    """The names and texts of the modules that a host's text imports beside the runtime and its support."""
-    wanted = [name for name in sorted(PARTS) if f"from . import {name}\n" in text]
-    return {f"{name}.py": Path(str(PARTS[name].__file__)).read_text(encoding="utf-8") for name in wanted}
+    """The names and texts of the modules that a host's text stands on, but for the runtime."""
+    wanted = SUPPORT | {name: part for name, part in PARTS.items() if f"from . import {name}\n" in text}
+    return {f"{name}.py": copied_text(part) for name, part in sorted(wanted.items())}
 
 
 def class_name(program: Program) -> str:
@@ -143,7 +125,7 @@ class _HostModule:
         self._program = program = copy_leaves(program)
         self._header = (source_hash, version)
         self._class = class_name(program)
-        taken = {self._class, *OWN, *_SUPPORT_NAMES, "dataclass"}
+        taken = {self._class, *OWN, *_ARGUMENT_NAMES, *_SUPPORT_NAMES, "dataclass"}
         self._classes = name_classes(program, taken)
         self._types = _types(program)
         self._tunables = {tunable.name: identifier(tunable.name.replace(".", "_")) for tunable in program.tunables}
@@ -257,9 +239,10 @@ class _HostModule:
         for module in sorted(PARTS):
             if module in words:
                 out.line(f"from . import {module}")
+        if given := sorted(_ARGUMENT_NAMES & words, key=_import_order):
+            out.line(f"from .arguments import {', '.join(given)}")
         out.line("from .runtime import Runtime")
-        support = sorted({name for name in _SUPPORT_NAMES if name in words} | {"Host"}, key=_import_order)
-        out.line(f"from .support import {', '.join(support)}")
+        out.line(f"from .support import {', '.join(sorted(_SUPPORT_NAMES & words, key=_import_order))}")
 
     def _write_class(self, out: PythonWriter) -> None:
         with out.block(f"class {self._class}(Host):"):

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from dycl.hostgen.host import PARTS, class_name, write_host
+from dycl.hostgen.host import PARTS, SUPPORT, class_name, write_host
 from dycl.hosting import HostModel
+from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import Block as IrBlock
@@ -24,8 +25,6 @@ from dycl.ir.nodes import Ref as IrRef
 from dycl.ir.parser import parse_ir
 from dycl.pipeline import Checked
 from dycl.trials import Decide, Subject, find_timed
-
-SUPPORT = Path(__file__).parents[2] / "hostgen" / "support.py"
 
 
 def to_numpy(value: Any) -> Any:
@@ -75,27 +74,28 @@ def fake_runtime(program: Program, environment: Environment) -> type:
 
 
 @functools.cache
-def support_code() -> types.CodeType:
-    """The support module, compiled once for all hosts."""
-    return compile(SUPPORT.read_text(encoding="utf-8"), str(SUPPORT), "exec")
+def support_code() -> dict[str, types.CodeType]:
+    """The modules that every host stands on, compiled once for all hosts."""
+    return {name: compile(copied_text(module), str(module.__file__), "exec") for name, module in SUPPORT.items()}
 
 
 def load_module(text: str, runtime: type) -> types.ModuleType:
     """The module of a host's text, in a package as in an artifact."""
     package = types.ModuleType("generated_host")
     package.__path__ = []
-    support = types.ModuleType("generated_host.support")
+    support = {name: types.ModuleType(f"generated_host.{name}") for name in SUPPORT}
     runtime_module = types.ModuleType("generated_host.runtime")
     runtime_module.Runtime = runtime  # type: ignore[attr-defined]
     host = types.ModuleType("generated_host.host")
     host.__file__ = __file__
     host.__package__ = "generated_host"
     package.__dict__.update(PARTS)
-    modules = {m.__name__: m for m in (package, support, runtime_module, host)}
+    modules = {m.__name__: m for m in (package, *support.values(), runtime_module, host)}
     saved = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
-        exec(support_code(), support.__dict__)
+        for name, code in support_code().items():
+            exec(code, support[name].__dict__)
         exec(compile(text, "host.py", "exec"), host.__dict__)
     finally:
         for name, module in saved.items():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from dycl.hostgen.host import find_parts
 from dycl.hostgen.writer import PythonWriter
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
@@ -129,10 +130,10 @@ INPUTS = [(torch.tensor([value]),) for value in (-3.0, -0.3, 0.0, 0.6, 1.1, 1.9,
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden(name: str) -> None:
+def test_golden(name: str, update_golden: bool) -> None:
     path = GOLDEN / f"{name}.txt"
     text = host_text(CASES[name]())
-    if os.environ.get("UPDATE_GOLDEN"):
+    if update_golden:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert text == path.read_text()
@@ -168,7 +169,8 @@ def test_ruff_and_mypy_find_nothing(name: str, tmp_path: Path) -> None:
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "host.py").write_text(host_text(CASES[name]()))
-    (package / "support.py").write_text((Path(__file__).parents[2] / "hostgen" / "support.py").read_text())
+    for module, text in find_parts("").items():
+        (package / module).write_text(text)
     (package / "runtime.py").write_text(
         "from pathlib import Path\nfrom typing import Any\n\nclass Runtime:\n"
         "    def __init__(self, directory: Path, threads: int | None = None, lazy: bool = False) -> None: ...\n"
