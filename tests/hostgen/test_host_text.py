@@ -16,6 +16,8 @@ from dycl.hostgen.host import find_parts
 from dycl.hostgen.writer import PythonWriter
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
+from dycl.ir.parser import parse_ir
+from dycl.ir.printer import print_ir
 from tests.hostgen.harness import compare, host_text, make_host, parse
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hostgen"
@@ -192,6 +194,16 @@ def test_the_text_does_not_depend_on_hashes() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=other, cwd=root)
     assert done.returncode == 0, done.stderr
     assert done.stdout == " ".join(host_text(case()) for case in CASES.values()) + "\n"
+
+
+@pytest.mark.parametrize("name", ["usual", "state", "begin"])
+def test_a_subgraph_hides_nothing_of_the_host(name: str) -> None:
+    program = diamonds(1)
+    named = parse_ir(print_ir(program).replace("00_step", f"00_{name}"))
+    host = make_host(named, ENVIRONMENT)
+    for value in (-3.0, 2.5):
+        x = torch.tensor([value]).numpy()
+        assert host(x).tolist() == make_host(program, ENVIRONMENT)(x).tolist()
 
 
 def test_a_wrong_call_is_refused_by_name() -> None:
