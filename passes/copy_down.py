@@ -72,7 +72,7 @@ _NEARLY = 0.5  # dispatches in a call: less is not worth a note
 
 def run(program: Program, environment: Environment) -> Program:
     """The program with shared work in the dispatches behind decisions."""
-    flow = _Flow.of(program)
+    flow = _Flow.of(program, environment)
     while (move := next((m for m in _find(program, environment, flow) if m.pays), None)) is not None:
         program = _apply(program, move, flow)
     return renumber(program)
@@ -81,7 +81,7 @@ def run(program: Program, environment: Environment) -> Program:
 def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
     """What `run` does to this program, and what it leaves where it is, with the reasons."""
     notes: list[Note] = []
-    flow = _Flow.of(program)
+    flow = _Flow.of(program, environment)
     while (move := next((m for m in _find(program, environment, flow) if m.pays), None)) is not None:
         notes.append(move.note)
         program = _apply(program, move, flow)
@@ -98,9 +98,14 @@ class _Flow:
     begins: Collection[BlockId]
 
     @classmethod
-    def of(cls, program: Program) -> _Flow:
+    def of(cls, program: Program, environment: Environment) -> _Flow:
         """The flow of a program with canonical ids."""
-        return cls(dominators(program), predecessors(program), estimate_frequencies(program), entry_blocks(program))
+        return cls(
+            dominators(program),
+            predecessors(program),
+            estimate_frequencies(program, environment),
+            entry_blocks(program),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class _Hoisting:
         self._order: Dominators = dominators(program)
         self._types = value_types(program)
         self._written = mutated_values(program)
-        self._often = estimate_frequencies(program)
+        self._often = estimate_frequencies(program, environment)
         self._blocks: dict[BlockId, Block] = {block.id: block for block in program.blocks}
         self._home = {value.id: block.id for block in program.blocks for value in _defined(block)}
 

@@ -108,7 +108,7 @@ class _Sinking:
         self._types = value_types(program)
         self._written = mutated_values(program)
         self._before = predecessors(program)
-        self._often = estimate_frequencies(program)
+        self._often = estimate_frequencies(program, environment)
         self._begins = entry_blocks(program)
         self._blocks: dict[BlockId, Block] = {block.id: block for block in program.blocks}
         self._users: dict[ValueId, list[BlockId]] = {}

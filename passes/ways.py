@@ -37,11 +37,11 @@ class _Tracer(Executor):
         return edge
 
 
-def find_ways(program: Program, environment: Environment) -> list[Way]:
-    """The way of each of the calls in the environment."""
+def find_ways(program: Program, environment: Environment, most: int | None = None) -> list[Way]:
+    """The way of each of the calls in the environment, or of the first few."""
     tracer = _Tracer(program, environment)
     ways = []
-    for seed, call in enumerate(environment.calls):
+    for seed, call in enumerate(environment.calls[:most]):
         tracer.reset()
         tracer.random.seed(seed)
         args, kwargs = copy.deepcopy(call)  # the model may write into what it is given
