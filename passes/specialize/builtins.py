@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import ScalarKind
 from dycl.ir.trees import leaves
-from dycl.passes.specialize import pymodels, pytables, scalars
+from dycl.passes.specialize import pyiterators, pylists, pymodels, pyorders, pytables, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
 from dycl.passes.specialize.textops import length_of_text, number_of_text
 from dycl.passes.specialize.values import (
@@ -356,7 +356,7 @@ def _enumerate(machine: Machine, iterable: Any, start: Any = 0, *, native: Any) 
     source = machine.plain_iterator(iterable)
     if (items := _immutable(source)) is not None and isinstance(start, int):
         return SequenceIterator(tuple(enumerate(items, start)))
-    return Interpret(pymodels.enumerate_, (source, start))
+    return Interpret(pyiterators.enumerate_, (source, start))
 
 
 def _immutable(source: Any) -> tuple[Any, ...] | None:
@@ -374,17 +374,17 @@ def _zip(machine: Machine, *iterables: Any, native: Any, strict: bool = False) -
     rows = [_immutable(source) for source in sources]
     if rows and all(row is not None and len(row) == len(rows[0] or ()) for row in rows):
         return SequenceIterator(tuple(zip(*rows, strict=True)))
-    return Interpret(pymodels.zip_, (sources, strict))
+    return Interpret(pyiterators.zip_, (sources, strict))
 
 
 @model(map)
 def _map(machine: Machine, function: Any, *iterables: Any, native: Any) -> Any:
-    return Interpret(pymodels.map_, (function, tuple(machine.plain_iterator(item) for item in iterables)))
+    return Interpret(pyiterators.map_, (function, tuple(machine.plain_iterator(item) for item in iterables)))
 
 
 @model(filter)
 def _filter(machine: Machine, function: Any, iterable: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.filter_, (function, machine.plain_iterator(iterable)))
+    return Interpret(pyiterators.filter_, (function, machine.plain_iterator(iterable)))
 
 
 @model(reversed)
@@ -394,7 +394,7 @@ def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
     ):
         raise UnsupportedError("DY203", machine.loc(), f"reversed() of a {class_of(items).__name__} known at run time")
     if type(items) is list:
-        return Interpret(pymodels.reversed_list, (items,))
+        return Interpret(pyiterators.reversed_list, (items,))
     if type(items) in (dict, collections.OrderedDict):
         return SequenceIterator(tuple(reversed(items)), items)
     return SequenceIterator(tuple(reversed(items)))
@@ -403,9 +403,9 @@ def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
 @model(list, tuple)
 def _sequence(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
     if len(args) == 1 and isinstance(args[0], RuntimeRange) and native is list:
-        return Interpret(pymodels.list_copy, (args[0],))
+        return Interpret(pylists.list_copy, (args[0],))
     if len(args) == 1 and isinstance(args[0], SequenceIterator) and isinstance(args[0].items, RuntimeList):
-        return Interpret(pymodels.list_copy, args)
+        return Interpret(pylists.list_copy, args)
     if len(args) == 1 and isinstance(args[0], (RangeIterator, SequenceIterator, torch.Tensor)):
         return native(machine.native(iter, (args[0],), {}))
     return NotImplemented
@@ -413,7 +413,7 @@ def _sequence(machine: Machine, *args: Any, native: type, **kwargs: Any) -> Any:
 
 @model(list.sort)
 def _list_sort(machine: Machine, items: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
-    return Interpret(pymodels.list_sort, (items, key, reverse))
+    return Interpret(pyorders.list_sort, (items, key, reverse))
 
 
 @model(sum)
@@ -421,7 +421,7 @@ def _sum(machine: Machine, iterable: Any, start: Any = 0, *, native: Any) -> Any
     if type(iterable) not in (list, tuple):
         return NotImplemented
     is_own = any(machine.own_method(item, "__radd__", "__add__") is not None for item in (*iterable, start))
-    return Interpret(pymodels.sum_, (tuple(iterable), start)) if is_own else NotImplemented
+    return Interpret(pyiterators.sum_, (tuple(iterable), start)) if is_own else NotImplemented
 
 
 @model(functools.update_wrapper)
@@ -437,7 +437,7 @@ def _update_wrapper(machine: Machine, wrapper: Any, wrapped: Any, *args: Any, na
 
 @model(functools.reduce)
 def _reduce(machine: Machine, function: Any, iterable: Any, *initial: Any, native: Any) -> Any:
-    return Interpret(pymodels.reduce_, (function, iterable, initial))
+    return Interpret(pyiterators.reduce_, (function, iterable, initial))
 
 
 @model(operator.itemgetter, operator.attrgetter, operator.methodcaller)
@@ -447,17 +447,17 @@ def _getter(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
 
 @model(itertools.count)
 def _count(machine: Machine, start: Any = 0, step: Any = 1, *, native: Any) -> Any:
-    return Interpret(pymodels.count, (start, step))
+    return Interpret(pyiterators.count, (start, step))
 
 
 @model(itertools.cycle)
 def _cycle(machine: Machine, items: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.cycle, (items,))
+    return Interpret(pyiterators.cycle, (items,))
 
 
 @model(itertools.repeat)
 def _repeat(machine: Machine, item: Any, *times: Any, native: Any) -> Any:
-    return SequenceIterator((item,) * times[0]) if times else Interpret(pymodels.repeat, (item,))
+    return SequenceIterator((item,) * times[0]) if times else Interpret(pyiterators.repeat, (item,))
 
 
 @model(itertools.islice)
@@ -465,22 +465,22 @@ def _islice(machine: Machine, iterable: Any, *bounds: Any, native: Any) -> Any:
     start, stop, step = (
         (0, bounds[0], 1) if len(bounds) == 1 else (bounds[0] or 0, bounds[1], bounds[2] if len(bounds) > 2 else 1)
     )
-    return Interpret(pymodels.islice, (iterable, start, stop, step or 1))
+    return Interpret(pyiterators.islice, (iterable, start, stop, step or 1))
 
 
 @model(itertools.accumulate)
 def _accumulate(machine: Machine, iterable: Any, function: Any = None, *, native: Any, initial: Any = None) -> Any:
-    return Interpret(pymodels.accumulate, (iterable, function, () if initial is None else (initial,)))
+    return Interpret(pyiterators.accumulate, (iterable, function, () if initial is None else (initial,)))
 
 
 @model(itertools.takewhile)
 def _takewhile(machine: Machine, predicate: Any, iterable: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.takewhile, (predicate, iterable))
+    return Interpret(pyiterators.takewhile, (predicate, iterable))
 
 
 @model(itertools.dropwhile)
 def _dropwhile(machine: Machine, predicate: Any, iterable: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.dropwhile, (predicate, iterable))
+    return Interpret(pyiterators.dropwhile, (predicate, iterable))
 
 
 @model(any, all)
@@ -489,16 +489,20 @@ def _quantifier(machine: Machine, iterable: Any, *, native: Any) -> Any:
         return NotImplemented
     if isinstance(iterable, (str, dict, torch.Tensor)):
         return NotImplemented
-    return Interpret(pymodels.any_ if native is any else pymodels.all_, (iterable,))
+    return Interpret(pyiterators.any_ if native is any else pyiterators.all_, (iterable,))
 
 
 @model(next)
 def _next(machine: Machine, iterator: Any, *default: Any, native: Any) -> Any:
     own = machine.own_method(iterator, "__next__")
     if own is not None:
-        return Interpret(pymodels.next_own_or, (own, iterator, *default)) if default else Interpret(own, (iterator,))
+        return Interpret(pyiterators.next_own_or, (own, iterator, *default)) if default else Interpret(own, (iterator,))
     if isinstance(iterator, Generator):
-        return Interpret(pymodels.next_or, (iterator, *default)) if default else Interpret(pymodels.next_, (iterator,))
+        return (
+            Interpret(pyiterators.next_or, (iterator, *default))
+            if default
+            else Interpret(pyiterators.next_, (iterator,))
+        )
     return NotImplemented
 
 
@@ -511,12 +515,12 @@ def _lazy(machine: Machine, function: Any, sources: tuple[Any, ...], *rest: Any)
 def _chain(machine: Machine, *iterables: Any, native: Any) -> Any:
     if all(isinstance(item, (tuple, range)) for item in iterables):
         return SequenceIterator(tuple(itertools.chain(*iterables)))
-    return _lazy(machine, pymodels.chain, iterables)
+    return _lazy(machine, pyiterators.chain, iterables)
 
 
 @model(itertools.chain.from_iterable)
 def _chain_from(machine: Machine, iterables: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.chain, (machine.plain_iterator(iterables),))
+    return Interpret(pyiterators.chain, (machine.plain_iterator(iterables),))
 
 
 @model(itertools.pairwise)
@@ -524,27 +528,27 @@ def _pairwise(machine: Machine, iterable: Any, *, native: Any) -> Any:
     source = machine.plain_iterator(iterable)
     if (items := _immutable(source)) is not None:
         return SequenceIterator(tuple(itertools.pairwise(items)))
-    return Interpret(pymodels.pairwise, (source,))
+    return Interpret(pyiterators.pairwise, (source,))
 
 
 @model(itertools.compress)
 def _compress(machine: Machine, data: Any, selectors: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.compress, (machine.plain_iterator(data), machine.plain_iterator(selectors)))
+    return Interpret(pyiterators.compress, (machine.plain_iterator(data), machine.plain_iterator(selectors)))
 
 
 @model(itertools.starmap)
 def _starmap(machine: Machine, function: Any, iterable: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.starmap, (function, machine.plain_iterator(iterable)))
+    return Interpret(pyiterators.starmap, (function, machine.plain_iterator(iterable)))
 
 
 @model(itertools.filterfalse)
 def _filterfalse(machine: Machine, function: Any, iterable: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.filterfalse, (function, machine.plain_iterator(iterable)))
+    return Interpret(pyiterators.filterfalse, (function, machine.plain_iterator(iterable)))
 
 
 @model(itertools.zip_longest)
 def _zip_longest(machine: Machine, *iterables: Any, native: Any, fillvalue: Any = None) -> Any:
-    return _lazy(machine, pymodels.zip_longest, iterables, fillvalue)
+    return _lazy(machine, pyiterators.zip_longest, iterables, fillvalue)
 
 
 @model(itertools.tee, itertools.groupby)

@@ -27,6 +27,7 @@ from dycl.passes.specialize import (  # noqa: F401  (the models register themsel
     modulemodels,
     ordering,
     procedures,
+    pyiterators,
     pymodels,
     rows,
     torchfunctions,
@@ -172,7 +173,7 @@ class Calls(Iteration):
             for arg in args
         )
         if any(wanted) and not kwargs and _is_consumer(function):
-            self.enter(pymodels.consume, (function, args, wanted), {}, dst)
+            self.enter(pyiterators.consume, (function, args, wanted), {}, dst)
             return
         self.put(frame, dst, self.native(function, args, kwargs))
 

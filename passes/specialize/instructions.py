@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
 from dycl.ir.nodes import ScalarKind
-from dycl.passes.specialize import objects, pymodels, pytables, scalars, tables
+from dycl.passes.specialize import objects, pyiterators, pylists, pymodels, pytables, scalars, tables
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple
 from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, lookup
@@ -254,7 +254,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
             index = machine.recorder.item(index)
     if isinstance(target, RuntimeList):
         if isinstance(index, slice) and type(value) not in (list, tuple, RuntimeList):
-            machine.enter(pymodels.store_slice, (target, index, value), {}, "%discarded")
+            machine.enter(pylists.store_slice, (target, index, value), {}, "%discarded")
             return
         store_list_item(machine, target, index, value)
         return
@@ -331,7 +331,7 @@ def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
         machine.enter(own.function, own.args, {}, ins.dst)
         return
     if ins.op == "iadd" and (_is_runtime_list(left) or (type(left) is list and (is_long(right)))):
-        machine.enter(pymodels.list_extend, (left, right), {}, "%discarded")
+        machine.enter(pylists.list_extend, (left, right), {}, "%discarded")
         frame.regs[ins.dst] = left
         return
     if ins.op == "mul" and {type(left), type(right)} in ({list, Scalar}, {tuple, Scalar}):
@@ -390,7 +390,7 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
         machine.put(frame, ins.dst, found if is_in else machine.host("not_", found))
         return
     if is_iterated or isinstance(container, (RuntimeList, RuntimeObject, Generator, SequenceIterator, RangeIterator)):
-        model = pymodels.list_contains if is_in else pymodels.list_contains_not
+        model = pylists.list_contains if is_in else pylists.list_contains_not
         machine.enter(model, (container, element), {}, ins.dst)
         return
     if isinstance(container, str) and isinstance(element, str) and Text in (type(container), type(element)):
@@ -398,7 +398,7 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
         machine.put(frame, ins.dst, held if is_in else machine.host("not_", held))
         return
     if isinstance(element, Text) and isinstance(container, (list, tuple, set, frozenset, dict)):
-        model = pymodels.list_contains if is_in else pymodels.list_contains_not
+        model = pylists.list_contains if is_in else pylists.list_contains_not
         machine.enter(model, (tuple(container), element), {}, ins.dst)
         return
     if isinstance(element, Text):
@@ -410,9 +410,7 @@ def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, cont
         isinstance(item, RuntimeList) or own_method(machine, item, "__eq__")
         for item in (element, *(container if type(container) in (list, tuple) else ()))
     ):
-        machine.enter(
-            pymodels.list_contains if is_in else pymodels.list_contains_not, (container, element), {}, ins.dst
-        )
+        machine.enter(pylists.list_contains if is_in else pylists.list_contains_not, (container, element), {}, ins.dst)
         return
     found = machine.native(operator.contains, (container, element), {})
     frame.regs[ins.dst] = found if is_in else not found
@@ -430,7 +428,7 @@ def _goes_through(machine: Machine, frame: Frame, items: Iterable[ir.Item]) -> b
         source = read(frame, item.src)
         if item.star == "*" and isinstance(source, Generator) and item.src.startswith("%"):
             frame.ip = frame.current
-            machine.enter(pymodels.list_copy, (source,), {}, item.src)
+            machine.enter(pylists.list_copy, (source,), {}, item.src)
             return True
     return False
 
@@ -453,7 +451,7 @@ def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
     if ins.kind is not ir.Collection.SET and len(ins.items) == 1 and ins.items[0].star:  # [*range(n)]
         source = read(frame, ins.items[0].src)
         if isinstance(source, (RuntimeRange, Generator)):
-            model = pymodels.list_copy if ins.kind is ir.Collection.LIST else pymodels.tuple_copy
+            model = pylists.list_copy if ins.kind is ir.Collection.LIST else pyiterators.tuple_copy
             machine.enter(model, (source,), {}, ins.dst)
             return
     if _goes_through(machine, frame, ins.items):
@@ -608,7 +606,7 @@ def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
     if own_method(machine, source, "__iter__") is not None:
         if TRUTH not in frame.regs:
             frame.ip = frame.current  # once its items are there, this instruction runs again
-            machine.enter(pymodels.unpacked, (source, None if ins.star >= 0 else wanted + 1), {}, TRUTH)
+            machine.enter(pyiterators.unpacked, (source, None if ins.star >= 0 else wanted + 1), {}, TRUTH)
             return
         source = frame.regs.pop(TRUTH)
     if isinstance(source, RuntimeObject) and ins.star < 0:

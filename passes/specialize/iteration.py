@@ -10,7 +10,7 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import SchemaKind
-from dycl.passes.specialize import objects, pymodels
+from dycl.passes.specialize import objects, pyiterators
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret
 from dycl.passes.specialize.protocols import own_method
@@ -37,15 +37,15 @@ class Iteration(RuntimeLists):
         if kind in (RangeIterator, SequenceIterator, Generator):
             return value
         if kind is RuntimeRange:
-            return Interpret(pymodels.range_, (value.start, value.stop, value.step))
+            return Interpret(pyiterators.range_, (value.start, value.stop, value.step))
         if kind is RuntimeList:
             return SequenceIterator(value)
         if isinstance(value, Array):
             if value.fake.dim() and isinstance(value.fake.shape[0], torch.SymInt):
-                return Interpret(pymodels.array_rows, (value,))
+                return Interpret(pyiterators.array_rows, (value,))
             return SequenceIterator(tuple(self.array_rows(value)))
         if isinstance(value, torch.Tensor) and value.dim() and not isinstance(value.shape[0], int):
-            return Interpret(pymodels.tensor_rows, (value,))
+            return Interpret(pyiterators.tensor_rows, (value,))
         if kind is range:
             return RangeIterator(value.start, value.stop, value.step)
         if kind is list:
@@ -70,7 +70,7 @@ class Iteration(RuntimeLists):
         if own is not None:
             return Interpret(own, (value,))
         if self.schemas[value.schema].kind is SchemaKind.LIST:
-            return Interpret(pymodels.list_items, (value,))
+            return Interpret(pyiterators.list_items, (value,))
         return SequenceIterator(tuple(objects.items(self, value)))  # type: ignore[arg-type]
 
     def store_object_attribute(self, target: RuntimeObject, name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Ref, ScalarKind, Seq, SeqKind
 from dycl.ir.trees import leaves
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import pylists
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.templates import Items, ListOf, Number, Template, describe, has_python_text, unify
 from dycl.passes.specialize.values import RuntimeList, Scalar
@@ -51,7 +51,7 @@ def _compared(machine: Machine, op: str, left: Any, right: Any) -> Any:
     if class_of(left) is not class_of(right):
         return op == "ne" if op in ("eq", "ne") else NotImplemented
     if not isinstance(left, RuntimeList) and not isinstance(right, RuntimeList):
-        return Interpret(pymodels.lists_equal if op == "eq" else pymodels.lists_unequal, (left, right))
+        return Interpret(pylists.lists_equal if op == "eq" else pylists.lists_unequal, (left, right))
     if any(not isinstance(side, RuntimeList) and not side for side in (left, right)):
         return machine.host(op, _length(machine, left), _length(machine, right))
     first = left if isinstance(left, RuntimeList) else right

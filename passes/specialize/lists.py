@@ -13,7 +13,7 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Lit, Ref, ScalarKind, SchemaKind
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import pyiterators, pylists, pyorders
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of
 from dycl.passes.specialize.templates import Constant, Items, ListOf, Number, Template, Tensor
@@ -59,7 +59,7 @@ def _extend(machine: Machine, items: RuntimeList, more: Any) -> Any:
         return None
     other = machine.list_of(more, items.element) if isinstance(more, (list, tuple, RuntimeList)) else None
     if other is None or other.element != items.element:
-        return Interpret(pymodels.list_extend, (items, more))
+        return Interpret(pylists.list_extend, (items, more))
     machine.list_update(items, "list_concat", Ref(other.vid))
     return None
 
@@ -98,23 +98,23 @@ def _reverse(machine: Machine, items: RuntimeList) -> None:
 
 @method
 def _index(machine: Machine, items: RuntimeList, value: Any) -> Any:
-    return Interpret(pymodels.list_index, (items, value))
+    return Interpret(pylists.list_index, (items, value))
 
 
 @method
 def _count(machine: Machine, items: RuntimeList, value: Any) -> Any:
-    return Interpret(pymodels.list_count, (items, value))
+    return Interpret(pylists.list_count, (items, value))
 
 
 @method
 def _remove(machine: Machine, items: RuntimeList, value: Any) -> Any:
-    return Interpret(pymodels.list_remove, (items, value))
+    return Interpret(pylists.list_remove, (items, value))
 
 
 @method
 def _sort(machine: Machine, items: RuntimeList, *, key: Any = None, reverse: Any = False) -> Any:
     if key is not None:
-        return Interpret(pymodels.runtime_list_sort, (items, key, reverse))
+        return Interpret(pyorders.runtime_list_sort, (items, key, reverse))
     _check_sortable(machine, items.element)
     machine.list_update(items, "list_sorted", machine.operand(bool(machine.truth(reverse))))
     return None
@@ -189,26 +189,26 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
     if key is None and not kwargs and (found := _numbers(machine, native, args[0])) is not None:
         return found
     default = (kwargs["default"],) if "default" in kwargs else ()
-    return Interpret(pymodels.extremum_of_list, (args[0], key or pymodels.identity, default, native is max))
+    return Interpret(pyorders.extremum_of_list, (args[0], key or pyorders.identity, default, native is max))
 
 
 @wrap(sum)
 def _sum(machine: Machine, items: Any, start: Any = 0, *, native: Any) -> Any:
     if isinstance(items, (Generator, RuntimeObject)) and sys.version_info < (3, 12):  # later ones compensate rounding
-        return Interpret(pymodels.sum_, (items, start))
+        return Interpret(pyiterators.sum_, (items, start))
     if not isinstance(items, RuntimeList):
         return NotImplemented
     kind = machine.kind_of_elements(items)
     if kind is ScalarKind.INT and type(start) is int:
         return machine.list_number("list_sum", kind, Ref(items.vid), Lit(start))
-    return Interpret(pymodels.sum_, (items, start))
+    return Interpret(pyiterators.sum_, (items, start))
 
 
 @wrap(sorted)
 def _sorted(machine: Machine, items: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
     if isinstance(items, RuntimeList):
         if key is not None:
-            return Interpret(pymodels.runtime_sorted, (items, key, reverse))
+            return Interpret(pyorders.runtime_sorted, (items, key, reverse))
         _check_sortable(machine, items.element)
         flag = machine.operand(bool(machine.truth(reverse)))
         return machine.new_list("list_sorted", items.element, Ref(items.vid), flag, origin=items.origin)
@@ -220,7 +220,7 @@ def _has_keys(keys: Any) -> bool:
     return is_static and any(isinstance(key, Scalar) for key in keys)
 
 
-@wrap(pymodels.permuted)
+@wrap(pyorders.permuted)
 def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: Any) -> Any:
     if isinstance(items, RuntimeList):
         if not isinstance(keys, RuntimeList):
@@ -240,12 +240,12 @@ def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: 
     return _sorted_static(machine, items, keys, reverse) if is_long else NotImplemented
 
 
-@wrap(pymodels.best)
+@wrap(pyorders.best)
 def _best(machine: Machine, items: Any, keys: Any, is_max: Any, *, native: Any) -> Any:
     if not isinstance(items, RuntimeList) and not isinstance(keys, RuntimeList):
         return NotImplemented
     made = items if isinstance(items, RuntimeList) else machine.list_of(list(items))
-    return Interpret(pymodels.best_by_comparison, (items if made is None else made, keys, is_max))
+    return Interpret(pyorders.best_by_comparison, (items if made is None else made, keys, is_max))
 
 
 def _taken(machine: Machine, items: RuntimeList, keys: RuntimeList, reverse: Any) -> RuntimeList:
@@ -268,21 +268,21 @@ def _sorted_static(machine: Machine, items: Any, keys: Any, reverse: Any) -> Any
 def _quantifier(machine: Machine, items: Any, *, native: Any) -> Any:
     if not isinstance(items, RuntimeList):
         return NotImplemented
-    return Interpret(pymodels.any_ if native is any else pymodels.all_, (items,))
+    return Interpret(pyiterators.any_ if native is any else pyiterators.all_, (items,))
 
 
 @wrap(reversed)
 def _reversed(machine: Machine, items: Any, *, native: Any) -> Any:
     if not isinstance(items, RuntimeList):
         return NotImplemented
-    return Interpret(pymodels.reversed_list, (items,))
+    return Interpret(pyiterators.reversed_list, (items,))
 
 
 @wrap(sorted, min, max)
 def _of_generator(machine: Machine, *args: Any, native: Any, **named: Any) -> Any:
     if len(args) != 1 or not _is_open(machine, args[0]):
         return NotImplemented
-    return Interpret(pymodels.listed, (native, args[0], named))
+    return Interpret(pyiterators.listed, (native, args[0], named))
 
 
 def _is_open(machine: Machine, source: Any) -> bool:
@@ -307,13 +307,13 @@ def _sequence(machine: Machine, *args: Any, native: Any) -> Any:
         return machine.converted_list(rest, native).copy()
     if not (_is_open(machine, source) or is_long(source)):
         return NotImplemented
-    return Interpret(pymodels.list_copy if native is list else pymodels.tuple_copy, args)
+    return Interpret(pylists.list_copy if native is list else pyiterators.tuple_copy, args)
 
 
 @wrap(list.extend)
 def _extend_static(machine: Machine, items: Any, more: Any, *, native: Any) -> Any:
     is_open = is_long(more) or _is_open(machine, more)
-    return Interpret(pymodels.list_extend, (items, more)) if is_open else NotImplemented
+    return Interpret(pylists.list_extend, (items, more)) if is_open else NotImplemented
 
 
 def is_long(rows: Any) -> bool:
@@ -326,7 +326,7 @@ def _bisect(machine: Machine, items: Any, value: Any, *rest: Any, native: Any, *
     if not isinstance(items, RuntimeList) or rest or kwargs:
         return NotImplemented
     is_left = native is bisect.bisect_left
-    return Interpret(pymodels.bisect_left if is_left else pymodels.bisect_right, (items, value))
+    return Interpret(pyorders.bisect_left if is_left else pyorders.bisect_right, (items, value))
 
 
 for _native in (bisect.bisect, bisect.bisect_left, bisect.bisect_right):
@@ -335,17 +335,17 @@ for _native in (bisect.bisect, bisect.bisect_left, bisect.bisect_right):
 
 @wrap(heapq.nlargest, heapq.nsmallest)
 def _largest(machine: Machine, n: Any, items: Any, key: Any = None, *, native: Any) -> Any:
-    return Interpret(pymodels.largest, (n, items, key, native is heapq.nlargest))
+    return Interpret(pyorders.largest, (n, items, key, native is heapq.nlargest))
 
 
 @wrap(heapq.heappush)
 def _heappush(machine: Machine, heap: Any, item: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.heappush, (heap, item))
+    return Interpret(pyorders.heappush, (heap, item))
 
 
 @wrap(heapq.heappop)
 def _heappop(machine: Machine, heap: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.heappop, (heap,))
+    return Interpret(pyorders.heappop, (heap,))
 
 
 # ---------------------------------------------------------------- torch

@@ -24,7 +24,17 @@ from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
-from dycl.passes.specialize import objects, pyautograd, pymodels, pytables, tables, torchmodels
+from dycl.passes.specialize import (
+    objects,
+    pyautograd,
+    pyiterators,
+    pylists,
+    pymodels,
+    pyorders,
+    pytables,
+    tables,
+    torchmodels,
+)
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays, numpy_name
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import has_runtime, is_runtime
@@ -122,7 +132,8 @@ STDLIB = os.path.dirname(os.__file__) + os.sep
 _TENSOR_PACKAGES = frozenset({"einops", "einx", "opt_einsum"})
 _TENSOR_LIBRARY = re.compile(rf".*[/\\]site-packages[/\\]({'|'.join(sorted(_TENSOR_PACKAGES))})[/\\]")
 
-MODELS_FILES = frozenset({pyautograd.__file__, pymodels.__file__, pytables.__file__, torchmodels.__file__})
+_MODELS = (pyautograd, pyiterators, pylists, pymodels, pyorders, pytables, torchmodels)
+MODELS_FILES = frozenset(module.__file__ for module in _MODELS)
 
 OWN = os.path.dirname(pymodels.__file__) + os.sep  # the machine's own values are no source of the model's
 

@@ -16,7 +16,7 @@ import sympy
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.ir.nodes import HostOp, ListType, Ref, ScalarKind, ScalarType, ValueId
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import pyorders
 from dycl.passes.specialize.builtins import Interpret, model
 from dycl.passes.specialize.dispatch import choose, table_bounds, table_position
 from dycl.passes.specialize.protocols import own_method
@@ -167,10 +167,10 @@ def extremum_of_numbers(machine: Machine, items: list[Any], name: str) -> Any:
     return best
 
 
-@model(pymodels.permuted)
+@model(pyorders.permuted)
 def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: Any) -> Any:
     if _compare_themselves(machine, keys):
-        return Interpret(pymodels.permuted_by_methods, (items, keys, reverse))
+        return Interpret(pyorders.permuted_by_methods, (items, keys, reverse))
     found = sort_by(machine, items, keys, bool(reverse))
     if found is not None:
         return found
@@ -178,21 +178,21 @@ def _permuted(machine: Machine, items: Any, keys: Any, reverse: Any, *, native: 
     return [items[index] for index in order]
 
 
-@model(pymodels.best)
+@model(pyorders.best)
 def _best(machine: Machine, items: Any, keys: Any, is_max: Any, *, native: Any) -> Any:
     found = best_of(machine, items, keys, is_max)
-    return Interpret(pymodels.best_by_comparison, (items, keys, is_max)) if found is NotImplemented else found
+    return Interpret(pyorders.best_by_comparison, (items, keys, is_max)) if found is NotImplemented else found
 
 
 @model(sorted)
 def _sorted(machine: Machine, iterable: Any, *, native: Any, key: Any = None, reverse: Any = False) -> Any:
     if key is not None:
-        return Interpret(pymodels.sorted_, (iterable, key, reverse))
+        return Interpret(pyorders.sorted_, (iterable, key, reverse))
     items = _taken(machine, iterable)
     if items is None:
         return NotImplemented
     if _compare_themselves(machine, items):
-        return Interpret(pymodels.permuted_by_methods, (items, items, reverse))
+        return Interpret(pyorders.permuted_by_methods, (items, items, reverse))
     reverse = machine.truth_of(reverse)
     found = sort_numbers(machine, items, reverse)
     return sort_by(machine, items, items, reverse) or NotImplemented if found is None else found
@@ -203,10 +203,10 @@ def _extremum(machine: Machine, *args: Any, native: Any, key: Any = None, **kwar
     if key is not None:
         items = args[0] if len(args) == 1 else args
         default = (kwargs["default"],) if "default" in kwargs else ()
-        return Interpret(pymodels.extremum, (items, key, default, native is max))
+        return Interpret(pyorders.extremum, (items, key, default, native is max))
     found = _taken(machine, args[0]) if len(args) == 1 else list(args)
     if found and _compare_themselves(machine, found):
-        return Interpret(pymodels.extremum_of_list, (found, pymodels.identity, (), native is max))
+        return Interpret(pyorders.extremum_of_list, (found, pyorders.identity, (), native is max))
     if not found or not any(isinstance(item, Scalar) for part in found for item in _parts(part)):
         return NotImplemented
     if all(is_number(item) for item in found):
@@ -226,7 +226,7 @@ def _compare_themselves(machine: Machine, items: Any) -> bool:
 
 @model(functools.cmp_to_key)
 def _cmp_to_key(machine: Machine, compare: Any, *, native: Any) -> Any:
-    return Interpret(pymodels.cmp_to_key, (compare,))
+    return Interpret(pyorders.cmp_to_key, (compare,))
 
 
 def _parts(item: Any) -> tuple[Any, ...]:

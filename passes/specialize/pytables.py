@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-from dycl.passes.specialize.pymodels import extremum_of_list
+from dycl.passes.specialize.pyorders import extremum_of_list
 
 
 class RunDict:

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Lit, Ref, ScalarKind
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import pylists
 from dycl.passes.specialize.builtins import Interpret
 from dycl.passes.specialize.lists import wrap
 from dycl.passes.specialize.templates import Number, Tensor, describe
@@ -61,7 +61,7 @@ def _sequence(machine: Machine, *args: Any, native: Any) -> Any:
 def _extend(machine: Machine, items: Any, more: Any, *, native: Any) -> Any:
     if not is_long_tensor(more):
         return NotImplemented
-    return Interpret(pymodels.list_extend, (items, rows_of(machine, more)))
+    return Interpret(pylists.list_extend, (items, rows_of(machine, more)))
 
 
 # ---------------------------------------------------------------- torch

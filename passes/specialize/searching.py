@@ -10,7 +10,7 @@ import collections
 from typing import TYPE_CHECKING, Any
 
 from dycl.ir.nodes import ScalarKind
-from dycl.passes.specialize import pymodels
+from dycl.passes.specialize import pylists, pymodels
 from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple, model
 from dycl.passes.specialize.dispatch import sorted_keys
 from dycl.passes.specialize.ordering import is_number
@@ -31,7 +31,7 @@ def _index(machine: Machine, items: Any, *args: Any, native: Any) -> Any:
     if type(items) not in (list, tuple) or len(args) != 1 or not has_runtime((items, args)):
         return NotImplemented
     if _is_text_among(items, args):
-        return Interpret(pymodels.list_index, (items, *args))
+        return Interpret(pylists.list_index, (items, *args))
     (value,) = args
     if not all(is_number(item) for item in (*items, value)):
         return NotImplemented
@@ -48,7 +48,7 @@ def _index(machine: Machine, items: Any, *args: Any, native: Any) -> Any:
 def _compare_items(machine: Machine, items: Any, value: Any, *, native: Any) -> Any:
     if not _is_text_among(items, (value,)):
         return NotImplemented
-    return Interpret(pymodels.list_remove if native is list.remove else pymodels.list_count, (items, value))
+    return Interpret(pylists.list_remove if native is list.remove else pylists.list_count, (items, value))
 
 
 def _is_text_among(items: Any, args: tuple[Any, ...]) -> bool:

@@ -14,7 +14,7 @@ import torch
 
 from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.nodes import DictType, Mapping, Operand, Ref, ScalarKind, Seq, SeqKind
-from dycl.passes.specialize import pymodels, pytables
+from dycl.passes.specialize import pyorders, pytables
 from dycl.passes.specialize.builtins import Interpret, class_of, model
 from dycl.passes.specialize.lists import wrap
 from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
@@ -289,7 +289,7 @@ def _of_dict(machine: Machine, *args: Any, native: Any, key: Any = None, **named
     if len(args) != 1 or type(args[0]) not in (RunDict, RunView):
         return NotImplemented
     default = (named["default"],) if "default" in named else ()
-    return Interpret(pytables.extremum, (args[0], key or pymodels.identity, default, native is max))
+    return Interpret(pytables.extremum, (args[0], key or pyorders.identity, default, native is max))
 
 
 def _kinds(items: Any) -> set[Any]:
