@@ -1,55 +1,45 @@
-"""What each instruction of lowered code does on abstract values: one function an instruction, found by its type."""
+"""What each instruction of lowered code does on abstract values: one function an instruction, found by its type.
+
+Items are in `itemaccess.py`, operators in `operators.py`, what makes lists, dicts and texts in `building.py`.
+"""
 
 from __future__ import annotations
 
 import builtins
 import importlib
-import operator
-import os
 import types
-from collections.abc import Callable, Iterable, KeysView
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
-from dycl.ir.nodes import ScalarKind
-from dycl.passes.specialize import objects, pyiterators, pylists, pymodels, pytables, scalars, tables
-from dycl.passes.specialize.arrayvalue import Array
-from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple
-from dycl.passes.specialize.dispatch import choose, cut, edges_of, is_cut, lookup
-from dycl.passes.specialize.handled import handled_exception
-from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
-from dycl.passes.specialize.journal import CONTAINERS
-from dycl.passes.specialize.listoperators import (
-    are_compared,
-    binary_list,
-    contained,
-    delete_list_item,
-    repeated,
-    store_list_item,
+from dycl.passes.specialize import objects, pyiterators, pymodels
+from dycl.passes.specialize.building import (
+    append,
+    build,
+    build_dict,
+    build_slice,
+    format_,
+    goes_through,
+    item_parts,
+    items_of,
+    join_text,
 )
-from dycl.passes.specialize.lists import is_long
-from dycl.passes.specialize.protocols import binary_operation, own_method, setting_method, text_method, truth_method
-from dycl.passes.specialize.starred import call_starred, joined_items, unpacked
-from dycl.passes.specialize.state import TRUTH, Frame
-from dycl.passes.specialize.textops import choose_key, compare_texts, contains_text, is_text_comparison
-from dycl.passes.specialize.texts import percent_text
+from dycl.passes.specialize.builtins import Interpret
+from dycl.passes.specialize.handled import handled_exception
+from dycl.passes.specialize.itemaccess import delete_item, load_item, store_item
+from dycl.passes.specialize.operators import binary, unary
+from dycl.passes.specialize.protocols import own_method, setting_method, truth_method
+from dycl.passes.specialize.starred import call_starred, unpacked
+from dycl.passes.specialize.state import TRUTH, Frame, read
 from dycl.passes.specialize.values import (
-    UNSET,
     Closure,
     Generator,
-    RangeIterator,
     RuntimeList,
     RuntimeObject,
-    RuntimeRange,
-    Scalar,
-    SequenceIterator,
-    Text,
-    TextPart,
 )
 
 if TYPE_CHECKING:
@@ -57,16 +47,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Machine", Frame, Any], None]
 _GRADIENT_MODES = (torch.no_grad, torch.enable_grad, torch.inference_mode, torch.set_grad_enabled)
-
-
-def read(frame: Frame, register: str) -> Any:
-    """The content of a register; Python's own error where it has none."""
-    try:
-        return frame.regs[register]
-    except KeyError:
-        raise UnboundLocalError(
-            f"cannot access local variable '{register}' where it is not associated with a value"
-        ) from None
 
 
 def const(machine: Machine, frame: Frame, ins: ir.Const) -> None:
@@ -171,372 +151,7 @@ def delete_attribute(machine: Machine, frame: Frame, ins: ir.DeleteAttr) -> None
     machine.delete_attribute(read(frame, ins.obj), ins.name)
 
 
-# ---------------------------------------------------------------- subscripts
-
-
-def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
-    target, index = read(frame, ins.obj), read(frame, ins.index)
-    if isinstance(target, RuntimeObject):
-        _load_object_item(machine, frame, ins, target, index)
-        return
-    if target is os.environ:
-        machine.enter(pymodels.environment_item, (index,), {}, ins.dst)
-        return
-    own = getattr(type(target), "__getitem__", None)
-    if machine.is_steppable(own):
-        machine.enter(own, (target, index), {}, ins.dst)
-        return
-    if isinstance(target, (Array, np.ndarray)):
-        machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
-        return
-    index = machine.torch_index(target, index)
-    if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
-        with machine.recorder:
-            index = machine.recorder.item(index)
-    if isinstance(target, RuntimeList):
-        machine.put(frame, ins.dst, machine.list_get(target, index))
-        return
-    if isinstance(target, torch.Tensor):
-        machine.put(frame, ins.dst, tensor_item(machine, target, index))
-        return
-    if isinstance(target, dict) and hasattr(type(target), "__missing__"):
-        tables.lift(machine, target, index)
-        if tables.makes_own_default(target):
-            machine.enter(pymodels.default_item, (target, index), {}, ins.dst)
-            return
-    if isinstance(index, Scalar):
-        found = lookup(machine, target, index)
-        machine.put(frame, ins.dst, target[choose(machine, target, index)] if found is UNSET else found)
-        return
-    if is_cut(target, index):
-        machine.put(frame, ins.dst, cut(machine, target, index))
-        return
-    if type(target) is dict and is_runtime_tuple(index):
-        keys = tuple(key for key in target if type(key) is tuple)
-        machine.enter(pymodels.table_item, (keys, target, index), {}, ins.dst)
-        return
-    is_open = isinstance(index, Text) and (_has_run_time_text(index) or tables.is_open(machine, index))
-    table = target._modules if is_open and _is_module_table(target) else target
-    if is_open and type(table) is dict:
-        index = choose_key(machine, table, index)
-    if isinstance(index, Text):
-        index = machine.plain(index)
-    machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
-
-
-def _load_object_item(machine: Machine, frame: Frame, ins: ir.LoadItem, target: RuntimeObject, index: Any) -> None:
-    if (own := own_method(machine, target, "__getitem__")) is not None:
-        machine.enter(own, (target, index), {}, ins.dst)
-        return
-    machine.put(frame, ins.dst, objects.load_item(machine, target, index))
-
-
-def _is_module_table(target: Any) -> bool:
-    return isinstance(target, torch.nn.ModuleDict) and type(target).__getitem__ is torch.nn.ModuleDict.__getitem__
-
-
-def _has_run_time_text(text: Text) -> bool:
-    return any(isinstance(part, TextPart) and part.value.kind is ScalarKind.STR for part in text.parts)
-
-
-def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
-    target, index, value = read(frame, ins.obj), read(frame, ins.index), read(frame, ins.src)
-    own = getattr(type(target), "__setitem__", None)
-    if machine.is_steppable(own):
-        machine.enter(own, (target, index, value), {}, "%discarded")
-        return
-    if isinstance(target, (Array, np.ndarray)):
-        machine.native(operator.setitem, (target, index, value), {})
-        return
-    index = machine.torch_index(target, index)
-    if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
-        with machine.recorder:
-            index = machine.recorder.item(index)
-    if isinstance(target, RuntimeList):
-        if isinstance(index, slice) and type(value) not in (list, tuple, RuntimeList):
-            machine.enter(pylists.store_slice, (target, index, value), {}, "%discarded")
-            return
-        store_list_item(machine, target, index, value)
-        return
-    if isinstance(target, torch.Tensor):
-        store_tensor_item(machine, target, index, value)
-        return
-    if isinstance(target, dict):
-        tables.lift(machine, target, index)
-    if isinstance(index, Scalar) and not isinstance(target, torch.Tensor):
-        index = machine.concrete(index) if isinstance(target, dict) else choose(machine, target, index)
-    if isinstance(index, Text):
-        index = machine.plain(index)
-    if is_cut(target, index):
-        index = edges_of(machine, target, index)
-    machine.native(operator.setitem, (target, index, value), {})
-
-
-def delete_item(machine: Machine, frame: Frame, ins: ir.DeleteItem) -> None:
-    target, index = read(frame, ins.obj), read(frame, ins.index)
-    if (own := own_method(machine, target, "__delitem__")) is not None:
-        machine.enter(own, (target, index), {}, "%discarded")
-        return
-    if isinstance(target, RuntimeList):
-        delete_list_item(machine, target, index)
-        return
-    if isinstance(index, Scalar):
-        index = choose(machine, target, index)
-    if is_cut(target, index):
-        index = edges_of(machine, target, index)
-    machine.native(operator.delitem, (target, index), {})
-
-
-# ---------------------------------------------------------------- operators
-
-
-def unary(machine: Machine, frame: Frame, ins: ir.Unary) -> None:
-    value = read(frame, ins.operand)
-    if ins.op == "not_":
-        if isinstance(value, Scalar):
-            value = value if value.kind is ScalarKind.BOOL else machine.host("ne", value, 0)
-            machine.put(frame, ins.dst, machine.host("not_", value))
-            return
-        if (method := truth_method(machine, value)) is not None:
-            machine.enter(pymodels.untruth, (method, value), {}, ins.dst)
-            return
-        machine.put(frame, ins.dst, not machine.truth_of(value))
-        return
-    if (method := own_method(machine, value, f"__{ins.op}__")) is not None:
-        machine.enter(method, (value,), {}, ins.dst)
-        return
-    machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (value,), {}))
-
-
-def binary(machine: Machine, frame: Frame, ins: ir.Binary) -> None:
-    left, right = read(frame, ins.left), read(frame, ins.right)
-    if ins.op in ("is_", "is_not"):
-        same = _is_same(machine, left, right)
-        frame.regs[ins.dst] = same if ins.op == "is_" else not same
-        return
-    if ins.op in ("in", "not_in"):
-        _contains(machine, frame, ins, left, right)
-        return
-    if is_text_comparison(ins.op, left, right):
-        machine.put(frame, ins.dst, compare_texts(machine, ins.op, left, right))
-        return
-    if _is_text_concatenation(ins.op, left, right):
-        frame.regs[ins.dst] = Text.of(left, right)
-        return
-    if ins.op in ("mod", "imod") and type(left) is str and has_runtime(right):
-        machine.put(frame, ins.dst, percent_text(machine, left, right))
-        return
-    own = binary_operation(machine, ins.op, left, right)
-    if own is not None:
-        machine.enter(own.function, own.args, {}, ins.dst)
-        return
-    if ins.op == "iadd" and (_is_runtime_list(left) or (type(left) is list and (is_long(right)))):
-        machine.enter(pylists.list_extend, (left, right), {}, "%discarded")
-        frame.regs[ins.dst] = left
-        return
-    if ins.op == "mul" and {type(left), type(right)} in ({list, Scalar}, {tuple, Scalar}):
-        left, right = repeated(machine, *((right, left) if type(left) is Scalar else (left, right)))
-    if isinstance(left, RuntimeList) or isinstance(right, RuntimeList) or are_compared(ins.op, left, right):
-        result = binary_list(machine, ins.op, left, right)
-        if isinstance(result, Interpret):
-            machine.enter(result.function, result.args, {}, ins.dst)
-            return
-        if result is not NotImplemented:
-            machine.put(frame, ins.dst, result)
-            return
-    machine.put(frame, ins.dst, machine.native(getattr(operator, ins.op), (left, right), {}))
-
-
-def _is_runtime_list(value: Any) -> bool:
-    return isinstance(value, RuntimeList) and value.kind is list
-
-
-def _is_same(machine: Machine, left: Any, right: Any) -> bool:
-    if isinstance(left, RuntimeObject) or isinstance(right, RuntimeObject):
-        return objects.is_same(machine, left, right)
-    if not isinstance(left, Scalar) and not isinstance(right, Scalar):
-        machine.check_identity(left, right)
-        return left is right
-    kinds = {scalars.kind_of(left), scalars.kind_of(right)} if _is_number(left) and _is_number(right) else set()
-    if kinds == {ScalarKind.BOOL}:  # there are two bools only
-        return machine.truth(machine.host("eq", left, right))
-    if left is right or len(kinds) != 1:
-        return left is right
-    raise UnsupportedError("DY204", machine.loc(), "the identity of a run-time number", hint="compare with ==")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (Scalar, bool, int, float))
-
-
-def _is_text_concatenation(op: str, left: Any, right: Any) -> bool:
-    return (
-        op in ("add", "iadd")
-        and isinstance(left, str)
-        and isinstance(right, str)
-        and (isinstance(left, Text) or isinstance(right, Text))
-    )
-
-
-def _contains(machine: Machine, frame: Frame, ins: ir.Binary, element: Any, container: Any) -> None:
-    is_in = ins.op == "in"
-    own = own_method(machine, container, "__contains__")
-    if own is not None:
-        model: Any = pymodels.contains if is_in else pymodels.contains_not
-        machine.enter(model, (own, container, element), {}, ins.dst)
-        return
-    is_iterated = not hasattr(type(container), "__contains__") and own_method(machine, container, "__iter__")
-    if isinstance(container, RuntimeList) and (found := contained(machine, element, container)) is not NotImplemented:
-        machine.put(frame, ins.dst, found if is_in else machine.host("not_", found))
-        return
-    if is_iterated or isinstance(container, (RuntimeList, RuntimeObject, Generator, SequenceIterator, RangeIterator)):
-        model = pylists.list_contains if is_in else pylists.list_contains_not
-        machine.enter(model, (container, element), {}, ins.dst)
-        return
-    if isinstance(container, str) and isinstance(element, str) and Text in (type(container), type(element)):
-        held = contains_text(machine, container, element)
-        machine.put(frame, ins.dst, held if is_in else machine.host("not_", held))
-        return
-    if isinstance(element, Text) and isinstance(container, (list, tuple, set, frozenset, dict)):
-        model = pylists.list_contains if is_in else pylists.list_contains_not
-        machine.enter(model, (tuple(container), element), {}, ins.dst)
-        return
-    if isinstance(element, Text):
-        element = machine.plain(element)
-    is_runtime = isinstance(element, Scalar) or is_runtime_tuple(element)
-    if is_runtime and isinstance(container, (set, frozenset, dict, KeysView)):
-        container = tuple(container)
-    if any(
-        isinstance(item, RuntimeList) or own_method(machine, item, "__eq__")
-        for item in (element, *(container if type(container) in (list, tuple) else ()))
-    ):
-        machine.enter(pylists.list_contains if is_in else pylists.list_contains_not, (container, element), {}, ins.dst)
-        return
-    found = machine.native(operator.contains, (container, element), {})
-    frame.regs[ins.dst] = found if is_in else not found
-
-
-# ---------------------------------------------------------------- building
-
-
-def _goes_through(machine: Machine, frame: Frame, items: Iterable[ir.Item]) -> bool:
-    """Whether a generator that is spread is gone through first: the instruction runs again with a list in its place.
-
-    A generator that a variable holds stays there, used up.
-    """
-    for item in items:
-        source = read(frame, item.src)
-        if item.star == "*" and isinstance(source, Generator) and item.src.startswith("%"):
-            frame.ip = frame.current
-            machine.enter(pylists.list_copy, (source,), {}, item.src)
-            return True
-    return False
-
-
-def _parts(machine: Machine, frame: Frame, items: Iterable[ir.Item]) -> list[Any]:
-    """What is put one after the other: lists of single values, and lists of run-time length."""
-    parts: list[Any] = []
-    for item in items:
-        value = read(frame, item.src)
-        if item.star and isinstance(value, RuntimeList):
-            parts.append(value)
-            continue
-        if not parts or isinstance(parts[-1], RuntimeList):
-            parts.append([])
-        parts[-1].extend(_items(machine, value) if item.star else (value,))
-    return parts
-
-
-def build(machine: Machine, frame: Frame, ins: ir.Build) -> None:
-    if ins.kind is not ir.Collection.SET and len(ins.items) == 1 and ins.items[0].star:  # [*range(n)]
-        source = read(frame, ins.items[0].src)
-        if isinstance(source, (RuntimeRange, Generator)):
-            model = pylists.list_copy if ins.kind is ir.Collection.LIST else pyiterators.tuple_copy
-            machine.enter(model, (source,), {}, ins.dst)
-            return
-    if _goes_through(machine, frame, ins.items):
-        return
-    parts = _parts(machine, frame, ins.items)
-    if any(isinstance(part, RuntimeList) for part in parts):
-        made = joined_items(machine, parts, tuple if ins.kind is ir.Collection.TUPLE else list)
-        if ins.kind is ir.Collection.SET:
-            machine.call(frame, ins.dst, set, (made,), {})
-        else:
-            frame.regs[ins.dst] = made.copy()
-        return
-    values = parts[0] if parts else []
-    if ins.kind is ir.Collection.TUPLE:
-        frame.regs[ins.dst] = tuple(values)
-    elif ins.kind is ir.Collection.LIST:
-        frame.regs[ins.dst] = values
-    else:
-        site = tables.site_here(machine)
-        tables.lift_site(machine, site, values)
-        if tables.is_tabled(machine, site):
-            machine.enter(pytables.filled_set, (tables.new_table(machine, site, set), values), {}, ins.dst)
-            return
-        with machine.recorder:
-            frame.regs[ins.dst] = tables.note_table(machine, {machine.hashable(value) for value in values}, site)
-
-
-def build_dict(machine: Machine, frame: Frame, ins: ir.BuildDict) -> None:
-    site = tables.site_here(machine)
-    tables.lift_site(machine, site, [read(frame, key) for key, _ in ins.items if key is not None])
-    if tables.is_tabled(machine, site) and all(key is not None for key, _ in ins.items):
-        pairs = [(read(frame, key), read(frame, value)) for key, value in ins.items if key is not None]
-        machine.enter(pytables.filled, (tables.new_table(machine, site, dict), pairs), {}, ins.dst)
-        return
-    result: dict[Any, Any] = {}
-    for key, value in ins.items:
-        if key is None:
-            result.update(machine.native(dict, (read(frame, value),), {}))
-        else:
-            result[machine.hashable(read(frame, key))] = read(frame, value)
-    frame.regs[ins.dst] = tables.note_table(machine, result, site)
-
-
-def build_slice(machine: Machine, frame: Frame, ins: ir.BuildSlice) -> None:
-    parts = [read(frame, register) for register in (ins.start, ins.stop, ins.step)]
-    with machine.recorder:
-        parts = [machine.recorder.item(part) if isinstance(part, torch.Tensor) else part for part in parts]
-    frame.regs[ins.dst] = slice(*parts)
-
-
-def format_(machine: Machine, frame: Frame, ins: ir.Format) -> None:
-    spec = machine.plain(read(frame, ins.spec)) if ins.spec is not None else ""
-    value = read(frame, ins.src)
-    if (own := text_method(machine, value, ins.conversion, spec)) is not None:
-        machine.enter(own.function, own.args, {}, ins.dst)
-        return
-    with machine.recorder:
-        frame.regs[ins.dst] = machine.formatted(value, ins.conversion, spec)
-
-
-def join_text(machine: Machine, frame: Frame, ins: ir.JoinText) -> None:
-    parts = [read(frame, part) for part in ins.parts]
-    is_runtime = any(isinstance(part, Text) for part in parts)
-    frame.regs[ins.dst] = Text.of(*parts) if is_runtime else "".join(parts)
-
-
-def append(machine: Machine, frame: Frame, ins: ir.Append) -> None:
-    target, value = read(frame, ins.target), read(frame, ins.src)
-    if isinstance(target, pytables.RunDict) and ins.key is not None:
-        machine.enter(type(target).__setitem__, (target, read(frame, ins.key), value), {}, "%discarded")
-        return
-    if isinstance(target, pytables.RunSet):
-        machine.enter(type(target).add, (target, value), {}, "%discarded")
-        return
-    if isinstance(target, (dict, set)):
-        tables.lift(machine, target, value if ins.key is None else read(frame, ins.key))
-    if ins.key is not None:
-        target[machine.hashable(read(frame, ins.key))] = value
-    elif isinstance(target, RuntimeList):
-        machine.list_append(target, value)
-    elif isinstance(target, set):
-        with machine.recorder:
-            target.add(machine.hashable(value))
-    else:
-        target.append(value)
+# ---------------------------------------------------------------- functions, imports
 
 
 def make_function(machine: Machine, frame: Frame, ins: ir.MakeFunction) -> None:
@@ -567,7 +182,7 @@ def import_from(machine: Machine, frame: Frame, ins: ir.ImportFrom) -> None:
 
 
 def call(machine: Machine, frame: Frame, ins: ir.Call) -> None:
-    if _goes_through(machine, frame, ins.items):
+    if goes_through(machine, frame, ins.items):
         return
     kwargs: dict[str, Any] = {}
     for item in ins.items:
@@ -575,7 +190,7 @@ def call(machine: Machine, frame: Frame, ins: ir.Call) -> None:
             kwargs[item.keyword] = read(frame, item.src)
         elif item.star == "**":
             kwargs.update(machine.native(dict, (read(frame, item.src),), {}))
-    parts = _parts(machine, frame, (item for item in ins.items if not item.keyword and item.star != "**"))
+    parts = item_parts(machine, frame, (item for item in ins.items if not item.keyword and item.star != "**"))
     if any(isinstance(part, RuntimeList) for part in parts):
         call_starred(machine, frame, ins.dst, read(frame, ins.func), parts, kwargs)
         return
@@ -588,11 +203,6 @@ def zero_super(machine: Machine, frame: Frame, ins: ir.ZeroSuper) -> None:
         machine.call(frame, ins.dst, function, (), {})
         return
     frame.regs[ins.dst] = super(frame.cells["__class__"].cell_contents, read(frame, ins.self))
-
-
-def _items(machine: Machine, source: Any) -> list[Any]:
-    """The items of something that is unpacked; what they are themselves does not matter."""
-    return list(source) if type(source) in (list, tuple) else machine.native(list, (source,), {})
 
 
 def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
@@ -612,7 +222,7 @@ def unpack(machine: Machine, frame: Frame, ins: ir.Unpack) -> None:
     if isinstance(source, RuntimeObject) and ins.star < 0:
         values = objects.unpacked(machine, source, wanted)
     else:
-        values = _items(machine, source)
+        values = items_of(machine, source)
     if ins.star < 0:
         if len(values) < wanted:
             raise ValueError(f"not enough values to unpack (expected {wanted}, got {len(values)})")
@@ -761,5 +371,3 @@ HANDLERS: dict[type, Handler] = {
     ir.Reraise: reraise,
     ir.MatchException: match_exception,
 }
-
-__all__ = ["CONTAINERS", "HANDLERS", "UNSET", "read"]

@@ -143,3 +143,13 @@ class State:
         self.received: dict[Any, Any] = {}  # by place: what the call was given, where the model writes to such things
         self.given: Any = None  # what the procedure was handed that has an identity
         self.expected: Any = None  # and what was in it then
+
+
+def read(frame: Frame, register: str) -> Any:
+    """The content of a register; Python's own error where it has none."""
+    try:
+        return frame.regs[register]
+    except KeyError:
+        raise UnboundLocalError(
+            f"cannot access local variable '{register}' where it is not associated with a value"
+        ) from None
