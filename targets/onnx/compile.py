@@ -149,6 +149,8 @@ def _tuned(
     options: Options,
 ) -> list[Finished]:
     """The subgraphs with what one engine makes of them for this machine, checked like the rest."""
+    if not finished:
+        return []
     engine, *others = {item.engine.name: item.engine for item in finished}.values()
     if engine.tunes_as_it_builds or any(other.tunes_as_it_builds for other in others):
         return list(finished)

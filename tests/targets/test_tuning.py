@@ -116,6 +116,18 @@ def test_weights_that_the_optimiser_left_alone_are_stored_once(tuned: Path) -> N
     assert (tuned / "tuned.bin").stat().st_size + head <= (tuned / "weights.bin").stat().st_size + 4096
 
 
+class Nothing(nn.Module):
+    """Returns what it is given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_where_nothing_is_computed_there_is_nothing_to_tune(tmp_path: Path) -> None:
+    compiled = dycl.compile(Nothing().eval(), torch.ones(2), output=tmp_path / "nothing", tune=True)
+    assert torch.equal(compiled(torch.ones(2)), torch.ones(2))
+
+
 def test_a_target_that_cannot_says_so() -> None:
     with pytest.raises(UsageError, match="DY504"):
         dycl.compile(nn.Linear(4, 4).eval(), torch.randn(1, 4), target="reference", tune=True)
