@@ -38,7 +38,7 @@ from dycl.passes.specialize.dataclassinits import initialization, runs_own_code,
 from dycl.passes.specialize.generators import call_generator_method, is_generator_method
 from dycl.passes.specialize.iteration import Iteration
 from dycl.passes.specialize.lists import is_join, joined
-from dycl.passes.specialize.natives import TORCH
+from dycl.passes.specialize.origins import TORCH
 from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.signals import Unknown
 from dycl.passes.specialize.starred import Rest

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycl.diagnostics import UnsupportedError
 from dycl.passes.specialize.builtins import model
-from dycl.passes.specialize.natives import STDLIB, TORCH
+from dycl.passes.specialize.origins import STDLIB, TORCH
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine

@@ -44,7 +44,8 @@ from dycl.passes.specialize.generators import GENERATOR_METHODS
 from dycl.passes.specialize.handled import UNKEPT, check_kept
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.lists import LIST_METHODS
-from dycl.passes.specialize.natives import MODELS_FILES, STDLIB, TORCH, StepIn
+from dycl.passes.specialize.natives import StepIn
+from dycl.passes.specialize.origins import MODELS_FILES, STDLIB, TORCH
 from dycl.passes.specialize.relations import want_relations
 from dycl.passes.specialize.signals import Abandoned, CallsBack, Drain, Impossible, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame, State

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import collections.abc
-import functools
 import inspect
 import operator
-import os
-import re
 import types
 from collections.abc import Callable
 from typing import Any
 
-import mpmath
 import numpy
-import sympy
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.overrides import _get_current_function_mode
 
-from dycl import diagnostics
-from dycl.diagnostics import DyclError, SourceRange, UnsupportedError
+from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
-from dycl.passes.specialize import (
-    objects,
-    pyautograd,
-    pyiterators,
-    pylists,
-    pymodels,
-    pyorders,
-    pytables,
-    tables,
-    torchmodels,
-)
+from dycl.passes.specialize import objects, tables
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays, numpy_name
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import has_runtime, is_runtime
-from dycl.passes.specialize.callhook import borrow, give_back
 from dycl.passes.specialize.effects import Watched, check_pure, is_logging, is_to_be_watched
-from dycl.passes.specialize.journal import CONTAINERS, same_content, undo_content
+from dycl.passes.specialize.guard import Guard, is_foreign
+from dycl.passes.specialize.journal import same_content, undo_content
+from dycl.passes.specialize.movers import (
+    COMPARE_ITEMS,
+    JOINS_LISTS,
+    KEYED,
+    MOVERS,
+    SUBSCRIPTS,
+    is_operator,
+    keys_of,
+    only_holds,
+    only_moves,
+    only_stores,
+    owner_of,
+)
+from dycl.passes.specialize.origins import (
+    MODELS_FILES,
+    MODULE_SWITCHES,
+    OWN,
+    STDLIB,
+    STEPPED_LIBRARY,
+    TENSOR_LIBRARY,
+    TENSOR_PACKAGES,
+    TORCH,
+)
 from dycl.passes.specialize.recorder import Recorder
 from dycl.passes.specialize.signals import CallsBack, Question, Restart, Signal, Unknown
 from dycl.passes.specialize.state import Frame
@@ -61,56 +67,14 @@ from dycl.passes.specialize.values import (
     Text,
     TextPart,
 )
-from dycl.passes.specialize.witnesses import real_error
+from dycl.passes.specialize.witnesses import first_line
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"": lambda value: value, "s": str, "r": repr, "a": ascii}
-_MODULE_SWITCHES = (torch.nn.Module.train, torch.nn.Module.eval, torch.nn.Module.apply)  # for the journal
 _MODULE_CHANGES_TEXT = """
     register_buffer register_parameter register_module add_module register_forward_hook register_forward_pre_hook
     to float half double bfloat16 type cpu cuda to_empty zero_grad load_state_dict
 """
 _MODULE_CHANGES = frozenset(_MODULE_CHANGES_TEXT.split())
-_SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
-
-_COMPARE_ITEMS = frozenset({"index", "count", "remove", "__contains__"})
-_JOINS_LISTS = frozenset({operator.add, operator.iadd, operator.mul, operator.imul})  # they move items, unread
-
-_MOVERS: frozenset[Any] = frozenset(
-    {
-        list,
-        tuple,
-        dict,
-        set,
-        frozenset,
-        sum,
-        any,
-        all,
-        min,
-        max,
-        sorted,
-        isinstance,
-        issubclass,
-        callable,
-        id,
-        object,
-        slice,
-        next,
-        zip,
-        bool,
-        divmod,
-        abs,
-        round,
-        pow,
-        hasattr,
-        getattr,
-        type,
-        str,
-        repr,
-        super,
-    }
-)
-
-_NATIVE_PACKAGES = frozenset({"builtins", "torch", "numpy", "dycl", "collections", "types", "enum", "functools", "re"})
 _STAND_INS = (
     Scalar,
     RuntimeList,
@@ -123,76 +87,11 @@ _STAND_INS = (
     Array,
 )
 
-TORCH = os.path.dirname(torch.__file__) + os.sep
-
-STDLIB = os.path.dirname(os.__file__) + os.sep
-
-# Packages whose functions spell operations of torch in another way. They run natively like torch's own Python: their
-# calls of torch are recorded, and what they keep to themselves are caches.
-_TENSOR_PACKAGES = frozenset({"einops", "einx", "opt_einsum"})
-_TENSOR_LIBRARY = re.compile(rf".*[/\\]site-packages[/\\]({'|'.join(sorted(_TENSOR_PACKAGES))})[/\\]")
-
-_MODELS = (pyautograd, pyiterators, pylists, pymodels, pyorders, pytables, torchmodels)
-MODELS_FILES = frozenset(module.__file__ for module in _MODELS)
-
-OWN = os.path.dirname(pymodels.__file__) + os.sep  # the machine's own values are no source of the model's
-
-# Python that runs below native code without being the model's: the machine itself, torch, what torch's symbols call.
-LIBRARIES = (
-    OWN,
-    TORCH,
-    *(os.path.dirname(str(module.__file__)) + os.sep for module in (diagnostics, numpy, sympy, mpmath)),
-)
-
-_STEPPED_LIBRARY = (
-    *(STDLIB + name for name in ("contextlib.py", "functools.py", "dataclasses.py", "collections" + os.sep)),
-    collections.abc.Mapping.get.__code__.co_filename,  # of all abstract containers
-)
-
 
 # Operators whose symbolic bools ask what they are before torch sees the other operand.
 _OF_TRUTHS = frozenset(
     {operator.eq, operator.ne, operator.and_, operator.or_, operator.xor, operator.iand, operator.ior, operator.ixor}
 )
-
-
-def _only_holds(function: Any, owner: Any) -> bool:
-    """Whether a tensor among the arguments is only kept: by a container, an exception, an object of another class."""
-    if isinstance(function, type):
-        return function.__module__.partition(".")[0] != "torch" and not issubclass(function, torch.Tensor)
-    if isinstance(owner, type):  # `cls.__new__`
-        return owner.__module__.partition(".")[0] != "torch" and not issubclass(owner, torch.Tensor)
-    return function is isinstance or isinstance(owner, (list, dict, set, BaseException))
-
-
-def _only_stores(function: Any, leaf: Any, args: tuple[Any, ...]) -> bool:
-    """Whether native code only puts an object somewhere, or hands on what holds it."""
-    if function in (list, tuple, iter):
-        return args[0] is not leaf
-    if function in (operator.getitem, operator.setitem):
-        return args[0] is not leaf and not isinstance(args[1], slice)
-    owner = getattr(function, "__self__", None)
-    return isinstance(owner, CONTAINERS) and function.__name__ in ("append", "appendleft", "insert", "setdefault")
-
-
-_KEYED = frozenset({"add", "discard", "remove", "setdefault", "pop", "update"})
-
-
-def _keys_of(function: Any, args: tuple[Any, ...]) -> list[Any]:
-    """The keys that a method of a dict or set is handed, where these can be seen."""
-    if function.__name__ != "update":
-        return list(args[:1])
-    found = [arg for arg in args if type(arg) in (list, tuple)]
-    if isinstance(function.__self__, set):
-        return [key for arg in found for key in arg]
-    return [pair[0] for arg in found for pair in arg if type(pair) in (list, tuple) and pair]
-
-
-def _only_moves(function: Any, args: tuple[Any, ...]) -> bool:
-    """Whether lists among the arguments are kept as they are; where native code goes through one, the list says so."""
-    if function in _SUBSCRIPTS:
-        return not isinstance(args[0], torch.Tensor)
-    return isinstance(getattr(function, "__self__", None), CONTAINERS) or function in (list, tuple, dict, iter)
 
 
 class Natives(Arrays):
@@ -229,16 +128,14 @@ class Natives(Arrays):
         args, kwargs = self._native_text(function, args, kwargs)
         if function in _OF_TRUTHS and any(isinstance(arg, torch.Tensor) for arg in args):
             args = tuple(self._truth_tensor(arg) for arg in args)
-        if self._is_torch(function, args) or (
-            function in _JOINS_LISTS and any(type(arg) is torch.Size for arg in args)
-        ):
+        if self._is_torch(function, args) or (function in JOINS_LISTS and any(type(arg) is torch.Size for arg in args)):
             args, kwargs = self.native_arguments(self.torch_arguments(function, args, kwargs))
         self._check_mover(function, args, kwargs)
         self._check_holders(function, args, kwargs)
         snapshots = self.before_native(function, args, kwargs)
         positions = [(leaf, leaf.index) for leaf in leaves((args, kwargs)) if isinstance(leaf, SequenceIterator)]
         try:
-            with self.recorder, self.guarded(() if _is_operator(function) else (_owner(function), args, kwargs)):
+            with self.recorder, self.guarded(() if is_operator(function) else (owner_of(function), args, kwargs)):
                 if is_to_be_watched(function):
                     with Watched(self.loc, function):
                         result = function(*args, **kwargs)
@@ -285,18 +182,18 @@ class Natives(Arrays):
 
     def _check_holders(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Lists, dicts and sets that only the run knows are kept by native code as they are, or not handed to it."""
-        moves = _only_moves(function, args)
+        moves = only_moves(function, args)
         for leaf in leaves((args, kwargs)):
             if isinstance(leaf, RuntimeList) and not moves:
                 self.keep_static(leaf)
-            if isinstance(leaf, tables.STAND_INS) and not _only_stores(function, leaf, args):
+            if isinstance(leaf, tables.STAND_INS) and not only_stores(function, leaf, args):
                 raise tables.keep_table(self, leaf)  # type: ignore[arg-type]
 
     def _lift_table(self, function: Any, args: tuple[Any, ...]) -> None:
         """A dict or set whose method is handed keys that only the run knows may have to be one of the run's."""
         owner = getattr(function, "__self__", None)
-        if isinstance(owner, (dict, set)) and function.__name__ in _KEYED:
-            tables.lift(self, owner, *_keys_of(function, args))  # type: ignore[arg-type]
+        if isinstance(owner, (dict, set)) and function.__name__ in KEYED:
+            tables.lift(self, owner, *keys_of(function, args))  # type: ignore[arg-type]
 
     def with_tensor(self, name: str, left: Any, right: Any) -> Any:
         """An operator between a tensor and a run-time number that native code applies (`sum`, `max`)."""
@@ -346,7 +243,7 @@ class Natives(Arrays):
 
     def guarded(self, values: Any) -> Guard:
         """Refuses native code that calls Python of the model's own: a fork inside would run it twice."""
-        return Guard(self._reentry if any(_is_foreign(leaf) for leaf in leaves(values)) else None)
+        return Guard(self._reentry if any(is_foreign(leaf) for leaf in leaves(values)) else None)
 
     def _reentry(self, code: types.CodeType) -> CallsBack:
         error = UnsupportedError(
@@ -370,7 +267,7 @@ class Natives(Arrays):
             except type(error) as real:
                 raise real from None
         name = getattr(function, "__name__", function)
-        words = _first_line(error).replace(PLACE_HOLDER, "<")
+        words = first_line(error).replace(PLACE_HOLDER, "<")
         raise UnsupportedError("DY203", self.loc(), f"{name} of run-time values ({words})") from None
 
     def _check_module_method(self, function: types.FunctionType) -> None:
@@ -395,10 +292,10 @@ class Natives(Arrays):
     def _is_torch(self, function: Any, args: tuple[Any, ...]) -> bool:
         """Whether torch's own code gets the arguments: it takes its symbolic numbers, not the machine's scalars."""
         owner = getattr(function, "__self__", None)
-        if function in _SUBSCRIPTS:
+        if function in SUBSCRIPTS:
             return isinstance(args[0], torch.Tensor)
         if isinstance(owner, torch.Tensor) or any(isinstance(arg, torch.Tensor) for arg in args):
-            return not _only_holds(function, owner)
+            return not only_holds(function, owner)
         module = getattr(function, "__module__", None)
         return (
             (isinstance(module, str) and module.partition(".")[0] == "torch")
@@ -420,11 +317,11 @@ class Natives(Arrays):
         if keeps or not any(isinstance(leaf, Text) for leaf in leaves((args, kwargs))):
             return args, kwargs
         owner = getattr(function, "__self__", None)
-        if isinstance(owner, (list, collections.deque)) and function.__name__ not in _COMPARE_ITEMS:
+        if isinstance(owner, (list, collections.deque)) and function.__name__ not in COMPARE_ITEMS:
             return args, kwargs
         if isinstance(owner, (dict, set)):
             return (*map(self.plain, args[:1]), *args[1:]), kwargs
-        if function in _JOINS_LISTS and isinstance(args[0], (list, tuple)):
+        if function in JOINS_LISTS and isinstance(args[0], (list, tuple)):
             return args, kwargs
         return map_leaves(self.plain, args), map_leaves(self.plain, kwargs)
 
@@ -434,7 +331,7 @@ class Natives(Arrays):
         module = getattr(function, "__module__", None) or type(owner).__module__
         if isinstance(owner, torch.Tensor) or (
             isinstance(module, str)
-            and module.partition(".")[0] in ("torch", "dycl", "_operator", "operator", *_TENSOR_PACKAGES)
+            and module.partition(".")[0] in ("torch", "dycl", "_operator", "operator", *TENSOR_PACKAGES)
         ):
             return
         if (
@@ -450,7 +347,7 @@ class Natives(Arrays):
         ):
             return
         try:
-            if function in _MOVERS:
+            if function in MOVERS:
                 return
         except TypeError:
             pass
@@ -600,25 +497,6 @@ class Natives(Arrays):
         with self.recorder, self.guarded((value,)):
             return bool(value)
 
-    def genuine(self, error: Exception, function: Any, args: Any, kwargs: Any) -> BaseException:
-        """The exception eager would raise: meta functions fail in their own way, so the kernel is asked.
-
-        It is asked with tensors of zeros, ones and twos: what it complains about may be what a tensor holds.
-        """
-        if isinstance(error, DyclError):
-            return error
-        if not self.has_symbols(args, kwargs):
-            found = [_error_with(value, function, args, kwargs) for value in (0, 1, 2)]
-            if isinstance(found[0], type(error)) and all(type(one) is type(found[0]) for one in found):
-                return type(found[0])(*found[0].args)
-        elif (real_one := real_error(self, function, args, kwargs)) is not None:
-            return real_one
-        return UnsupportedError(
-            "DY209",
-            self.loc(),
-            f"torch cannot tell the shape of this operation without data: {type(error).__name__}: {_first_line(error)}",
-        )
-
     def is_steppable(self, function: Any) -> bool:
         """Whether calls of this function are interpreted."""
         if type(function) is not types.FunctionType:
@@ -627,98 +505,20 @@ class Natives(Arrays):
         if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             raise UnsupportedError("DY102", self.loc(), f"{function.__qualname__} is asynchronous")
         file = code.co_filename
-        if code in self.guilty or file in MODELS_FILES or function in _MODULE_SWITCHES:
+        if code in self.guilty or file in MODELS_FILES or function in MODULE_SWITCHES:
             return True
         if file.startswith(OWN):
             return False
         if file.startswith(TORCH) or f"np.{numpy_name(function)}" in ARRAY_FUNCTIONS:
             return False
         if file.startswith(("<", STDLIB)) and "site-packages" not in file:
-            return file.startswith(_STEPPED_LIBRARY)
-        return _TENSOR_LIBRARY.match(file) is None
-
-
-class Guard:
-    """While it is entered, a call of the model's own Python by native code is an error; None: nothing can be called."""
-
-    def __init__(self, reentry: Callable[[types.CodeType], CallsBack] | None) -> None:
-        self._reentry = reentry
-        self._called: types.CodeType | None = None
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        if self._reentry is not None:
-            self._before = borrow(self._watch)
-
-    def __exit__(self, *error: object) -> None:
-        if self._reentry is not None:
-            give_back(self._before)
-            if self._called is not None:  # native code may have swallowed the error
-                raise self._reentry(self._called) from None
-
-    def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
-        if event != "call" or self._called is not None or _is_library(frame.f_code.co_filename) or _imports(frame):
-            return
-        if self._reentry is not None:
-            self._called = frame.f_code
-            raise self._reentry(frame.f_code)
-
-
-@functools.cache
-def _is_library(file: str) -> bool:
-    """Whether Python in this file is none of the model's."""
-    if file.startswith(("<", *LIBRARIES)) or (file.startswith(STDLIB) and "site-packages" not in file):
-        return True
-    return _TENSOR_LIBRARY.match(file) is not None
-
-
-def _imports(frame: types.FrameType) -> bool:
-    """Whether native code imports something: what finds modules and what is in them is none of the model's calls."""
-    caller = frame.f_back
-    while caller is not None and not caller.f_code.co_filename.startswith(OWN):
-        if caller.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        caller = caller.f_back
-    return False
+            return file.startswith(STEPPED_LIBRARY)
+        return TENSOR_LIBRARY.match(file) is None
 
 
 class StepIn(Signal):
     """The instruction is to be run again: its callee will be interpreted now."""
 
 
-def _is_operator(function: Any) -> bool:
-    """Whether a function is an operator of torch: what is registered for it computes and does nothing else."""
-    return isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket))
-
-
-def _owner(function: Any) -> Any:
-    return getattr(function, "__self__", None)
-
-
-def _is_foreign(leaf: Any) -> bool:
-    """Whether a class of the model's own could have special methods that native code calls."""
-    kind = type(leaf)
-    return kind.__module__.partition(".")[0] not in _NATIVE_PACKAGES or isinstance(leaf, types.FunctionType)
-
-
 def _representative(leaf: Any) -> Any:
     return KIND_TYPES[leaf.kind](1) if isinstance(leaf, Scalar) else leaf
-
-
-def _error_with(value: int, function: Any, args: Any, kwargs: Any) -> Exception | None:
-    """What the kernel raises where all tensors hold this value; None: nothing."""
-
-    def real(leaf: Any) -> Any:
-        return torch.full(tuple(leaf.shape), value, dtype=leaf.dtype) if isinstance(leaf, FakeTensor) else leaf
-
-    with unset_fake_temporarily(), torch._C.DisableTorchFunction():
-        real_args, real_kwargs = map_leaves(real, (args, kwargs))
-        try:
-            function(*real_args, **real_kwargs)
-        except Exception as error:  # whatever the kernel says
-            return error
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200]

@@ -32,7 +32,7 @@ from dycl.passes.specialize.readings import known_bools, note_formula
 from dycl.passes.specialize.results import Remembered
 from dycl.passes.specialize.signals import Signal, Unknown
 from dycl.passes.specialize.values import RuntimeList, Scalar
-from dycl.passes.specialize.witnesses import FAKE_FAILURES, check_empty
+from dycl.passes.specialize.witnesses import FAKE_FAILURES, check_empty, genuine_error
 from dycl.passes.specialize.worlds import settled
 
 if TYPE_CHECKING:
@@ -387,7 +387,7 @@ class Recorder(TorchFunctionMode):
             except Exception as error:
                 if _TORCH_BUG in str(error):
                     raise Unknown(str(error)) from error
-                raise machine.genuine(error, func, args, kwargs) from None
+                raise genuine_error(machine, error, func, args, kwargs) from None
         if isinstance(found, Remembered):
             return found.out, self._watched(found), []
         watch, out = found

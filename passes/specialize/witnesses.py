@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.evaluation import holds_at, value_at
 from dycl.passes.specialize.facts import Facts
@@ -51,6 +52,26 @@ _TRIALS = 500
 _MAX_OPEN = 4  # sizes of which all combinations of empty and not are tried
 _SPREAD = 40  # sizes stay small: tensors of all of them are made
 Sizes = dict[sympy.Symbol, int]
+
+
+def genuine_error(machine: Natives, error: Exception, function: Any, args: Any, kwargs: Any) -> BaseException:
+    """The exception eager would raise: meta functions fail in their own way, so the kernel is asked.
+
+    It is asked with tensors of zeros, ones and twos: what it complains about may be what a tensor holds.
+    """
+    if isinstance(error, DyclError):
+        return error
+    if not machine.has_symbols(args, kwargs):
+        found = [_error_with(value, function, args, kwargs) for value in (0, 1, 2)]
+        if isinstance(found[0], type(error)) and all(type(one) is type(found[0]) for one in found):
+            return type(found[0])(*found[0].args)
+    elif (real_one := real_error(machine, function, args, kwargs)) is not None:
+        return real_one
+    return UnsupportedError(
+        "DY209",
+        machine.loc(),
+        f"torch cannot tell the shape of this operation without data: {type(error).__name__}: {first_line(error)}",
+    )
 
 
 def real_error(
@@ -343,3 +364,22 @@ def _error_at(function: Any, args: Any, kwargs: Any, sizes: Sizes) -> Exception 
     except Exception as error:  # whatever the kernel says
         return error
     return None
+
+
+def _error_with(value: int, function: Any, args: Any, kwargs: Any) -> Exception | None:
+    """What the kernel raises where all tensors hold this value; None: nothing."""
+
+    def real(leaf: Any) -> Any:
+        return torch.full(tuple(leaf.shape), value, dtype=leaf.dtype) if isinstance(leaf, FakeTensor) else leaf
+
+    with unset_fake_temporarily(), torch._C.DisableTorchFunction():
+        real_args, real_kwargs = map_leaves(real, (args, kwargs))
+        try:
+            function(*real_args, **real_kwargs)
+        except Exception as error:  # whatever the kernel says
+            return error
+    return None
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]

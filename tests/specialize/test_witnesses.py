@@ -12,7 +12,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dycl.diagnostics import UNKNOWN, UnsupportedError
 from dycl.passes.specialize import witnesses
 from dycl.passes.specialize.facts import Facts
-from dycl.passes.specialize.natives import Natives
 from dycl.passes.specialize.witnesses import _kernel_fails
 
 
@@ -52,7 +51,7 @@ def test_an_error_that_depends_on_what_a_tensor_holds_is_no_error_of_the_model()
     with FakeTensorMode():
         args = torch.zeros(2), torch.zeros((), dtype=torch.int64)
     machine: Any = SimpleNamespace(has_symbols=lambda *_: False, loc=lambda: UNKNOWN)
-    found = Natives.genuine(machine, RuntimeError("of the shape rule"), _only_of_none, args, {})
+    found = witnesses.genuine_error(machine, RuntimeError("of the shape rule"), _only_of_none, args, {})
     assert isinstance(found, UnsupportedError)
     assert found.code == "DY209"
 
