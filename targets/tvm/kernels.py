@@ -25,7 +25,7 @@ from dycl.targets.tvm.session import quiet, tvm_options
 
 Improve = Callable[[str, Any, Any], Any]
 
-_GROUP = 8  # kernels in an object file
+_GROUP = 16  # kernels in an object file
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,15 +41,27 @@ def find_blocks(schedule: Any) -> list[Block] | None:
     found = []
     given = list(schedule.mod["main"].params)
     for handle in schedule.get_child_blocks(schedule.get_sblock("root")):
-        block = schedule.get(handle)
-        sizes = [extent(schedule, loop) for loop in schedule.get_loops(handle)]
-        known = tuple(size for size in sizes if size is not None)
-        if len(known) < len(sizes):
+        place = schedule.get_sref(handle)  # not `get_loops`: each of the schedule's answers is checked for its type
+        block, sizes = place.stmt, _sizes_around(place)
+        if sizes is None:
             return None
         kinds = "".join(_KINDS.get(int(item.iter_type), "O") for item in block.iter_vars)
         is_result = any(each.same_as(write.source) for write in block.writes for each in given)
-        found.append(Block(handle, str(block.name_hint), kinds, known, is_result))
+        found.append(Block(handle, str(block.name_hint), kinds, sizes, is_result))
     return found
+
+
+def _sizes_around(place: Any) -> tuple[int, ...] | None:
+    """How often the loops around a place in the tree of loops run, from the outermost inwards; None if that varies."""
+    from tvm import tirx
+
+    sizes: list[int] = []
+    while isinstance((place := place.parent).stmt, tirx.For):
+        size = place.stmt.extent
+        if not isinstance(size, tirx.IntImm):
+            return None
+        sizes.append(int(size))
+    return tuple(reversed(sizes))
 
 
 def extent(schedule: Any, loop: Any) -> int | None:
