@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import types
 from collections.abc import Callable
 from typing import Any
@@ -34,9 +35,20 @@ class Guard:
     def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
         if event != "call" or self._called is not None or is_library(frame.f_code.co_filename) or _imports(frame):
             return
-        if self._reentry is not None:
+        if self._reentry is not None and not _is_of_collector(frame):
             self._called = frame.f_code
             raise self._reentry(frame.f_code)
+
+
+def _is_of_collector(frame: types.FrameType) -> bool:
+    """Whether the collector calls this, or who it calls: it comes whenever it wants, whatever native code does."""
+    told = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    caller: types.FrameType | None = frame
+    while caller is not None and not caller.f_code.co_filename.startswith(OWN):
+        if caller.f_code in told:
+            return True
+        caller = caller.f_back
+    return False
 
 
 def _imports(frame: types.FrameType) -> bool:
