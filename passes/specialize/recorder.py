@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycl.diagnostics import DyclError, UnsupportedError
 from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
@@ -30,8 +29,21 @@ from dycl.passes.specialize.pieces import Piece, separate_calls
 from dycl.passes.specialize.ranges import note_ranges
 from dycl.passes.specialize.readings import known_bools, note_formula
 from dycl.passes.specialize.results import Remembered
-from dycl.passes.specialize.signals import Signal, Unknown
+from dycl.passes.specialize.signals import Unknown
+from dycl.passes.specialize.torchnames import (
+    COUNTING,
+    METADATA,
+    METADATA_WRITERS,
+    NOT_METADATA_GETTERS,
+    SUBSCRIPTS,
+    TAKES_SIZES,
+    TENSOR_CLASSES,
+    WRONG_RULES,
+    getter_name,
+    writes_by_name,
+)
 from dycl.passes.specialize.values import RuntimeList, Scalar
+from dycl.passes.specialize.watch import Watch
 from dycl.passes.specialize.witnesses import FAKE_FAILURES, check_empty, genuine_error
 from dycl.passes.specialize.worlds import settled
 
@@ -40,135 +52,7 @@ if TYPE_CHECKING:
 
 SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)
 SMALL = 1024  # elements up to which the known value of a constant tensor is followed
-
-# Questions about a tensor that its metadata answers: nothing is recorded.
-_METADATA = frozenset(
-    {
-        "size",
-        "dim",
-        "numel",
-        "nelement",
-        "ndimension",
-        "stride",
-        "storage_offset",
-        "is_contiguous",
-        "is_floating_point",
-        "is_complex",
-        "is_signed",
-        "is_inference",
-        "is_conj",
-        "is_neg",
-        "is_same_size",
-        "element_size",
-        "untyped_storage",
-        "get_device",
-        "__len__",
-        "result_type",
-        "can_cast",
-        "promote_types",
-        "is_tensor",
-        "is_grad_enabled",
-        "is_inference_mode_enabled",
-        "_has_compatible_shallow_copy_type",
-        "broadcast_shapes",
-        "__hash__",
-        "__repr__",
-        "__format__",
-        "__dir__",
-        "__reversed__",
-        "requires_grad_",
-        "retain_grad",
-        "get_default_dtype",
-        "is_autocast_enabled",
-        "is_autocast_cpu_enabled",
-        "get_autocast_dtype",
-        "finfo",
-        "iinfo",
-    }
-)
-_METADATA -= {"__reversed__"}
-_NOT_METADATA_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
-_METADATA_WRITERS = frozenset(
-    {
-        "resize_",
-        "resize_as_",
-        "set_",
-        "squeeze_",
-        "unsqueeze_",
-        "t_",
-        "transpose_",
-        "swapaxes_",
-        "swapdims_",
-        "as_strided_",
-        "detach_",
-        "rename_",
-    }
-)
-
-
 _TORCH_BUG = "INTERNAL ASSERT FAILED"  # what torch's own assertions say: no error of the model's
-_WRONG_RULES = frozenset({"_pack_padded_sequence", "_pad_packed_sequence"})  # what is documented has a model
-_SUBSCRIPTS = frozenset({"__getitem__", "__setitem__"})
-_COUNTING = frozenset({"nonzero", "argwhere", "masked_select"})
-
-
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """What one recorded call does below Python: storages it writes and random kernels it runs.
-
-    A write to a real tensor is told to `weight_written`, which does not return: the weight itself is never touched.
-    """
-
-    def __init__(self, weight_written: Callable[[torch.Tensor], NoReturn]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._weight_written = weight_written
-        self.written: dict[int, torch.Tensor] = {}
-        self.wrote = False  # anything at all
-        self.random: str = ""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded in func.tags and not _is_inert_random(func, args, kwargs):
-            self.random = self.random or str(func)
-        if func._schema.is_mutable:
-            for argument, value in _schema_values(func._schema, args, kwargs):
-                if argument.alias_info is not None and argument.alias_info.is_write:
-                    self.wrote = True
-                    for tensor in pytree.tree_leaves(value):
-                        if isinstance(tensor, FakeTensor):
-                            self.written[tensor.untyped_storage()._cdata] = tensor
-                        elif isinstance(tensor, torch.Tensor):
-                            self._weight_written(tensor)
-        return _SYMBOLIC.get(func, func)(*args, **kwargs)
-
-
-def _padded(tensor: torch.Tensor, ends: Sequence[Any], value: Any = 0) -> torch.Tensor:
-    """The shape of `constant_pad_nd`, for which torch itself has a kernel of known sizes only."""
-    shape = list(tensor.shape)
-    for place in range(0, len(ends), 2):
-        dim = len(shape) - 1 - place // 2
-        shape[dim] = shape[dim] + ends[place] + ends[place + 1]
-        torch._check(shape[dim] >= 0)  # type: ignore[no-untyped-call]
-    return tensor.new_empty(shape)
-
-
-_SYMBOLIC: dict[Any, Callable[..., Any]] = {torch.ops.aten.constant_pad_nd.default: _padded}
-
-
-def _schema_values(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
-    pairs = list(zip(schema.arguments, args, strict=False))
-    return pairs + [(argument, kwargs[argument.name]) for argument in schema.arguments if argument.name in kwargs]
-
-
-def _is_inert_random(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Kernels that are random by their tag alone: dropout that is off, attention without dropout."""
-    values = {argument.name: value for argument, value in _schema_values(func._schema, args, kwargs)}
-    if func._schema.name in ("aten::native_dropout", "aten::dropout"):
-        return values.get("train") is False or values.get("p") == 0
-    if "dropout_p" in values or "scaled_dot_product" in func._schema.name:
-        return not values.get("dropout_p", 0.0)
-    return func._schema.name in ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu") and not values.get(
-        "train", False
-    )
 
 
 class Recorder(TorchFunctionMode):
@@ -189,11 +73,11 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__hash__":  # by which tables tell tensors apart
             parting.check_whole(self.machine, *(arg for arg in args if isinstance(arg, FakeTensor)))
-        if name in _METADATA or (name == "__get__" and _getter_name(func) not in _NOT_METADATA_GETTERS):
+        if name in METADATA or (name == "__get__" and getter_name(func) not in NOT_METADATA_GETTERS):
             return func(*args, **kwargs)
-        if name == "__get__" and _getter_name(func) == "data":  # which torch.export takes for a constant
+        if name == "__get__" and getter_name(func) == "data":  # which torch.export takes for a constant
             return self.call(torch.Tensor.detach, args, {})
-        if name == "__set__" or name in _METADATA_WRITERS:
+        if name == "__set__" or name in METADATA_WRITERS:
             self._check_writer(name, func, args)
             if name == "__set__":
                 return func(*args, **kwargs)
@@ -206,13 +90,13 @@ class Recorder(TorchFunctionMode):
             return self._tensor_of(*args, **kwargs)
         if self.machine.hints.draws and func in RANDOM:
             return RANDOM[func](self.machine, *args, native=func, **kwargs)
-        if name in _WRONG_RULES:
+        if name in WRONG_RULES:
             raise UnsupportedError("DY201", self.machine.loc(), f"{name}, of which torch's shape rule is wrong")
         if func in self.composite:
             return self.inside(func, args, kwargs)
-        if name in _TAKES_SIZES:
+        if name in TAKES_SIZES:
             args, kwargs = self._with_sizes(func, args, kwargs)
-        if name in _SUBSCRIPTS and not kwargs:
+        if name in SUBSCRIPTS and not kwargs:
             args = self._without_masks(args)
         if name == "unique_consecutive":
             return shapeops.unique_consecutive(self, func, *args, **kwargs)
@@ -264,21 +148,21 @@ class Recorder(TorchFunctionMode):
     def _type(self, tensor: torch.Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         """`tensor.type()`, and `tensor.type(torch.FloatTensor)` as the conversion that it is."""
         if dtype is None:
-            return f"torch.{_TENSOR_CLASSES[tensor.dtype]}"
+            return f"torch.{TENSOR_CLASSES[tensor.dtype]}"
         if not isinstance(dtype, torch.dtype):
             name = dtype if isinstance(dtype, str) else f"{dtype.__module__}.{dtype.__name__}"
-            found = [known for known, cls in _TENSOR_CLASSES.items() if name == f"torch.{cls}"]
+            found = [known for known, cls in TENSOR_CLASSES.items() if name == f"torch.{cls}"]
             if not found:
                 raise UnsupportedError("DY203", self.machine.loc(), f"conversion to the tensor type {name}")
             dtype = found[0]
         return self._sub(torch.Tensor.to, tensor, dtype)
 
     def _check_writer(self, name: str, func: Any, args: tuple[Any, ...]) -> None:
-        if name == "__set__" and _getter_name(func) in ("grad", "requires_grad"):
+        if name == "__set__" and getter_name(func) in ("grad", "requires_grad"):
             return
         if name == "detach_":
             return
-        written = f"assignment to .{_getter_name(func)}" if name == "__set__" else name
+        written = f"assignment to .{getter_name(func)}" if name == "__set__" else name
         raise UnsupportedError(
             "DY211",
             self.machine.loc(),
@@ -315,7 +199,7 @@ class Recorder(TorchFunctionMode):
         operands = tuple(machine.operand(arg) for arg in args)
         keywords = tuple((name, machine.operand(arg)) for name, arg in kwargs.items())
         native_args, native_kwargs = machine.native_arguments((args, kwargs))
-        if machine.has_symbols(native_args, native_kwargs) and not _writes(func, kwargs):
+        if machine.has_symbols(native_args, native_kwargs) and not writes_by_name(func, kwargs):
             check_empty(machine, func, native_args, native_kwargs)
         if made is None:
             out, watch, born = self._executed(target, func, native_args, native_kwargs)
@@ -352,7 +236,7 @@ class Recorder(TorchFunctionMode):
         note_ranges(machine, func, args, kwargs, outs)
         note_formula(machine, func, args, kwargs, outs)
         name = getattr(func, "__name__", "")
-        if born and args and (name in _COUNTING or (name == "where" and len(args) == 1)):
+        if born and args and (name in COUNTING or (name == "where" and len(args) == 1)):
             self._learn_count(args, outs)
         machine.log((target, _identity(args), _identity(kwargs)), out, bool(mutates))
         return out
@@ -570,55 +454,6 @@ _CONVERSIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-# Calls whose arguments beside the tensor itself are sizes.
-_TAKES_SIZES = frozenset(
-    {
-        "view",
-        "reshape",
-        "expand",
-        "repeat",
-        "unflatten",
-        "narrow",
-        "new_zeros",
-        "new_ones",
-        "new_empty",
-        "zeros",
-        "ones",
-        "empty",
-        "eye",
-        "pad",
-        "tile",
-    }
-)
-
-# What `Tensor.type` calls the types of tensors on the CPU.
-_TENSOR_CLASSES: dict[torch.dtype, str] = {
-    torch.float32: "FloatTensor",
-    torch.float64: "DoubleTensor",
-    torch.float16: "HalfTensor",
-    torch.bfloat16: "BFloat16Tensor",
-    torch.uint8: "ByteTensor",
-    torch.int8: "CharTensor",
-    torch.int16: "ShortTensor",
-    torch.int32: "IntTensor",
-    torch.int64: "LongTensor",
-    torch.bool: "BoolTensor",
-}
-
-
-def _writes(func: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a function may write into its arguments, by its name alone."""
-    name = getattr(func, "__name__", "")
-    is_in_place = name.endswith("_") and not name.endswith("__")
-    is_assigned = name in ("__setitem__", "__set__", "copy_") or (name.startswith("__i") and name != "__invert__")
-    return is_in_place or is_assigned or bool({"out", "inplace"} & kwargs.keys())
-
-
-def _getter_name(func: Any) -> str:
-    owner = getattr(func, "__self__", None)
-    return getattr(owner, "__name__", "")
-
-
 def _has_python_inside(func: Any) -> bool:
     return inspect.isfunction(inspect.unwrap(func)) if callable(func) else False
 
@@ -659,6 +494,3 @@ def _identity(arguments: Any) -> tuple[Any, ...]:
                 else type(leaf).__name__
             )
     return tuple(out)
-
-
-__all__ = ["Recorder", "Signal", "Watch"]

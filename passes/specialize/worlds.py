@@ -24,7 +24,7 @@ from dycl.passes.specialize.signals import Signal
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
-    from dycl.passes.specialize.recorder import Watch
+    from dycl.passes.specialize.watch import Watch
 
 Answers = list[tuple[sympy.Basic, bool]]
 
