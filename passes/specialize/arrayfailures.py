@@ -21,6 +21,7 @@ from dycl.passes.specialize.failures import integer_bits
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
 if TYPE_CHECKING:
+    from dycl.passes.specialize.arraynumbers import ArrayNumbers
     from dycl.passes.specialize.arrays import Arrays
 
 _INT64_BITS = 64  # an integer of a tensor has at most so many
@@ -54,7 +55,7 @@ _LIKE_ELEMENTWISE = frozenset(["where", "clip", "isclose", "round", "around"])
 _LINE_UP = frozenset(["concatenate", "hstack", "append"])
 
 
-def check_array_failure(machine: Arrays, host: str, whole: tuple[Any, ...]) -> None:
+def check_array_failure(machine: ArrayNumbers, host: str, whole: tuple[Any, ...]) -> None:
     """Raise what the call raises on this path, if the model could notice; both sides are explored."""
     if not machine.may_catch() or not _can_fail(machine, host.removeprefix("np."), whole):
         return
@@ -81,13 +82,13 @@ def as_int64(machine: Arrays, name: str, args: tuple[Any, ...]) -> tuple[Any, ..
     return tuple(arg if has_arrays and not isinstance(arg, (list, tuple)) else map_leaves(leaf, arg) for arg in args)
 
 
-def _is_large(machine: Arrays, value: Any) -> bool:
+def _is_large(machine: ArrayNumbers, value: Any) -> bool:
     if not isinstance(value, Scalar) or value.kind is not ScalarKind.INT or value.expr is None:
         return False
     return integer_bits(machine, value.expr) > _INT64_BITS  # type: ignore[arg-type]
 
 
-def _probe(machine: Arrays, probe: str, host: str, whole: tuple[Any, ...], kind: ScalarKind) -> Scalar:
+def _probe(machine: ArrayNumbers, probe: str, host: str, whole: tuple[Any, ...], kind: ScalarKind) -> Scalar:
     """What the host finds out about the call before it makes it."""
     call = ("np", probe, host, machine.array_identity(whole))
     found, out = machine.replayed(call)
@@ -104,7 +105,7 @@ def _probe(machine: Arrays, probe: str, host: str, whole: tuple[Any, ...], kind:
 # ---------------------------------------------------------------- which calls can fail
 
 
-def _can_fail(machine: Arrays, name: str, whole: tuple[Any, ...]) -> bool:
+def _can_fail(machine: ArrayNumbers, name: str, whole: tuple[Any, ...]) -> bool:
     base = name.removeprefix("ndarray.").partition("[")[0]
     if base == "getitem":
         return not _is_inside(machine, whole[0], whole[1])
@@ -162,7 +163,7 @@ def _size_key(size: Any) -> Any:
     return size.node.expr if isinstance(size, torch.SymInt) else int(size)
 
 
-def _has_misfit(machine: Arrays, whole: tuple[Any, ...]) -> bool:
+def _has_misfit(machine: ArrayNumbers, whole: tuple[Any, ...]) -> bool:
     """Whether an integer of Python might not fit into the dtype of the array that it meets."""
     numbers = [leaf for leaf in leaves(whole) if isinstance(leaf, Scalar) and leaf.kind is ScalarKind.INT]
     if not numbers:
@@ -183,7 +184,7 @@ def _bits_of(dtype: np.dtype[Any]) -> int:
     return np.iinfo(dtype).bits - 1 if dtype.kind == "i" else _INT64_BITS
 
 
-def _is_above(machine: Arrays, number: Any, limit: int) -> bool:
+def _is_above(machine: ArrayNumbers, number: Any, limit: int) -> bool:
     """Whether the facts say that the number is above the limit."""
     if isinstance(number, torch.SymInt):
         expr = number.node.expr
@@ -194,7 +195,7 @@ def _is_above(machine: Arrays, number: Any, limit: int) -> bool:
     return expr is not None and machine.decide_expr(sympy.Gt(expr, limit)) == sympy.true
 
 
-def _is_inside(machine: Arrays, target: Array, index: Any) -> bool:
+def _is_inside(machine: ArrayNumbers, target: Array, index: Any) -> bool:
     """Whether the index certainly selects from the array."""
     parts = index if isinstance(index, tuple) else (index,)
     consumed = sum(part is not None and part is not Ellipsis for part in parts)
@@ -220,7 +221,7 @@ def _is_inside(machine: Arrays, target: Array, index: Any) -> bool:
     return True
 
 
-def _is_place(machine: Arrays, number: Any, size: Any) -> bool:
+def _is_place(machine: ArrayNumbers, number: Any, size: Any) -> bool:
     """Whether a number is an index of so many items."""
     if isinstance(number, int) and number < 0:
         return _is_above(machine, size, -number - 1)
@@ -233,7 +234,7 @@ def _is_place(machine: Arrays, number: Any, size: Any) -> bool:
     return is_low and bool(machine.decide_expr(sympy.Lt(number.expr, end)) == sympy.true)
 
 
-def _takes(machine: Arrays, target: Array, index: Any, value: Any) -> bool:
+def _takes(machine: ArrayNumbers, target: Array, index: Any, value: Any) -> bool:
     """Whether the value can certainly be stored there, wherever the index is inside."""
     kind = array_dtype(target).kind
     if isinstance(value, Array):

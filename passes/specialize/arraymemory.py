@@ -43,11 +43,11 @@ class ArrayMemory(Journal):
         return host.partition("[")[0] in _VIEWS or "copy" in keywords
 
     def new_array(self, dtype: np.dtype[Any], sizes: tuple[Any, ...], form: ArrayForm) -> Array:
-        """An array that an operation is about to define (`Arrays`)."""
+        """An array that an operation is about to define (`ArrayOperands`)."""
         raise NotImplementedError
 
     def define_array(self, array: Array, host: str, operands: tuple[Any, ...]) -> None:
-        """Emit the operation that makes the array (`Arrays`)."""
+        """Emit the operation that makes the array (`ArrayOperands`)."""
         raise NotImplementedError
 
     def check_conversion(self, array: Array, *, copies: bool) -> None:

@@ -18,20 +18,18 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
-from dycl.ir.nodes import ArrayForm, HostOp, Lit, Mapping, Operand, ScalarKind, TensorType
+from dycl.ir.nodes import ArrayForm, Operand, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
 from dycl.passes.specialize.arrayfailures import as_int64, check_array_failure
-from dycl.passes.specialize.arraymemory import ArrayMemory
+from dycl.passes.specialize.arraynumbers import ArrayNumbers
+from dycl.passes.specialize.arrayoperands import SMALL
 from dycl.passes.specialize.arrayshapes import Found, UnknownShapeError, find_results
 from dycl.passes.specialize.arrayvalue import Array, array_dtype, array_root, has_runtime, number_dtype
-from dycl.passes.specialize.numbers import item_kind
 from dycl.passes.specialize.objectarrays import array_of_objects, check_known, check_store, is_of_objects, objects_call
 from dycl.passes.specialize.subscripts import Selected, select
-from dycl.passes.specialize.templates import Number, Tensor
-from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar
+from dycl.passes.specialize.values import RuntimeList, Scalar
 
 MAKES_TENSORS = (torch.from_numpy, torch.tensor, torch.as_tensor, torch.asarray)
-SMALL = 16  # elements up to which a constant array is written out in the host
 # Functions that look at a tensor as an array and return an array, not a tensor.
 _TAKES_TENSORS_TEXT = """
     array asarray ascontiguousarray concatenate stack vstack hstack dstack column_stack where unique dot linalg.norm
@@ -40,18 +38,8 @@ _TAKES_TENSORS_TEXT = """
 _TAKES_TENSORS = frozenset(_TAKES_TENSORS_TEXT.split())
 
 
-class Arrays(ArrayMemory):
+class Arrays(ArrayNumbers):
     """The part of the machine that knows numpy."""
-
-    recorder: Any  # of `Natives`
-
-    def native(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of native code (`Natives`)."""
-        raise NotImplementedError
-
-    def wrapped(self, value: Any) -> Any:
-        """Torch's symbolic numbers as scalars (`Natives`)."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ calls
 
@@ -86,12 +74,13 @@ class Arrays(ArrayMemory):
         check_known(self, name, (args, kwargs))
         args = as_int64(self, name, args)
         whole = (*args, kwargs) if kwargs else args
-        result = self._emit_call(name, whole)
+        result = self.emit_call(name, whole)
         if name in ("array", "copy", "asarray") or not is_wrapped or name in _TAKES_TENSORS:
             return result
         return self.wrapped_as_tensor(result)
 
-    def _emit_call(self, name: str, whole: tuple[Any, ...]) -> Any:
+    def emit_call(self, name: str, whole: tuple[Any, ...]) -> Any:
+        """The result of a function of numpy, which the host calls."""
         self.has_reversed |= name in ("flip", "fliplr", "flipud", "rot90")
         results = self._find_results(name, whole)
         check_array_failure(self, f"np.{name}", whole)
@@ -151,20 +140,6 @@ class Arrays(ArrayMemory):
                 if isinstance(leaf, Array) and not leaf.is_scalar:
                     self.link_memory(array.fake, leaf.fake)
         return array
-
-    def plain_result(self, host: str, operands: tuple[Operand, ...], kind: ScalarKind) -> Scalar:
-        scalar = self.host_op(host, operands, kind)
-        if kind is ScalarKind.INT:
-            self._give_symbol(scalar)
-        return scalar
-
-    def _no_function(self, name: str, what: str = "") -> UnsupportedError:
-        return UnsupportedError(
-            "DY203",
-            self.loc(),
-            f"numpy.{name} of run-time values{what}" if not what.startswith(" of") else f"numpy.{name}{what}",
-            hint="use the function of torch that does the same, or an operation of numpy that this compiler knows",
-        )
 
     # ------------------------------------------------------------ arrays for torch
 
@@ -411,63 +386,6 @@ class Arrays(ArrayMemory):
             return self.array_number(part, "a bound")
         return int(part) if isinstance(part, np.integer) else part
 
-    # ------------------------------------------------------------ numbers
-
-    def _tensor_item(self, tensor: torch.Tensor) -> Any:
-        with self.recorder:
-            return self.recorder.item(tensor)
-
-    def array_number(self, array: Array, what: str) -> Any:
-        """The Python number in an array of one element."""
-        if any(isinstance(size, torch.SymInt) for size in array.fake.shape):
-            raise UnsupportedError("DY204", self.loc(), f"{what} of run-time size is needed as a number")
-        if array.fake.numel() != 1:
-            if what.startswith("the truth"):
-                if array.fake.numel() == 0:
-                    raise ValueError(
-                        "The truth value of an empty array is ambiguous. Use `array.size > 0` to check that an array "
-                        "is not empty."
-                    )
-                raise ValueError(
-                    "The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"
-                )
-            raise TypeError("only length-1 arrays can be converted to Python scalars")
-        return self._element(array, None)
-
-    def _element(self, array: Array, index: Any) -> Any:
-        if index is not None:
-            check_array_failure(self, "np.item_at", (array, index))
-        call = ("np", "item", self.current_vid(array.fake), getattr(index, "vid", index))
-        found, out = self.replayed(call)
-        if found:
-            return out
-        if array.is_scalar and call in self.state.facts.results:  # a scalar never changes
-            return self.state.facts.results[call]
-        kind = self._item_kind(array)
-        operands = (self.array_operand(array),) if index is None else (self.array_operand(array), self.operand(index))
-        scalar = self.plain_result("np.item" if index is None else "np.item_at", operands, kind)
-        if array.is_scalar:
-            self.state.facts.results[call] = scalar
-        self.log(call, scalar)
-        return scalar
-
-    def _item_kind(self, array: Array) -> ScalarKind:
-        kind = item_kind(array.fake.dtype)
-        if kind is None:
-            raise self._no_function("ndarray.item", " of a complex array")
-        return kind
-
-    def array_element(self, array: Array, index: tuple[int, ...]) -> Any:
-        """The number at a place, as Python has it."""
-        return self._element(array, index if len(index) > 1 else index[0])
-
-    def array_length(self, array: Array) -> Any:
-        """len(array)"""
-        if not array.fake.dim():
-            scalar = f"object of type 'numpy.{array_dtype(array).name}' has no len()"
-            raise TypeError(scalar if array.is_scalar else "len() of unsized object")
-        return array.fake.shape[0]
-
     def array_rows(self, array: Array) -> Any:
         """The rows of an array whose first size is known."""
         if not array.fake.dim():
@@ -508,118 +426,6 @@ class Arrays(ArrayMemory):
         for size in sizes[1:]:
             total = self.host("mul", total, size)
         return total
-
-    # ------------------------------------------------------------ operands
-
-    def array_operands(self, value: Any) -> Any:
-        """Arguments of numpy as the host gets them: tensors as arrays, constants as what makes them."""
-
-        def leaf(found: Any) -> Any:
-            if isinstance(found, torch.Tensor):
-                return self.array_of_tensor(found)
-            if isinstance(found, np.ndarray):
-                return self.constant_array(found)
-            if isinstance(found, np.generic):
-                return self._constant_scalar(found)
-            if isinstance(found, RuntimeList):
-                return self.array_of_list(found)
-            if isinstance(found, np.dtype):
-                return found.name
-            if isinstance(found, type) and (issubclass(found, np.generic) or found in (int, float, bool, object)):
-                return np.dtype(found).name
-            if isinstance(found, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-                return self.wrapped(found)
-            return found
-
-        return map_leaves(leaf, value)
-
-    def array_operand(self, value: Any) -> Operand:
-        """One argument of a host operation on arrays."""
-        if isinstance(value, Array):
-            return self.operand(value)
-        if isinstance(value, dict):
-            return Mapping(tuple((Lit(key), self.array_operand(item)) for key, item in value.items()))
-        bad = [leaf for leaf in leaves(value) if not isinstance(leaf, (Array, Scalar)) and not _is_literal(leaf)]
-        if bad:
-            raise UnsupportedError("DY203", self.loc(), f"a {type(bad[0]).__name__} is handed to a function of numpy")
-        return self.operand(value)
-
-    def _constant_scalar(self, value: np.generic) -> Array:
-        name = value.dtype.name
-        if f"np.{'bool_' if name == 'bool' else name}" not in ARRAY_FUNCTIONS:
-            raise UnsupportedError("DY203", self.loc(), f"a {type(value).__name__} is handed to a function of numpy")
-        return self._emit_call("bool_" if name == "bool" else name, (value.item(),))  # type: ignore[no-any-return]
-
-    def constant_array(self, array: np.ndarray) -> Array:
-        """A static array as the host has it."""
-        if array.dtype.kind not in "biuf":
-            raise UnsupportedError("DY203", self.loc(), f"an array of {array.dtype} meets run-time values")
-        if array.size == 0:
-            return self._emit_call("zeros", (array.shape, {"dtype": array.dtype.name}))  # type: ignore[no-any-return]
-        if array.size <= SMALL:
-            return self._emit_call("array", (array.tolist(), {"dtype": array.dtype.name}))  # type: ignore[no-any-return]
-        tensor = self.constant_tensor(array)
-        return self.array_of_tensor(tensor)
-
-    def array_of_list(self, items: RuntimeList) -> Array:
-        """`np.array` of a list of run-time length: of an empty one it is of float64, whatever it was meant to hold."""
-        element = items.element
-        is_number = isinstance(element, Number) and element.kind is not ScalarKind.STR
-        if not is_number and not (isinstance(element, Tensor) and element.is_scalar):
-            raise UnsupportedError("DY204", self.loc(), "an array of a list of run-time length that holds no numbers")
-        length = self.list_length(items)
-        is_empty = not self.truth(self.host("ne", length, 0))
-        call = ("np", "array of list", items.vid)
-        found, out = self.replayed(call)
-        if found:
-            return out  # type: ignore[no-any-return]
-        wanted = element.dtype if isinstance(element, Tensor) else KIND_TYPES[element.kind]  # type: ignore[union-attr]
-        dtype = np.dtype(float if is_empty else wanted)
-        out = self.new_array(dtype, (0 if is_empty else self.symbolic(length),), ArrayForm.ARRAY)
-        self.define_array(out, "np.array", (self.operand(items),))
-        self.log(call, out)
-        return out
-
-    def new_array(self, dtype: np.dtype[Any], sizes: tuple[Any, ...], form: ArrayForm) -> Array:
-        """An array that an operation is about to define; sizes that are None get names."""
-        torch_dtype = getattr(torch, "bool" if dtype.kind == "b" else dtype.name, None)
-        if not isinstance(torch_dtype, torch.dtype) or dtype.byteorder == ">":
-            raise UnsupportedError("DY203", self.loc(), f"a numpy array of {dtype}")
-        named = [self.symbolic(size) if isinstance(size, Scalar) else size for size in sizes]
-        shape = [self._new_size() if size is None else size for size in named]
-        return Array(self.fresh_fake(shape, torch_dtype), form)
-
-    def _new_size(self) -> torch.SymInt:
-        size = self.env.create_unbacked_symint()
-        self.env.pending_fresh_unbacked_symbols.clear()
-        self.bound_symbol(size.node.expr, 0, None)
-        return size
-
-    def define_array(self, array: Array, host: str, operands: tuple[Operand, ...]) -> None:
-        """Emit the operation that makes the array."""
-        array.fake._dycl_array = array.form  # type: ignore[attr-defined]
-        vid = self.adopt(array.fake)
-        self.emit(HostOp(function=host, args=operands, result=self.value(vid), loc=self.loc()))
-        for dim, size in enumerate(array.fake.shape):
-            expr = size.node.expr if isinstance(size, torch.SymInt) else None
-            if expr is not None and expr.is_Symbol and expr not in self.values.symbols:
-                self.bind_size(expr, array.fake, dim)
-
-    def emit_write(self, host: str, target: Array, operands: tuple[Operand, ...]) -> None:
-        """Emit an operation that writes into the array; its result is the array again."""
-        vid = self.values.new(self.values.types[self.current_vid(target.fake)])
-        self.emit(HostOp(function=host, args=operands, result=self.value(vid), loc=self.loc()))
-
-    def array_identity(self, arguments: Any) -> tuple[Any, ...]:
-        out: list[Any] = []
-        for leaf in leaves(arguments):
-            if isinstance(leaf, Array):
-                out.append(("a", id(leaf.fake)))
-            elif isinstance(leaf, Scalar):
-                out.append(("s", leaf.vid, leaf.expr))
-            else:
-                out.append(repr(leaf))
-        return tuple(out)
 
 
 def numpy_name(function: Any) -> str | None:
@@ -668,10 +474,6 @@ def _may_reverse(step: Any) -> bool:
     return not isinstance(step, (int, type(None))) or (step is not None and step < 0)
 
 
-def _is_literal(value: Any) -> bool:
-    return value is None or value is Ellipsis or type(value) in (bool, int, float, str)
-
-
 def _item(machine: Arrays, array: Array, *index: Any) -> Any:
     if not index:
         return machine.array_number(array, "item() of an array")
@@ -698,5 +500,3 @@ _IN_PLACE_OPERATORS = frozenset(
     for name in dir(operator)
     if f"np.operator.{name}" in ARRAY_FUNCTIONS and name.startswith("i") and name != "invert"
 )
-
-__all__ = ["Arrays", "TensorType", "numpy_name"]
