@@ -26,7 +26,9 @@ from dycl.targets.onnx.maker import Finished, Maker
 from dycl.targets.ports import input_ports
 
 PLAN = "plan.json"
-_ROUNDS = 15
+_ROUNDS = 15  # at least, and that many without a better one
+_MOST_ROUNDS = 150
+_BETTER = 0.99  # of the best round before: what is less of a gain is chance
 _ROUND_SECONDS = 0.002
 _ALIGNMENT = 64  # of what runtimes allocate
 
@@ -179,22 +181,33 @@ def _time(subgraph: Subgraph, built: Sequence[Finished]) -> Mapping[str, float]:
 
 
 def time_calls(calls: Mapping[str, Callable[..., Any]], values: Sequence[Any]) -> Mapping[str, float]:
-    """The microseconds of a call of each function in its best round: what else the machine does only adds to them."""
+    """The microseconds of a call of each function in its best round: what else the machine does only adds to them.
+
+    It does so for longer than a few rounds take: they go on until no function has got better for a while.
+    """
     counts = {name: _repetitions(call, values) for name, call in calls.items()}
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    best = dict.fromkeys(calls, float("inf"))
     collects = gc.isenabled()
     gc.disable()
     try:
-        for _ in range(_ROUNDS):
-            for name, call in calls.items():
-                begin = time.perf_counter()
-                for _ in range(counts[name]):
-                    call(*values)
-                taken[name].append((time.perf_counter() - begin) / counts[name])
+        since = 0  # rounds in which no function was better
+        for _ in range(_MOST_ROUNDS):
+            taken = {name: _round(call, values, counts[name]) for name, call in calls.items()}
+            since = 0 if any(taken[name] < _BETTER * best[name] for name in calls) else since + 1
+            best = {name: min(best[name], taken[name]) for name in calls}
+            if since == _ROUNDS:
+                break
     finally:
         if collects:
             gc.enable()
-    return {name: round(1e6 * min(found), 1) for name, found in taken.items()}
+    return {name: round(1e6 * seconds, 1) for name, seconds in best.items()}
+
+
+def _round(call: Callable[..., Any], values: Sequence[Any], count: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(count):
+        call(*values)
+    return (time.perf_counter() - begin) / count
 
 
 def _repetitions(call: Callable[..., Any], values: Sequence[Any]) -> int:
