@@ -30,7 +30,7 @@ from rich.console import Console
 from bench.__main__ import RowError, run_module
 from bench.measure import summarise, take_turns
 from bench.oracle import Recorder, build_graph, graph_key
-from bench.peers import Peer, Peers, as_arrays
+from bench.peers import Peer, Peers, dycl_peer
 from bench.report import ROOT, describe_machine, markdown_table, write_section
 from bench.rows import ROWS, Call, Row, sample_calls
 from bench.tables import rich_table
@@ -79,7 +79,7 @@ def measure_row(row: Row, place: Path, device: str, seconds: float) -> dict[str,
             model = row.load().model.to(device)
             peers.attempt(mode, lambda mode=mode, model=model: torch_peer(mode, model, calls, device))  # type: ignore[misc]
         peers.attempt("oracle", lambda: oracle_peer(recorder, calls, place, device))
-        peers.attempt("dycl", lambda: dycl_peer(place, calls, device))
+        peers.attempt("dycl", lambda: dycl_peer(place, calls, threads=1, device=device))
         times, _ = take_turns(peers, len(calls), seconds)
     report = built.report.verification
     assert report is not None
@@ -154,23 +154,6 @@ def _options(artifact: Path) -> ort.SessionOptions:
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(artifact.resolve()))
     return options
-
-
-def dycl_peer(artifact: Path, calls: Sequence[Call], device: str) -> Peer:
-    """The compiled host."""
-    host: Any = load_artifact(artifact, threads=1, device=device).host
-    given = [as_arrays(call) for call in calls]
-
-    def run(sample: int) -> object:
-        args, kwargs = given[sample]
-        return host(*args, **kwargs)
-
-    def reset(sample: int) -> None:
-        host.reset()
-        if hasattr(host, "seed"):
-            host.seed(sample)
-
-    return Peer("dycl", run, reset)
 
 
 def count_elsewhere(artifact: Path, device: str) -> dict[str, int]:

@@ -52,7 +52,7 @@ def find_peers(row: Row, directory: Path, graphs: Sequence[str], threads: int, w
         "torchscript": lambda: torchscript_peer(model, calls),
         "onnx_if": lambda: onnx_if_peer(model, calls, threads),
         "oracle": lambda: oracle_peer(directory, graphs, threads),
-        "dycl": lambda: dycl_peer(directory, calls, threads),
+        "dycl": lambda: dycl_peer(directory / "artifact", calls, threads),
     }
     for name, make in makers.items():
         if name in wanted:

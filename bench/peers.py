@@ -155,9 +155,9 @@ def session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def dycl_peer(directory: Path, calls: Sequence[Call], threads: int) -> Peer:
+def dycl_peer(artifact: Path, calls: Sequence[Call], threads: int, device: str = "") -> Peer:
     """The compiled host."""
-    host: Any = load_artifact(directory / "artifact", threads=threads).host
+    host: Any = load_artifact(artifact, threads=threads, device=device).host
     given = [as_arrays(call) for call in calls]
 
     def run(sample: int) -> object:
