@@ -15,40 +15,38 @@ _NATIVE_PACKAGES = frozenset({"builtins", "torch", "numpy", "dycl", "collections
 
 
 class Guard:
-    """While it is entered, a call of the model's own Python by native code is an error; None: nothing can be called."""
+    """While it is entered, a call of the model's own Python by native code is an error; None: nothing can be called.
+
+    The collector waits meanwhile: who it tells of its work, and what objects do that it frees, are no calls of the
+    model's, and it comes whenever it wants, whatever native code does.
+    """
 
     def __init__(self, reentry: Callable[[types.CodeType], CallsBack] | None) -> None:
         self._reentry = reentry
         self._called: types.CodeType | None = None
         self._before: Any = None
+        self._collects = False
 
     def __enter__(self) -> None:
         if self._reentry is not None:
+            self._collects = gc.isenabled()
+            gc.disable()
             self._before = borrow(self._watch)
 
     def __exit__(self, *error: object) -> None:
         if self._reentry is not None:
             give_back(self._before)
+            if self._collects:
+                gc.enable()
             if self._called is not None:  # native code may have swallowed the error
                 raise self._reentry(self._called) from None
 
     def _watch(self, frame: types.FrameType, event: str, arg: object) -> None:
         if event != "call" or self._called is not None or is_library(frame.f_code.co_filename) or _imports(frame):
             return
-        if self._reentry is not None and not _is_of_collector(frame):
+        if self._reentry is not None:
             self._called = frame.f_code
             raise self._reentry(frame.f_code)
-
-
-def _is_of_collector(frame: types.FrameType) -> bool:
-    """Whether the collector calls this, or who it calls: it comes whenever it wants, whatever native code does."""
-    told = {getattr(callback, "__code__", None) for callback in gc.callbacks}
-    caller: types.FrameType | None = frame
-    while caller is not None and not caller.f_code.co_filename.startswith(OWN):
-        if caller.f_code in told:
-            return True
-        caller = caller.f_back
-    return False
 
 
 def _imports(frame: types.FrameType) -> bool:
