@@ -172,7 +172,7 @@ def test_random_graphs(program: Program, seeds: list[int]) -> None:
 def test_the_random_graphs_are_of_all_kinds() -> None:
     kinds: set[tuple[bool, bool, bool]] = set()
 
-    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(programs())
     def look(program: Program) -> None:
         flow = find_flow(program)

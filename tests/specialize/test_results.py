@@ -138,10 +138,10 @@ FINDERS = ("find", "find_tried", "find_question")
 ASKING = {"PositionsOfMany", "ScoresOfPairs", "KeptViewOfOneRow", "ZeroIterations"}
 EVERY = [
     *OWN,
-    *programs.CASES[::30],
-    *tensor_programs.CASES[::30],
-    *shape_programs.CASES[::30],
-    *size_programs.CASES[::30],
+    *programs.CASES[::60],
+    *tensor_programs.CASES[::60],
+    *shape_programs.CASES[::60],
+    *size_programs.CASES[::60],
 ]
 EVERY += [case for case in (*question_programs.CASES, *size_programs.CASES) if case.name in ASKING]
 

@@ -1,8 +1,11 @@
 """PABEE compiled: its counters live on the model, over all calls."""
 
+import pytest
+
 from tests.zoo.compiled import CompiledRow
 
 
+@pytest.mark.slow
 class TestPabee(CompiledRow):
     name = "pabee"
     paths = 5

@@ -1,5 +1,6 @@
 """SkipNet compiled: 38 layers and 2^17 paths from subgraphs, structures and a host that grow with the layers."""
 
+import functools
 import sys
 
 import pytest
@@ -27,34 +28,38 @@ class TestSkipNet(CompiledRow):
         assert len((row.directory / "host.py").read_text().splitlines()) < 1500
 
 
-@pytest.fixture(scope="module")
-def by_depth() -> dict[int, Checked]:
+DEPTHS = {12: 28, 27: 58, 54: 112}  # by the number of gates
+
+
+@functools.cache
+def _checked(gates: int) -> Checked:
     loaded = load_model(str(ZOO / "skipnet.py"))
-    build = sys.modules[type(loaded.model).__module__].build
-    found = {}
-    for gates, depth in ((12, 28), (27, 58), (54, 112)):
-        model = build(depth=depth)
-        assert len(model.gates) == gates
-        found[gates] = check_model(model, loaded.args, loaded.kwargs, Settings())
-    return found
+    model = sys.modules[type(loaded.model).__module__].build(depth=DEPTHS[gates])
+    assert len(model.gates) == gates
+    return check_model(model, loaded.args, loaded.kwargs, Settings())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["blocks", "sites", "subgraphs"])
-def test_the_program_grows_with_the_layers(by_depth: dict[int, Checked], what: str) -> None:
-    small, middle, large = (getattr(by_depth[gates].report, what) for gates in (12, 27, 54))
+def test_the_program_grows_with_the_layers(what: str) -> None:
+    small, middle, large = (getattr(_checked(gates).report, what) for gates in (12, 27, 54))
     assert (large - middle) / (54 - 27) == (middle - small) / (27 - 12) > 0
 
 
-def test_structures_do_not_grow(by_depth: dict[int, Checked]) -> None:
-    assert {checked.report.structures for checked in by_depth.values()} == {13}
+BY_DEPTH = pytest.mark.parametrize("gates", [12, 27, pytest.param(54, marks=pytest.mark.slow)])
 
 
-def test_a_gate_is_one_dispatch_with_the_block_before_it(by_depth: dict[int, Checked]) -> None:
+@BY_DEPTH
+def test_structures_do_not_grow(gates: int) -> None:
+    assert _checked(gates).report.structures == 13
+
+
+@BY_DEPTH
+def test_a_gate_is_one_dispatch_with_the_block_before_it(gates: int) -> None:
     """Each way through the network has one dispatch for each gate, and one before the first."""
-    for gates, checked in by_depth.items():
-        longest: dict[int, int] = {}
-        for block in reversed(checked.program.blocks):  # in reverse post order: what comes later is done
-            after = max((longest[edge.target] for edge in edges(block.end)), default=0)
-            longest[block.id] = after + sum(isinstance(op, Dispatch) for op in block.ops)
-        assert longest[checked.program.entries[0].block] == gates + 1
+    checked = _checked(gates)
+    longest: dict[int, int] = {}
+    for block in reversed(checked.program.blocks):  # in reverse post order: what comes later is done
+        after = max((longest[edge.target] for edge in edges(block.end)), default=0)
+        longest[block.id] = after + sum(isinstance(op, Dispatch) for op in block.ops)
+    assert longest[checked.program.entries[0].block] == gates + 1
