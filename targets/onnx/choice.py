@@ -12,16 +12,16 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from dycl.diagnostics import UNKNOWN, SourceRange, TargetError, UsageError
 from dycl.ir.nodes import Subgraph
-from dycl.targets.onnx.binding import BoundSubgraph
-from dycl.targets.onnx.engine import Engine
+from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
+from dycl.targets.onnx.engine import Engine, Opened
 from dycl.targets.onnx.maker import Finished, Maker
 from dycl.targets.ports import input_ports
 
@@ -29,8 +29,8 @@ PLAN = "plan.json"
 _ROUNDS = 15  # at least, and that many without a better one
 _MOST_ROUNDS = 150
 _BETTER = 0.99  # of the best round before: what is less of a gain is chance
+_CLEARLY = 0.9  # of the time with the leading engine: less, and another one has the subgraph
 _ROUND_SECONDS = 0.002
-_ALIGNMENT = 64  # of what runtimes allocate
 
 
 class Choice(Protocol):
@@ -43,6 +43,9 @@ class Choice(Protocol):
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """The subgraph as the chosen engine builds it."""
 
+    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
+        """Once all are chosen: those that are another's after all are built by that."""
+
     def anew(self) -> Choice:
         """One like it that has not chosen yet."""
 
@@ -53,6 +56,10 @@ class First:
 
     engines: Sequence[Engine]
     strict: bool = False
+
+    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
+        """Nothing changes."""
+        return list(finished)
 
     def anew(self) -> First:
         """It remembers nothing."""
@@ -75,6 +82,9 @@ class First:
 @dataclass(frozen=True, slots=True)
 class Fastest:
     """The engine that was fastest on the first subgraph of the structure; the next where it refuses another one.
+
+    In the end a subgraph goes to the engine that is best for all together, if it is hardly slower there: two runtimes
+    in one host each find the caches full of the other's code.
 
     `strict`: every engine takes every structure, so that each is a choice.
     """
@@ -103,6 +113,28 @@ class Fastest:
         best = replace(built[0].compiled, reason="; ".join(refused), microseconds=seconds)
         return replace(built[0], compiled=best)
 
+    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
+        """As the class says."""
+        leading = self._leading(finished)
+        return [
+            self._remade(maker, bound, item, leading) if _is_hardly_slower(item, leading) else item
+            for bound, item in zip(program.subgraphs, finished, strict=True)
+        ]
+
+    def _leading(self, finished: Sequence[Finished]) -> Engine:
+        """The engine that would take least for what all have been timed on."""
+        names = {engine.name for engine in self.engines}
+        timed = [item.compiled.microseconds for item in finished if names <= set(item.compiled.microseconds)]
+        return min(self.engines, key=lambda engine: sum(times[engine.name] for times in timed))
+
+    def _remade(self, maker: Maker, bound: BoundSubgraph, item: Finished, engine: Engine) -> Finished:
+        try:
+            made = maker.make(bound, engine)
+        except TargetError:  # it takes others of the structure, but not this one
+            return item
+        told = replace(made.compiled, reason=item.compiled.reason, microseconds=item.compiled.microseconds)
+        return replace(made, compiled=told)
+
     def _build(self, maker: Maker, bound: BoundSubgraph) -> tuple[list[Finished], list[str]]:
         """What each engine makes of it, and why some make nothing; if none does, the last one's error."""
         built: list[Finished] = []
@@ -126,6 +158,10 @@ class Planned:
     engines: Sequence[Engine]
     plan: Mapping[str, Any]
     strict: bool = False
+
+    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
+        """Nothing changes."""
+        return list(finished)
 
     def anew(self) -> Planned:
         """It remembers nothing."""
@@ -170,29 +206,37 @@ def write_plan(finished: Sequence[Finished]) -> bytes:
     return (json.dumps({"subgraphs": entries}, indent=1, sort_keys=True) + "\n").encode()
 
 
+def _is_hardly_slower(item: Finished, leading: Engine) -> bool:
+    """Whether another engine has a subgraph that the leading one would compute in nearly the same time."""
+    times = item.compiled.microseconds
+    if item.engine is leading or leading.name not in times:
+        return False
+    return times[item.engine.name] > _CLEARLY * times[leading.name]
+
+
 def _time(subgraph: Subgraph, built: Sequence[Finished]) -> Mapping[str, float]:
     """The microseconds of each engine on inputs that all have run; nothing where torch has accepted none."""
     examples = [item.example for item in built if item.example is not None]
     if len(examples) < len(built):
         return {}
     inputs = max(examples, key=lambda example: example.number).inputs
-    calls = {item.engine.name: item.built.open() for item in built}
-    return time_calls(calls, _arguments(subgraph, inputs))
+    opened = {item.engine.name: item.built.open() for item in built}
+    return time_calls({name: partial(each.call, *_arguments(subgraph, inputs, each)) for name, each in opened.items()})
 
 
-def time_calls(calls: Mapping[str, Callable[..., Any]], values: Sequence[Any]) -> Mapping[str, float]:
+def time_calls(calls: Mapping[str, Callable[[], Any]]) -> Mapping[str, float]:
     """The microseconds of a call of each function in its best round: what else the machine does only adds to them.
 
     It does so for longer than a few rounds take: they go on until no function has got better for a while.
     """
-    counts = {name: _repetitions(call, values) for name, call in calls.items()}
+    counts = {name: _repetitions(call) for name, call in calls.items()}
     best = dict.fromkeys(calls, float("inf"))
     collects = gc.isenabled()
     gc.disable()
     try:
         since = 0  # rounds in which no function was better
         for _ in range(_MOST_ROUNDS):
-            taken = {name: _round(call, values, counts[name]) for name, call in calls.items()}
+            taken = {name: _round(call, counts[name]) for name, call in calls.items()}
             since = 0 if any(taken[name] < _BETTER * best[name] for name in calls) else since + 1
             best = {name: min(best[name], taken[name]) for name in calls}
             if since == _ROUNDS:
@@ -203,34 +247,26 @@ def time_calls(calls: Mapping[str, Callable[..., Any]], values: Sequence[Any]) -
     return {name: round(1e6 * seconds, 1) for name, seconds in best.items()}
 
 
-def _round(call: Callable[..., Any], values: Sequence[Any], count: int) -> float:
+def _round(call: Callable[[], Any], count: int) -> float:
     begin = time.perf_counter()
     for _ in range(count):
-        call(*values)
+        call()
     return (time.perf_counter() - begin) / count
 
 
-def _repetitions(call: Callable[..., Any], values: Sequence[Any]) -> int:
-    call(*values)
+def _repetitions(call: Callable[[], Any]) -> int:
+    call()
     begin = time.perf_counter()
-    call(*values)
+    call()
     return max(1, int(_ROUND_SECONDS / max(time.perf_counter() - begin, 1e-6)))
 
 
-def _arguments(subgraph: Subgraph, tensors: Sequence[torch.Tensor]) -> list[Any]:
-    """Inputs as a host hands them over, in memory such as runtimes make."""
+def _arguments(subgraph: Subgraph, tensors: Sequence[torch.Tensor], opened: Opened) -> list[Any]:
+    """Inputs as a host hands over what other subgraphs have made."""
     return [
-        tensor.item() if port.scalar else _aligned(tensor.numpy())
+        tensor.item() if port.scalar else opened.own(tensor.numpy())
         for port, tensor in zip(input_ports(subgraph), tensors, strict=True)
     ]
-
-
-def _aligned(array: np.ndarray) -> np.ndarray:
-    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    copy: np.ndarray = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 def _explained(finished: Finished, reasons: Sequence[str]) -> Finished:

@@ -64,7 +64,7 @@ def _compile(
     (directory / "subgraphs").mkdir(parents=True, exist_ok=True)
     bound.weights.write(directory / FILE_NAME)
     maker = Maker(environment, bound, directory, options)
-    finished = [choice.choose(maker, item) for item in bound.subgraphs]
+    finished = choice.settle(maker, bound, [choice.choose(maker, item) for item in bound.subgraphs])
     products = 0
     if options.quantize:  # what was just built is right; from here on it is meant to differ
         quantized = quantize(bound, host_weights(program))
@@ -72,7 +72,7 @@ def _compile(
         options = replace(options, is_exact=False)
         bound.weights.write(directory / FILE_NAME)
         maker, choice = Maker(environment, bound, directory, options), choice.anew()
-        finished = [choice.choose(maker, item) for item in bound.subgraphs]
+        finished = choice.settle(maker, bound, [choice.choose(maker, item) for item in bound.subgraphs])
     finished = _tuned(program, bound, finished, environment, directory, options) if options.tune else finished
     engines = choice.engines
     used = [engine for engine in engines if any(item.engine is engine for item in finished)] or [engines[0]]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from dycl.ir.nodes import Program
 from dycl.targets.base import Capabilities, Options
 from dycl.targets.check import Run
@@ -18,18 +20,26 @@ if TYPE_CHECKING:  # it imports torch's exporter, which takes seconds
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The function that a host will call, and what puts an array where results of this engine's subgraphs lie."""
+
+    call: Callable[..., Any]
+    own: Callable[[np.ndarray], np.ndarray]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """A subgraph that can run: its file, the files to write by name, and a function to check it with.
 
-    Subgraphs of one structure may share a file. `open`: the function that a host will call, on one thread. `settings`
-    are what the runtime reads besides, ready for JSON.
+    Subgraphs of one structure may share a file. `open`: as a host will have it, on one thread. `settings` are what the
+    runtime reads besides, ready for JSON.
     """
 
     file: str
     files: Mapping[str, bytes]
     run: Run
-    open: Callable[[], Callable[..., Any]]
+    open: Callable[[], Opened]
     settings: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from dycl.ir.graph import op_definitions
 from dycl.ir.nodes import Program, Subgraph, TensorType
 from dycl.targets.base import Capabilities, Options, port_entry
-from dycl.targets.onnx.engine import Built, SeparateBuilder, Tuned
+from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder, Tuned
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.weights import WeightFile
@@ -82,8 +82,9 @@ class OnnxRuntimeEngine:
             if is_small(subgraph):
                 settings["arena"] = False
 
-            def open_call() -> Callable[..., Any]:
-                return _open_as_host(bound, model, weights, directory, options.ort_optimization)
+            def open_call() -> Opened:
+                told = {"optimization": options.ort_optimization, **settings}
+                return _open_as_host(bound, model, weights, directory, told)
 
             return Built(
                 file=shared.file,
@@ -124,9 +125,9 @@ def is_small(subgraph: Subgraph) -> bool:
 
 
 def _open_as_host(
-    bound: BoundSubgraph, data: bytes, weights: WeightFile, directory: Path, optimization: str
-) -> Callable[..., Any]:
-    """The function that a host of this subgraph alone would have."""
+    bound: BoundSubgraph, data: bytes, weights: WeightFile, directory: Path, settings: Mapping[str, object]
+) -> Opened:
+    """As a host of this subgraph alone would have it."""
     from dycl.targets.onnxruntime.runtime import Runtime
 
     subgraph = bound.subgraph
@@ -137,7 +138,8 @@ def _open_as_host(
             "inputs": [port_entry(port) for port in input_ports(subgraph)],
             "outputs": [port_entry(port) for port in output_ports(subgraph)],
             "weights": [],
-            "settings": {"optimization": optimization},
+            "settings": {key: value for key, value in settings.items() if key != "plain_offsets"},
         }
         manifest = {"subgraphs": {subgraph.name: entry}, "weights": {}}
-        return Runtime(directory, threads=1, manifest=manifest).subgraph(subgraph.name)
+        runtime = Runtime(directory, threads=1, manifest=manifest)
+        return Opened(runtime.subgraph(subgraph.name), runtime.own)

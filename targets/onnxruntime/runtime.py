@@ -124,6 +124,12 @@ class Runtime:
         """An array where subgraphs take it without a copy."""
         return value if self._device is None else self._device.place(value)
 
+    def own(self, array: np.ndarray) -> np.ndarray:
+        """A copy of an array where results of subgraphs lie: others read it without binding it anew."""
+        copy = self._memory.make(array.dtype.name, array.shape)
+        copy[...] = array
+        return copy
+
     def _find_device(self, compiled_for: str, wanted: str) -> Any:
         """What keeps values on a device; None for artifacts for the processor, whose values are arrays."""
         if compiled_for == "cpu":

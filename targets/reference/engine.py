@@ -15,7 +15,7 @@ import numpy as np
 
 from dycl.targets.base import Capabilities, Options, port_entry, refuse
 from dycl.targets.check import first_line
-from dycl.targets.onnx.engine import Built, SeparateBuilder
+from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder
 from dycl.targets.ports import input_ports, output_ports
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ReferenceEngine:
                 return (returned,) if len(subgraph.results) == 1 else returned
 
             file = f"subgraphs/{subgraph.name}.onnx"
-            return Built(file=file, files={file: data}, run=run, open=lambda: call)
+            return Built(file=file, files={file: data}, run=run, open=lambda: Opened(call, np.copy))
 
         return SeparateBuilder(build)
 

@@ -20,7 +20,7 @@ import numpy as np
 from dycl.ir.nodes import Subgraph
 from dycl.targets.base import Capabilities, Options, port_entry, refuse, weight_entry
 from dycl.targets.check import Run, first_line
-from dycl.targets.onnx.engine import Built
+from dycl.targets.onnx.engine import Built, Opened
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.samples import export_inputs
 from dycl.targets.tvm.kernels import find_linker
@@ -154,7 +154,7 @@ class _Builder:
             file=file,
             files=files,
             run=_runner(bound.subgraph, call),
-            open=lambda: call,
+            open=lambda: Opened(call, aligned),
             settings=settings,
         )
 

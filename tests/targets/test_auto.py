@@ -19,6 +19,7 @@ from dycl.artifact import load_artifact
 from dycl.cli import app
 from dycl.diagnostics import TargetError, UsageError
 from dycl.targets.base import refuse
+from dycl.targets.onnx import choice
 from dycl.targets.onnx.binding import BoundSubgraph
 from dycl.targets.onnx.engine import Engine
 from dycl.targets.onnx.maker import Finished, Maker
@@ -101,7 +102,7 @@ def test_what_was_measured_decides(artifact: Path) -> None:
     entries = json.loads((artifact / "manifest.json").read_text())["subgraphs"].values()
     for entry in entries:
         times = entry["microseconds"]
-        assert entry["engine"] == min(times, key=times.get)
+        assert times[entry["engine"]] <= min(times.values()) / 0.9
         assert (set(times) == {"onnxruntime", "tvm"}) == ("reason" not in entry)
     assert [entry["reason"] for entry in entries if "reason" in entry] == ["not TVM: it has the operator GRU"]
     shown = CliRunner().invoke(app, ["explain", str(artifact)])
@@ -165,6 +166,18 @@ def test_strict_refuses_the_second_of_a_structure(monkeypatch: pytest.MonkeyPatc
     made.clear()
     compiled = dycl.compile(Gates(layers), (samples(0),), target="auto", verify=False)
     assert any("it is the second" in each.reason for each in compiled.report.subgraphs)
+
+
+@pytest.mark.parametrize(("second", "engines"), [(9.5, ["tvm", "tvm"]), (8.5, ["tvm", "onnxruntime"])])
+def test_who_leads_keeps_what_another_wins_little_by(
+    monkeypatch: pytest.MonkeyPatch, second: float, engines: list[str]
+) -> None:
+    times = iter([{"onnxruntime": 20.0, "tvm": 10.0}, {"onnxruntime": second, "tvm": 10.0}])
+    monkeypatch.setattr(choice, "_time", lambda *_: next(times))
+    layers = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.Tanh()))
+    compiled = dycl.compile(Gates(layers), (samples(0),), target="auto", sample_inputs=samples, samples=4)
+    assert [each.engine for each in compiled.report.subgraphs] == engines
+    assert [each.microseconds["onnxruntime"] for each in compiled.report.subgraphs] == [20.0, second]
 
 
 def test_what_is_timed_is_what_torch_accepts() -> None:
