@@ -25,6 +25,8 @@ from dycl.targets.onnx.engine import Engine, Opened
 from dycl.targets.onnx.maker import Finished, Maker
 from dycl.targets.ports import input_ports
 
+Call = Callable[[], Any]
+
 PLAN = "plan.json"
 _ROUNDS = 15  # at least, and that many without a better one
 _MOST_ROUNDS = 150
@@ -83,8 +85,9 @@ class First:
 class Fastest:
     """The engine that was fastest on the first subgraph of the structure; the next where it refuses another one.
 
-    In the end a subgraph goes to the engine that is best for all together, if it is hardly slower there: two runtimes
-    in one host each find the caches full of the other's code.
+    Two runtimes in one host each find the caches full of the other's code. So in the end all structures are timed one
+    after the other, as they were chosen, with the engine that is best for all together where it is hardly slower, and
+    with that engine alone; what is fastest so is taken.
 
     `strict`: every engine takes every structure, so that each is a choice.
     """
@@ -92,6 +95,7 @@ class Fastest:
     engines: Sequence[Engine]
     strict: bool = False
     _ranks: dict[int, tuple[tuple[Engine, ...], Mapping[str, float], tuple[str, ...]]] = field(default_factory=dict)
+    _calls: dict[int, Mapping[str, Call]] = field(default_factory=dict)  # of a structure, by the engine
 
     def anew(self) -> Fastest:
         """Everything is measured once more."""
@@ -106,18 +110,27 @@ class Fastest:
             told = "; ".join((*reasons, finished.compiled.reason)).rstrip("; ")
             return replace(finished, compiled=replace(finished.compiled, reason=told, microseconds=seconds))
         built, refused = self._build(maker, bound)
-        seconds = _time(bound.subgraph, built)
+        calls = _open(bound.subgraph, built)
+        seconds = time_calls(calls)
         built.sort(key=lambda item: seconds.get(item.engine.name, 0.0))
         if structure >= 0:
             self._ranks[structure] = (tuple(item.engine for item in built), seconds, tuple(refused))
+            self._calls[structure] = calls
         best = replace(built[0].compiled, reason="; ".join(refused), microseconds=seconds)
         return replace(built[0], compiled=best)
 
     def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
         """As the class says."""
         leading = self._leading(finished)
+        chosen = {item.compiled.structure: item.engine.name for item in reversed(finished)}
+        plans = []
+        for clearly in (0.0, _CLEARLY, 1.0):
+            goes = {item.compiled.structure for item in finished if _is_hardly_slower(item, leading, clearly)}
+            plans.append({each: leading.name if each in goes else name for each, name in chosen.items()})
+        best = self._fastest_together(plans)
+        self._calls.clear()
         return [
-            self._remade(maker, bound, item, leading) if _is_hardly_slower(item, leading) else item
+            self._remade(maker, bound, item, leading) if best[item.compiled.structure] == leading.name else item
             for bound, item in zip(program.subgraphs, finished, strict=True)
         ]
 
@@ -127,7 +140,26 @@ class Fastest:
         timed = [item.compiled.microseconds for item in finished if names <= set(item.compiled.microseconds)]
         return min(self.engines, key=lambda engine: sum(times[engine.name] for times in timed))
 
+    def _fastest_together(self, plans: Sequence[Mapping[int, str]]) -> Mapping[int, str]:
+        """The engines by structure with which all that can be timed takes least, one after the other."""
+
+        def run(plan: Mapping[int, str]) -> Call:
+            calls = [self._calls[each][name] for each, name in plan.items() if name in self._calls.get(each, ())]
+            return lambda: [call() for call in calls]
+
+        different = list({tuple(plan.items()): plan for plan in plans}.values())
+        best, *others = different
+        if others:
+            taken = time_calls({str(index): run(plan) for index, plan in enumerate(different)})
+            least = taken["0"]
+            for index, plan in enumerate(others, 1):
+                if taken[str(index)] < _BETTER * least:
+                    best, least = plan, taken[str(index)]
+        return best
+
     def _remade(self, maker: Maker, bound: BoundSubgraph, item: Finished, engine: Engine) -> Finished:
+        if item.engine is engine or item.compiled.structure < 0:
+            return item
         try:
             made = maker.make(bound, engine)
         except TargetError:  # it takes others of the structure, but not this one
@@ -206,25 +238,23 @@ def write_plan(finished: Sequence[Finished]) -> bytes:
     return (json.dumps({"subgraphs": entries}, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _is_hardly_slower(item: Finished, leading: Engine) -> bool:
-    """Whether another engine has a subgraph that the leading one would compute in nearly the same time."""
+def _is_hardly_slower(item: Finished, leading: Engine, clearly: float) -> bool:
+    """Whether no other engine takes less than this part of the time that the leading one takes for a subgraph."""
     times = item.compiled.microseconds
-    if item.engine is leading or leading.name not in times:
-        return False
-    return times[item.engine.name] > _CLEARLY * times[leading.name]
+    return leading.name in times and times[item.engine.name] >= clearly * times[leading.name]
 
 
-def _time(subgraph: Subgraph, built: Sequence[Finished]) -> Mapping[str, float]:
-    """The microseconds of each engine on inputs that all have run; nothing where torch has accepted none."""
+def _open(subgraph: Subgraph, built: Sequence[Finished]) -> Mapping[str, Call]:
+    """What each engine has built, on inputs that all have run; nothing where torch has accepted none."""
     examples = [item.example for item in built if item.example is not None]
     if len(examples) < len(built):
         return {}
     inputs = max(examples, key=lambda example: example.number).inputs
     opened = {item.engine.name: item.built.open() for item in built}
-    return time_calls({name: partial(each.call, *_arguments(subgraph, inputs, each)) for name, each in opened.items()})
+    return {name: partial(each.call, *_arguments(subgraph, inputs, each)) for name, each in opened.items()}
 
 
-def time_calls(calls: Mapping[str, Callable[[], Any]]) -> Mapping[str, float]:
+def time_calls(calls: Mapping[str, Call]) -> Mapping[str, float]:
     """The microseconds of a call of each function in its best round: what else the machine does only adds to them.
 
     It does so for longer than a few rounds take: they go on until no function has got better for a while.
@@ -247,14 +277,14 @@ def time_calls(calls: Mapping[str, Callable[[], Any]]) -> Mapping[str, float]:
     return {name: round(1e6 * seconds, 1) for name, seconds in best.items()}
 
 
-def _round(call: Callable[[], Any], count: int) -> float:
+def _round(call: Call, count: int) -> float:
     begin = time.perf_counter()
     for _ in range(count):
         call()
     return (time.perf_counter() - begin) / count
 
 
-def _repetitions(call: Callable[[], Any]) -> int:
+def _repetitions(call: Call) -> int:
     call()
     begin = time.perf_counter()
     call()

@@ -102,7 +102,7 @@ def test_what_was_measured_decides(artifact: Path) -> None:
     entries = json.loads((artifact / "manifest.json").read_text())["subgraphs"].values()
     for entry in entries:
         times = entry["microseconds"]
-        assert times[entry["engine"]] <= min(times.values()) / 0.9
+        assert entry["engine"] in times
         assert (set(times) == {"onnxruntime", "tvm"}) == ("reason" not in entry)
     assert [entry["reason"] for entry in entries if "reason" in entry] == ["not TVM: it has the operator GRU"]
     shown = CliRunner().invoke(app, ["explain", str(artifact)])
@@ -168,16 +168,24 @@ def test_strict_refuses_the_second_of_a_structure(monkeypatch: pytest.MonkeyPatc
     assert any("it is the second" in each.reason for each in compiled.report.subgraphs)
 
 
-@pytest.mark.parametrize(("second", "engines"), [(9.5, ["tvm", "tvm"]), (8.5, ["tvm", "onnxruntime"])])
-def test_who_leads_keeps_what_another_wins_little_by(
-    monkeypatch: pytest.MonkeyPatch, second: float, engines: list[str]
+@pytest.mark.parametrize(
+    ("together", "engines"),
+    [
+        ([9.0, 10.0], ["tvm", "tvm"]),
+        ([10.0, 9.0], ["tvm", "onnxruntime"]),
+        ([10.0, 9.95], ["tvm", "tvm"]),  # chance
+    ],
+)
+def test_what_is_fastest_together_is_taken(
+    monkeypatch: pytest.MonkeyPatch, together: list[float], engines: list[str]
 ) -> None:
-    times = iter([{"onnxruntime": 20.0, "tvm": 10.0}, {"onnxruntime": second, "tvm": 10.0}])
-    monkeypatch.setattr(choice, "_time", lambda *_: next(times))
+    """The first is much faster with TVM, the second somewhat with ONNX Runtime."""
+    times = iter([(20.0, 10.0), (8.0, 10.0), together])
+    monkeypatch.setattr(choice, "time_calls", lambda calls: dict(zip(calls, next(times), strict=True)))
     layers = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.Tanh()))
     compiled = dycl.compile(Gates(layers), (samples(0),), target="auto", sample_inputs=samples, samples=4)
     assert [each.engine for each in compiled.report.subgraphs] == engines
-    assert [each.microseconds["onnxruntime"] for each in compiled.report.subgraphs] == [20.0, second]
+    assert [each.microseconds["onnxruntime"] for each in compiled.report.subgraphs] == [20.0, 8.0]
 
 
 def test_what_is_timed_is_what_torch_accepts() -> None:
