@@ -14,8 +14,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from dycl.targets.onnxruntime.layout import read_inside
 
 Place = tuple[str, int]  # a file of the artifact, and where in it a weight begins
 
@@ -79,7 +80,7 @@ def _pays(graph: GraphProto, names: Sequence[str]) -> bool:
     wanted = [tensors[name] for name in names]
     if any(tensor.data_type not in _FLOATS for tensor in wanted):
         return False  # what is quantised must be constant for some kernels
-    packed = {name for node in graph.node if not _reads_as_it_is(node) for name in _read_by(node)}
+    packed = {name for node in graph.node if not _reads_as_it_is(node) for name in (*node.input, *read_inside(node))}
     size = sum(math.prod(each.dims) * _FLOATS[each.data_type] for each in wanted if each.name in packed)
     more: float = _INPUT * len(wanted) + size / _PACKED_BYTES
     return more <= _MOST
@@ -87,17 +88,6 @@ def _pays(graph: GraphProto, names: Sequence[str]) -> bool:
 
 def _reads_as_it_is(node: NodeProto) -> bool:
     return node.domain == _BLOCKED or (node.domain == "" and node.op_type in _READERS)
-
-
-def _read_by(node: NodeProto) -> set[str]:
-    """The values that a node reads, those that only the graphs in it read among them."""
-    found = {*node.input}
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            found |= {value.name for value in attribute.g.output}
-            for inner in attribute.g.node:
-                found |= _read_by(inner)
-    return found
 
 
 def _make_inputs(graph: GraphProto, names: Sequence[str]) -> None:

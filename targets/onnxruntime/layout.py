@@ -178,7 +178,7 @@ def _cut(graph: GraphProto, original: GraphProto, inputs: list[str], outputs: li
     # Where an output is read inside as well, its own name may stand for the value that is no longer in blocks.
     taken = {value for node in nodes for value in node.output}
     names |= {name: f"{name}_inside" for name in names.values() if name in taken and name not in names}
-    if any(names.keys() & _read_inside(node) for node in nodes):
+    if any(names.keys() & read_inside(node) for node in nodes):
         raise LayoutError("a graph within the graph reads a value that is cut")
     kept = []
     for node in nodes:
@@ -248,7 +248,7 @@ def _tidy(model: ModelProto) -> None:
     """Drop what nothing reads, and what differs from one run, or from one model of a structure, to the next."""
     graph = model.graph
     used = {value for node in graph.node for value in node.input} | {port.name for port in graph.output}
-    used |= {value for node in graph.node for value in _read_inside(node)}
+    used |= {value for node in graph.node for value in read_inside(node)}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:], graph.value_info[:], model.metadata_props[:]
     graph.initializer.extend(kept)
@@ -261,7 +261,7 @@ def _tidy(model: ModelProto) -> None:
 
 def _number_values(graph: GraphProto) -> None:
     """Name values and weights by their places; names from the model's source would make equal graphs differ."""
-    if any(_read_inside(node) for node in graph.node):
+    if any(read_inside(node) for node in graph.node):
         return  # names of graphs within the graph would have to follow
     kept = {"", *(port.name for port in (*graph.input, *graph.output))}
     names: dict[str, str] = {}
@@ -280,12 +280,13 @@ def _number_values(graph: GraphProto) -> None:
     graph.initializer.extend(weights)
 
 
-def _read_inside(node: NodeProto) -> set[str]:
+def read_inside(node: NodeProto) -> set[str]:
+    """The values that the graphs within a node (the body of a loop) read."""
     found: set[str] = set()
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             for inner in attribute.g.node:
-                found |= {*inner.input, *_read_inside(inner)}
+                found |= {*inner.input, *read_inside(inner)}
             found |= {port.name for port in attribute.g.output}
     return found
 
