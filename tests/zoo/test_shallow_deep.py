@@ -3,6 +3,7 @@
 from tests.zoo.compiled import Call, CompiledRow, Row
 
 
+@pytest.mark.slow
 class TestShallowDeep(CompiledRow):
     name = "shallow_deep"
     paths = 5
