@@ -1,5 +1,7 @@
 """The Shallow-Deep Network compiled: exits by confidence, and the most confident of all where nobody is sure."""
 
+import pytest
+
 from tests.zoo.compiled import Call, CompiledRow, Row
 
 
