@@ -41,10 +41,7 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
     if isinstance(target, (Array, np.ndarray)):
         machine.put(frame, ins.dst, machine.native(operator.getitem, (target, index), {}))
         return
-    index = machine.torch_index(target, index)
-    if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
-        with machine.recorder:
-            index = machine.recorder.item(index)
+    index = _index_of(machine, target, index)
     if isinstance(target, RuntimeList):
         machine.put(frame, ins.dst, machine.list_get(target, index))
         return
@@ -83,6 +80,15 @@ def _load_object_item(machine: Machine, frame: Frame, ins: ir.LoadItem, target: 
     machine.put(frame, ins.dst, objects.load_item(machine, target, index))
 
 
+def _index_of(machine: Machine, target: Any, index: Any) -> Any:
+    """The index as the target reads it: what is no tensor of torch's reads the number in one."""
+    index = machine.torch_index(target, index)
+    if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
+        with machine.recorder:
+            return machine.recorder.item(index)
+    return index
+
+
 def _is_module_table(target: Any) -> bool:
     return isinstance(target, torch.nn.ModuleDict) and type(target).__getitem__ is torch.nn.ModuleDict.__getitem__
 
@@ -100,10 +106,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
     if isinstance(target, (Array, np.ndarray)):
         machine.native(operator.setitem, (target, index, value), {})
         return
-    index = machine.torch_index(target, index)
-    if isinstance(index, torch.Tensor) and not isinstance(target, torch.Tensor) and index.dim() == 0:
-        with machine.recorder:
-            index = machine.recorder.item(index)
+    index = _index_of(machine, target, index)
     if isinstance(target, RuntimeList):
         if isinstance(index, slice) and type(value) not in (list, tuple, RuntimeList):
             machine.enter(pylists.store_slice, (target, index, value), {}, "%discarded")

@@ -453,6 +453,38 @@ def test_run_with_wrong_inputs(compiled: Path, tmp_path: Path, arrays: dict[str,
     assert "x: float32[1, 3]" in result.stderr
 
 
+BACKWARDS = """
+import torch
+from torch import nn
+
+
+class Backwards(nn.Module):
+    def forward(self, x):
+        if x.sum() > 0:
+            return torch.from_numpy(x.numpy()[::-1])
+        return x * 2
+
+
+def build():
+    return Backwards()
+
+
+def example_inputs():
+    return (torch.zeros(3),)
+"""
+
+
+def test_an_error_of_the_models_own_is_none_of_the_call(tmp_path: Path) -> None:
+    """What raises it lies beside what checks the call."""
+    (tmp_path / "backwards.py").write_text(BACKWARDS)
+    assert run("compile", tmp_path / "backwards.py", "-o", tmp_path / "out").exit_code == 0
+    np.savez(tmp_path / "x.npz", x=np.ones(3, np.float32))
+    result = run("run", tmp_path / "out", "--inputs", tmp_path / "x.npz")
+    assert result.exit_code == 1
+    assert "the model raises ValueError: At least one stride" in " ".join(result.stderr.split())
+    assert "DY502" not in result.stderr
+
+
 def test_bench(compiled: Path, inputs: Path) -> None:
     result = run("bench", compiled, "--inputs", inputs, "--repeat", "30")
     assert result.exit_code == 0, result.output
