@@ -125,7 +125,7 @@ def print_onnx(path: Path) -> str:
     graph = onnx.load(path, load_external_data=False).graph
     ends = (", ".join(value.name for value in values) for values in (graph.input, graph.output))
     stored = [f"{item.name} {list(item.dims)}: external, {len(item.raw_data)} bytes here" for item in graph.initializer]
-    nodes = [f"{', '.join(node.output)} = {node.op_type}({', '.join(node.input)})" for node in graph.node]
+    nodes = [f"{node.name}: {', '.join(node.output)} = {node.op_type}({', '.join(node.input)})" for node in graph.node]
     return "\n".join([f"{' -> '.join(ends)}", *stored, *nodes])
 
 

@@ -43,6 +43,7 @@ from dycl.targets.onnx import boxes as _boxes  # noqa: F401  (registers its repl
 from dycl.targets.onnx import einsum as _einsum  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import extremes as _extremes  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import pooling as _pooling  # noqa: F401  (registers its replacements)
+from dycl.targets.onnx.compact import drop_defaults, merge_constants, number_values
 from dycl.targets.onnx.division import rewrite_divisions
 from dycl.targets.onnx.opset import convert_opset
 from dycl.targets.onnx.promotion import rewrite_float_scalars
@@ -89,6 +90,7 @@ def export(subgraph: Subgraph, module: SubgraphModule, opset: int = 0) -> Export
     tidy(model)
     _simplify(model)
     convert_opset(subgraph, model, opset)
+    merge_constants(model)
     tensors = {name: tensor for name, tensor in tensors.items() if name in model.graph.initializers}
     return Exported(_to_proto(subgraph, model), tuple(tensors.items()), _has_plain_tensors(module))
 
@@ -263,6 +265,7 @@ def _to_proto(subgraph: Subgraph, model: onnx_ir.Model) -> onnx.ModelProto:
     """The model without anything that differs from one run or machine to the next."""
     ir_passes.ClearMetadataAndDocStringPass()(model)
     _name_ports(subgraph, model)
+    number_values(model)
     model.graph.name = "subgraph"
     model.producer_name, model.producer_version = "dycl", None
     proto = onnx_ir.to_proto(model)
@@ -270,6 +273,7 @@ def _to_proto(subgraph: Subgraph, model: onnx_ir.Model) -> onnx.ModelProto:
         del named.metadata_props[:]
     del proto.graph.value_info[:]
     del proto.metadata_props[:]
+    drop_defaults(proto)
     return proto
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import onnx_ir
 
+_KEEP_TYPE = frozenset(["Identity", "InstanceNormalization", "Reshape", "Squeeze", "Transpose", "Unsqueeze"])
 _OF_SEVERAL = frozenset(["Max", "Min", "Sum", "Mean", "Concat"])
 
 
@@ -41,8 +42,23 @@ def _does_nothing(node: onnx_ir.Node) -> bool:
             return order is not None and list(order.as_ints()) == list(range(len(order.as_ints())))
         case "Expand":
             return _is_size_of(node.inputs[1], _source(node.inputs[0]))
+        case "CastLike":
+            dtype = _dtype(node.inputs[0])
+            return dtype is not None and dtype == _dtype(node.inputs[1])
         case name:
             return name in _OF_SEVERAL and len(node.inputs) == 1
+
+
+def _dtype(value: onnx_ir.Value | None) -> onnx_ir.DataType | None:
+    """The type of a value's elements; inside of what was inlined none is noted, so it is sought further up."""
+    while value is not None:
+        if value.dtype is not None:
+            return value.dtype
+        producer = value.producer()
+        if producer is None or producer.op_type not in _KEEP_TYPE or producer.domain not in ("", "ai.onnx"):
+            return None
+        value = producer.inputs[0]
+    return None
 
 
 def _is_size_of(size: onnx_ir.Value | None, value: onnx_ir.Value | None) -> bool:
