@@ -38,7 +38,8 @@ from dycl.artifact import load_artifact
 from dycl.hostgen.support import fetch
 from dycl.pipeline import compile_model
 from dycl.sampling import map_tensors
-from dycl.targets.onnxruntime.device import Device, DeviceError
+from dycl.targets.devicearray import DeviceError
+from dycl.targets.onnxruntime.device import Device
 
 RESULTS = ROOT / "bench" / "gpu.json"
 PEERS = ("eager", "torch_compile", "reduce_overhead", "oracle", "dycl")

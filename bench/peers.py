@@ -20,7 +20,7 @@ from torch import nn
 from bench.rows import Call
 from dycl.artifact import load_artifact
 from dycl.sampling import map_tensors
-from dycl.targets.onnxruntime import runtime
+from dycl.targets.onnxruntime.dispatch import Memory, make_call
 
 Run = Callable[[int], object]
 
@@ -143,7 +143,7 @@ def open_oracle(directory: Path, key: str, names: Sequence[str], threads: int) -
         "inputs": [{"name": name} for name in names],
         "outputs": [{"name": port.name} for port in session.get_outputs()],
     }
-    return runtime._dispatcher(session, entry, runtime._Memory(), {})
+    return make_call(session, entry, Memory(), {})
 
 
 def session_options(threads: int) -> ort.SessionOptions:

@@ -105,7 +105,7 @@ def write_host(program: Program, *, source_hash: str, version: str, device: str 
 def find_parts(text: str) -> dict[str, str]:
     """The names and texts of the modules that a host's text stands on, but for the runtime."""
     wanted = SUPPORT | {name: part for name, part in PARTS.items() if f"from . import {name}\n" in text}
-    return {f"{name}.py": copied_text(part) for name, part in sorted(wanted.items())}
+    return {f"{name}.py": copied_text(part.__name__) for name, part in sorted(wanted.items())}
 
 
 def class_name(program: Program) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 
-def copied_text(module: ModuleType) -> str:
+def copied_text(name: str) -> str:
     """The text of a module as an artifact holds it: what it takes from other modules of ours lies beside it there."""
-    text = Path(str(module.__file__)).read_text(encoding="utf-8")
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    text = Path(str(spec.origin)).read_text(encoding="utf-8")
     return re.sub(r"^from dycl\.(?:\w+\.)*(\w+) import ", r"from .\1 import ", text, flags=re.MULTILINE)
+
+
+def copied_files(*names: str) -> dict[str, bytes]:
+    """Modules as files of an artifact, each under the last part of its name."""
+    return {f"{name.rpartition('.')[2]}.py": copied_text(name).encode() for name in names}

@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
+from dycl.targets.devicearray import DeviceArray, DeviceError
+from dycl.targets.onnxruntime.dispatch import TYPES
+
 Value = Any  # an array here or there, or a Python number where the subgraph takes a scalar
 
 _SCALARS = {"int": np.int64, "float": np.float64, "bool": np.bool_}
@@ -27,63 +30,10 @@ _OPTIONS = {"cuda": {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested
 _MOST_KEPT = 8  # bindings of one subgraph: as many threads may call it without making new ones
 
 
-class DeviceError(Exception):
-    """The device that the artifact is for is not there. `advice`: what to do."""
-
-    advice = (
-        "install onnxruntime-gpu in place of onnxruntime, with a driver, or load the artifact with device='cpu', which "
-        "runs the same models on the processor"
-    )
-
-
-class DeviceArray:
-    """An array on a device. The host knows its type and size; its content it fetches."""
-
-    __slots__ = ("_host", "value")
-
-    def __init__(self, value: Any, host: np.ndarray | None = None) -> None:
-        """Over an `OrtValue`; `host`: the same content here, if it is known."""
-        self.value = value
-        self._host = host
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its size."""
-        return tuple(self.value.shape())
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of its elements, as numpy has it."""
-        return np.dtype(_DTYPES[self.value.data_type()])
-
-    def fetch(self) -> np.ndarray:
-        """The content as an array here; it is copied once."""
-        if self._host is None:
-            self._host = self.value.numpy()
-        return self._host
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Nothing takes it for an array by mistake."""
-        raise TypeError("this array is on the device; fetch it first")
-
-    def __dlpack__(self, **options: Any) -> Any:
-        """For another runtime."""
-        return self.value.__dlpack__(stream=options.get("stream"))
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Where it is."""
-        place: tuple[int, int] = self.value.__dlpack_device__()
-        return place
-
-
-_DTYPES = {
-    f"tensor({name})": dtype
-    for name, dtype in (
-        ("float", "float32"),
-        ("double", "float64"),
-        *((name, name) for name in ("float16", "int64", "int32", "int16", "int8", "uint8", "bool")),
-    )
-}
+_ADVICE = (
+    "install onnxruntime-gpu in place of onnxruntime, with a driver, or load the artifact with device='cpu', which "
+    "runs the same models on the processor"
+)
 
 
 class Device:
@@ -92,14 +42,15 @@ class Device:
     def __init__(self, name: str, number: int = 0) -> None:
         """`name`: "cuda" or "cpu". What ONNX Runtime cannot use here is a `DeviceError`."""
         if name not in _PROVIDERS:
-            raise DeviceError(f"there is no device {name!r}; known: {', '.join(_PROVIDERS)}")
+            raise DeviceError(f"there is no device {name!r}; known: {', '.join(_PROVIDERS)}", _ADVICE)
         self.name = name
         self.number = number
         self.provider = _PROVIDERS[name]
         here = ort.get_available_providers()
         if self.provider not in here:
             raise DeviceError(
-                f"the onnxruntime {ort.__version__} that is installed has no {self.provider}, only {', '.join(here)}"
+                f"the onnxruntime {ort.__version__} that is installed has no {self.provider}, only {', '.join(here)}",
+                _ADVICE,
             )
 
     def open(self, model: bytes, options: ort.SessionOptions) -> ort.InferenceSession:
@@ -115,9 +66,9 @@ class Device:
         except Exception as error:  # it has a class for each of its status codes and no base of its own
             if self.name == "cpu" or "CUDA" not in str(error):
                 raise
-            raise DeviceError(f"ONNX Runtime opens no session for {self.name} here: {error}") from error
+            raise DeviceError(f"ONNX Runtime opens no session for {self.name} here: {error}", _ADVICE) from error
         if self.provider not in session.get_providers():  # where a library of CUDA's is missing, it only warns
-            raise DeviceError(f"ONNX Runtime opens no session for {self.name} here; its own messages say why")
+            raise DeviceError(f"ONNX Runtime opens no session for {self.name} here; its own messages say why", _ADVICE)
         return session
 
     def place(self, value: Value) -> Value:
@@ -126,11 +77,33 @@ class Device:
 
     def _placed(self, array: np.ndarray) -> DeviceArray:
         whole = np.ascontiguousarray(array).reshape(array.shape)  # the first makes a row of a single number
-        return DeviceArray(ort.OrtValue.ortvalue_from_numpy(whole, self.name, self.number), array)
+        return DeviceArray(self, ort.OrtValue.ortvalue_from_numpy(whole, self.name, self.number), array)
+
+    def shape(self, value: ort.OrtValue) -> tuple[int, ...]:
+        """The size of a value on the device."""
+        return tuple(value.shape())
+
+    def dtype(self, value: ort.OrtValue) -> str:
+        """The type of its elements, as numpy calls it."""
+        return TYPES[value.data_type()]
+
+    def read(self, value: ort.OrtValue) -> np.ndarray:
+        """A copy of its content here."""
+        content: np.ndarray = value.numpy()
+        return content
+
+    def export(self, value: ort.OrtValue, stream: Any) -> Any:
+        """A capsule for another runtime."""
+        return value.__dlpack__(stream=stream)
+
+    def device(self, value: ort.OrtValue) -> tuple[int, int]:
+        """Where it is, in the numbers of DLPack."""
+        place: tuple[int, int] = value.__dlpack_device__()
+        return place
 
     def input(self, value: Value, dtype: Any) -> Any:
         """What an input is bound to: memory of the device, of whatever runtime; or a number or array to go there."""
-        if isinstance(value, DeviceArray):
+        if isinstance(value, DeviceArray) and isinstance(value.value, ort.OrtValue):
             return value.value
         if dtype is not None:  # ONNX Runtime takes it from here to where the model wants it
             return ort.OrtValue.ortvalue_from_numpy(np.array(value, dtype), "cpu", 0)
@@ -174,6 +147,6 @@ class Device:
 
     def _results(self, made: Sequence[Any], outputs: Sequence[tuple[str, bool]]) -> Value:
         results = [
-            value.numpy() if here else DeviceArray(value) for value, (_, here) in zip(made, outputs, strict=True)
+            value.numpy() if here else DeviceArray(self, value) for value, (_, here) in zip(made, outputs, strict=True)
         ]
         return results[0] if len(results) == 1 else tuple(results)

@@ -10,13 +10,13 @@ import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from dycl.ir.copies import copied_files, copied_text
 from dycl.ir.graph import op_definitions
 from dycl.ir.nodes import Program, Subgraph, TensorType
 from dycl.targets.base import Capabilities, Options, port_entry
@@ -104,14 +104,14 @@ class OnnxRuntimeEngine:
 
     def runtime_source(self) -> str:
         """The text of the runtime module that goes into the artifact."""
-        return resources.files("dycl.targets.onnxruntime").joinpath("runtime.py").read_text(encoding="utf-8")
+        return copied_text("dycl.targets.onnxruntime.runtime")
 
     def runtime_files(self) -> Mapping[str, bytes]:
-        """For a GPU what keeps values there; ONNX Runtime itself is a package."""
-        if self.device == "cpu":
-            return {}
-        source = resources.files("dycl.targets.onnxruntime").joinpath("device.py").read_text(encoding="utf-8")
-        return {"device.py": source.encode()}
+        """What calls sessions, and for a GPU what keeps values there; ONNX Runtime itself is a package."""
+        files = copied_files("dycl.targets.onnxruntime.dispatch")
+        if self.device != "cpu":
+            files |= copied_files("dycl.targets.onnxruntime.device", "dycl.targets.devicearray")
+        return files
 
 
 def is_small(subgraph: Subgraph) -> bool:

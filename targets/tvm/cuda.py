@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import tvm_ffi
 
+from dycl.targets.devicearray import DeviceArray, DeviceError
+
 Value = Any  # an array here or there, or a Python number where the subgraph takes a scalar
 
 _CUDA, _CPU, _POOLED = 2, 1, 2  # device types and allocators, as the virtual machine takes them
@@ -26,57 +28,10 @@ _LIBRARY = "libtvm_runtime_cuda.so"
 _COMPILE = "tvm_callback_cuda_compile"
 _EXISTS, _COMPUTE_VERSION = 0, 4  # attributes of a device
 _lock = threading.Lock()
-
-
-class DeviceError(Exception):
-    """The device that the artifact is for is not there. `advice`: what to do."""
-
-    advice = (
-        "install a driver and nvidia-cuda-runtime of CUDA 13, or load the artifact with device='cpu', which runs the "
-        "same models on the processor"
-    )
-
-
-class GpuArray:
-    """An array on the GPU. The host knows its type and size; its content it fetches."""
-
-    __slots__ = ("_host", "value")
-
-    def __init__(self, value: Any, host: np.ndarray | None = None) -> None:
-        """Over a tensor of TVM's; `host`: the same content here, if it is known."""
-        self.value = value
-        self._host = host
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its size."""
-        return tuple(int(size) for size in self.value.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of its elements, as numpy has it."""
-        return np.dtype(str(self.value.dtype))
-
-    def fetch(self) -> np.ndarray:
-        """The content as an array here; it is copied once, when all that was begun before is done."""
-        if self._host is None:
-            array = np.empty(self.shape, self.dtype)
-            if array.nbytes:
-                _global("runtime.TVMTensorCopyToBytes")(self.value, _address(array), array.nbytes)
-            self._host = array
-        return self._host
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Nothing takes it for an array by mistake."""
-        raise TypeError("this array is on the device; fetch it first")
-
-    def __dlpack__(self, **options: Any) -> Any:
-        """For another runtime."""
-        return self.value.__dlpack__()
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Where it is."""
-        return _CUDA, 0
+_ADVICE = (
+    "install a driver and nvidia-cuda-runtime of CUDA 13, or load the artifact with device='cpu', which runs the same "
+    "models on the processor"
+)
 
 
 class Gpu:
@@ -93,10 +48,10 @@ class Gpu:
         _load([folder / _LIBRARY for folder in folders if folder is not None])
         attribute = _global("runtime.GetDeviceAttr")
         if not attribute(_CUDA, 0, _EXISTS):
-            raise DeviceError("CUDA finds no GPU here")
+            raise DeviceError("CUDA finds no GPU here", _ADVICE)
         version = str(attribute(_CUDA, 0, _COMPUTE_VERSION))
         if int(version.replace(".", "")) < int(arch.removeprefix("sm_")):
-            raise DeviceError(f"compiled for {arch}, but this GPU is of compute capability {version}")
+            raise DeviceError(f"compiled for {arch}, but this GPU is of compute capability {version}", _ADVICE)
 
     def open(self, file: str, kernels: Mapping[str, str]) -> Any:
         """The virtual machine over a library; `kernels`: the files of its kernels, by the sha256 of the source."""
@@ -119,7 +74,7 @@ class Gpu:
 
     def place(self, value: Value) -> Value:
         """An array of the host's on the GPU, remembering its content here; anything else as it is."""
-        return GpuArray(self._placed(value), value) if isinstance(value, np.ndarray) else value
+        return DeviceArray(self, self._placed(value), value) if isinstance(value, np.ndarray) else value
 
     def _placed(self, array: np.ndarray) -> Any:
         whole = np.ascontiguousarray(array)
@@ -129,6 +84,29 @@ class Gpu:
         if whole.nbytes:
             _global("runtime.TVMTensorCopyFromBytes")(made, _address(whole), whole.nbytes)
         return made
+
+    def shape(self, value: tvm_ffi.Tensor) -> tuple[int, ...]:
+        """The size of a value on the GPU."""
+        return tuple(int(size) for size in value.shape)
+
+    def dtype(self, value: tvm_ffi.Tensor) -> str:
+        """The type of its elements, as numpy calls it."""
+        return str(value.dtype)
+
+    def read(self, value: tvm_ffi.Tensor) -> np.ndarray:
+        """A copy of its content here, when all that was begun before is done."""
+        array = np.empty(self.shape(value), self.dtype(value))
+        if array.nbytes:
+            _global("runtime.TVMTensorCopyToBytes")(value, _address(array), array.nbytes)
+        return array
+
+    def export(self, value: tvm_ffi.Tensor, stream: Any) -> Any:
+        """A capsule for another runtime; kernels run in order, on one stream."""
+        return value.__dlpack__()
+
+    def device(self, value: tvm_ffi.Tensor) -> tuple[int, int]:
+        """Where it is, in the numbers of DLPack."""
+        return _CUDA, 0
 
     def bind(
         self,
@@ -156,7 +134,7 @@ class Gpu:
                 results = main(*given, *parameters)
                 if self._waits:
                     wait(self._device, 0)
-            arrays = [GpuArray(result) for result in (results if guarded or not single else (results,))]
+            arrays = [DeviceArray(self, result) for result in (results if guarded or not single else (results,))]
             if guarded and not arrays.pop().fetch():
                 raise IndexError("index out of range")
             return arrays[0] if single else tuple(arrays)
@@ -164,7 +142,7 @@ class Gpu:
         return call
 
     def _input(self, value: Value, number: Any) -> Any:
-        if isinstance(value, GpuArray):
+        if isinstance(value, DeviceArray) and isinstance(value.value, tvm_ffi.Tensor):
             return value.value
         if number is not None:
             return self._placed(np.array(value, number))
@@ -188,7 +166,7 @@ def _load(places: Sequence[Path]) -> None:
             ctypes.CDLL(_find_runtime(), ctypes.RTLD_GLOBAL)
             ctypes.CDLL(str(next(place for place in places if place.is_file())), ctypes.RTLD_GLOBAL)
         except OSError as error:
-            raise DeviceError(f"CUDA's libraries are not here: {error}") from error
+            raise DeviceError(f"CUDA's libraries are not here: {error}", _ADVICE) from error
 
 
 def _find_runtime() -> str:

@@ -10,13 +10,13 @@ import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from dycl.ir.copies import copied_files, copied_text
 from dycl.ir.nodes import Subgraph
 from dycl.targets.base import Capabilities, Options, port_entry, refuse, weight_entry
 from dycl.targets.check import Run, first_line
@@ -88,7 +88,7 @@ class TvmEngine:
 
     def runtime_source(self) -> str:
         """The text of the runtime module that goes into the artifact."""
-        return resources.files("dycl.targets.tvm").joinpath("runtime.py").read_text(encoding="utf-8")
+        return copied_text("dycl.targets.tvm.runtime")
 
     def runtime_files(self) -> Mapping[str, bytes]:
         """TVM's runtime libraries, and for a GPU what runs there."""
@@ -96,8 +96,7 @@ class TvmEngine:
         files = {f"lib/{name}": (library_folder() / name).read_bytes() for name in names}
         if self.device == "cpu":
             return files
-        source = resources.files("dycl.targets.tvm").joinpath("cuda.py").read_text(encoding="utf-8")
-        return files | {"cuda.py": source.encode()}
+        return files | copied_files("dycl.targets.tvm.cuda", "dycl.targets.devicearray")
 
 
 class _Builder:

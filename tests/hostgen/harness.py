@@ -76,7 +76,9 @@ def fake_runtime(program: Program, environment: Environment) -> type:
 @functools.cache
 def support_code() -> dict[str, types.CodeType]:
     """The modules that every host stands on, compiled once for all hosts."""
-    return {name: compile(copied_text(module), str(module.__file__), "exec") for name, module in SUPPORT.items()}
+    return {
+        name: compile(copied_text(module.__name__), str(module.__file__), "exec") for name, module in SUPPORT.items()
+    }
 
 
 def load_module(text: str, runtime: type) -> types.ModuleType:

@@ -31,8 +31,10 @@ DEVIATIONS = {
 DEPLOYED = {
     "dycl.hostgen.arguments": {"numpy"},
     "dycl.hostgen.support": {"numpy"},
+    "dycl.targets.devicearray": {"numpy"},
     "dycl.targets.onnx.mixed_runtime": {"numpy"},
     "dycl.targets.onnxruntime.device": {"numpy", "onnxruntime"},
+    "dycl.targets.onnxruntime.dispatch": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.runtime": {"numpy", "onnxruntime"},
     "dycl.targets.reference.runtime": {"numpy", "onnx"},
     "dycl.targets.tvm.cuda": {"numpy", "tvm_ffi"},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -125,14 +126,16 @@ class Built:
         return self.runtime.subgraph(name)(*values)
 
 
-def load_runtime(directory: Path) -> ModuleType:
-    """The runtime module as an artifact has it: a copy, by itself."""
-    source = Path(__file__).parents[2] / "targets" / "onnxruntime" / "runtime.py"
-    spec = importlib.util.spec_from_file_location("artifact_runtime", source)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+_numbers = count()
+
+
+def load_runtime(directory: Path, text: str) -> ModuleType:
+    """The runtime module as an artifact has it: a copy, with the modules that lie beside it."""
+    (directory / "runtime.py").write_text(text)
+    package = ModuleType(f"artifact_{next(_numbers)}")
+    package.__path__ = [str(directory)]
+    sys.modules[package.__name__] = package
+    return importlib.import_module(f"{package.__name__}.runtime")
 
 
 def program_of(*subgraphs: Subgraph, value: Operand = NOTHING) -> Program:
@@ -161,7 +164,9 @@ def make(tmp_path: Path) -> Callable[..., Built]:
         environment = environment_of(weights, modules) if named else Environment(weights or {}, modules or {})
         compiled = TARGET.compile(program_of(*subgraphs, value=value), environment, tmp_path, options)
         (tmp_path / "manifest.json").write_text(json.dumps(compiled.manifest()))
-        return Built(tmp_path, compiled, load_runtime(tmp_path).Runtime(tmp_path, threads=1))
+        return Built(
+            tmp_path, compiled, load_runtime(tmp_path, compiled.runtime["runtime.py"]).Runtime(tmp_path, threads=1)
+        )
 
     return compile_
 

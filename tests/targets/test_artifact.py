@@ -199,9 +199,9 @@ class Blocked:
         if name.split(".")[0] in ("torch", "dycl", "onnx", "onnxscript", "onnx_ir"):
             raise ImportError(name)
 sys.meta_path.insert(0, Blocked())
-sys.path.insert(0, sys.argv[1])
+sys.path.insert(0, sys.argv[2])
 import numpy as np
-from runtime import Runtime
+from a.runtime import Runtime
 import onnxruntime as ort
 for lazy in (False, True):
     runtime = Runtime(sys.argv[1], threads=2, lazy=lazy, shared_pool=True)
@@ -225,12 +225,12 @@ def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path)
     subprocess.run([sys.executable, "-c", code], check=True, env=other, cwd=ROOT)
     first, second = files_of(tmp_path / "a"), files_of(tmp_path / "b")
     assert sorted(first) == [
-        "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx", "weights.bin",
+        "dispatch.py", "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx", "weights.bin",
     ]  # fmt: skip
     assert first == second
     shutil.rmtree(tmp_path / "b")
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, str(tmp_path / "a")], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", _RUN, str(tmp_path / "a"), str(tmp_path)], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "fine", done.stderr
     assert json.loads(first["manifest.json"])["subgraphs"]["00_net"]["inputs"][1]["scalar"] == "float"
@@ -243,12 +243,11 @@ def test_the_runtime_takes_part_where_others_have_sessions(tmp_path: Path, build
     graph = onnx.load(built.directory / "subgraphs/00_a.onnx", load_external_data=False)
     onnx.load_external_data_for_model(graph, str(built.directory))
     onnx.save(graph, model)
-    shutil.copy(ROOT / "targets/onnxruntime/runtime.py", built.directory / "runtime.py")
     script = f"""
 import sys
-sys.path.insert(0, {str(built.directory)!r})
+sys.path.insert(0, {str(built.directory.parent)!r})
 import numpy as np, onnxruntime as ort
-from runtime import Runtime, share_pool
+from {built.directory.name}.runtime import Runtime, share_pool
 x = np.ones((2, 8), np.float32)
 y = Runtime({str(built.directory)!r}, threads=int(sys.argv[1])).subgraph("00_a")(x)
 assert np.allclose(ort.InferenceSession({str(model)!r}).run(None, {{"in0": x}})[0], y)

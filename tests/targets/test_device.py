@@ -18,8 +18,9 @@ from dycl.diagnostics import UsageError
 from dycl.hostgen.support import fetch
 from dycl.ir.nodes import CallModule, Lit, TensorType
 from dycl.targets.base import Options, check_device, find_target
+from dycl.targets.devicearray import DeviceArray, DeviceError
 from dycl.targets.onnxruntime import device as device_module
-from dycl.targets.onnxruntime.device import Device, DeviceArray, DeviceError
+from dycl.targets.onnxruntime.device import Device
 from dycl.targets.onnxruntime.runtime import Runtime
 
 FLOATS = TensorType("float32", (2, 3))

@@ -73,10 +73,15 @@ def test_what_only_subgraphs_see_never_becomes_an_array(artifact: Path, model: G
     assert np.ndarray in made
 
 
+def _dispatch(host: Any) -> Any:
+    """The module of the artifact that calls sessions."""
+    return sys.modules[type(host.runtime).__module__.replace(".runtime", ".dispatch")]
+
+
 @pytest.mark.parametrize("patch", [{"_can_bind": lambda _: False}, {"_MOST_KEPT": 0}], ids=["unbound", "no frames"])
 def test_the_plain_call_takes_and_gives_arrays(artifact: Path, model: Grow, patch: dict[str, Any]) -> None:
     host = load_artifact(artifact, threads=1, lazy=True).host
-    module = sys.modules[type(host.runtime).__module__]  # type: ignore[attr-defined]
+    module = _dispatch(host)
     for name, value in patch.items():
         setattr(module, name, value)
     _assert_equals(host, model)
@@ -85,7 +90,7 @@ def test_the_plain_call_takes_and_gives_arrays(artifact: Path, model: Grow, patc
 def test_what_one_call_made_the_plain_call_of_another_takes(artifact: Path, model: Grow) -> None:
     """A subgraph that has no memory left to bind, behind one that has."""
     host = load_artifact(artifact, threads=1, lazy=True).host
-    module = sys.modules[type(host.runtime).__module__]  # type: ignore[attr-defined]
+    module = _dispatch(host)
     _assert_equals(host, model)
     plain = module._plain_call
     summed = next(name for name in vars(host) if "sum" in name)
