@@ -277,7 +277,7 @@ def _call_host(host: HostModel, loaded: LoadedArtifact, method: str, values: dic
         return host.call_method("" if found is None else method, *positional, **call)
     except Exception as error:
         last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        if last.name == "arguments.py" and last.parent == loaded.directory:
+        if last.name in ("arguments.py", "schemas.py") and last.parent == loaded.directory:
             raise UsageError("DY502", UNKNOWN, str(error), hint=f"the model is {signature}") from error
         stderr().print(f"[bold red]the model raises[/] {escape(type(error).__name__)}: {escape(str(error))}")
         raise typer.Exit(EXIT_UNSUPPORTED) from error

@@ -5,7 +5,7 @@ This file is part of the artifact. It needs numpy and the standard library, noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -117,35 +117,17 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Object:
-    """An object given at run time, of any structure that its schema allows."""
+class Whole:
+    """A value given at run time that is handed on as it is; a kind of this says what it may be (`schemas.py`)."""
 
     index: int
-    schema: str
 
-    def __str__(self) -> str:
-        return self.schema
-
-
-@dataclass(frozen=True)
-class Field:
-    """What an attribute or an item of an object may be; `optional`: it may be missing."""
-
-    name: str
-    members: tuple[Array | Number | Object | Constant, ...]
-    optional: bool = False
+    def check(self, binder: Binder, where: str, value: object) -> None:
+        """Raise TypeError or ValueError where the value is not what was compiled for."""
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Schema:
-    """What an object looks like: an instance of a class of this name, a list of any length, a tuple or a dict."""
-
-    kind: str
-    class_name: str
-    fields: tuple[Field, ...]
-
-
-Spec = Union[Array, Number, ListOf, Object, Constant, TorchConstant, Items, SliceOf, Keys, Fields]  # noqa: UP007
+Spec = Union[Array, Number, ListOf, Whole, Constant, TorchConstant, Items, SliceOf, Keys, Fields]  # noqa: UP007
 
 UNSET: Any = object()  # the default of a parameter that cannot be written as a literal
 
@@ -171,7 +153,7 @@ _SEQUENCES: dict[str, type | tuple[type, ...]] = {"tuple": tuple, "size": tuple,
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str}
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A short description of what was given."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype.name}[{', '.join(map(str, value.shape))}]"
@@ -185,11 +167,11 @@ class Binder:
     """Takes one call's arguments apart; the first that does not fit raises an error that names it."""
 
     def __init__(
-        self, *, by_identity: bool, schemas: Mapping[str, Schema] | None = None, written: tuple[int, ...] | None = None
+        self, *, by_identity: bool, schemas: Mapping[str, Any] | None = None, written: tuple[int, ...] | None = None
     ) -> None:
         self.has_tensors = False  # torch's, in the objects that were given
-        self._schemas = schemas or {}
-        self._checked: dict[int, str] = {}  # objects known to fit their schema
+        self.schemas = schemas or {}
+        self.checked: dict[int, str] = {}  # objects known to fit their schema
         self.leaves: dict[int, object] = {}
         self._by_identity = by_identity  # what stands in two places must be one object, not just equal
         self._given: dict[int, object] = {}
@@ -200,23 +182,23 @@ class Binder:
 
     def bind(self, where: str, spec: Spec, value: object) -> None:
         """Check a value and keep the run-time values in it."""
-        if isinstance(spec, Object):
-            self._check_object(where, spec.schema, value)
+        if isinstance(spec, Whole):
+            spec.check(self, where, value)
             self.leaves[spec.index] = value
         elif isinstance(spec, (Array, Number, ListOf)):
             self._bind_leaf(where, spec, value)
         elif isinstance(spec, Constant):
             if not _same(spec.value, value):
                 kind = ValueError if type(spec.value) is type(value) else TypeError
-                raise kind(f"{where}: compiled for {spec}, got {_shown(value)}")
+                raise kind(f"{where}: compiled for {spec}, got {shown(value)}")
         elif isinstance(spec, TorchConstant):
             if spec.text not in (value, str(value), repr(value)):
-                raise ValueError(f"{where}: compiled for {spec}, got {_shown(value)}")
+                raise ValueError(f"{where}: compiled for {spec}, got {shown(value)}")
         elif isinstance(spec, Items):
             self._bind_items(where, spec, value)
         elif isinstance(spec, SliceOf):
             if not isinstance(value, slice):
-                raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+                raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
             self.bind(f"{where}.start", spec.start, value.start)
             self.bind(f"{where}.stop", spec.stop, value.stop)
             self.bind(f"{where}.step", spec.step, value.step)
@@ -240,16 +222,16 @@ class Binder:
     def _leaf(self, where: str, spec: Array | Number | ListOf, value: object) -> object:
         if isinstance(spec, ListOf):
             if not isinstance(value, list):
-                raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+                raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
             return [self._leaf(f"{where}[{i}]", spec.element, item) for i, item in enumerate(value)]
         if isinstance(spec, Number):
             if type(value) is not _KINDS[spec.kind]:
                 if isinstance(value, np.float64) and spec.kind == "float":
                     return float(value)
-                raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+                raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
             return value
         if not isinstance(value, np.ndarray) or value.dtype.name != spec.dtype or value.ndim != len(spec.shape):
-            raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
         for size, expected in zip(value.shape, spec.shape, strict=True):
             if size != expected:
                 self._check_size(where, spec, expected, size, value)
@@ -260,10 +242,10 @@ class Binder:
     def _check_size(self, where: str, spec: Array, expected: int | str, size: int, value: object) -> None:
         """A named size is whatever comes first under the name."""
         if isinstance(expected, int):
-            raise ValueError(f"{where}: expected {spec}, got {_shown(value)}")
+            raise ValueError(f"{where}: expected {spec}, got {shown(value)}")
         first, place = self._sizes.setdefault(expected, (size, where))
         if first != size:
-            raise ValueError(f"{where}: expected {spec} where {expected} is {first} as in {place}, got {_shown(value)}")
+            raise ValueError(f"{where}: expected {spec} where {expected} is {first} as in {place}, got {shown(value)}")
 
     def check_dimension(self, name: str, low: int, high: int | None) -> None:
         """Raise ValueError where the size under this name is not one that the model was compiled for."""
@@ -290,55 +272,14 @@ class Binder:
         if self._written is None:
             return
         if not isinstance(value, (list, MutableMapping)):
-            raise TypeError(f"{where}: the model may write to this, and it is {_shown(value)}")
+            raise TypeError(f"{where}: the model may write to this, and it is {shown(value)}")
         other = self._containers.setdefault(id(value), where)
         if other != where:
             raise ValueError(f"{where}: the model may write to this, which is given as {other} too: pass a copy")
 
-    def _check_object(self, where: str, schema: str, value: object) -> None:
-        """Check an object and all that it holds."""
-        pending = [(where, schema, value)]
-        while pending:
-            place, name, found = pending.pop()
-            if self._checked.get(id(found)) == name:
-                continue
-            self._checked[id(found)] = name
-            spec = self._schemas[name]
-            if not is_a(found, spec.class_name if spec.kind == "instance" else _shape_of(spec)):
-                raise TypeError(f"{place}: expected {_described(name, spec)}, got {_shown(found)}")
-            for where, field, item in _parts(place, spec, found):
-                member = self._member(where, field, item)
-                if isinstance(member, Object):
-                    pending.append((where, member.schema, item))
-
-    def _member(self, where: str, field: Field, value: object) -> Spec:
-        """What the value of a field is, of all that it may be."""
-        if _is_torch(value):
-            self.has_tensors = True
-        expected = " or ".join(map(str, field.members))
-        for member in field.members:
-            if isinstance(member, Object):
-                spec = self._schemas[member.schema]
-                fits = is_a(value, spec.class_name if spec.kind == "instance" else _shape_of(spec))
-            elif isinstance(member, Array):
-                fits = is_a(value, "tensor") and self._fits_array(where, member, value)
-            else:
-                fits = is_a(value, member.kind) if isinstance(member, Number) else value is None
-            if fits:
-                return member
-        raise TypeError(f"{where}: expected {expected or 'nothing that the examples have'}, got {_shown(value)}")
-
-    def _fits_array(self, where: str, spec: Array, value: Any) -> bool:
-        shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
-        if dtype != spec.dtype or len(shape) != len(spec.shape):
-            raise TypeError(f"{where}: expected {spec}, got {dtype}{list(shape)}")
-        if any(isinstance(want, int) and size != want for size, want in zip(shape, spec.shape, strict=True)):
-            raise ValueError(f"{where}: expected {spec}, got {dtype}{list(shape)}")
-        return True
-
     def _bind_items(self, where: str, spec: Items, value: object) -> None:
         if not isinstance(value, _SEQUENCES[spec.kind]):
-            raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
         if isinstance(value, (set, frozenset)):
             expected = {item.value for item in spec.items if isinstance(item, Constant)}
             if value != expected or {(type(v), v) for v in value} != {(type(v), v) for v in expected}:
@@ -354,7 +295,7 @@ class Binder:
 
     def _bind_keys(self, where: str, spec: Keys, value: object) -> None:
         if not isinstance(value, Mapping):
-            raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
         self._check_container(where, value)
         expected = [key for key, _ in spec.items]
         if not _same(expected, list(value)):
@@ -364,64 +305,10 @@ class Binder:
 
     def _bind_fields(self, where: str, spec: Fields, value: object) -> None:
         if type(value).__name__ != spec.name:
-            raise TypeError(f"{where}: expected {spec}, got {_shown(value)}")
+            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
         for name, part in spec.fields:
             item = value[name] if spec.mapping and isinstance(value, Mapping) else getattr(value, name)
             self.bind(f"{where}.{name}", part, item)
-
-
-def is_a(value: object, name: str) -> bool:
-    """Whether a value is of a class of this name, a tensor, or a tuple of a length."""
-    if name == "tensor":
-        return hasattr(value, "shape") and hasattr(value, "dtype")
-    if name.startswith("tuple "):
-        return type(value) is tuple and len(value) == int(name[6:])
-    return type(value).__name__ == name
-
-
-def as_array(value: Any) -> np.ndarray:
-    """A tensor that an object holds, numpy's or torch's, as a subgraph takes it."""
-    if _is_torch(value):
-        value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
-    return np.ascontiguousarray(value).reshape(value.shape)
-
-
-def _is_torch(value: object) -> bool:
-    return hasattr(value, "detach") and hasattr(value, "numpy")
-
-
-def _shape_of(spec: Schema) -> str:
-    return f"tuple {len(spec.fields)}" if spec.kind == "tuple" else spec.kind
-
-
-def _described(name: str, spec: Schema) -> str:
-    return f"a {spec.class_name}" if spec.kind == "instance" else f"a {_shape_of(spec)} ({name})"
-
-
-_MISSING = object()
-
-
-def _parts(place: str, spec: Schema, value: Any) -> Iterator[tuple[str, Field, object]]:
-    """The attributes or items that a schema speaks of, with their places."""
-    if spec.kind == "list":
-        field = spec.fields[0] if spec.fields else Field("item", ())
-        for index, item in enumerate(value):
-            yield f"{place}[{index}]", field, item
-        return
-    if spec.kind == "dict" and (unknown := [key for key in value if key not in {f.name for f in spec.fields}]):
-        raise ValueError(f"{place}: compiled for the keys {[field.name for field in spec.fields]}, got {unknown} too")
-    for index, field in enumerate(spec.fields):
-        if spec.kind == "instance":
-            where, item = f"{place}.{field.name}", getattr(value, field.name, _MISSING)
-        elif spec.kind == "tuple":
-            where, item = f"{place}[{index}]", value[index]
-        else:
-            where, item = f"{place}[{field.name!r}]", value.get(field.name, _MISSING)
-        if item is _MISSING:
-            if field.optional:
-                continue
-            raise TypeError(f"{where}: it is missing")
-        yield where, field, item
 
 
 def _same(a: object, b: object) -> bool:
@@ -443,7 +330,7 @@ def _equal(spec: Spec, a: object, b: object) -> bool:
 
 def build(spec: Spec, leaves: Mapping[int, Any]) -> Any:
     """The value that a template stands for."""
-    if isinstance(spec, (Array, Number, ListOf, Object)):
+    if isinstance(spec, (Array, Number, ListOf, Whole)):
         return leaves[spec.index]
     if isinstance(spec, Constant):
         return spec.value
@@ -469,7 +356,7 @@ def unset_value(parameter: Parameter) -> Any:
 
 def _leaf_indices(spec: Spec) -> list[int]:
     """The run-time values in a specification."""
-    if isinstance(spec, (Array, Number, ListOf, Object)):
+    if isinstance(spec, (Array, Number, ListOf, Whole)):
         return [spec.index]
     if isinstance(spec, Items):
         return [index for item in spec.items for index in _leaf_indices(item)]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dycl.diagnostics import InternalError
-from dycl.hostgen import arguments, support
+from dycl.hostgen import arguments, schemas, support
 from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
 from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import find_inlining
@@ -41,7 +41,7 @@ from dycl.hostgen.statements import (
 )
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
-from dycl.ir import numerics, printing, randomness
+from dycl.ir import kinds, numerics, printing, randomness
 from dycl.ir.copies import copied_text
 from dycl.ir.graph import definitions, find_owners
 from dycl.ir.hosteffects import DRAWS
@@ -67,6 +67,7 @@ from dycl.ir.writes import all_writes, written_names
 
 # Modules of ours that a host stands on, and those that it may stand on: its artifact holds a copy of them.
 SUPPORT = {"arguments": arguments, "support": support}
+OBJECTS = {"kinds": kinds, "schemas": schemas}  # for calls that pass objects
 PARTS = {"numerics": numerics, "printing": printing, "randomness": randomness}
 
 # What the class inherits and what is written into it: no attribute of the model's may hide it.
@@ -76,20 +77,19 @@ _ARGUMENT_NAMES = frozenset(
     {
         "Array",
         "Constant",
-        "Field",
         "Fields",
         "Items",
         "Keys",
         "ListOf",
         "Number",
-        "Object",
         "Parameter",
-        "Schema",
         "SliceOf",
         "Slot",
     }
-    | {"as_array", "is_a", "TorchConstant", "UNSET"}
+    | {"TorchConstant", "UNSET"}
 )
+_KIND_NAMES = frozenset({"is_a"})
+_SCHEMA_NAMES = frozenset({"as_array", "Field", "Object", "Schema"})
 _SUPPORT_NAMES = frozenset(
     {"array_of_objects", "as_tensor", "fetch", "in_place", "Host", "RecordMapping", "ToArray", "ToArrays"}
 )
@@ -105,6 +105,8 @@ def write_host(program: Program, *, source_hash: str, version: str, device: str 
 def find_parts(text: str) -> dict[str, str]:
     """The names and texts of the modules that a host's text stands on, but for the runtime."""
     wanted = SUPPORT | {name: part for name, part in PARTS.items() if f"from . import {name}\n" in text}
+    if re.search(r"^from \.(?:kinds|schemas) import ", text, re.MULTILINE):
+        wanted |= OBJECTS
     return {f"{name}.py": copied_text(part.__name__) for name, part in sorted(wanted.items())}
 
 
@@ -125,7 +127,7 @@ class _HostModule:
         self._program = program = copy_leaves(program)
         self._header = (source_hash, version)
         self._class = class_name(program)
-        taken = {self._class, *OWN, *_ARGUMENT_NAMES, *_SUPPORT_NAMES, "dataclass"}
+        taken = {self._class, *OWN, *_ARGUMENT_NAMES, *_KIND_NAMES, *_SCHEMA_NAMES, *_SUPPORT_NAMES, "dataclass"}
         self._classes = name_classes(program, taken)
         self._types = _types(program)
         self._tunables = {tunable.name: identifier(tunable.name.replace(".", "_")) for tunable in program.tunables}
@@ -239,9 +241,12 @@ class _HostModule:
         for module in sorted(PARTS):
             if module in words:
                 out.line(f"from . import {module}")
-        if given := sorted(_ARGUMENT_NAMES & words, key=_import_order):
-            out.line(f"from .arguments import {', '.join(given)}")
+        for module, known in (("arguments", _ARGUMENT_NAMES), ("kinds", _KIND_NAMES)):
+            if given := sorted(known & words, key=_import_order):
+                out.line(f"from .{module} import {', '.join(given)}")
         out.line("from .runtime import Runtime")
+        if given := sorted(_SCHEMA_NAMES & words, key=_import_order):
+            out.line(f"from .schemas import {', '.join(given)}")
         out.line(f"from .support import {', '.join(sorted(_SUPPORT_NAMES & words, key=_import_order))}")
 
     def _write_class(self, out: PythonWriter) -> None:

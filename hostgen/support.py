@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dycl.hostgen.arguments import UNSET, Array, Binder, Parameter, Schema, Slot, build, unset_value
+from dycl.hostgen.arguments import UNSET, Array, Binder, Parameter, Slot, build, unset_value
 
 # A compiled subgraph: its result, or its results in order.
 ToArray = Callable[..., np.ndarray]
@@ -143,7 +143,7 @@ class Host:
     DIMENSIONS: ClassVar[tuple[tuple[str, int, int | None], ...]] = ()
     SITES: ClassVar[tuple[tuple[int, str, str], ...]] = ()
     STATES: ClassVar[tuple[tuple[Slot, ...], ...]] = ((),)
-    SCHEMAS: ClassVar[dict[str, Schema]] = {}
+    SCHEMAS: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, initial: tuple[Any, ...] = ()) -> None:
         self.force: Callable[[int, bool], bool] | None = None

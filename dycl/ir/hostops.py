@@ -14,6 +14,7 @@ from dycl.ir import numerics, printing
 from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.hosteffects import EFFECTS
 from dycl.ir.hostfunctions import HostFunction
+from dycl.ir.kinds import is_a
 
 
 def _size(tensor: object, dim: int) -> int:
@@ -140,15 +141,6 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("place", "self.runtime.place({0})", lambda value: value, False),
     ("fetch", "fetch({0})", lambda value: value, False),
 )
-
-
-def is_a(value: object, name: str) -> bool:
-    """Whether a value is of a class of this name, a tensor, or a tuple of a length."""
-    if name == "tensor":
-        return hasattr(value, "shape") and hasattr(value, "dtype")
-    if name.startswith("tuple "):
-        return type(value) is tuple and len(value) == int(name[6:])
-    return type(value).__name__ == name
 
 
 def _set_attr(target: object, name: str, value: object) -> bool:

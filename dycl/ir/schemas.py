@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dycl.ir.hostops import is_a
+from dycl.ir.kinds import is_a
 from dycl.ir.nodes import (
     Member,
     NothingType,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dycl.hostgen.host import PARTS, SUPPORT, class_name, write_host
+from dycl.hostgen.host import OBJECTS, PARTS, SUPPORT, class_name, write_host
 from dycl.hosting import HostModel
 from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
@@ -73,19 +73,21 @@ def fake_runtime(program: Program, environment: Environment) -> type:
     return Runtime
 
 
+# In the order in which they import each other.
+_COPIED = sorted({**SUPPORT, **OBJECTS}.items())
+
+
 @functools.cache
 def support_code() -> dict[str, types.CodeType]:
     """The modules that every host stands on, compiled once for all hosts."""
-    return {
-        name: compile(copied_text(module.__name__), str(module.__file__), "exec") for name, module in SUPPORT.items()
-    }
+    return {name: compile(copied_text(module.__name__), str(module.__file__), "exec") for name, module in _COPIED}
 
 
 def load_module(text: str, runtime: type) -> types.ModuleType:
     """The module of a host's text, in a package as in an artifact."""
     package = types.ModuleType("generated_host")
     package.__path__ = []
-    support = {name: types.ModuleType(f"generated_host.{name}") for name in SUPPORT}
+    support = {name: types.ModuleType(f"generated_host.{name}") for name, _ in _COPIED}
     runtime_module = types.ModuleType("generated_host.runtime")
     runtime_module.Runtime = runtime  # type: ignore[attr-defined]
     host = types.ModuleType("generated_host.host")

@@ -30,7 +30,9 @@ DEVIATIONS = {
 # Copied into artifacts: they stand on their own, or on each other, where neither torch nor dycl is installed.
 DEPLOYED = {
     "dycl.hostgen.arguments": {"numpy"},
+    "dycl.hostgen.schemas": {"numpy"},
     "dycl.hostgen.support": {"numpy"},
+    "dycl.ir.kinds": set(),
     "dycl.targets.devicearray": {"numpy"},
     "dycl.targets.onnx.mixed_runtime": {"numpy"},
     "dycl.targets.onnxruntime.device": {"numpy", "onnxruntime"},
