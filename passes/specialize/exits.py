@@ -17,7 +17,7 @@ from dycl.ir.structures import is_instance
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.residual import RawBlock
-from dycl.passes.specialize.tables import run_dict
+from dycl.passes.specialize.tables import dict_of_lists, run_dict
 from dycl.passes.specialize.templates import is_mirrored
 from dycl.passes.specialize.values import PLACE_HOLDER, RuntimeList, RuntimeObject, Scalar, Text
 
@@ -82,6 +82,8 @@ class OutputBuilder:
             return Seq(SeqKind.SET, tuple(self.operand(item, what, loc) for item in sorted(value, key=repr)))
         if type(value) is dict and all(isinstance(key, (str, int, float, bool, type(None))) for key in value):
             return Mapping(tuple((Lit(key), self.operand(item, what, loc)) for key, item in value.items()))
+        if type(value) is dict and all(type(key) is tuple for key in value):
+            return dict_of_lists(self._machine, list(value), list(value.values()), what, loc)
         return self._record(value, what, loc)
 
     def _record(self, value: Any, what: str, loc: SourceRange) -> Operand:
@@ -90,8 +92,15 @@ class OutputBuilder:
             fields, kind = list(zip(cls._fields, value, strict=True)), RecordKind.NAMEDTUPLE
         elif isinstance(value, tuple) and cls.__module__ == "torch.return_types":
             return Seq(SeqKind.TUPLE, tuple(self.operand(item, what, loc) for item in value))
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and cls is not dict and all(type(key) is str for key in value):
             fields, kind = list(dict.items(value)), RecordKind.MAPPING
+        elif isinstance(value, dict):
+            raise UnsupportedError(
+                "DY213",
+                loc,
+                f"{what} holds a {cls.__qualname__} whose keys are not all text",
+                hint="return a dict of text or numbers, or two lists",
+            )
         elif dataclasses.is_dataclass(value):
             fields = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
             kind = RecordKind.DATACLASS

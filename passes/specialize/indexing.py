@@ -67,7 +67,9 @@ def _check_fits(machine: Machine, target: torch.Tensor, value: torch.Tensor) -> 
         return
     for dim in range(-1, -1 - value.dim(), -1):
         size, wanted = value.shape[dim], target.shape[dim]
-        if not any(isinstance(one, torch.SymInt) for one in (size, wanted)) or _is_one(machine, size, wanted):
+        if not any(isinstance(one, torch.SymInt) for one in (size, wanted)):
+            continue
+        if (type(size) is int and size == 1) or _is_one(machine, size, wanted):
             continue
         if not _is_one(machine, size, 1):
             sizes = list(value.shape)

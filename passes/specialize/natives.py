@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import inspect
 import operator
@@ -101,6 +102,7 @@ class Natives(Arrays):
         super().__init__(*args)
         self.recorder = Recorder(self)  # type: ignore[arg-type]
         self.table_sites: dict[int, Any] = {}  # where dicts and sets were made, by id
+        self.keys_taken: dict[Any, int] = collections.defaultdict(int)  # by site: run-time keys that were put in
         self.guilty: set[types.CodeType] = set()  # library code caught deciding something
         self.dropped_effects: list[SourceRange] = []  # where the model prints or logs
         self.operations_before = 0  # the block's length when the current instruction began
@@ -217,7 +219,7 @@ class Natives(Arrays):
 
     def _settle_keys(self, container: Any) -> None:
         """The run-time numbers among the keys of a dict or in a set as the numbers that they are on this path."""
-        if not isinstance(container, (dict, set)) or not any(type(key) in (Scalar, Text) for key in container):
+        if not isinstance(container, (dict, set)) or not any(has_runtime((key,)) for key in container):
             return
         if isinstance(container, dict):
             items = [(self.hashable(key), item) for key, item in container.items()]

@@ -8,6 +8,7 @@ after all takes that back.
 from __future__ import annotations
 
 import collections
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 TABLES = (dict, set, collections.defaultdict, collections.OrderedDict, collections.Counter)
 STAND_INS = (RunDict, RunSet, RunView)
 MAX_KNOWN = 8  # as many values of a key are one path each
+MAX_TAKEN = 48  # keys that are such paths, put into what one place makes, before rounds of a loop multiply them
 
 
 def is_open(machine: Machine, key: Any) -> bool:
     """Whether a key is a number or text that may be too many things to go through them one by one."""
     if type(key) is tuple:
-        return any(is_open(machine, part) for part in key)
+        return any(is_open(machine, part) for part in key) or _count_values(machine, key) > MAX_KNOWN
     if isinstance(key, Text):
         return any(is_open(machine, part.value) for part in key.parts if isinstance(part, TextPart))
     if not isinstance(key, Scalar) or key.kind is ScalarKind.BOOL:
@@ -45,6 +47,20 @@ def is_open(machine: Machine, key: Any) -> bool:
         return False
     low, high = machine.bounds_of(key.expr)
     return bool(key.origin) or bool(high - low > MAX_KNOWN)
+
+
+def _count_values(machine: Machine, key: Any) -> int:
+    """How many things a key may be of which every part may be few."""
+    if type(key) is tuple:
+        return math.prod(_count_values(machine, part) for part in key)
+    if not isinstance(key, Scalar):
+        return 1
+    if key.kind is not ScalarKind.INT:  # others than truths are open by themselves
+        return 2
+    if machine.decide_expr(key.expr) is not None:
+        return 1
+    low, high = machine.bounds_of(key.expr)
+    return int(high - low + 1)
 
 
 def site_here(machine: Machine) -> Any:
@@ -90,7 +106,10 @@ def lift(machine: Machine, target: Any, *keys: Any) -> None:
 
 def lift_site(machine: Machine, site: Any, keys: Any) -> None:
     """The same for the place where it is made."""
-    if site not in machine.hints.tabled | machine.hints.untabled and any(is_open(machine, key) for key in keys):
+    if site in machine.hints.tabled | machine.hints.untabled:
+        return
+    machine.keys_taken[site] += sum(_count_values(machine, key) > 1 for key in keys)
+    if machine.keys_taken[site] > MAX_TAKEN or any(is_open(machine, key) for key in keys):
         machine.hints.tabled.add(site)
         raise Restart("a dict or set has keys that only the run knows")
 
@@ -127,19 +146,23 @@ def run_dict(machine: Machine, table: Any, what: str, loc: SourceRange) -> Opera
             f"{what} holds a set, a view or another dict than `dict` of run-time keys",
             hint="return a dict or a sorted list",
         )
-    lists = [machine.list_of(found) if len_of(found) != 0 else None for found in (table._keys, table._values)]
-    keys, values = lists
-    if not isinstance(table._keys, RuntimeList) and not table._keys:
+    return dict_of_lists(machine, table._keys, table._values, what, loc)
+
+
+def dict_of_lists(machine: Machine, keys: Any, values: Any, what: str, loc: SourceRange) -> Operand:
+    """The dict of the host with these keys and values."""
+    if len_of(keys) == 0:
         return Mapping(())
-    if keys is None or values is None or not (is_mirrored(keys.element) and is_mirrored(values.element)):
+    first, second = machine.list_of(keys), machine.list_of(values)
+    if first is None or second is None or not (is_mirrored(first.element) and is_mirrored(second.element)):
         raise UnsupportedError(
             "DY213",
             loc,
-            f"{what} holds a dict of run-time keys whose values have nothing in common",
+            f"{what} holds a dict of run-time keys or tuples whose keys or values have nothing in common",
             hint="return two lists",
         )
-    of = DictType(ir_type(keys.element), ir_type(values.element))
-    return Ref(machine.emit_host("dict_of", (Ref(keys.vid), Ref(values.vid)), of))
+    of = DictType(ir_type(first.element), ir_type(second.element))
+    return Ref(machine.emit_host("dict_of", (Ref(first.vid), Ref(second.vid)), of))
 
 
 def len_of(items: Any) -> int | None:

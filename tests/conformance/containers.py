@@ -251,6 +251,19 @@ class NestedResult(Base):
         return {"logits": x * 2, "aux": [x, (x.sum(), None)], 3: "three"} if x.sum() > 0 else {"logits": x}
 
 
+@SECTION.yes("dict of which every key is a tuple as a result", "keys alike, and values alike")
+class TupleKeys(Base):
+    def forward(self, x):
+        k = int(x.argmax()) % 2
+        return {(0, k): x * 2, (1, 1 - k): x} if x.sum() > 0 else {(0, 0): x}
+
+
+@SECTION.refused("DY213", "`Counter`, `OrderedDict`, ... as a result with other keys than text", "return a `dict`")
+class CounterResult(Base):
+    def forward(self, x):
+        return Counter({1: x.sum(), 2: x.mean()})
+
+
 @SECTION.yes("dict, list, tuple of tensors as an input", "the nesting of the example", lambda seed: _nested(seed))
 class NestedInput(Base):
     def forward(self, batch, pair):

@@ -46,6 +46,23 @@ class StoredRegion(nn.Module):
         return out
 
 
+class CutAnywhere(nn.Module):
+    """Cut and stored at one number, which may lie before the map, beyond it, or be counted from its end."""
+
+    def forward(self, x):
+        n = int((x[0] * 6).round())
+        out = x.clone()
+        out[n : n + 1] = 2 * x[:1]
+        out[-1:n] += 1
+        rest, first, last = x[n:], x[:n], x[-n:]
+        window = x[n - 1 : n + 1]
+        return out, rest, first.sum(), last.shape[0], window, out[: n + 1].mean()
+
+
+def places(seed: int) -> tuple[torch.Tensor, ...]:
+    return (torch.randn(5, generator=torch.Generator().manual_seed(seed)),)
+
+
 class StoredRow(nn.Module):
     """A row of known length stored between run-time numbers, some of them counted from the end."""
 
@@ -352,6 +369,7 @@ CASES = [
     Case(RunTimeSlices),
     Case(Regions),
     Case(StoredRegion),
+    Case(CutAnywhere, places),
     Case(StoredRow),
     Case(CopiedRegion),
     Case(RunTimeNumbers),

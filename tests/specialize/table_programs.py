@@ -142,16 +142,45 @@ class UpdatedByRun(nn.Module):
         return known
 
 
+class TuplesAsKeys(nn.Module):
+    """Tuples of few values each as keys, put in, counted and taken out; a dict of them is the result."""
+
+    def forward(self, ids, x):
+        kinds = (ids[:4] % 2).tolist()
+        counts, seen = {}, set()
+        for a, b in zip(kinds, kinds[1:], strict=False):
+            if (a, b) not in counts:
+                counts[(a, b)] = 0
+            counts[a, b] += 1
+            seen.add((b, a))
+        known = {(kinds[0], kinds[1]): 1, (kinds[1], kinds[2]): 2}
+        del counts[(kinds[0], kinds[1])]
+        return counts, len(seen), known.get((0, 1)), len(known), (1, 0) in seen, {(0, 1): x.sum(), (1, 1): x.max()}
+
+
+class WalkedStates(nn.Module):
+    """A walk that ends where it has been: pairs of numbers of few values, put into a set in a loop."""
+
+    def forward(self, ids, x):
+        steps, visited, state = 0, set(), (0, ids[0].item() % 4)
+        while state not in visited and steps < 12:
+            visited.add(state)
+            state = (state[1], ids[steps].item() % 4)
+            steps += 1
+        return steps, len(visited), state
+
+
 def few_tokens(seed: int) -> tuple[torch.Tensor, ...]:
     """For what decides anew with each pair of tokens."""
     ids, x = tokens(seed)
     return ids[:5], x[:5]
 
 
-MODELS = (SeenTokens, SummedTensors, CountedSteps, MissingKeys, SetsOfLists, NamedByRun)
+MODELS = (SeenTokens, SummedTensors, CountedSteps, MissingKeys, SetsOfLists, NamedByRun, TuplesAsKeys)
 CASES = [
     *(Case(model, tokens) for model in MODELS),
     Case(MostCommon, few_tokens),
+    Case(WalkedStates, tokens),
     Case(CountedTokens, tokens, is_end_to_end=True),
 ]
 REFUSED = [Case(model, tokens) for model in (OrderOfASet, TextOfADict, UpdatedByRun)]

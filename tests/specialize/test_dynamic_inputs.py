@@ -67,6 +67,23 @@ class Numbers(nn.Module):
         return x + k, name
 
 
+class CachedKeys(nn.Module):
+    """Keys among the inputs, written where the call says, and read up to there: by each layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, x, caches, pos: int):
+        for layer, cache in zip(self.layers, caches, strict=True):
+            cache[:, pos : pos + 1] = layer(x)
+            keys = cache[:, : pos + 1]
+            x = (x @ keys.transpose(1, 2)).softmax(-1) @ keys
+            if x.mean() > 0:
+                break
+        return x
+
+
 class Remembers(nn.Module):
     """State beside a size that changes from call to call."""
 
@@ -105,6 +122,20 @@ def test_program_and_host_agree_with_the_model(
     assert report.calls == 16
     assert report.ties == ()
     assert not report.unreached
+
+
+def test_where_a_call_writes_is_one_decision() -> None:
+    torch.manual_seed(0)
+    model = CachedKeys()
+    example = (_randn(1, 1, 4), [_randn(1, 5, 4), _randn(1, 5, 4)], 1)
+    checked = check_model(model, example, {}, Settings(dynamic=parse_dynamic([], ["pos"])))
+    assert len(checked.program.blocks) < 25  # hundreds, where each end of a slice is asked for its sign and its reach
+    executor = Executor(checked.program, checked.environment)
+    for pos in (0, 2, 4, 5, 7, -1, -2, -6):
+        x, *caches = (torch.randn(1, size, 4) for size in (1, 5, 5))
+        given, wanted = [cache.clone() for cache in caches], [cache.clone() for cache in caches]
+        torch.testing.assert_close(executor.call(x, given, pos), model(x, wanted, pos), equal_nan=True)
+        torch.testing.assert_close(given, wanted)
 
 
 def test_a_call_beyond_the_bounds_names_both() -> None:

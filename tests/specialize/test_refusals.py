@@ -5,6 +5,7 @@ The refused line carries the comment `# refused`; `text` is what the caret point
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import datetime
@@ -156,6 +157,10 @@ def returns_object(self, x):
     return object()
 
 
+def returns_counts(self, x):
+    return collections.Counter([1, 1, 2])  # refused: its keys would become text
+
+
 def moved(self, x):
     self.norm.to("meta")  # refused
     return x
@@ -203,6 +208,7 @@ REFUSALS = [
     Refusal(writes_what_may_be_an_array_of_input, "DY212", "y.sum() > 0", (X, torch.ones(2))),
     Refusal(moves_a_list_of_the_callers, "DY212", "return self.function(self", ({"first": [X]},)),
     Refusal(returns_object, "DY213", "return self.function"),
+    Refusal(returns_counts, "DY213", "return self.function"),
     Refusal(moved, "DY206", 'self.norm.to("meta")'),
     Refusal(compared, "DY201", "torch.equal("),
     Refusal(in_half, "DY203", 'torch.autocast("cpu")'),
