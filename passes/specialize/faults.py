@@ -11,6 +11,7 @@ _OWN_CLASS = "dycl.passes.specialize."
 _OWN_CALL = re.compile(
     r"\b(Machine|Calls|Iteration|Natives|Journal|Joins|Symbols|Numbers|Operands|Emission|Recorder|Watch|Walker|Facts)\.\w+\(\)"
 )
+_SYMPY = f"{os.sep}sympy{os.sep}"
 _FAKE = "'FakeTensor'"  # as Python words what such a one cannot do
 _RAISES_THE_MODELS = frozenset({"raise_", "reraise"})  # instructions that raise what the model made
 
@@ -26,6 +27,8 @@ def is_own_fault(error: BaseException) -> bool:
         return False
     file, function = innermost.co_filename, innermost.co_name
     is_here = os.path.realpath(file).startswith(os.path.realpath(_HERE)) and not file.endswith("pymodels.py")
+    if not is_here and _SYMPY in file:
+        return not isinstance(error, ZeroDivisionError)  # of expressions that the machine alone computes with
     if not is_here:
         return "/dycl/frontend/" in file or "/dycl/ir/" in file
     match error:

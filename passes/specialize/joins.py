@@ -260,7 +260,7 @@ class Joins(Variants):
         """A tensor like another in new symbols."""
         layout = walker.layouts[label]
         shape = [self.sym_size(size) for size in walker.new_shape(walker.shapes[label])]
-        with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction():
+        with unset_fake_temporarily(), self.fake, torch._C.DisableTorchFunction(), self.env.remaking():
             if isinstance(layout, list):
                 steps = [self.sym_size(step) for step in walker.new_shape(layout)]
                 return torch.empty_strided(shape, steps, dtype=tensor.dtype, device=tensor.device)

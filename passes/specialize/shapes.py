@@ -115,6 +115,16 @@ class PathShapeEnv(ShapeEnv):
         super().__init__()
         self._machine = machine
         self._asked: list[Asked | None] = []
+        self._is_remaking = False
+
+    @contextlib.contextmanager
+    def remaking(self) -> Iterator[None]:
+        """While a tensor is made like one that there is: torch asks whether its sizes are not negative."""
+        self._is_remaking = True
+        try:
+            yield
+        finally:
+            self._is_remaking = False
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[list[Asked | None]]:
@@ -157,7 +167,7 @@ class PathShapeEnv(ShapeEnv):
             return known
         if (size_oblivious or fallback_value is not None) and _asks_about_layout():
             return sympy.sympify(bool(fallback_value))
-        if isinstance(orig_expr, sympy.Ge) and orig_expr.rhs == 0 and _allocates_remembered():
+        if isinstance(orig_expr, sympy.Ge) and orig_expr.rhs == 0 and (self._is_remaking or _allocates_remembered()):
             return sympy.true
         if fallback_value is False and self._machine.is_unborn(orig_expr) and _asks_to_broadcast():
             return sympy.false

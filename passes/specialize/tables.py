@@ -108,8 +108,10 @@ def lift_site(machine: Machine, site: Any, keys: Any) -> None:
     """The same for the place where it is made."""
     if site in machine.hints.tabled | machine.hints.untabled:
         return
-    machine.keys_taken[site] += sum(_count_values(machine, key) > 1 for key in keys)
-    if machine.keys_taken[site] > MAX_TAKEN or any(is_open(machine, key) for key in keys):
+    is_new = any(is_open(machine, key) for key in keys)
+    if not is_new:
+        machine.keys_taken[site] += sum(_count_values(machine, key) > 1 for key in keys)
+    if is_new or machine.keys_taken[site] > MAX_TAKEN:
         machine.hints.tabled.add(site)
         raise Restart("a dict or set has keys that only the run knows")
 

@@ -59,6 +59,25 @@ class CutAnywhere(nn.Module):
         return out, rest, first.sum(), last.shape[0], window, out[: n + 1].mean()
 
 
+class Proposed(nn.Module):
+    """Words proposed and checked, as in speculative decoding: how many are taken, the data says, and so how long it is."""
+
+    def forward(self, x):
+        words = (x[:3] > 0).long()[None]
+        taken = 0
+        while words.size(1) < 12:
+            draft = words
+            for _ in range(3):
+                draft = torch.cat([draft, draft[:, -1:].remainder(2)], 1)
+            choice = draft[:, words.size(1) - 1 :] % 2
+            proposed = draft[:, words.size(1) :]
+            match = (choice[:, :-1] == proposed).squeeze(0)
+            n = int(match.long().cumprod(0).sum())
+            words = torch.cat([words, proposed[:, :n], choice[:, n : n + 1]], 1)
+            taken += n
+        return words, taken
+
+
 def places(seed: int) -> tuple[torch.Tensor, ...]:
     return (torch.randn(5, generator=torch.Generator().manual_seed(seed)),)
 
@@ -390,4 +409,5 @@ CASES = [
     Case(CrossesDtypes, pair),
     Case(RunTimeSlices, whole),
 ]
+SLOW = [Case(Proposed, places)]
 assert rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import InternalError
 from dycl.passes.specialize import instructions
@@ -33,7 +34,11 @@ def wrong_call(machine, frame, ins):
     return machine.name_value()
 
 
-@pytest.mark.parametrize("fault", [missing_name, missing_attribute, wrong_call])
+def number_of_infinity(machine, frame, ins):
+    return int(int_oo - 1)
+
+
+@pytest.mark.parametrize("fault", [missing_name, missing_attribute, wrong_call, number_of_infinity])
 def test_a_fault_is_internal(fault, monkeypatch):
     code = fault.__code__.replace(co_filename=instructions.__file__)
     broken = type(fault)(code, fault.__globals__)

@@ -57,6 +57,12 @@ END_TO_END = [
 ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", size_programs.SLOW, ids=lambda case: case.name)
+def test_program_that_takes_long_agrees_with_eager(case: Case) -> None:
+    assert find_mismatch(case) is None
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_program_agrees_with_eager(case: Case) -> None:
     """Specialised on input 0 only; thirty calls in a row, state compared after each."""
