@@ -1,7 +1,8 @@
 """`weights.bin`: every weight once, however many subgraphs use it, in a fixed order.
 
 Weights of equal content are stored once. Offsets are multiples of 64 bytes, of 4096 from 64 KiB on, so that a mapped
-page holds no part of another big weight.
+page holds no part of another big weight. The room that this leaves before a big weight is for small ones that come
+later.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dycl.targets.base import StoredWeight
 
 FILE_NAME = "weights.bin"
 _BIG = 1 << 16
+_BIG_ALIGNMENT = 4096
+_SMALL_ALIGNMENT = 64
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class WeightFile:
     _chunks: dict[int, bytes] = field(default_factory=dict)
     _by_content: dict[str, int] = field(default_factory=dict)
     _by_storage: dict[tuple[object, ...], tuple[int, torch.Tensor]] = field(default_factory=dict)
+    _gaps: list[tuple[int, int]] = field(default_factory=list)  # before big weights: begin and end
     _end: int = 0
 
     def add(self, name: str, tensor: torch.Tensor) -> StoredWeight:
@@ -61,12 +65,26 @@ class WeightFile:
         data = _content(tensor)
         key = hashlib.sha256(data).hexdigest()
         if key not in self._by_content:
-            align = 4096 if len(data) >= _BIG else 64
-            offset = -(-self._end // align) * align
+            offset = self._place(len(data))
             self._chunks[offset] = data
             self._by_content[key] = offset
-            self._end = offset + len(data)
         return self._by_content[key]
+
+    def _place(self, size: int) -> int:
+        """Where so many bytes are to lie."""
+        if size >= _BIG:
+            end, offset = _round_up(self._end, _SMALL_ALIGNMENT), _round_up(self._end, _BIG_ALIGNMENT)
+            if end < offset:
+                self._gaps.append((end, offset))
+            self._end = offset + size
+            return offset
+        for index, (begin, end) in enumerate(self._gaps):
+            if begin + size <= end:
+                self._gaps[index] = _round_up(begin + size, _SMALL_ALIGNMENT), end
+                return begin
+        offset = _round_up(self._end, _SMALL_ALIGNMENT)
+        self._end = offset + size
+        return offset
 
     @property
     def entries(self) -> tuple[StoredWeight, ...]:
@@ -81,10 +99,14 @@ class WeightFile:
     def write(self, path: Path) -> None:
         """Write the file."""
         with path.open("wb") as file:
-            for offset, data in self._chunks.items():
+            for offset, data in sorted(self._chunks.items()):
                 file.write(b"\0" * (offset - file.tell()))
                 file.write(data)
             file.write(b"\0" * (self.size - file.tell()))
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 def digest(tensor: torch.Tensor) -> str:

@@ -49,7 +49,7 @@ from dycl.targets.onnx.opset import convert_opset
 from dycl.targets.onnx.promotion import rewrite_float_scalars
 from dycl.targets.onnx.replacements import replace_operators
 from dycl.targets.onnx.tables import kept_tables, registry
-from dycl.targets.onnx.tidy import tidy
+from dycl.targets.onnx.tidy import split_weights, tidy
 from dycl.targets.samples import export_inputs
 from dycl.targets.tracing import exporting
 from dycl.targets.weights import FILE_NAME
@@ -89,6 +89,7 @@ def export(subgraph: Subgraph, module: SubgraphModule, opset: int = 0) -> Export
     tensors = _detach_weights(program, model, module)
     tidy(model)
     _simplify(model)
+    split_weights(model)
     convert_opset(subgraph, model, opset)
     merge_constants(model)
     tensors = {name: tensor for name, tensor in tensors.items() if name in model.graph.initializers}

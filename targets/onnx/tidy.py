@@ -16,6 +16,8 @@ After::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir
 
 _KEEP_TYPE = frozenset(["Identity", "InstanceNormalization", "Reshape", "Squeeze", "Transpose", "Unsqueeze"])
@@ -92,3 +94,63 @@ def _source(value: onnx_ir.Value | None) -> onnx_ir.Value | None:
     while value is not None and (producer := value.producer()) is not None and producer.op_type == "Identity":
         value = producer.inputs[0]
     return value
+
+
+def split_weights(model: onnx_ir.Model) -> None:
+    """Slices that together are all of a weight become one `Split`, once their bounds are known.
+
+    The rule for recurrent layers puts the gates of each weight in another order so, with four slices of each.
+    """
+    for weight in list(model.graph.initializers.values()):
+        cuts: dict[int, list[tuple[int, int, onnx_ir.Node]]] = {}
+        for node in weight.consumers():
+            bounds = _bounds(node, weight) if node.op_type == "Slice" and node.graph is model.graph else None
+            if bounds is not None:
+                axis, start, end = bounds
+                cuts.setdefault(axis, []).append((start, end, node))
+        for axis, pieces in cuts.items():
+            pieces.sort(key=lambda piece: piece[:2])
+            starts, ends = [start for start, _, _ in pieces], [end for _, end, _ in pieces]
+            if len(pieces) > 1 and starts == [0, *ends[:-1]] and ends[-1] == _sizes(weight)[axis]:
+                _split(model, weight, axis, [node for _, _, node in pieces])
+
+
+def _bounds(node: onnx_ir.Node, weight: onnx_ir.Value) -> tuple[int, int, int] | None:
+    """Axis, start and end of a slice of a weight along one axis, in steps of one."""
+    inputs = (*node.inputs, *[None] * 5)[:5]
+    found = [None if value is None else onnx_ir.convenience.get_const_tensor(value) for value in inputs[1:]]
+    numbers = [None if tensor is None else tensor.numpy().reshape(-1).tolist() for tensor in found]
+    starts, ends, axes, steps = numbers
+    if inputs[0] is not weight or starts is None or ends is None or axes is None:
+        return None
+    if any(len(each) != 1 for each in (starts, ends, axes)) or (inputs[4] is not None and steps != [1]):
+        return None
+    sizes = _sizes(weight)
+    axis = axes[0] + (len(sizes) if axes[0] < 0 else 0)
+    size = sizes[axis]
+    start, end = (min(max(bound + (size if bound < 0 else 0), 0), size) for bound in (starts[0], ends[0]))
+    return (axis, start, end) if start < end else None
+
+
+def _sizes(weight: onnx_ir.Value) -> list[int]:
+    assert weight.const_value is not None
+    return list(weight.const_value.shape.numpy())
+
+
+def _split(model: onnx_ir.Model, weight: onnx_ir.Value, axis: int, pieces: Sequence[onnx_ir.Node]) -> None:
+    """Put a split before the first of the slices, and its results in their places."""
+    sizes = [bounds[2] - bounds[1] for node in pieces if (bounds := _bounds(node, weight)) is not None]
+    name = pieces[0].outputs[0].name
+    first = next(node for node in model.graph if node in set(pieces))
+    lengths = onnx_ir.Value(name=f"{name}_sizes", const_value=onnx_ir.tensor(sizes, onnx_ir.DataType.INT64))
+    model.graph.register_initializer(lengths)
+    attributes = [onnx_ir.AttrInt64("axis", axis)]
+    split = onnx_ir.Node(
+        "", "Split", [weight, lengths], attributes, num_outputs=len(pieces), name=f"{first.name}_split"
+    )
+    model.graph.insert_before(first, split)
+    for index, (node, made) in enumerate(zip(pieces, split.outputs, strict=True)):
+        old = node.outputs[0]
+        made.name, made.type, made.shape = f"{name}_piece{index}", old.type, old.shape
+        onnx_ir.convenience.replace_all_uses_with(old, made)
+        model.graph.remove(node, safe=True)

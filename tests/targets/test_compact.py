@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir
+import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from dycl.ir.nodes import CallModule, TensorType
 from dycl.targets.onnx.compact import drop_defaults, merge_constants, number_values
-from dycl.targets.onnx.tidy import tidy
+from dycl.targets.onnx.tidy import split_weights, tidy
 
 ANY = TensorType("float32", ())
 
@@ -42,10 +44,9 @@ def test_a_recurrent_layer_has_each_constant_once(builder: Any, make: Callable[.
     assert not [node.name for node in graph.node if node.name.startswith("node_")]
     weights = {item.name for item in graph.initializer if item.external_data}
     assert weights == {f"m0.{name}" for name, _ in module.named_parameters()}
-    assert {name for node in graph.node for name in node.output if name} <= {
-        "out0",
-        *(f"v{index}" for index in range(len(graph.node))),
-    }
+    assert all(re.fullmatch(r"out0|v\d+|", name) for node in graph.node for name in node.output)
+    kinds = [node.op_type for node in graph.node if {*node.input} & weights]
+    assert kinds == ["Split"] * 4  # of each weight and bias, its gates
 
 
 def test_equal_weights_stay_apart() -> None:
@@ -138,3 +139,42 @@ def test_a_cast_to_the_type_that_is_there_is_none() -> None:
     )
     tidy(model)
     assert [node.op_type for node in model.graph] == ["Transpose", "Identity", "CastLike", "Transpose"]
+
+
+def _sliced(bounds: list[tuple[int, int]], steps: int = 1) -> onnx_ir.Model:
+    """A weight of nine rows cut along them."""
+    stored = [numpy_helper.from_array(np.zeros((9, 3), np.float32), "w")]
+    nodes = []
+    for index, (start, end) in enumerate(bounds):
+        names = [f"{kind}{index}" for kind in ("start", "end", "axis", "step")]
+        stored += [
+            numpy_helper.from_array(np.array([n]), name) for name, n in zip(names, (start, end, -2, steps), strict=True)
+        ]
+        nodes.append(helper.make_node("Slice", ["w", *names], [f"p{index}"], name=f"Slice_{index}"))
+    joined = helper.make_node("Concat", [f"p{index}" for index in range(len(bounds))], ["all"], axis=0)
+    nodes += [
+        joined,
+        helper.make_node("ReduceSum", ["all"], ["sum"]),
+        helper.make_node("Add", ["in0", "sum"], ["out0"]),
+    ]
+    return onnx_ir.from_proto(model_of(nodes, stored))
+
+
+def test_slices_that_are_all_of_a_weight_are_one_split() -> None:
+    model = _sliced([(4, 9), (-9, 2), (2, -5)])
+    split_weights(model)
+    split = model.graph[0]
+    assert [node.op_type for node in model.graph] == ["Split", "Concat", "ReduceSum", "Add"]
+    assert split.inputs[1] is not None
+    assert split.inputs[1].const_value is not None
+    assert split.inputs[1].const_value.numpy().tolist() == [2, 2, 5]
+    assert list(model.graph[1].inputs) == [split.outputs[2], split.outputs[0], split.outputs[1]]
+    onnx.checker.check_model(onnx_ir.to_proto(model), full_check=True)
+
+
+@pytest.mark.parametrize("bounds", [[(0, 4), (4, 8)], [(0, 5), (4, 9)], [(1, 4), (4, 9)], [(0, 3), (4, 9)], [(0, 9)]])
+def test_other_slices_stay(bounds: list[tuple[int, int]]) -> None:
+    for model in (_sliced(bounds), _sliced([(0, 4), (4, 9)], steps=2)):
+        before = [node.op_type for node in model.graph]
+        split_weights(model)
+        assert [node.op_type for node in model.graph] == before

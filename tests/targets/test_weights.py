@@ -30,3 +30,23 @@ def test_what_is_equal_is_stored_once(tmp_path: Path) -> None:
     assert (tmp_path / "weights.bin").read_bytes() == held.numpy().tobytes()
     weights.add("nothing", torch.empty(0, 3))
     assert weights.tensor("nothing").shape == (0, 3)
+
+
+def test_small_weights_fill_the_room_before_big_ones(tmp_path: Path) -> None:
+    weights, made = WeightFile(), {}
+    for number in range(8):
+        for name, size in ((f"small{number}", 17), (f"big{number}", (1 << 14) + 1), (f"none{number}", 0)):
+            made[name] = torch.full((size,), float(len(made)))
+            weights.add(name, made[name])
+    weights.write(tmp_path / "weights.bin")
+    content = (tmp_path / "weights.bin").read_bytes()
+    assert len(content) == weights.size
+    places = sorted(
+        (weights.entry(name).offset, tensor.nbytes, name) for name, tensor in made.items() if tensor.numel()
+    )
+    for (offset, size, name), (following, _, _) in zip(places, [*places[1:], (weights.size, 0, "")], strict=True):
+        assert content[offset : offset + size] == made[name].numpy().tobytes() == weights.tensor(name).numpy().tobytes()
+        assert offset + size <= following
+        assert offset % (4096 if name.startswith("big") else 64) == 0
+    first = min(offset for offset, _, name in places if name.startswith("big"))
+    assert max(offset for offset, _, name in places if name.startswith("small")) < first  # one gap holds them all
