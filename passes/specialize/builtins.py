@@ -551,11 +551,22 @@ def _zip_longest(machine: Machine, *iterables: Any, native: Any, fillvalue: Any 
     return _lazy(machine, pyiterators.zip_longest, iterables, fillvalue)
 
 
-@model(itertools.tee, itertools.groupby)
-def _shared(machine: Machine, *args: Any, native: Any, **kwargs: Any) -> Any:
-    raise UnsupportedError(
-        "DY205", machine.loc(), f"itertools.{native.__name__}", hint="make a list of the items and go through that"
-    )
+@model(itertools.tee)
+def _tee(machine: Machine, iterable: Any, n: int = 2, *, native: Any) -> Any:
+    return Interpret(pyiterators.tee, (iterable, n))
+
+
+@model(itertools.groupby)
+def _groupby(machine: Machine, iterable: Any, key: Any = None, *, native: Any) -> Any:
+    return Interpret(pyiterators.groupby, (iterable, key))
+
+
+@model(pyiterators.are_identical)
+def _are_identical(machine: Machine, one: Any, other: Any, *, native: Any) -> bool:
+    """Of a run-time number only not-a-number is one with itself and not equal to itself."""
+    if isinstance(one, Scalar) and isinstance(other, Scalar) and one.kind is ScalarKind.FLOAT and one.vid == other.vid:
+        raise UnsupportedError("DY204", machine.loc(), "the identity of a run-time number", hint="compare with ==")
+    return one is other and not isinstance(one, Scalar)
 
 
 @model(itertools.product, itertools.permutations, itertools.combinations, itertools.combinations_with_replacement)

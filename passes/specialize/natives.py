@@ -315,7 +315,8 @@ class Natives(Arrays):
 
     def _native_text(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Native code reads characters: run-time text becomes text, one branch for each value of its numbers."""
-        keeps = isinstance(function, type) and issubclass(function, BaseException)
+        is_filled = isinstance(getattr(function, "__self__", None), BaseException) and function.__name__ == "__init__"
+        keeps = is_filled or (isinstance(function, type) and issubclass(function, BaseException))
         if keeps or not any(isinstance(leaf, Text) for leaf in leaves((args, kwargs))):
             return args, kwargs
         owner = getattr(function, "__self__", None)

@@ -297,3 +297,87 @@ def sum_(items: Any, start: Any) -> Any:
     for item in items:
         total = total + item
     return total
+
+
+def tee(iterable: Any, n: Any) -> Any:
+    """`itertools.tee`: what one of them has taken, waits for the others."""
+    iterator = iter(iterable)
+    taken: list[Any] = []
+    return tuple([taking(iterator, taken) for _ in range(n)])
+
+
+def taking(iterator: Any, taken: Any) -> Any:
+    """One iterator of `tee`."""
+    index = 0
+    while True:
+        if index == len(taken):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            taken.append(item)
+        yield taken[index]
+        index += 1
+
+
+class Grouping:
+    """What the groups of an `itertools.groupby` share: the iterator, the item that waits, which group may go on."""
+
+    def __init__(self, iterator: Any, key: Any) -> None:
+        self.iterator = iterator
+        self.key = key
+        self.waits = False
+        self.item: Any = None
+        self.item_key: Any = None
+        self.taken = 0  # how many items
+        self.number = 0
+
+    def advance(self) -> Any:
+        """Take the next item; False if there is none."""
+        try:
+            item = next(self.iterator)
+        except StopIteration:
+            return False
+        self.item = item
+        self.item_key = item if self.key is None else self.key(item)
+        self.taken += 1
+        self.waits = True
+        return True
+
+    def is_within(self, wanted: Any, since: Any) -> Any:
+        """Whether the item belongs to the group of this key, which began when so many items were taken."""
+        return self.taken == since or are_identical(wanted, self.item_key) or wanted == self.item_key
+
+
+def groupby(iterable: Any, key: Any) -> Any:
+    """`itertools.groupby`: what nobody has taken of a group is passed over when the next one is asked for."""
+    grouping = Grouping(iter(iterable), key)
+    number = 0
+    if not grouping.advance():
+        return
+    while True:
+        number += 1
+        grouping.number = number
+        wanted = grouping.item_key
+        since = grouping.taken
+        yield wanted, group(grouping, wanted, since, number)
+        grouping.number = 0
+        while grouping.is_within(wanted, since):
+            if not grouping.advance():
+                return
+
+
+def group(grouping: Any, wanted: Any, since: Any, number: Any) -> Any:
+    """One group: it ends where another key comes, or another group is asked for."""
+    while grouping.number == number:
+        if not grouping.waits and not grouping.advance():
+            return
+        if not grouping.is_within(wanted, since):
+            return
+        grouping.waits = False
+        yield grouping.item
+
+
+def are_identical(one: Any, other: Any) -> Any:
+    """`one is other`, as far as equality does not say it."""
+    raise AssertionError("a model: it runs in the machine alone")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch._subclasses.fake_tensor import FakeTensor
 
-from dycl.diagnostics import UnsupportedError
+from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.nodes import Lit, Ref, ValueId, Write, WriteKind
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text
@@ -86,7 +86,9 @@ class Carried:
     def __init__(self) -> None:
         self._given: dict[Any, tuple[bool, ...]] = {}  # by form: which tensors of its first state are the caller's
         self._params: set[ValueId] = set()
-        self._mixes = self._writes = self._writes_arrays = False
+        self._mixes = False
+        self._written: SourceRange | None = None  # where one of them is written first
+        self._array_written: SourceRange | None = None
 
     def begin(self, form: Canonical, params: tuple[ValueId, ...]) -> None:
         """A block begins with this state."""
@@ -102,23 +104,24 @@ class Carried:
     def write(self, machine: Machine, roots: tuple[ValueId, ...]) -> None:
         """Tensors of these names are written."""
         if not self._params.isdisjoint(roots):
-            self._writes = True
+            self._written = self._written or machine.loc()
             self._check(machine)
 
     def write_array(self, machine: Machine, roots: tuple[ValueId, ...]) -> None:
         """The same of an array: who writes to one that is the memory of an input is refused."""
         if not self._params.isdisjoint(roots):
-            self._writes_arrays = True
+            self._array_written = self._array_written or machine.loc()
             self._check(machine)
 
     def _check(self, machine: Machine) -> None:
         if not self._mixes:
             return
-        writes = self._writes and not machine.hints.received and not begin_again(machine)
-        if writes or self._writes_arrays:
+        is_refused = self._written is not None and not machine.hints.received and not begin_again(machine)
+        where = self._written if is_refused else self._array_written
+        if where is not None:
             raise UnsupportedError(
                 "DY212",
-                machine.loc(),
+                where,
                 "what is written in place is an input of the model on one way there and its own on another",
                 hint="write into a copy of it",
             )

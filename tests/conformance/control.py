@@ -148,7 +148,7 @@ class Halted(Exception):
     """Carries what was computed so far."""
 
     def __init__(self, state: Any, step: int) -> None:
-        super().__init__(f"halted at {step}")
+        super().__init__(f"halted at {step}: {state.sum().item():.3f}")
         self.state = state
         self.step = step
 
@@ -170,7 +170,7 @@ class CarryingException(Base):
         try:
             return self.outer(x), -1
         except Halted as halted:
-            return halted.state, halted.step
+            return halted.state, halted.step, len(halted.args)
 
 
 @SECTION.yes("exception hierarchy, several handlers, `raise ... from`, re-raise")

@@ -223,14 +223,15 @@ class Itertools(Base):
         return total, len(below), [a * b for a, b in itertools.product([1, 2], [3])]
 
 
-@SECTION.not_yet("`itertools.tee`, `itertools.groupby`")
+@SECTION.yes("`itertools.tee`, `itertools.groupby`")
 class Shared(Base):
     def forward(self, x):
         first, second = itertools.tee(layer(x) for layer in self.layers)
         next(second)
         best = [b if b.sum() > a.sum() else a for a, b in zip(first, second, strict=False)]
         groups = [(key, len(list(group))) for key, group in itertools.groupby([1, 1, 2, 3, 3])]
-        return best, groups
+        signs = [(sign, next(group)) for sign, group in itertools.groupby(x[0].tolist(), key=lambda number: number > 0)]
+        return best, groups, signs
 
 
 @SECTION.yes("`functools.reduce`")

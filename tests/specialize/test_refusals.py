@@ -142,9 +142,9 @@ def writes_beside_an_object(self, x, tree):
 
 def writes_what_may_be_an_array_of_input(self, x, y):
     array = x.numpy()
-    if y.sum() > 0:  # refused
+    if y.sum() > 0:
         array = array * 2
-    array[0] = 5
+    array[0] = 5  # refused
     return torch.from_numpy(array)
 
 
@@ -205,7 +205,7 @@ REFUSALS = [
     Refusal(identified, "DY210", "id(x)"),
     Refusal(squeezed, "DY211", "y.squeeze_(0)"),
     Refusal(writes_beside_an_object, "DY212", "x.add_(1)", (X, SimpleNamespace(value=torch.ones(4)))),
-    Refusal(writes_what_may_be_an_array_of_input, "DY212", "y.sum() > 0", (X, torch.ones(2))),
+    Refusal(writes_what_may_be_an_array_of_input, "DY212", "array[0]", (X, torch.ones(2))),
     Refusal(moves_a_list_of_the_callers, "DY212", "return self.function(self", ({"first": [X]},)),
     Refusal(returns_object, "DY213", "return self.function"),
     Refusal(returns_counts, "DY213", "return self.function"),
