@@ -19,9 +19,10 @@ from typing import Any
 
 from dycl.targets.tvm.exact import mend_functions
 from dycl.targets.tvm.functions import expand_functions
+from dycl.targets.tvm.pipeline import build_module
 from dycl.targets.tvm.processor import Processor
 from dycl.targets.tvm.rules.order import apply_rules
-from dycl.targets.tvm.session import quiet, tvm_options
+from dycl.targets.tvm.session import quiet
 
 Improve = Callable[[str, Any, Any], Any]
 
@@ -98,8 +99,7 @@ def build_object(functions: Sequence[Any], processor: Processor) -> bytes:
     module = tvm.IRModule({str(function.attrs["global_symbol"]): function for function in functions})
     with quiet(), tempfile.TemporaryDirectory(prefix="dycl-tvm-") as folder:
         path = Path(folder) / "kernels.o"
-        with tvm_options(), processor.target() as target:
-            tvm.tirx.build(module, target=target).write_to_file(str(path), "o")
+        build_module(module, processor.target()).write_to_file(str(path), "o")
         return path.read_bytes()
 
 

@@ -11,16 +11,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from dycl.targets.tvm.processor import Processor
-
-
-def compile_module(module: Any, processor: Processor) -> Any:
-    """The module in memory, as TVM has it."""
-    import tvm
-
-    with tvm_options(), processor.target() as target:
-        return tvm.compile(module, target=target)
-
 
 def tvm_options() -> Any:
     """How TVM compiles, as a context.

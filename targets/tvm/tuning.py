@@ -20,11 +20,12 @@ from dycl.targets.base import Cache
 from dycl.targets.tvm.exact import mend_functions
 from dycl.targets.tvm.functions import expand_functions
 from dycl.targets.tvm.package import version
+from dycl.targets.tvm.pipeline import build_module
 from dycl.targets.tvm.processor import Processor
 from dycl.targets.tvm.rules.blocks import find_blocks
 from dycl.targets.tvm.runtime import aligned, set_threads
 from dycl.targets.tvm.search import Search, replay
-from dycl.targets.tvm.session import compile_module, quiet
+from dycl.targets.tvm.session import quiet
 
 _KEPT = 8  # schedules of a function that are kept for later searches
 _ROUND_SECONDS = 2e-3
@@ -137,7 +138,7 @@ class Tuner:
         """A function and where it runs; what else of ours changes does not make a schedule wrong."""
         import tvm
 
-        about = (version(), self._processor, "schedules 1")
+        about = (version(), self._processor, "schedules 2")
         return hashlib.sha256(repr(about).encode() + tvm.ir.save_json(module).encode()).hexdigest()
 
     def _target(self) -> Any:
@@ -196,8 +197,10 @@ class Bench:
         return [tvm_ffi.from_dlpack(array) for array in self._arrays]
 
     def _load(self, module: Any) -> Callable[..., Any]:
-        found = compile_module(expand_functions(mend_functions(module)), self._processor)
-        call: Callable[..., Any] = found["main"]
+        import tvm
+
+        built = build_module(expand_functions(mend_functions(module)), self._processor.target())
+        call: Callable[..., Any] = tvm.runtime.Executable(built)["main"]
         return call
 
     def _results(self, call: Callable[..., Any]) -> list[np.ndarray]:
