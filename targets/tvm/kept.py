@@ -54,7 +54,10 @@ class KeptWork:
             self._cache.put(self._object_key(group), content)
 
     def _code_key(self, prepared: Prepared) -> str:
-        return self._key("code", prepared.model.SerializeToString(deterministic=True))
+        return self._key(
+            "code" if self._trials else "code of kernels for several sizes",
+            prepared.model.SerializeToString(deterministic=True),
+        )
 
     def _object_key(self, group: Sequence[Kernel]) -> str:
         told = [(kernel.symbol, self._trials if kernel.repeats else 0) for kernel in group]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dycl.targets.tvm.channels import free_channels
 from dycl.targets.tvm.constants import fold_constants
 from dycl.targets.tvm.kernels import Kernel, name_kernel, unite_kernels
 from dycl.targets.tvm.layout import pack_weights
@@ -35,8 +36,8 @@ class Lowered:
         return tuple(kernel.symbol for kernel in self.kernels)
 
 
-def lower_model(prepared: Prepared, processor: Processor) -> Lowered:
-    """The model as bytecode; kernels have no schedule yet."""
+def lower_model(prepared: Prepared, processor: Processor, *, exact: bool = False) -> Lowered:
+    """The model as bytecode; kernels have no schedule yet. `exact`: each is for the sizes that it is called with."""
     import tvm
     from tvm import relax
     from tvm.relax import transform
@@ -53,7 +54,7 @@ def lower_model(prepared: Prepared, processor: Processor) -> Lowered:
         preparation = write_preparation(module[TRANSFORM]) if has_weights else None
         if preparation is not None:
             del module[TRANSFORM]
-        module, kernels = _name_kernels(tvm.transform.Sequential(rest)(module))
+        module, kernels = _name_kernels(tvm.transform.Sequential(rest)(module), None if exact else processor)
         return Lowered(_write_code(module), kernels, preparation)
 
 
@@ -71,8 +72,11 @@ def import_model(prepared: Prepared, *, packs: bool) -> tuple[Any, bool]:
     return module, has_weights
 
 
-def _name_kernels(module: Any) -> tuple[Any, tuple[Kernel, ...]]:
-    """The module with the loops that are called in it under the symbols of their kernels, and these."""
+def _name_kernels(module: Any, processor: Processor | None) -> tuple[Any, tuple[Kernel, ...]]:
+    """The module with the loops that are called in it under the symbols of their kernels, and these.
+
+    `processor`: what kernels for several sizes are for; None if there are to be none.
+    """
     import tvm
     import tvm_ffi
     from tvm.ir import GlobalVar
@@ -81,7 +85,8 @@ def _name_kernels(module: Any) -> tuple[Any, tuple[Kernel, ...]]:
     code = {name: function for name, function in module.functions.items() if not isinstance(function, PrimFunc)}
     called = {name.name_hint: _callees(function) for name, function in code.items()}
     loops = {name: module[name] for name in set().union(*called.values()) if isinstance(module[name], PrimFunc)}
-    kernels = {name: name_kernel(name, loops[name], repeats=name in called[MAIN]) for name in sorted(loops)}
+    freed = loops if processor is None else {name: free_channels(loop, processor) for name, loop in loops.items()}
+    kernels = {name: name_kernel(name, freed[name], repeats=name in called[MAIN]) for name in sorted(loops)}
     united = unite_kernels(kernels.values())
     symbols = {kernel.symbol: GlobalVar(kernel.symbol) for kernel in united}
     names = {name: symbols[kernel.symbol] for name, kernel in kernels.items()}

@@ -123,7 +123,7 @@ class Structures:
     def _lower(self, prepared: Prepared) -> Lowered:
         from dycl.targets.tvm.lower import lower_model
 
-        lowered = lower_model(prepared, self._processor)
+        lowered = lower_model(prepared, self._processor, exact=self._options.tune > 0)
         self._kept.keep_code(prepared, lowered)
         return lowered
 

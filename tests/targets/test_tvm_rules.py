@@ -22,6 +22,7 @@ from dycl.targets.tvm.constants import fold_constants
 from dycl.targets.tvm.kernels import build_object, link_objects, schedule_kernel
 from dycl.targets.tvm.lower import lower_model
 from dycl.targets.tvm.model import prepare_model
+from dycl.targets.tvm.pipeline import build_module
 from dycl.targets.tvm.processor import find_processor
 from dycl.targets.tvm.runtime import Runtime, aligned
 
@@ -131,6 +132,75 @@ def test_each_of_several_results_runs_in_vectors() -> None:
     given = np.random.default_rng(0).standard_normal((4, 24)).astype(np.float32)
     for found, expected in zip(run(u=given).values(), reference.run(None, {"u": given}), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def convolutions(*channels: int, rows: int = 8, filters: int = 8) -> tuple[list[Any], dict[str, tuple[int, ...]]]:
+    """A convolution for each number of channels, and the shapes of the inputs."""
+    inputs: dict[str, tuple[int, ...]] = {}
+    nodes = []
+    for index, count in enumerate(channels):
+        inputs |= {f"x{index}": (1, count, rows, rows), f"w{index}": (filters, count, 3, 3)}
+        nodes.append(helper.make_node("Conv", [f"x{index}", f"w{index}"], [f"y{index}"], **CONVOLUTION))
+    return nodes, inputs
+
+
+def kernels_of(nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, ...]], *, exact: bool = False) -> list[Any]:
+    """The kernels of convolutions, scheduled."""
+    graph = helper.make_graph(
+        nodes,
+        "kernels",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None) for node in nodes],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    processor = find_processor("")
+    lowered = lower_model(prepare_model(model, []), processor, exact=exact)
+    return [schedule_kernel(kernel, processor) for kernel in lowered.kernels if "conv2d" in kernel.symbol]
+
+
+def test_convolutions_of_different_numbers_of_channels_are_one_kernel() -> None:
+    """One of them has as many channels as it has rows, columns and filters: what is as large stays as large."""
+    nodes, inputs = convolutions(8, 12, 9)
+    (kernel,) = kernels_of(nodes, inputs)
+    shapes = [[str(size) for size in buffer.shape] for buffer in kernel.params]
+    assert ["T.int64(8)" in sizes for sizes in shapes] == [True, True, True]
+    assert len({sizes[place] for sizes, place in zip(shapes[:2], (1, 0), strict=True)}) == 1
+    assert len(kernels_of(nodes, inputs, exact=True)) == 3
+    _, run, reference = build(nodes, inputs, [node.output[0] for node in nodes])
+    random = np.random.default_rng(0)
+    given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in inputs.items()}
+    for found, expected in zip(run(**given).values(), reference.run(None, given), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_as_many_kernels_as_there_are_ways_to_use_threads() -> None:
+    """64 pixels, 8 filters, 9 weights: from 8 channels on the sum is worth threads, from 328 on the padding too."""
+    assert len(kernels_of(*convolutions(2, 7))) == 1
+    few, some, many = (kernels_of(*convolutions(count))[0].script().count("T.parallel(") for count in (7, 8, 328))
+    assert (few, some, many) == (0, 1, 2)
+    assert len(kernels_of(*convolutions(7, 8, 327, 328))) == 3
+
+
+def test_what_no_rule_takes_keeps_its_number_of_channels() -> None:
+    nodes, inputs = convolutions(6, 10, rows=7, filters=3)
+    assert len(kernels_of(nodes, inputs)) == 2
+
+
+def test_padding_is_zeros_and_a_copy() -> None:
+    """A condition for each element took as long as a small convolution, in the compile too."""
+    (kernel,) = kernels_of(*convolutions(8))
+    assert "if_then_else" not in kernel.script()
+
+
+def test_tiles_are_on_the_stack() -> None:
+    """TVM would ask its runtime for each, and LLVM would not know that nobody else writes there."""
+    nodes, inputs = convolutions(8)
+    del nodes[0].attribute[:]
+    (kernel,) = kernels_of(nodes, inputs)
+    import tvm
+
+    module = tvm.IRModule({str(kernel.attrs["global_symbol"]): kernel})
+    assert "AllocWorkspace," not in build_module(module, find_processor("").target()).inspect_source("ll")
 
 
 def test_a_constant_gets_its_shape_here() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+CHANNELS = "dycl.channels"  # the attribute of a function with a size that is a variable: a size to schedule it for
 _KINDS = {0: "S", 2: "R"}  # by TVM's number for the type of an iterator
 
 
@@ -37,28 +38,37 @@ class Block:
 
 
 def find_blocks(schedule: Any) -> list[Block] | None:
-    """The blocks of the function, in order; None if a size is known at run time only."""
+    """The blocks of the function, in order; None if a size is known at run time only, and not what to take it for."""
     found = []
-    given = list(schedule.mod["main"].params)
+    function = schedule.mod["main"]
+    given = list(function.params)
+    usual = int(function.attrs[CHANNELS]) if CHANNELS in function.attrs else None
     for handle in schedule.get_child_blocks(schedule.get_sblock("root")):
         place = schedule.get_sref(handle)  # not `get_loops`: each of the schedule's answers is checked for its type
-        block, sizes = place.stmt, _sizes_around(place)
+        block, sizes = place.stmt, _sizes_around(place, usual)
         if sizes is None:
             return None
-        kinds = "".join(_KINDS.get(int(item.iter_type), "O") for item in block.iter_vars)
         is_result = any(each.same_as(write.source) for write in block.writes for each in given)
-        found.append(Block(handle, str(block.name_hint), kinds, sizes, is_result))
+        found.append(Block(handle, str(block.name_hint), kinds_of(block), sizes, is_result))
     return found
 
 
-def _sizes_around(place: Any) -> tuple[int, ...] | None:
-    """How often the loops around a place in the tree of loops run, from the outermost inwards; None if that varies."""
+def kinds_of(block: Any) -> str:
+    """What the iterators of a block are for: a letter for each, as in `Block`."""
+    return "".join(_KINDS.get(int(item.iter_type), "O") for item in block.iter_vars)
+
+
+def _sizes_around(place: Any, usual: int | None) -> tuple[int, ...] | None:
+    """How often the loops around a place in the tree of loops run, from the outermost inwards.
+
+    Where that varies it is taken to be `usual`; if there is no such number, None.
+    """
     from tvm import tirx
 
     sizes: list[int] = []
     while isinstance((place := place.parent).stmt, tirx.For):
-        size = place.stmt.extent
-        if not isinstance(size, tirx.IntImm):
+        size = place.stmt.extent if isinstance(place.stmt.extent, tirx.IntImm) else usual
+        if size is None:
             return None
         sizes.append(int(size))
     return tuple(reversed(sizes))
