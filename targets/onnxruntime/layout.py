@@ -20,6 +20,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from dycl.targets.onnx.compact import drop_defaults
+
 _STAND_IN = "dycl_stand_in_"
 _DOMAIN = "com.microsoft.nchwc"
 _REORDERS = ("ReorderInput", "ReorderOutput")
@@ -256,6 +258,9 @@ def _tidy(model: ModelProto) -> None:
     opsets = [opset for opset in model.opset_import if opset.domain in {"", *_domains(graph)}]
     del model.opset_import[:]
     model.opset_import.extend(opsets)
+    for node in graph.node:
+        node.doc_string = ""
+    drop_defaults(model)
     _number_values(graph)
 
 

@@ -1,0 +1,23 @@
+"""Where the bytes of an artifact are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.sizes import measure, table
+
+
+def test_every_byte_is_told_once(tmp_path: Path) -> None:
+    artifact = tmp_path / "skipnet" / "artifact"
+    sizes = {
+        "weights.bin": 100, "host.py": 7, "manifest.json": 11, "runtime.py": 20, "__init__.py": 3, "tuned.bin": 30,
+        "subgraphs/a.onnx": 13, "subgraphs/a.tuned.onnx": 5, "__pycache__/host.cpython-311.pyc": 1000,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        (artifact / name).parent.mkdir(parents=True, exist_ok=True)
+        (artifact / name).write_bytes(b"x" * size)
+    found = measure(artifact)
+    assert found == {"weights": 100, "host": 7, "manifest": 11, "runtime": 23, "graphs": 13, "tuned": 35}
+    (tmp_path / "skipnet" / "prepared.json").write_text(json.dumps({"state_dict_bytes": 100}))
+    assert table(tmp_path)[1:] == [["skipnet", "100", "100", "13", "7", "11", "23", "1.54", "1.31", "1.89"]]
