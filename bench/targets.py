@@ -1,6 +1,7 @@
 """The targets compared: `python -m bench.targets [--model NAME]...`, one thread, a row after the other.
 
-Each row is compiled for ONNX Runtime, for TVM and for `auto`, each in a process of its own, without the cache. Of
+Each row is compiled for ONNX Runtime, for TVM and for `auto`, each in a process of its own, without the cache; for the
+first two several times in turns, since the same compile differs by up to a third from one time to the next. Of
 subgraphs, the times are those that `auto` took to decide. Of whole models, the hosts take turns on the same inputs in
 one process, and ratios are of two calls of one round. Results go to `bench/targets.json` row by row; a run that was
 interrupted goes on with the rows that this commit has not measured (`--fresh`: all). `--write-docs` puts the table into
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -38,15 +40,25 @@ _SAMPLES = 16
 _NAMED_ABOVE = 2.0  # subgraphs that TVM computes slower than this are named
 
 
-def measure_row(name: str, seconds: float) -> dict[str, Any]:
-    """Compile the row for each target, and let the hosts take turns."""
+def measure_row(name: str, seconds: float, pairs: int) -> dict[str, Any]:
+    """Compile the row for each target, and let the hosts take turns. `pairs`: compiles for ONNX Runtime and for TVM."""
     found: dict[str, Any] = {"model": name, "commit": _commit()}
+    times: dict[str, list[float]] = {target: [] for target in TARGETS}
     with tempfile.TemporaryDirectory() as folder:
-        for target in TARGETS:
-            found |= json.loads(run_module("bench.targets", "--row", name, "--compile", target, "--place", folder))
-        found |= json.loads(run_module("bench.targets", "--row", name, "--seconds", str(seconds), "--place", folder))
-    found["tvm_compile_ratio"] = round(found["tvm_compile"] / found["onnxruntime_compile"], 2)
-    return found
+        for turn in range(pairs):
+            for target in TARGETS if turn == 0 else TARGETS[:2]:
+                place = Path(folder) / str(turn)
+                one = json.loads(run_module("bench.targets", "--row", name, "--compile", target, "--place", str(place)))
+                times[target].append(one.pop("compile"))
+                found |= one
+        place = Path(folder) / "0"
+        found |= json.loads(
+            run_module("bench.targets", "--row", name, "--seconds", str(seconds), "--place", str(place))
+        )
+    ratios = [tvm / ort for ort, tvm in zip(times["onnxruntime"], times["tvm"], strict=True)]
+    found |= {f"{target}_compile": statistics.median(values) for target, values in times.items()}
+    found |= {"tvm_compile_ratio": round(statistics.median(ratios), 2)}
+    return found | {"tvm_compile_spread": [round(min(ratios), 2), round(max(ratios), 2)]}
 
 
 def compile_row(row: Row, target: str, place: Path) -> dict[str, Any]:
@@ -57,7 +69,7 @@ def compile_row(row: Row, target: str, place: Path) -> dict[str, Any]:
     built = compile_model(
         loaded.model, loaded.args, loaded.kwargs, settings, output=place / target, sampler=loaded.sample_inputs
     )
-    found: dict[str, Any] = {f"{target}_compile": round(_processor_seconds() - start, 2)}
+    found: dict[str, Any] = {"compile": round(_processor_seconds() - start, 2)}
     engines = [subgraph.engine for subgraph in built.report.subgraphs]
     if target == "tvm":
         found |= {"left": len(engines) - engines.count("tvm"), "subgraphs": len(engines)}
@@ -101,8 +113,9 @@ def _arrays(call: Any) -> Any:
 def take_turns(hosts: Mapping[str, HostModel], calls: Sequence[Any], seconds: float) -> dict[str, float]:
     """Median microseconds of a call, the median of the ratios to ONNX Runtime's, and the ratio of the best calls.
 
-    The medians are of calls whose caches another host has just filled; the best calls tell what is left if nothing else
-    runs on the machine.
+    The order is random: who always comes after a host with the same runtime finds its code in the caches. The medians
+    are of calls whose caches another host has just filled; the best calls tell what is left if nothing else runs on the
+    machine.
     """
     times: dict[str, list[float]] = {name: [] for name in hosts}
     for warm_up in range(2 * len(calls)):
@@ -110,10 +123,10 @@ def take_turns(hosts: Mapping[str, HostModel], calls: Sequence[Any], seconds: fl
             _call(host, calls[warm_up % len(calls)])
     end = time.perf_counter() + seconds
     number = 0
-    order = list(hosts)
+    order, draw = list(hosts), random.Random(0)
     while number < 3 * len(calls) or time.perf_counter() < end:
-        turn = number % len(order)
-        for name in order[turn:] + order[:turn]:
+        draw.shuffle(order)
+        for name in order:
             start = time.perf_counter()
             _call(hosts[name], calls[number % len(calls)])
             times[name].append(time.perf_counter() - start)
@@ -174,7 +187,7 @@ def section(results: Mapping[str, Any]) -> str:
                 *(f"{row[f'{target}_us']:,.0f}" for target in TARGETS),
                 *(f"{row[key]:.2f}" for key in keys),
                 f"{row['onnxruntime_compile']:.1f}",
-                f"{row['tvm_compile_ratio']:.2f}",
+                "{:.2f} ({:.2f}-{:.2f})".format(row["tvm_compile_ratio"], *row["tvm_compile_spread"]),
                 f"{row['left']} of {row['subgraphs']}",
             )
             for row in rows
@@ -207,6 +220,7 @@ def section(results: Mapping[str, Any]) -> str:
 def main(
     model: Annotated[list[str] | None, typer.Option("--model", help="A row; all core rows if none is named.")] = None,
     seconds: Annotated[float, typer.Option(help="How long the hosts of a row take turns.")] = 6.0,
+    pairs: Annotated[int, typer.Option(help="Compiles for ONNX Runtime and for TVM, in turns.")] = 3,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what this commit has measured.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="The table into docs/.")] = False,
     results: Annotated[Path, typer.Option(help="Where the results lie.")] = RESULTS,
@@ -222,7 +236,7 @@ def main(
     console = Console()
     for name in find_missing(model, results, fresh):
         try:
-            found = measure_row(name, seconds)
+            found = measure_row(name, seconds, pairs)
         except RowError as error:
             console.print(f"{name}: {error}", style="red")
             continue
