@@ -23,13 +23,13 @@ import typer
 from rich.console import Console
 
 from bench.plot import draw
-from bench.report import ROOT, describe_machine, write_section
+from bench.report import ROOT, WORK, describe_machine, markdown_table, write_section
 from bench.rows import ROWS
+from bench.sizes import table
 from bench.tables import latency_table, overview, rich_table, section
 
 RESULTS = ROOT / "bench" / "results.json"
 PLOT = ROOT / "docs" / "performance.svg"
-WORK = ROOT / "build" / "bench"
 
 
 class RowError(Exception):
@@ -132,6 +132,8 @@ def main(
     if write_docs:
         draw(results["rows"], PLOT)
         write_section("latency", section(results))
+        if len(sizes := table(work)) > 1:
+            write_section("sizes", markdown_table(sizes[0], sizes[1:]))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "performance.md"
+WORK = ROOT / "build" / "bench"
 
 
 def describe_machine() -> str:

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench.__main__ import WORK
-from bench.report import markdown_table, write_section
+from bench.report import WORK, markdown_table, write_section
 from bench.rows import ROWS
 from bench.tables import rich_table
 
