@@ -18,7 +18,14 @@ def row(model: str, **more: Any) -> dict[str, Any]:
     keys = ("tvm_ratio", "auto_ratio", "tvm_best_ratio", "auto_best_ratio", "auto_better_best_ratio")
     times = {f"{name}_us": 100.0 for name in targets.TARGETS}
     structures = {"00_block": {"onnxruntime": 10.0, "tvm": 35.0}, "01_rnn": {"onnxruntime": 3.0}}
-    rest = {"left": 1, "subgraphs": 2, "onnxruntime_compile": 10.0, "tvm_compile_ratio": 1.4, "load": 1.0}
+    rest = {
+        "left": 1,
+        "subgraphs": 2,
+        "onnxruntime_compile": 10.0,
+        "tvm_compile_ratio": 1.4,
+        "tvm_compile_spread": (1.2, 1.6),
+        "load": 1.0,
+    }
     found = {"model": model, "commit": "abc", "structures": structures}
     return found | dict.fromkeys(keys, 0.5) | times | rest | more
 
@@ -49,5 +56,5 @@ def test_rows_are_in_order_and_those_of_another_form_go(tmp_path: Path) -> None:
 
 def test_the_table_names_what_is_slower() -> None:
     text = targets.section({"machine": "a machine", "rows": [row("skipnet")]})
-    assert "| skipnet | 100 | 100 | 100 | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 10.0 | 1.40 | 1 of 2 |" in text
+    assert "| skipnet | 100 | 100 | 100 | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 10.0 | 1.40 (1.20-1.60) | 1 of 2 |" in text
     assert "`skipnet/00_block` 3.5" in text
