@@ -485,7 +485,8 @@ def _dropwhile(machine: Machine, predicate: Any, iterable: Any, *, native: Any) 
 
 @model(any, all)
 def _quantifier(machine: Machine, iterable: Any, *, native: Any) -> Any:
-    if type(iterable) in (list, tuple, set, frozenset) and not any(machine.truth_method(item) for item in iterable):
+    is_known = type(iterable) in (list, tuple, set, frozenset)
+    if is_known and not any(type(item) is Text or machine.truth_method(item) for item in iterable):
         return NotImplemented
     if isinstance(iterable, (str, dict, torch.Tensor)):
         return NotImplemented

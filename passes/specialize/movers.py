@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import operator
+import types
 from typing import Any
 
 import torch
 
+from dycl.ir.trees import leaves
 from dycl.passes.specialize.journal import CONTAINERS
+from dycl.passes.specialize.values import Text
 
 SUBSCRIPTS = (operator.getitem, operator.setitem, operator.delitem, operator.contains)
 COMPARE_ITEMS = frozenset({"index", "count", "remove", "__contains__"})
@@ -55,6 +59,39 @@ def only_holds(function: Any, owner: Any) -> bool:
     if isinstance(owner, type):  # `cls.__new__`
         return owner.__module__.partition(".")[0] != "torch" and not issubclass(owner, torch.Tensor)
     return function is isinstance or isinstance(owner, (list, dict, set, BaseException))
+
+
+def only_moves_texts(function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether texts among the arguments are kept as they are: their characters are not read, compared or hashed."""
+    if function in _SUBSCRIPTS_OF_ONE:
+        return type(args[0]) in _HOLDERS and not _has_text(args[1])
+    if function in (isinstance, callable) or _has_fields(function):
+        return True
+    owner = owner_of(function)
+    if isinstance(owner, type) and function.__name__ == "fromkeys":
+        return issubclass(owner, dict) and not _has_text(args[0])
+    if function in (dict, operator.or_, operator.ior):
+        return all(type(arg) is dict and not _has_text(list(arg)) for arg in args)
+    is_list_of_lists = function in (sum,) and len(args) == 2 and type(args[1]) in (list, tuple)
+    return (is_list_of_lists or function in _GO_THROUGH) and not any(isinstance(arg, Text) for arg in args)
+
+
+def _has_text(value: Any) -> bool:
+    return any(isinstance(leaf, Text) for leaf in leaves(value))
+
+
+_SUBSCRIPTS_OF_ONE = (operator.getitem, operator.setitem, operator.delitem)
+_HOLDERS = (list, tuple, dict, collections.deque, collections.OrderedDict, collections.defaultdict)
+_GO_THROUGH = (len, bool, list, tuple, iter, reversed, enumerate, zip, collections.deque)
+
+
+def _has_fields(cls: Any) -> bool:
+    """Whether making an instance in native code stores what it is made of, and does nothing else."""
+    if not isinstance(cls, type):
+        return False
+    made_by: Any = cls.__new__
+    is_plain = made_by is object.__new__ and hasattr(cls, "__dataclass_fields__")
+    return is_plain or cls is types.SimpleNamespace or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
 
 
 def only_stores(function: Any, leaf: Any, args: tuple[Any, ...]) -> bool:

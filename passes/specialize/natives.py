@@ -35,6 +35,7 @@ from dycl.passes.specialize.movers import (
     keys_of,
     only_holds,
     only_moves,
+    only_moves_texts,
     only_stores,
     owner_of,
 )
@@ -324,7 +325,7 @@ class Natives(Arrays):
             return args, kwargs
         if isinstance(owner, (dict, set)):
             return (*map(self.plain, args[:1]), *args[1:]), kwargs
-        if function in JOINS_LISTS and isinstance(args[0], (list, tuple)):
+        if (function in JOINS_LISTS and isinstance(args[0], (list, tuple))) or only_moves_texts(function, args):
             return args, kwargs
         return map_leaves(self.plain, args), map_leaves(self.plain, kwargs)
 

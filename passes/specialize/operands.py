@@ -237,6 +237,23 @@ class Operands(Emission):
             )
         return Ref(total.vid) if isinstance(total, Scalar) else Lit(total)
 
+    def put_together(self, value: Any) -> Any:
+        """What a later call finds, with each text one value of the host's: what it was made of is not kept."""
+        if isinstance(value, Text):
+            found = self.text_operand(value)
+            return found.value if isinstance(found, Lit) else Text.of(TextPart(self._text_number(found), "", ""))
+        if type(value) is tuple:
+            return tuple(map(self.put_together, value))
+        if type(value) is list:
+            value[:] = map(self.put_together, value)
+        elif type(value) is dict:
+            value.update({key: self.put_together(item) for key, item in value.items()})
+        return value
+
+    def _text_number(self, made: Operand) -> Scalar:
+        assert isinstance(made, Ref)
+        return Scalar(ScalarKind.STR, made.id)
+
     def _formatted(self, part: TextPart) -> Any:
         value: Any = part.value
         if part.conversion in ("r", "a"):

@@ -326,6 +326,9 @@ class _Attempt:
         state = leaving.state
         machine.state = state
         state.block = leaving.block
+        with torch.no_grad(), machine.fake:
+            for entry in state.journal.values():
+                entry.value = machine.put_together(entry.value)
         form = self._canonical_entry(state)
         machine.state = state
         kind = self._kinds.get(form.key)

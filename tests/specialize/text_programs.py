@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
@@ -105,9 +107,49 @@ class UnusedMessage(nn.Module):
         return y
 
 
+class Label(NamedTuple):
+    """A text beside a number."""
+
+    text: str
+    place: int
+
+
+class TextsMoved(nn.Module):
+    """Texts put into containers, moved, counted and taken out: nobody reads their characters."""
+
+    def forward(self, x):
+        names = [f"{v:.2f}" for v in x.flatten()[:3].tolist()]
+        pair = (f"{x.sum().item():.1f}", 1)
+        table = dict(zip("ab", names, strict=False)) | {"c": pair[0]}
+        labels = [Label(name, place) for place, name in enumerate(names)]
+        last = max(labels, key=lambda label: label.place)
+        table["a"] = names[-1]
+        moved = (tuple(names), names[::-1], list(reversed(names)), sum([[name] for name in names], []))
+        asked = (len(names), len(pair), isinstance(pair[0], str), any(names), all([*names, ""]), bool(pair))
+        return moved, asked, {**table}, last.text, dict.fromkeys([1, 2], pair[0]), table.pop("b")
+
+
+class TextKept(nn.Module):
+    """Texts that the next call finds: alone, in a tuple, in a dict of the model's."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.pair, self.log = "", ("", 0), {}
+
+    def forward(self, x):
+        before, pair = self.last, self.pair
+        if x.sum() > 0:
+            self.last = f"{x.sum().item():.2f}"
+            self.log["last"] = [f"{x.max().item():.1f}", 3]
+        else:
+            self.last = "none"
+        self.pair = (f"<{self.last}>", pair[1] + 1)
+        return before, pair, self.log
+
+
 CASES = [
     *(Case(cls, matrices) for cls in (FiniteCheck, EveryForm, SizedText, WrittenLater, BadFormat, TextOfWeight)),
-    *(Case(cls, matrices) for cls in (TextInLoop, UnusedMessage)),
+    *(Case(cls, matrices) for cls in (TextInLoop, UnusedMessage, TextsMoved, TextKept)),
     Case(EveryForm, lambda seed: (torch.arange(2000.0).reshape(40, 50) - seed,)),
     Case(FiniteCheck, vectors),
 ]
