@@ -152,5 +152,5 @@ def _split(model: onnx_ir.Model, weight: onnx_ir.Value, axis: int, pieces: Seque
     for index, (node, made) in enumerate(zip(pieces, split.outputs, strict=True)):
         old = node.outputs[0]
         made.name, made.type, made.shape = f"{name}_piece{index}", old.type, old.shape
-        onnx_ir.convenience.replace_all_uses_with(old, made)
+        onnx_ir.convenience.replace_all_uses_with(old, made, replace_graph_outputs=True)
         model.graph.remove(node, safe=True)

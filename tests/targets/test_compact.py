@@ -172,6 +172,15 @@ def test_slices_that_are_all_of_a_weight_are_one_split() -> None:
     onnx.checker.check_model(onnx_ir.to_proto(model), full_check=True)
 
 
+def test_a_slice_may_be_a_result_of_the_graph() -> None:
+    model = _sliced([(0, 4), (4, 9)])
+    model.graph.outputs.append(model.graph[1].outputs[0])
+    split_weights(model)
+    split = model.graph[0]
+    assert [node.op_type for node in model.graph] == ["Split", "Concat", "ReduceSum", "Add"]
+    assert model.graph.outputs[1] is split.outputs[1]
+
+
 @pytest.mark.parametrize("bounds", [[(0, 4), (4, 8)], [(0, 5), (4, 9)], [(1, 4), (4, 9)], [(0, 3), (4, 9)], [(0, 9)]])
 def test_other_slices_stay(bounds: list[tuple[int, int]]) -> None:
     for model in (_sliced(bounds), _sliced([(0, 4), (4, 9)], steps=2)):
