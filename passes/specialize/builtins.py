@@ -192,8 +192,8 @@ def _len(machine: Machine, value: Any, *, native: Any) -> Any:
 
 
 def is_runtime_tuple(key: Any) -> bool:
-    """Whether a key is a tuple of which the run knows a part."""
-    return type(key) is tuple and has_runtime(key)
+    """Whether a key is a tuple of which the run knows a part, or how long it is."""
+    return (type(key) is tuple and has_runtime(key)) or (isinstance(key, RuntimeList) and key.kind is tuple)
 
 
 @model(isinstance)

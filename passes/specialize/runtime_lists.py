@@ -46,6 +46,7 @@ from dycl.passes.specialize.templates import (
     Table,
     Template,
     Tensor,
+    attributes_of,
     describe,
     ir_type,
     seq_kind,
@@ -53,6 +54,7 @@ from dycl.passes.specialize.templates import (
     unify_many,
 )
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text, TextPart
+from dycl.passes.specialize.weights import slot_names
 
 
 class RuntimeLists(Natives):
@@ -90,8 +92,8 @@ class RuntimeLists(Natives):
                 return Mapping(tuple((Lit(key), self.encoded(value[key], of)) for key, of in pairs))
             case Instance(names=names, items=items):
                 self.freeze(value)
-                pairs = zip(names, items, strict=True)
-                return Seq(SeqKind.TUPLE, tuple(self.encoded(vars(value)[name], of) for name, of in pairs))
+                attributes, pairs = attributes_of(value), zip(names, items, strict=True)
+                return Seq(SeqKind.TUPLE, tuple(self.encoded(attributes[name], of) for name, of in pairs))
             case _:
                 assert_never(template)
 
@@ -122,8 +124,13 @@ class RuntimeLists(Natives):
                 return self.freeze({key: self._part(vid, key, of) for key, of in pairs})
             case Instance(cls=cls, names=names, items=items):
                 made: Any = object.__new__(cls)
+                in_slots = slot_names(cls)
                 for index, (name, of) in enumerate(zip(names, items, strict=True)):
-                    made.__dict__[name] = self._part(vid, index, of)
+                    part = self._part(vid, index, of)
+                    if name in in_slots:
+                        object.__setattr__(made, name, part)
+                    else:
+                        made.__dict__[name] = part
                 return self.freeze(made)
             case _:
                 assert_never(template)
@@ -189,7 +196,7 @@ class RuntimeLists(Natives):
         elif not self.is_old(value) and not isinstance(value, ATOMS):
             if not isinstance(value, tuple):
                 self.freeze(value)
-            inside = value.values() if isinstance(value, dict) else getattr(value, "__dict__", {}).values()
+            inside = value.values() if isinstance(value, dict) else attributes_of(value).values()
             for item in (*inside, *(value if isinstance(value, (list, tuple, set)) else ())):
                 self.hold(item)
 

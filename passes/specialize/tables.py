@@ -21,7 +21,7 @@ from dycl.passes.specialize.lists import wrap
 from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.signals import Restart
-from dycl.passes.specialize.templates import ir_type, is_mirrored
+from dycl.passes.specialize.templates import has_python_text, ir_type, is_mirrored
 from dycl.passes.specialize.values import Generator, RuntimeList, Scalar, Text, TextPart
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def is_open(machine: Machine, key: Any) -> bool:
     """Whether a key is a number or text that may be too many things to go through them one by one."""
     if type(key) is tuple:
         return any(is_open(machine, part) for part in key) or _count_values(machine, key) > MAX_KNOWN
+    if isinstance(key, RuntimeList):
+        return key.kind is tuple
     if isinstance(key, Text):
         return any(is_open(machine, part.value) for part in key.parts if isinstance(part, TextPart))
     if not isinstance(key, Scalar) or key.kind is ScalarKind.BOOL:
@@ -183,7 +185,8 @@ def _is_static(value: Any) -> bool:
 
 @model(pytables.place_of)
 def _place_of(machine: Machine, items: Any, key: Any, *, native: Any) -> Any:
-    if isinstance(key, (list, dict, set, RuntimeList, RunDict, RunSet)):
+    is_list = isinstance(key, RuntimeList) and key.kind is list
+    if is_list or isinstance(key, (list, dict, set, RunDict, RunSet)):
         raise TypeError(f"unhashable type: {class_of(key).__name__!r}")
     is_run = isinstance(items, RuntimeList)
     if not is_run and _is_static(key) and all(_is_static(item) for item in items):
@@ -203,6 +206,8 @@ def _place_of(machine: Machine, items: Any, key: Any, *, native: Any) -> Any:
 def _is_plain(key: Any) -> bool:
     if type(key) is tuple:
         return all(_is_plain(part) for part in key)
+    if isinstance(key, RuntimeList):
+        return key.kind is tuple and has_python_text(key.element)
     return key is None or isinstance(key, (Scalar, Text)) or type(key) in (bool, int, float, str)
 
 

@@ -37,6 +37,7 @@ from dycl.ir.nodes import (
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text
+from dycl.passes.specialize.weights import slot_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,18 @@ def describe(value: Any, is_old: Any) -> Template | None:
         and cls.__init__ is not object.__init__
         and not isinstance(value, BaseException)
         and not cls.__module__.startswith(("torch", "dycl"))
-        and hasattr(value, "__dict__")
-        and not any("__slots__" in vars(base) for base in cls.__mro__[:-1])
+        and (hasattr(value, "__dict__") or slot_names(cls))
     ):
-        items = _describe_all(vars(value).values(), is_old)
-        return None if items is None else Instance(cls, tuple(vars(value)), items)
+        attributes = attributes_of(value)
+        items = _describe_all(attributes.values(), is_old)
+        return None if items is None else Instance(cls, tuple(attributes), items)
     return None
+
+
+def attributes_of(value: Any) -> dict[str, Any]:
+    """The attributes of an object, in its `__dict__` and in slots."""
+    in_slots = {name: getattr(value, name) for name in slot_names(type(value)) if hasattr(value, name)}
+    return {**getattr(value, "__dict__", {}), **in_slots}
 
 
 def _describe_all(values: Any, is_old: Any) -> tuple[Template, ...] | None:

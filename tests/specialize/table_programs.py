@@ -158,6 +158,22 @@ class TuplesAsKeys(nn.Module):
         return counts, len(seen), known.get((0, 1)), len(known), (1, 0) in seen, {(0, 1): x.sum(), (1, 1): x.max()}
 
 
+class LongTuplesAsKeys(nn.Module):
+    """Tuples of run-time length as keys of tables that are known, and of ones that the run fills."""
+
+    def forward(self, ids, x):
+        known, some = {(): 1, (0,): 2, (0, 1): 3}, {(1,), (0, 1)}
+        counts = {}
+        for row in x[:4].reshape(2, 2):
+            key = tuple((row > 0).nonzero().flatten().tolist())
+            counts[key] = counts.get(key, 0) + 1
+        try:
+            found = known[key]
+        except KeyError:
+            found = -1
+        return list(counts.values()), (0, 1) in counts, found, known.get(key), key in some
+
+
 class WalkedStates(nn.Module):
     """A walk that ends where it has been: pairs of numbers of few values, put into a set in a loop."""
 
@@ -176,7 +192,7 @@ def few_tokens(seed: int) -> tuple[torch.Tensor, ...]:
     return ids[:5], x[:5]
 
 
-MODELS = (SeenTokens, SummedTensors, CountedSteps, MissingKeys, SetsOfLists, NamedByRun, TuplesAsKeys)
+MODELS = (SeenTokens, SummedTensors, CountedSteps, MissingKeys, SetsOfLists, NamedByRun, TuplesAsKeys, LongTuplesAsKeys)
 CASES = [
     *(Case(model, tokens) for model in MODELS),
     Case(MostCommon, few_tokens),
