@@ -32,6 +32,9 @@ def binary_list(machine: Machine, op: str, left: Any, right: Any) -> Any:
         return machine.new_list("list_repeat", left.element, *args, origin=left.origin, kind=left.kind)
     if op in _COMPARISONS and is_left and is_right:
         return _compared(machine, op, left, right)
+    other = right if isinstance(left, RuntimeList) else left
+    if op in ("eq", "ne") and (other is None or isinstance(other, (Scalar, int, float, str))):
+        return op == "ne"
     return NotImplemented
 
 

@@ -162,7 +162,7 @@ class LongTuplesAsKeys(nn.Module):
     """Tuples of run-time length as keys of tables that are known, and of ones that the run fills."""
 
     def forward(self, ids, x):
-        known, some = {(): 1, (0,): 2, (0, 1): 3}, {(1,), (0, 1)}
+        known, some = {"a": 0, (): 1, (0,): 2, None: 0, (0, 1): 3}, {(1,), (0, 1), 4}
         counts = {}
         for row in x[:4].reshape(2, 2):
             key = tuple((row > 0).nonzero().flatten().tolist())
@@ -171,7 +171,7 @@ class LongTuplesAsKeys(nn.Module):
             found = known[key]
         except KeyError:
             found = -1
-        return list(counts.values()), (0, 1) in counts, found, known.get(key), key in some
+        return list(counts.values()), (0, 1) in counts, found, known.get(key), key in some, key == 2, key != "a"
 
 
 class WalkedStates(nn.Module):
