@@ -79,7 +79,7 @@ class WeightFile:
             self._end = offset + size
             return offset
         for index, (begin, end) in enumerate(self._gaps):
-            if begin + size <= end:
+            if begin < end and begin + size <= end:  # nothing fits into no room: at its end begins a big weight
                 self._gaps[index] = _round_up(begin + size, _SMALL_ALIGNMENT), end
                 return begin
         offset = _round_up(self._end, _SMALL_ALIGNMENT)

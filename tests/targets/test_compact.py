@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from dycl.targets.onnx.tidy import split_weights, tidy
 ANY = TensorType("float32", ())
 
 
-def model_of(nodes: list[Any], stored: list[Any] = ()) -> onnx.ModelProto:  # type: ignore[assignment]
+def model_of(nodes: list[Any], stored: Sequence[Any] = ()) -> onnx.ModelProto:
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in ("in0", "out0"))
     graph = helper.make_graph(nodes, "graph", [x], [y], initializer=stored)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -113,8 +114,8 @@ def test_layers_share_a_session_and_keep_their_weights(tuned: Path, model: Gated
 
 def test_the_plain_call_gives_them_too(tuned: Path, model: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where calls cannot be bound to memory."""
-    host = load_artifact(tuned, threads=1, lazy=True).host
-    dispatch = sys.modules[type(host.runtime).__module__.replace(".runtime", ".dispatch")]  # type: ignore[attr-defined]
+    host: Any = load_artifact(tuned, threads=1, lazy=True).host
+    dispatch = sys.modules[type(host.runtime).__module__.replace(".runtime", ".dispatch")]
     monkeypatch.setattr(dispatch, "_can_bind", lambda _: False)
     for x in _inputs(10):
         np.testing.assert_allclose(host(x), _expected(model, x), rtol=1e-4, atol=1e-5)

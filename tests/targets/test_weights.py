@@ -50,3 +50,19 @@ def test_small_weights_fill_the_room_before_big_ones(tmp_path: Path) -> None:
         assert offset % (4096 if name.startswith("big") else 64) == 0
     first = min(offset for offset, _, name in places if name.startswith("big"))
     assert max(offset for offset, _, name in places if name.startswith("small")) < first  # one gap holds them all
+
+
+def test_a_weight_of_no_elements_takes_no_place_of_another(tmp_path: Path) -> None:
+    """Where the room before a big weight is full, nothing would lie where that begins."""
+    weights, big = WeightFile(), torch.arange(1 << 14, dtype=torch.float32)
+    for name, tensor in (
+        ("one", torch.ones(16)),
+        ("big", big),
+        ("all", torch.arange(1008.0)),
+        ("none", torch.empty(0)),
+    ):
+        weights.add(name, tensor)
+    weights.write(tmp_path / "weights.bin")
+    offset = weights.entry("big").offset
+    assert weights.entry("all").offset + 1008 * 4 == offset
+    assert (tmp_path / "weights.bin").read_bytes()[offset : offset + big.nbytes] == big.numpy().tobytes()
