@@ -3,7 +3,8 @@
 Each row is compiled for ONNX Runtime, for TVM and for `auto`, each in a process of its own, without the cache; for the
 first two several times in turns, since the same compile differs by up to a third from one time to the next. Of
 subgraphs, the times are those that `auto` took to decide. Of whole models, the hosts take turns on the same inputs in
-one process, and ratios are of two calls of one round. Results go to `bench/targets.json` row by row; a run that was
+one process, three times, since where a process happens to put things makes some percent: the medians are told. Ratios
+are of two calls of one round. Results go to `bench/targets.json` row by row; a run that was
 interrupted goes on with the rows that this commit has not measured (`--fresh`: all). `--write-docs` puts the table into
 docs/.
 """
@@ -51,10 +52,12 @@ def measure_row(name: str, seconds: float, pairs: int) -> dict[str, Any]:
                 one = json.loads(run_module("bench.targets", "--row", name, "--compile", target, "--place", str(place)))
                 times[target].append(one.pop("compile"))
                 found |= one
-        place = Path(folder) / "0"
-        found |= json.loads(
-            run_module("bench.targets", "--row", name, "--seconds", str(seconds), "--place", str(place))
-        )
+        place = str(Path(folder) / "0")
+        turns = [
+            json.loads(run_module("bench.targets", "--row", name, "--seconds", str(seconds / 3), "--place", place))
+            for _ in range(3)
+        ]
+        found |= {key: round(statistics.median(turn[key] for turn in turns), 3) for key in turns[0]}
     ratios = [tvm / ort for ort, tvm in zip(times["onnxruntime"], times["tvm"], strict=True)]
     found |= {f"{target}_compile": statistics.median(values) for target, values in times.items()}
     found |= {"tvm_compile_ratio": round(statistics.median(ratios), 2)}
@@ -219,7 +222,7 @@ def section(results: Mapping[str, Any]) -> str:
 
 def main(
     model: Annotated[list[str] | None, typer.Option("--model", help="A row; all core rows if none is named.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long the hosts of a row take turns.")] = 6.0,
+    seconds: Annotated[float, typer.Option(help="How long the hosts of a row take turns.")] = 12.0,
     pairs: Annotated[int, typer.Option(help="Compiles for ONNX Runtime and for TVM, in turns.")] = 3,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what this commit has measured.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="The table into docs/.")] = False,

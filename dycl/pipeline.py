@@ -52,6 +52,7 @@ Report = TypeVar("Report")
 DEFAULT_TARGET = "onnxruntime"
 MOST_JOBS = 8  # that are taken unasked: each holds a compiler in memory
 PROFILE_SEED = 10_000  # that a model is profiled on: verification and benchmarks use the first ones
+USUAL_CALLS = 8  # that a target may look at, where nobody has asked for a profile
 EXAMPLES = 16  # sampled inputs that show what objects look like
 DEFAULT_SAMPLES = 20
 _PROGRAM_STAGES = ("specialize", *(step.name for step in PASSES))
@@ -195,7 +196,8 @@ def compile_model(
     scratch = None if output is not None else Path(tempfile.mkdtemp(prefix="dycl-"))
     place = output if output is not None else Path(str(scratch), find_package_name(checked.program.name))
     with stage_artifact(place) as staging:
-        compiled = _build(checked, target, settings, staging, stages)
+        usual = partial(_sample_usual, model, args, kwargs, settings, sampler, settings.profile or USUAL_CALLS)
+        compiled = _build(checked, target, settings, staging, stages, usual)
         verification, accuracy, missing = None, None, ""
         if settings.verify:
             with stages.stage("verify"):
@@ -270,15 +272,16 @@ def _check_methods(settings: Settings) -> None:
         raise UsageError("DY505", UNKNOWN, f"the method {twice!r} is named twice")
 
 
-def _profile(
+def _sample_usual(
     model: nn.Module,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     settings: Settings,
     sampler: Sampler | None,
+    count: int,
 ) -> tuple[Call, ...]:
     """Calls that show which ways through the model are usual."""
-    if not settings.profile:
+    if not count:
         return ()
     calls = sample_calls(
         model,
@@ -286,7 +289,7 @@ def _profile(
         kwargs,
         method=settings.method,
         sampler=sampler,
-        count=settings.profile,
+        count=count,
         dynamic=settings.dynamic,
         first=PROFILE_SEED,
     )
@@ -333,7 +336,8 @@ def _check(
             others=others,
         )
     stages.dump("specialize", print_ir(made.program))
-    environment = replace(made.environment, calls=_profile(model, args, kwargs, settings, sampler))
+    profiled = _sample_usual(model, args, kwargs, settings, sampler, settings.profile)
+    environment = replace(made.environment, calls=profiled)
     steps = _passes(settings)
     steps = steps if last is None else steps[: STOPS.index(last)]
     program = run_passes(made.program, environment, steps, lambda name, result: stages.passed(name, print_ir(result)))
@@ -354,7 +358,14 @@ def _check(
 
 
 @seldom_collected()
-def _build(checked: Checked, target: Target, settings: Settings, staging: Staging, stages: Stages) -> Compiled:
+def _build(
+    checked: Checked,
+    target: Target,
+    settings: Settings,
+    staging: Staging,
+    stages: Stages,
+    usual_calls: Callable[[], Sequence[Call]],
+) -> Compiled:
     program, environment = checked.program, checked.environment
     with stages.stage("host"):
         host = _write_host(program, settings.device)
@@ -373,6 +384,7 @@ def _build(checked: Checked, target: Target, settings: Settings, staging: Stagin
             opset=settings.opset,
             ort_optimization=settings.ort_optimization,
             jobs=settings.jobs,
+            usual_calls=usual_calls,
             report=stages.observer.detail,
         )
         compiled = target.compile(program, environment, staging.directory, options)

@@ -35,8 +35,8 @@ _MOST_ROUNDS = 150
 _BETTER = 0.99  # of the best round before: what is less of a gain is chance
 _CLEARLY = 0.9  # of the time with the leading engine: less, and another one has the subgraph
 _ROUND_SECONDS = 0.002
-_TURNS = 300  # in which whole plans are timed, at most
-_TURN_SECONDS = 1.0  # after which no further turn begins
+_TURNS = 600  # in which whole plans are timed, at most
+_TURN_SECONDS = 2.0  # after which no further turn begins
 _MIXED = 0.98  # of the time with one runtime alone: less, and a mixture of two is worth it
 
 
@@ -90,21 +90,23 @@ class First:
 class Fastest:
     """The engine that was fastest on the first subgraph of the structure; the next where it refuses another one.
 
-    Two runtimes in one host each find the caches full of the other's code. So in the end all structures are timed one
-    after the other, as they were chosen, with the engine that is best for all together where it is hardly slower, and
-    with that engine alone; what is fastest so is taken.
+    Two runtimes in one host each find the caches full of the other's code. So in the end usual calls are timed, all
+    subgraphs that each runs one after the other: as was chosen, with the engine that is best for all together where it
+    is hardly slower, and with that engine alone; what is fastest so is taken.
 
-    `strict`: every engine takes every structure, so that each is a choice.
+    `strict`: every engine takes every structure, so that each is a choice. `find_usual`: for each of some usual calls
+    the names of the subgraphs that it runs, in order.
     """
 
     engines: Sequence[Engine]
     strict: bool = False
+    find_usual: Callable[[], Sequence[Sequence[str]]] = tuple
     _ranks: dict[int, tuple[tuple[Engine, ...], Mapping[str, float], tuple[str, ...]]] = field(default_factory=dict)
     _calls: dict[int, Mapping[str, Call]] = field(default_factory=dict)  # of a structure, by the engine
 
     def anew(self) -> Fastest:
         """Everything is measured once more."""
-        return Fastest(self.engines, self.strict)
+        return Fastest(self.engines, self.strict, self.find_usual)
 
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """As the class says."""
@@ -132,7 +134,9 @@ class Fastest:
         for clearly in (0.0, _CLEARLY, 1.0):
             goes = {item.compiled.structure for item in finished if _is_hardly_slower(item, leading, clearly)}
             plans.append({each: leading.name if each in goes else name for each, name in chosen.items()})
-        best = self._fastest_together(plans)
+        different = list({tuple(plan.items()): plan for plan in plans}.values())
+        sequences = self._find_sequences(finished) if different[1:] else []
+        best = self._fastest_together(different, sequences) if sequences else different[0]
         self._calls.clear()
         return [
             self._remade(maker, bound, item, leading) if best[item.compiled.structure] == leading.name else item
@@ -145,20 +149,26 @@ class Fastest:
         timed = [item.compiled.microseconds for item in finished if names <= set(item.compiled.microseconds)]
         return min(self.engines, key=lambda engine: sum(times[engine.name] for times in timed))
 
-    def _fastest_together(self, plans: Sequence[Mapping[int, str]]) -> Mapping[int, str]:
-        """The engines by structure with which all that can be timed takes least, one after the other."""
+    def _find_sequences(self, finished: Sequence[Finished]) -> Sequence[Sequence[int]]:
+        """The structures that each usual call runs, as far as they can be timed; those that none runs, once each."""
+        structures = {item.compiled.name: item.compiled.structure for item in finished}
+        timed = {structure for structure, calls in self._calls.items() if calls}
+        usual = [[each for name in call if (each := structures[name]) in timed] for call in self.find_usual()]
+        unusual = sorted(timed.difference(*usual))
+        return [call for call in (*usual, unusual) if call]
 
-        def run(plan: Mapping[int, str]) -> Call:
-            calls = [self._calls[each][name] for each, name in plan.items() if name in self._calls.get(each, ())]
-            return lambda: [call() for call in calls]
+    def _fastest_together(
+        self, plans: Sequence[Mapping[int, str]], sequences: Sequence[Sequence[int]]
+    ) -> Mapping[int, str]:
+        """The engines by structure with which the sequences take least; the first plan unless others clearly do."""
 
-        different = list({tuple(plan.items()): plan for plan in plans}.values())
-        best, *others = different
-        if others:
-            alone, *mixed = time_in_turns([run(plan) for plan in different])
-            least, mixture = min(zip(mixed, others, strict=True), key=lambda pair: pair[0])
-            best = mixture if least < _MIXED * alone else best
-        return best
+        def run(plan: Mapping[int, str]) -> list[Call]:
+            return [partial(_run, [self._calls[each][plan[each]] for each in sequence]) for sequence in sequences]
+
+        best, *others = plans
+        alone, *mixed = time_in_turns([run(plan) for plan in plans])
+        least, mixture = min(zip(mixed, others, strict=True), key=lambda pair: pair[0])
+        return mixture if least < _MIXED * alone else best
 
     def _remade(self, maker: Maker, bound: BoundSubgraph, item: Finished, engine: Engine) -> Finished:
         if item.engine is engine or item.compiled.structure < 0:
@@ -280,22 +290,34 @@ def time_calls(calls: Mapping[str, Call]) -> Mapping[str, float]:
     return {name: round(1e6 * seconds, 1) for name, seconds in best.items()}
 
 
-def time_in_turns(calls: Sequence[Call]) -> Sequence[float]:
-    """The seconds of a call of each function, the median of many turns in which each runs once, in random order."""
-    taken: list[list[float]] = [[] for _ in calls]
-    order, draw = list(range(len(calls))), random.Random(0)
+def _run(calls: Sequence[Call]) -> None:
+    for call in calls:
+        call()
+
+
+def time_in_turns(ways: Sequence[Sequence[Call]]) -> Sequence[float]:
+    """The seconds that each way to do several things takes for one of them.
+
+    In each turn all do the same thing once, in random order, in the next turn the next one. Of each thing the median
+    counts, and of these the mean.
+    """
+    things = len(ways[0])
+    taken: list[list[float]] = [[] for _ in ways]
+    order, draw = list(range(len(ways))), random.Random(0)
     collects = gc.isenabled()
     gc.disable()
     try:
         end = time.perf_counter() + _TURN_SECONDS
-        while len(taken[0]) < _ROUNDS or (len(taken[0]) < _TURNS and time.perf_counter() < end):
+        turn = 0
+        while turn < max(_ROUNDS, things) or (turn < _TURNS and time.perf_counter() < end):
             draw.shuffle(order)
             for index in order:
-                taken[index].append(_round(calls[index], 1))
+                taken[index].append(_round(ways[index][turn % things], 1))
+            turn += 1
     finally:
         if collects:
             gc.enable()
-    return [statistics.median(times) for times in taken]
+    return [statistics.fmean(statistics.median(times[thing::things]) for thing in range(things)) for times in taken]
 
 
 def _round(call: Call, count: int) -> float:
