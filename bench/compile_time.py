@@ -36,7 +36,8 @@ Measurement = dict[str, Any]
 def compile_once(gates: int) -> Measurement:
     """One compile in this process: seconds by stage, and what came out."""
     from dycl.loading import load_model
-    from dycl.pipeline import Settings, compile_model
+    from dycl.pipeline import compile_model
+    from dycl.settings import Settings
 
     loaded = load_model(str(ROOT / "models_zoo" / "skipnet.py"))
     model = sys.modules[type(loaded.model).__module__].build(depth=DEPTHS[gates])

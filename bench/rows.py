@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bench.report import ROOT
 from dycl.loading import LoadedModel, load_model, split_call
-from dycl.pipeline import Settings
+from dycl.settings import Settings
 
 Call = tuple[tuple[object, ...], dict[str, object]]
 

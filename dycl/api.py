@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dycl.ir.nodes import Program
-    from dycl.pipeline import CompileReport, OtherMethod
+    from dycl.pipeline import CompileReport
+    from dycl.settings import OtherMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,8 @@ def compile(
     # Imported here: the pipeline imports torch, and `load` works without it.
     from dycl.ir.dimensions import read_dynamic
     from dycl.loading import as_tensors, bind_inputs
-    from dycl.pipeline import DEFAULT_SAMPLES, OtherMethod, Settings, compile_model
+    from dycl.pipeline import compile_model
+    from dycl.settings import DEFAULT_SAMPLES, OtherMethod, Settings
 
     if samples is not None and samples < 0:
         raise UsageError("DY505", UNKNOWN, f"samples must not be negative, it is {samples}")

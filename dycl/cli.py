@@ -43,7 +43,7 @@ from dycl.knobs import read_knobs
 
 if TYPE_CHECKING:
     from dycl.loading import LoadedModel
-    from dycl.pipeline import Settings
+    from dycl.settings import Settings
 
 app = typer.Typer(
     help="Compile dynamic neural networks: unmodified PyTorch source in, subgraphs and a torch-free host out.",
@@ -147,7 +147,7 @@ def _load(
 
 
 def _with_methods(settings: Settings, loaded: LoadedModel) -> Settings:
-    from dycl.pipeline import OtherMethod  # imports torch
+    from dycl.settings import OtherMethod  # imports torch
 
     others = tuple(
         OtherMethod(name=call.method, args=call.args, kwargs=call.kwargs, sampler=call.sample_inputs)
@@ -201,7 +201,8 @@ def compile_command(
     with reporting(verbose, kept), progress(verbose) as observer:
         from dycl.ir.dimensions import parse_dynamic
         from dycl.package import find_package_name
-        from dycl.pipeline import MOST_JOBS, Settings, compile_model, count_processors, show_stage  # imports torch
+        from dycl.pipeline import compile_model, count_processors, show_stage  # imports torch
+        from dycl.settings import MOST_JOBS, Settings  # imports torch
 
         loaded = _load(model, inputs, input_, weights, method)
         kinds = tuple(kind.strip() for kind in emit.split(",") if kind.strip())
@@ -303,7 +304,7 @@ def check_command(
 ) -> None:
     """Say of each model whether it compiles: everything but building for a target."""
     with reporting(verbose):
-        from dycl.pipeline import Settings  # imports torch
+        from dycl.settings import Settings  # imports torch
 
         settings = Settings(tunable=tuple(tunable or ()), rng=rng.value)
         rows = [_check(model, inputs, input_, method, settings, verbose, format_) for model in models]
@@ -384,7 +385,8 @@ def explain_command(
             print_engines(read_manifest(Path(model)))
             return
         from dycl.explain import find_branches
-        from dycl.pipeline import Settings, check_model, explain_decisions  # imports torch
+        from dycl.pipeline import check_model, explain_decisions  # imports torch
+        from dycl.settings import Settings  # imports torch
 
         loaded = _load(model, inputs, input_, methods=method)
         settings = _with_methods(Settings(tunable=tuple(tunable or ()), rng=rng.value, profile=profile_inputs), loaded)

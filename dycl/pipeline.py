@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from torch import nn
 from dycl.accuracy import AccuracyReport, measure_accuracy
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_here, stage_artifact
 from dycl.cache import open_cache
+from dycl.calls import USUAL_CALLS, MethodCalls, find_methods, sample_to_verify
 from dycl.collecting import seldom_collected
 from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
@@ -29,19 +30,17 @@ from dycl.emit import EMIT_KINDS, write_torch
 from dycl.explain import find_branches
 from dycl.hostgen.host import class_name, find_parts, write_host
 from dycl.hosting import HostModel
-from dycl.ir.dimensions import STATIC, DynamicInputs
 from dycl.ir.environment import Call, Environment
 from dycl.ir.nodes import Branch, Program
 from dycl.ir.notes import Note
 from dycl.ir.printer import print_ir
-from dycl.ir.structures import find_structures
 from dycl.knobs import read_knobs
-from dycl.loading import bind_inputs, split_call
 from dycl.package import find_package_name, write_init, write_pyproject
 from dycl.passes.order import DEVICE_PASSES, PASSES, Pass, explain_passes, run_passes
 from dycl.passes.specialize.inputs import MethodExample
 from dycl.passes.specialize.specializer import specialize
-from dycl.sampling import Sample, interleaved, sample_calls
+from dycl.sampling import Sample
+from dycl.settings import Sampler, Settings
 from dycl.stages import Observer, Silence, Stages
 from dycl.targets.base import Compiled, CompiledSubgraph, Options, Target, check_device, find_target
 from dycl.trials import Decide, Subject, find_timed, find_tolerance
@@ -49,57 +48,10 @@ from dycl.verification import VerificationReport, verify_model
 
 Report = TypeVar("Report")
 
-DEFAULT_TARGET = "onnxruntime"
-MOST_JOBS = 8  # that are taken unasked: each holds a compiler in memory
-PROFILE_SEED = 10_000  # that a model is profiled on: verification and benchmarks use the first ones
-USUAL_CALLS = 8  # that a target may look at, where nobody has asked for a profile
-EXAMPLES = 16  # sampled inputs that show what objects look like
-DEFAULT_SAMPLES = 20
 _PROGRAM_STAGES = ("specialize", *(step.name for step in PASSES))
 _DEVICE_STAGES = tuple(step.name for step in DEVICE_PASSES)  # for another device than the processor
 STAGES = (*_PROGRAM_STAGES, "host", "target", "package", "verify", "publish")
 STOPS = (*_PROGRAM_STAGES, *_DEVICE_STAGES, "host")  # the stages that have a text to show
-
-Sampler = Callable[[int], object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherMethod:
-    """A further method to compile, which shares the state of the first: an example of a call, and how to make more."""
-
-    name: str
-    args: tuple[object, ...] = ()
-    kwargs: Mapping[str, object] = field(default_factory=dict)
-    dynamic: DynamicInputs = STATIC
-    sampler: Sampler | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to compile, as the user asked."""
-
-    method: str = "forward"
-    others: tuple[OtherMethod, ...] = ()
-    target: str = DEFAULT_TARGET
-    tunable: tuple[str, ...] = ()
-    verify: bool = True
-    samples: int = DEFAULT_SAMPLES
-    emit: tuple[str, ...] = ()
-    fuzz: int | None = None
-    rng: str = "refuse"  # what random operations are: refused, or the "host"'s to draw
-    dynamic: DynamicInputs = STATIC
-    quantize: str = ""  # a scheme by which weights get fewer bits; verification then tells how far off the results are
-    tune: int = 0  # above 0: make the most of this very machine, with so many trials where the target tries any
-    strict: bool = False  # the target compiles every subgraph itself, and one that chooses has a choice
-    plan: Path | None = None  # what an earlier compile for "auto" has chosen
-    mcpu: str = ""  # the processor to compile for, where the target compiles for one
-    device: str = "cpu"  # where the subgraphs shall run, as torch names devices
-    arch: str = ""  # what kind of GPU to compile for, where the target compiles for one
-    opset: int = 0  # the version of ONNX's operators; 0: what the exporter writes
-    ort_optimization: str = "all"  # how far ONNX Runtime optimises a graph when it is opened
-    profile: int = 0  # how many sampled calls show which ways through the model are usual
-    jobs: int = 1  # how many processes build at the same time
-    cache: bool = True  # take from the cache what earlier compiles have made, and keep there what this one makes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +124,8 @@ def check_model(
 
     Where inputs are objects, the sampler shows what else may be in them.
     """
-    return _check(model, args, kwargs, settings, Stages(observer or Silence(), read_knobs()), sampler=sampler)
+    methods = find_methods(model, args, kwargs, settings, sampler)
+    return _check(methods, settings, Stages(observer or Silence(), read_knobs()))
 
 
 def compile_model(
@@ -192,16 +145,17 @@ def compile_model(
     _check_emit(settings.emit)
     if output is not None:
         check_output(output)
-    checked = _check(model, args, kwargs, settings, stages, sampler=sampler)
+    methods = find_methods(model, args, kwargs, settings, sampler)
+    checked = _check(methods, settings, stages)
     scratch = None if output is not None else Path(tempfile.mkdtemp(prefix="dycl-"))
     place = output if output is not None else Path(str(scratch), find_package_name(checked.program.name))
     with stage_artifact(place) as staging:
-        usual = partial(_sample_usual, model, args, kwargs, settings, sampler, settings.profile or USUAL_CALLS)
+        usual = partial(methods[0].usual, settings.profile or USUAL_CALLS)
         compiled = _build(checked, target, settings, staging, stages, usual)
         verification, accuracy, missing = None, None, ""
         if settings.verify:
             with stages.stage("verify"):
-                samples = _samples(model, args, kwargs, settings, sampler)
+                samples = sample_to_verify(methods, settings.samples)
                 loaded, missing = load_here(staging.directory, threads=1)
                 if settings.quantize:
                     accuracy = _compare(measure_accuracy, checked, model, loaded, samples)
@@ -244,56 +198,12 @@ def show_stage(
     if stop_after not in STOPS:
         raise UsageError("DY505", UNKNOWN, f"there is no stage {stop_after!r}", hint=f"stages: {', '.join(STOPS)}")
     last = None if stop_after == "host" else stop_after
-    checked = _check(model, args, kwargs, settings, Stages(Silence(), read_knobs()), last, sampler)
+    methods = find_methods(model, args, kwargs, settings, sampler)
+    checked = _check(methods, settings, Stages(Silence(), read_knobs()), last)
     return _write_host(checked.program, settings.device) if last is None else print_ir(checked.program)
 
 
 # ---------------------------------------------------------------- program
-
-
-def _examples(
-    model: nn.Module,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    method: str,
-    sampler: Sampler | None,
-) -> list[tuple[tuple[object, ...], dict[str, object]]]:
-    """Further inputs, where these are objects: what is in one example need not be all that may be in others."""
-    has_objects = any(True for value in (*args, *kwargs.values()) for _ in find_structures(value, ""))
-    if sampler is None or not has_objects:
-        return []
-    return [bind_inputs(model, *split_call(sampler(seed)), method) for seed in range(EXAMPLES)]
-
-
-def _check_methods(settings: Settings) -> None:
-    names = [settings.method, *(each.name for each in settings.others)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError("DY505", UNKNOWN, f"the method {twice!r} is named twice")
-
-
-def _sample_usual(
-    model: nn.Module,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    settings: Settings,
-    sampler: Sampler | None,
-    count: int,
-) -> tuple[Call, ...]:
-    """Calls that show which ways through the model are usual."""
-    if not count:
-        return ()
-    calls = sample_calls(
-        model,
-        args,
-        kwargs,
-        method=settings.method,
-        sampler=sampler,
-        count=count,
-        dynamic=settings.dynamic,
-        first=PROFILE_SEED,
-    )
-    return tuple((call.args, dict(call.kwargs)) for call in calls if not call.is_example)
 
 
 def _passes(settings: Settings) -> tuple[Pass, ...]:
@@ -301,43 +211,26 @@ def _passes(settings: Settings) -> tuple[Pass, ...]:
 
 
 @seldom_collected()
-def _check(
-    model: nn.Module,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    settings: Settings,
-    stages: Stages,
-    last: str | None = None,
-    sampler: Sampler | None = None,
-) -> Checked:
-    _check_methods(settings)
-    examples = _examples(model, args, kwargs, settings.method, sampler)
-    others = [
-        MethodExample(
-            each.name,
-            each.args,
-            dict(each.kwargs),
-            each.dynamic,
-            _examples(model, each.args, each.kwargs, each.name, each.sampler),
-        )
-        for each in settings.others
-    ]
+def _check(methods: Sequence[MethodCalls], settings: Settings, stages: Stages, last: str | None = None) -> Checked:
+    first, *others = methods
     with stages.stage("specialize"):
         made = specialize(
-            model,
-            args,
-            dict(kwargs),
-            method=settings.method,
+            first.model,
+            first.args,
+            dict(first.kwargs),
+            method=first.name,
             tunable=settings.tunable,
             fuzz=settings.fuzz,
             rng=settings.rng,
-            dynamic=settings.dynamic,
-            examples=examples,
-            others=others,
+            dynamic=first.dynamic,
+            examples=first.more_examples(),
+            others=[
+                MethodExample(each.name, each.args, dict(each.kwargs), each.dynamic, each.more_examples())
+                for each in others
+            ],
         )
     stages.dump("specialize", print_ir(made.program))
-    profiled = _sample_usual(model, args, kwargs, settings, sampler, settings.profile)
-    environment = replace(made.environment, calls=profiled)
+    environment = replace(made.environment, calls=first.usual(settings.profile))
     steps = _passes(settings)
     steps = steps if last is None else steps[: STOPS.index(last)]
     program = run_passes(made.program, environment, steps, lambda name, result: stages.passed(name, print_ir(result)))
@@ -458,34 +351,6 @@ def _write_emitted(checked: Checked, kinds: tuple[str, ...], directory: Path) ->
 
 
 # ---------------------------------------------------------------- verification
-
-
-def _samples(
-    model: nn.Module,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    settings: Settings,
-    sampler: Sampler | None,
-) -> list[Sample]:
-    count = settings.samples
-    calls = sample_calls(
-        model, args, kwargs, method=settings.method, sampler=sampler, count=count, dynamic=settings.dynamic
-    )
-    others = {
-        each.name: list(
-            sample_calls(
-                model,
-                each.args,
-                each.kwargs,
-                method=each.name,
-                sampler=each.sampler,
-                count=count,
-                dynamic=each.dynamic,
-            )
-        )
-        for each in settings.others
-    }
-    return list(interleaved(list(calls), others))
 
 
 def _compare(

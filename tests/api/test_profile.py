@@ -7,7 +7,8 @@ from torch import nn
 
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import Dispatch
-from dycl.pipeline import Checked, Settings, check_model, explain_decisions
+from dycl.pipeline import Checked, check_model, explain_decisions
+from dycl.settings import Settings
 
 
 class Gated(nn.Module):

@@ -14,7 +14,8 @@ from bench.oracle import Recorder, build_graph, graph_key
 from bench.peers import session_options
 from dycl.benchmark import measure_host
 from dycl.loading import LoadedModel, load_model
-from dycl.pipeline import Built, Settings, compile_model
+from dycl.pipeline import Built, compile_model
+from dycl.settings import Settings
 
 SETTLE = Path(__file__).parents[2] / "docs" / "examples" / "settle.py"
 

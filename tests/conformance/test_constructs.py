@@ -13,8 +13,9 @@ import torch
 
 from dycl.api import compile as compile_model
 from dycl.diagnostics import DyclError, TargetError
-from dycl.pipeline import Settings, check_model
+from dycl.pipeline import check_model
 from dycl.sampling import Sample
+from dycl.settings import Settings
 from dycl.verification import VerificationReport, verify_model
 from tests.conformance.catalogue import SECTIONS
 from tests.conformance.table import Construct, write_table

@@ -16,7 +16,8 @@ import torch
 
 from dycl.comparison import Comparison
 from dycl.ir.executor import Executor
-from dycl.pipeline import Settings, check_model
+from dycl.pipeline import check_model
+from dycl.settings import Settings
 from dycl.trials import find_attribute
 
 PROGRAMS = sorted(path.stem for path in (Path(__file__).parent / "programs").glob("*.py"))

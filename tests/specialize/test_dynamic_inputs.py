@@ -13,8 +13,9 @@ from dycl.ir.dimensions import DynamicInputs, parse_dynamic, read_dynamic
 from dycl.ir.executor import Executor
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
-from dycl.pipeline import Settings, check_model
+from dycl.pipeline import check_model
 from dycl.sampling import sample_calls
+from dycl.settings import Settings
 from dycl.verification import verify_model
 from tests.hostgen.harness import make_host, make_subject
 

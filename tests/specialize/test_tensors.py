@@ -14,8 +14,9 @@ from dycl.ir.nodes import Branch, HostOp, TensorType
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.passes.specialize.specializer import specialize
-from dycl.pipeline import Settings, check_model
+from dycl.pipeline import check_model
 from dycl.sampling import Sample
+from dycl.settings import Settings
 from dycl.verification import verify_model
 from tests.hostgen.harness import make_subject
 from tests.specialize import (

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import dycl
 from dycl.artifact import load_artifact
+from dycl.calls import USUAL_CALLS
 from dycl.cli import app
 from dycl.diagnostics import TargetError, UsageError
-from dycl.pipeline import USUAL_CALLS
 from dycl.targets.base import refuse
 from dycl.targets.onnx import choice
 from dycl.targets.onnx.binding import BoundSubgraph

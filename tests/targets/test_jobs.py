@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from dycl.pipeline import Settings, check_model, compile_model
+from dycl.pipeline import check_model, compile_model
+from dycl.settings import Settings
 from dycl.targets import processes
 from dycl.targets.base import Options, find_target
 from dycl.targets.onnx import binding

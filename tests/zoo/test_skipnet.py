@@ -7,7 +7,8 @@ import pytest
 
 from dycl.ir.nodes import Dispatch, edges
 from dycl.loading import load_model
-from dycl.pipeline import Checked, Settings, check_model
+from dycl.pipeline import Checked, check_model
+from dycl.settings import Settings
 from tests.zoo.compiled import ZOO, CompiledRow, Row
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dycl.loading import load_model
-from dycl.pipeline import Settings, compile_model
+from dycl.pipeline import compile_model
+from dycl.settings import Settings
 
 pytest.importorskip("tvm")
 
