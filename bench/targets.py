@@ -14,13 +14,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +29,8 @@ from rich.console import Console
 
 from bench.__main__ import RowError, run_module
 from bench.report import ROOT, describe_machine, markdown_table, write_section
-from bench.rows import ROWS, Row, sample_calls
+from bench.rows import ROWS, Call, Row, sample_calls
+from dycl.benchmark import take_turns
 from dycl.hosting import HostModel
 from dycl.pipeline import compile_model
 
@@ -93,7 +92,7 @@ def measure_hosts(row: Row, place: Path, seconds: float) -> dict[str, float]:
 
     torch.set_num_threads(1)
     hosts = {target: HostModel(_load(place / target), {}) for target in TARGETS}
-    return take_turns(hosts, [_arrays(call) for call in sample_calls(row.load(), _SAMPLES)], seconds)
+    return compare(hosts, [_arrays(call) for call in sample_calls(row.load(), _SAMPLES)], seconds)
 
 
 def _commit() -> str:
@@ -113,27 +112,14 @@ def _arrays(call: Any) -> Any:
     return as_arrays(call)
 
 
-def take_turns(hosts: Mapping[str, HostModel], calls: Sequence[Any], seconds: float) -> dict[str, float]:
+def compare(hosts: Mapping[str, HostModel], calls: Sequence[Call], seconds: float) -> dict[str, float]:
     """Median microseconds of a call, the median of the ratios to ONNX Runtime's, and the ratio of the best calls.
 
-    The order is random: who always comes after a host with the same runtime finds its code in the caches. The medians
-    are of calls whose caches another host has just filled; the best calls tell what is left if nothing else runs on the
-    machine.
+    The medians are of calls whose caches another host has just filled; the best calls tell what is left if nothing else
+    runs on the machine.
     """
-    times: dict[str, list[float]] = {name: [] for name in hosts}
-    for warm_up in range(2 * len(calls)):
-        for host in hosts.values():
-            _call(host, calls[warm_up % len(calls)])
-    end = time.perf_counter() + seconds
-    number = 0
-    order, draw = list(hosts), random.Random(0)
-    while number < 3 * len(calls) or time.perf_counter() < end:
-        draw.shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            _call(hosts[name], calls[number % len(calls)])
-            times[name].append(time.perf_counter() - start)
-        number += 1
+    taken = take_turns([*hosts.values()], calls, seconds=seconds, least=3 * len(calls), most=100_000)
+    times = dict(zip(hosts, taken, strict=True))
     found = {f"{name}_us": round(1e6 * statistics.median(values), 1) for name, values in times.items()}
     base = times["onnxruntime"]
     for name in ("tvm", "auto"):
@@ -154,12 +140,6 @@ def take_turns(hosts: Mapping[str, HostModel], calls: Sequence[Any], seconds: fl
 def _best(times: Sequence[float], inputs: int) -> float:
     """The mean over the inputs of the least time that each has taken."""
     return statistics.fmean(min(times[index::inputs]) for index in range(inputs))
-
-
-def _call(host: HostModel, call: Any) -> None:
-    args, kwargs = call
-    host.reset(None)
-    host.call(*args, **kwargs)
 
 
 def geometric_mean(values: Sequence[float]) -> float:

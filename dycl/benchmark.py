@@ -5,15 +5,19 @@ This module never imports torch: `dycl bench` measures artifacts where torch is 
 
 from __future__ import annotations
 
+import copy
+import gc
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dycl.artifact import LoadedArtifact, load_artifact
+from dycl.hosting import HostModel
 
 Call = tuple[Sequence[object], Mapping[str, object]]
 WARM_UP = 10
@@ -115,3 +119,43 @@ def _timed(call: Callable[..., Any], tally: Tally, name: str) -> Callable[..., A
         return result
 
     return watched
+
+
+def take_turns(
+    hosts: Sequence[HostModel], calls: Sequence[Call], *, seconds: float, least: int, most: int
+) -> list[list[float]]:
+    """The seconds that each host has taken in each turn: all make the same call, then all the next one.
+
+    The order is random: who always comes after a host with the same runtime finds its code in the caches. `seconds`:
+    after which no further turn begins, if there were `least` already.
+    """
+    taken: list[list[float]] = [[] for _ in hosts]
+    order, draw = list(range(len(hosts))), random.Random(0)
+    for turn in range(2 * len(calls)):
+        for host in hosts:
+            _time_call(host, calls[turn % len(calls)])
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        end = time.perf_counter() + seconds
+        for turn in range(most):
+            if turn >= least and time.perf_counter() > end:
+                break
+            draw.shuffle(order)
+            for index in order:
+                taken[index].append(_time_call(hosts[index], calls[turn % len(calls)]))
+    finally:
+        if collects:
+            gc.enable()
+    return taken
+
+
+def _time_call(host: HostModel, call: Call) -> float:
+    """The seconds of a call from the first state; what the model raises is a result like others."""
+    args, kwargs = copy.deepcopy(call) if host.host.WRITTEN else call
+    host.reset(None)
+    host.seed(0)
+    start = time.perf_counter()
+    with suppress(Exception):
+        host.call(*args, **kwargs)
+    return time.perf_counter() - start

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib.metadata
 import os
+import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from torch import nn
 
 from dycl.accuracy import AccuracyReport, measure_accuracy
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_here, stage_artifact
+from dycl.benchmark import take_turns
 from dycl.cache import open_cache
 from dycl.calls import USUAL_CALLS, MethodCalls, find_methods, sample_to_verify
 from dycl.collecting import seldom_collected
@@ -52,6 +54,7 @@ _PROGRAM_STAGES = ("specialize", *(step.name for step in PASSES))
 _DEVICE_STAGES = tuple(step.name for step in DEVICE_PASSES)  # for another device than the processor
 STAGES = (*_PROGRAM_STAGES, "host", "target", "package", "verify", "publish")
 STOPS = (*_PROGRAM_STAGES, *_DEVICE_STAGES, "host")  # the stages that have a text to show
+_TURN_SECONDS, _MOST_TURNS = 3.0, 1200  # in which artifacts are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,12 +260,12 @@ def _build(
     settings: Settings,
     staging: Staging,
     stages: Stages,
-    usual_calls: Callable[[], Sequence[Call]],
+    find_usual: Callable[[], Sequence[Call]],
 ) -> Compiled:
     program, environment = checked.program, checked.environment
     with stages.stage("host"):
-        host = _write_host(program, settings.device)
-    stages.dump("host", host)
+        package = _Package(checked, settings, _write_host(program, settings.device))
+    stages.dump("host", package.host)
     with stages.stage("target"):
         cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
         options = Options(
@@ -277,37 +280,64 @@ def _build(
             opset=settings.opset,
             ort_optimization=settings.ort_optimization,
             jobs=settings.jobs,
-            usual_calls=usual_calls,
+            time_calls=partial(_time_calls, package, find_usual),
             report=stages.observer.detail,
         )
         compiled = target.compile(program, environment, staging.directory, options)
         if cache is not None:
             cache.trim()
     with stages.stage("package"):
+        package.write(compiled, staging)
+    return compiled
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    """All of an artifact that is the same however its subgraphs are built."""
+
+    checked: Checked
+    settings: Settings
+    host: str
+
+    def write(self, compiled: Compiled, staging: Staging) -> None:
+        """Complete what a target has written."""
+        program, settings = self.checked.program, self.settings
         version = importlib.metadata.version("dycl")
         host_class, package = class_name(program), find_package_name(program.name)
-        staging.write("host.py", host)
-        for name, text in compiled.runtime.items():
-            staging.write(name, text)
-        for name, text in find_parts(host).items():
+        staging.write("host.py", self.host)
+        for name, text in (*compiled.runtime.items(), *find_parts(self.host).items()):
             staging.write(name, text)
         staging.write("__init__.py", write_init(host_class, version))
         staging.write("pyproject.toml", write_pyproject(package, host_class, version, compiled.requirements))
-        _write_emitted(checked, settings.emit, staging.directory / UNHASHED)
+        _write_emitted(self.checked, settings.emit, staging.directory / UNHASHED)
         manifest = describe_program(
             program,
             package=package,
             class_name=host_class,
-            target=target.name,
+            target=settings.target,
             device=settings.device,
             opset=settings.opset,
             requirements=compiled.requirements,
             compiled=compiled.manifest(),
             versions={"dycl": version, **_versions()},
-            classes=environment.classes,
+            classes=self.checked.environment.classes,
         )
         staging.seal(manifest)
-    return compiled
+
+
+def _time_calls(
+    package: _Package, find_usual: Callable[[], Sequence[Call]], written: Sequence[tuple[Path, Compiled]]
+) -> list[float]:
+    """The seconds of a usual call with each of these artifacts, which are completed for that."""
+    hosts = []
+    for directory, compiled in written:
+        package.write(compiled, Staging(directory, directory))
+        loaded, _ = load_here(directory, threads=1)
+        hosts.append(HostModel(loaded, package.checked.environment.classes))
+    calls = find_usual()
+    count = len(calls)
+    taken = take_turns(hosts, calls, seconds=_TURN_SECONDS, least=count, most=_MOST_TURNS)
+    return [statistics.fmean(statistics.median(times[call::count]) for call in range(count)) for times in taken]
 
 
 def _write_host(program: Program, device: str) -> str:

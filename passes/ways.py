@@ -1,4 +1,4 @@
-"""Which ways through a program calls take: the profile that `speculate` goes by, and what a target is to make fast."""
+"""Which ways through a program calls take: the profile that `speculate` goes by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor, Values
-from dycl.ir.nodes import Block, BlockId, Branch, Dispatch, Edge, Program
+from dycl.ir.nodes import Block, BlockId, Branch, Edge, Program
 
 Way = list[tuple[BlockId, int]]  # the blocks of a call, and by which of its edges each is left
 
@@ -47,12 +47,3 @@ def find_ways(program: Program, environment: Environment, most: int | None = Non
         args, kwargs = copy.deepcopy(call)  # the model may write into what it is given
         ways.append(tracer.trace(args, kwargs))
     return ways
-
-
-def find_dispatches(program: Program, environment: Environment) -> list[tuple[str, ...]]:
-    """The names of the subgraphs that each of the calls in the environment runs, in order."""
-    names = {subgraph.id: subgraph.name for subgraph in program.subgraphs}
-    in_block = {
-        block.id: tuple(names[op.subgraph] for op in block.ops if isinstance(op, Dispatch)) for block in program.blocks
-    }
-    return [tuple(name for block, _ in way for name in in_block[block]) for way in find_ways(program, environment)]

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from dycl.diagnostics import UNKNOWN, TargetError, UsageError
-from dycl.ir.environment import Call, Environment
+from dycl.ir.environment import Environment
 from dycl.ir.nodes import Dimension, Program, Subgraph
 
 ENTRY_POINT_GROUP = "dycl.targets"
@@ -132,11 +132,6 @@ def _say_nothing(text: str) -> None:
     """Nobody listens."""
 
 
-def _know_nothing() -> Sequence[Call]:
-    """Nobody knows what calls are like."""
-    return ()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to compile: what to check each subgraph on besides random inputs, by the subgraph's name, and how closely."""
@@ -155,7 +150,8 @@ class Options:
     strict: bool = False  # refuse what the target itself, or one that it chooses from, cannot take
     plan: Path | None = None  # what an earlier compile has chosen, where the target chooses
     jobs: int = 1  # how many processes work at the same time; the result is the same
-    usual_calls: Callable[[], Sequence[Call]] = _know_nothing  # of the program, for a target that wants to see some
+    # The seconds of a usual call with each of several artifacts, which lie complete but for their hosts in directories.
+    time_calls: Callable[[Sequence[tuple[Path, Compiled]]], Sequence[float]] | None = None
     mcpu: str = ""  # the processor to compile for, where the target compiles for one; empty: this machine's
     device: str = "cpu"  # where the subgraphs shall run, as torch names devices
     arch: str = ""  # what kind of GPU to compile for, where the target compiles for one

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dycl.ir.environment import Environment
@@ -29,16 +27,12 @@ class AutoTarget:
 
     def compile(self, program: Program, environment: Environment, directory: Path, options: Options) -> Compiled:
         """Write the program's subgraphs and weights under the directory, each subgraph checked against torch."""
-        from dycl.passes.ways import find_dispatches  # these import the exporter
-        from dycl.targets.onnx.choice import Fastest, Planned, read_plan
+        from dycl.targets.onnx.choice import Fastest, Planned, read_plan  # these import the exporter
         from dycl.targets.onnx.compile import compile_program
-
-        def find_usual() -> Sequence[Sequence[str]]:
-            return find_dispatches(program, replace(environment, calls=tuple(options.usual_calls())))
 
         engines = _engines()
         choice = (
-            Fastest(engines, options.strict, find_usual)
+            Fastest(engines, options.strict)
             if options.plan is None
             else Planned(engines, read_plan(options.plan), options.strict)
         )

@@ -2,15 +2,14 @@
 
 `Fastest` builds the first subgraph of each structure with every engine and times the functions that a host would call,
 in turn, on one thread, and by their best rounds, since whatever else runs only adds. The others of the structure get
-the same engine. A plan is what it decided, as JSON: with it the same artifact comes out again.
+the same engine. What comes of that for the whole program, and of each engine alone, are hosts whose calls are timed in
+the end. A plan is what was decided, as JSON: with it the same artifact comes out again.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import random
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,9 +34,10 @@ _MOST_ROUNDS = 150
 _BETTER = 0.99  # of the best round before: what is less of a gain is chance
 _CLEARLY = 0.9  # of the time with the leading engine: less, and another one has the subgraph
 _ROUND_SECONDS = 0.002
-_TURNS = 600  # in which whole plans are timed, at most
-_TURN_SECONDS = 2.0  # after which no further turn begins
 _MIXED = 0.98  # of the time with one runtime alone: less, and a mixture of two is worth it
+
+
+Alternative = Sequence[Finished]  # the subgraphs of a program as they could be built
 
 
 class Choice(Protocol):
@@ -50,8 +50,8 @@ class Choice(Protocol):
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """The subgraph as the chosen engine builds it."""
 
-    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
-        """Once all are chosen: those that are another's after all are built by that."""
+    def vary(self, maker: Maker, program: BoundProgram, finished: Alternative) -> Sequence[Alternative]:
+        """Once all are chosen: what may be fastest as a whole; where nothing can be timed the first is taken."""
 
     def anew(self) -> Choice:
         """One like it that has not chosen yet."""
@@ -64,9 +64,9 @@ class First:
     engines: Sequence[Engine]
     strict: bool = False
 
-    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
-        """Nothing changes."""
-        return list(finished)
+    def vary(self, maker: Maker, program: BoundProgram, finished: Alternative) -> Sequence[Alternative]:
+        """Nothing else."""
+        return [finished]
 
     def anew(self) -> First:
         """It remembers nothing."""
@@ -90,23 +90,20 @@ class First:
 class Fastest:
     """The engine that was fastest on the first subgraph of the structure; the next where it refuses another one.
 
-    Two runtimes in one host each find the caches full of the other's code. So in the end usual calls are timed, all
-    subgraphs that each runs one after the other: as was chosen, with the engine that is best for all together where it
-    is hardly slower, and with that engine alone; what is fastest so is taken.
+    Two runtimes in one host each find the caches full of the other's code, and hand arrays to each other. So hosts are
+    compared in the end: each engine alone, what was chosen, and that but for what the engine that is best for all
+    together hardly does slower.
 
-    `strict`: every engine takes every structure, so that each is a choice. `find_usual`: for each of some usual calls
-    the names of the subgraphs that it runs, in order.
+    `strict`: every engine takes every structure, so that each is a choice.
     """
 
     engines: Sequence[Engine]
     strict: bool = False
-    find_usual: Callable[[], Sequence[Sequence[str]]] = tuple
     _ranks: dict[int, tuple[tuple[Engine, ...], Mapping[str, float], tuple[str, ...]]] = field(default_factory=dict)
-    _calls: dict[int, Mapping[str, Call]] = field(default_factory=dict)  # of a structure, by the engine
 
     def anew(self) -> Fastest:
         """Everything is measured once more."""
-        return Fastest(self.engines, self.strict, self.find_usual)
+        return Fastest(self.engines, self.strict)
 
     def choose(self, maker: Maker, bound: BoundSubgraph) -> Finished:
         """As the class says."""
@@ -117,58 +114,33 @@ class Fastest:
             told = "; ".join((*reasons, finished.compiled.reason)).rstrip("; ")
             return replace(finished, compiled=replace(finished.compiled, reason=told, microseconds=seconds))
         built, refused = self._build(maker, bound)
-        calls = _open(bound.subgraph, built)
-        seconds = time_calls(calls)
+        seconds = time_calls(_open(bound.subgraph, built))
         built.sort(key=lambda item: seconds.get(item.engine.name, 0.0))
         if structure >= 0:
             self._ranks[structure] = (tuple(item.engine for item in built), seconds, tuple(refused))
-            self._calls[structure] = calls
         best = replace(built[0].compiled, reason="; ".join(refused), microseconds=seconds)
         return replace(built[0], compiled=best)
 
-    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
-        """As the class says."""
+    def vary(self, maker: Maker, program: BoundProgram, finished: Alternative) -> Sequence[Alternative]:
+        """As the class says; the engine that is best for all together, alone, comes first."""
         leading = self._leading(finished)
-        chosen = {item.compiled.structure: item.engine.name for item in reversed(finished)}
-        plans = []
-        for clearly in (0.0, _CLEARLY, 1.0):
-            goes = {item.compiled.structure for item in finished if _is_hardly_slower(item, leading, clearly)}
-            plans.append({each: leading.name if each in goes else name for each, name in chosen.items()})
-        different = list({tuple(plan.items()): plan for plan in plans}.values())
-        sequences = self._find_sequences(finished) if different[1:] else []
-        best = self._fastest_together(different, sequences) if sequences else different[0]
-        self._calls.clear()
+        plans = [self._replaced(finished, leading, clearly) for clearly in (0.0, _CLEARLY, 1.0)]
+        plans += [self._replaced(finished, engine, 0.0) for engine in self.engines]
+        different = {tuple(engine.name for engine in plan): plan for plan in plans}
         return [
-            self._remade(maker, bound, item, leading) if best[item.compiled.structure] == leading.name else item
-            for bound, item in zip(program.subgraphs, finished, strict=True)
+            [self._remade(maker, *each) for each in zip(program.subgraphs, finished, plan, strict=True)]
+            for plan in different.values()
         ]
 
-    def _leading(self, finished: Sequence[Finished]) -> Engine:
+    def _replaced(self, finished: Alternative, leading: Engine, clearly: float) -> list[Engine]:
+        """The engine of each subgraph: the leading one, but where what was chosen is that much faster."""
+        return [leading if _is_hardly_slower(item, leading, clearly) else item.engine for item in finished]
+
+    def _leading(self, finished: Alternative) -> Engine:
         """The engine that would take least for what all have been timed on."""
         names = {engine.name for engine in self.engines}
         timed = [item.compiled.microseconds for item in finished if names <= set(item.compiled.microseconds)]
         return min(self.engines, key=lambda engine: sum(times[engine.name] for times in timed))
-
-    def _find_sequences(self, finished: Sequence[Finished]) -> Sequence[Sequence[int]]:
-        """The structures that each usual call runs, as far as they can be timed; those that none runs, once each."""
-        structures = {item.compiled.name: item.compiled.structure for item in finished}
-        timed = {structure for structure, calls in self._calls.items() if calls}
-        usual = [[each for name in call if (each := structures[name]) in timed] for call in self.find_usual()]
-        unusual = sorted(timed.difference(*usual))
-        return [call for call in (*usual, unusual) if call]
-
-    def _fastest_together(
-        self, plans: Sequence[Mapping[int, str]], sequences: Sequence[Sequence[int]]
-    ) -> Mapping[int, str]:
-        """The engines by structure with which the sequences take least; the first plan unless others clearly do."""
-
-        def run(plan: Mapping[int, str]) -> list[Call]:
-            return [partial(_run, [self._calls[each][plan[each]] for each in sequence]) for sequence in sequences]
-
-        best, *others = plans
-        alone, *mixed = time_in_turns([run(plan) for plan in plans])
-        least, mixture = min(zip(mixed, others, strict=True), key=lambda pair: pair[0])
-        return mixture if least < _MIXED * alone else best
 
     def _remade(self, maker: Maker, bound: BoundSubgraph, item: Finished, engine: Engine) -> Finished:
         if item.engine is engine or item.compiled.structure < 0:
@@ -204,9 +176,9 @@ class Planned:
     plan: Mapping[str, Any]
     strict: bool = False
 
-    def settle(self, maker: Maker, program: BoundProgram, finished: Sequence[Finished]) -> list[Finished]:
-        """Nothing changes."""
-        return list(finished)
+    def vary(self, maker: Maker, program: BoundProgram, finished: Alternative) -> Sequence[Alternative]:
+        """Nothing else."""
+        return [finished]
 
     def anew(self) -> Planned:
         """It remembers nothing."""
@@ -251,6 +223,15 @@ def write_plan(finished: Sequence[Finished]) -> bytes:
     return (json.dumps({"subgraphs": entries}, indent=1, sort_keys=True) + "\n").encode()
 
 
+def pick(alternatives: Sequence[Alternative], seconds: Sequence[float]) -> Alternative:
+    """The one that takes least; one with more runtimes than others need only if it is clearly faster than those."""
+    runtimes = [len({item.engine.name for item in finished}) for finished in alternatives]
+    numbers = range(len(alternatives))
+    best = min(numbers, key=lambda number: seconds[number])
+    plain = min(numbers, key=lambda number: (runtimes[number], seconds[number]))
+    return alternatives[best if seconds[best] < _MIXED * seconds[plain] else plain]
+
+
 def _is_hardly_slower(item: Finished, leading: Engine, clearly: float) -> bool:
     """Whether no other engine takes less than this part of the time that the leading one takes for a subgraph."""
     times = item.compiled.microseconds
@@ -288,36 +269,6 @@ def time_calls(calls: Mapping[str, Call]) -> Mapping[str, float]:
         if collects:
             gc.enable()
     return {name: round(1e6 * seconds, 1) for name, seconds in best.items()}
-
-
-def _run(calls: Sequence[Call]) -> None:
-    for call in calls:
-        call()
-
-
-def time_in_turns(ways: Sequence[Sequence[Call]]) -> Sequence[float]:
-    """The seconds that each way to do several things takes for one of them.
-
-    In each turn all do the same thing once, in random order, in the next turn the next one. Of each thing the median
-    counts, and of these the mean.
-    """
-    things = len(ways[0])
-    taken: list[list[float]] = [[] for _ in ways]
-    order, draw = list(range(len(ways))), random.Random(0)
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        end = time.perf_counter() + _TURN_SECONDS
-        turn = 0
-        while turn < max(_ROUNDS, things) or (turn < _TURNS and time.perf_counter() < end):
-            draw.shuffle(order)
-            for index in order:
-                taken[index].append(_round(ways[index][turn % things], 1))
-            turn += 1
-    finally:
-        if collects:
-            gc.enable()
-    return [statistics.fmean(statistics.median(times[thing::things]) for thing in range(things)) for times in taken]
 
 
 def _round(call: Call, count: int) -> float:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dycl.diagnostics import UNKNOWN, TargetError, UsageError
 from dycl.ir.environment import Environment
@@ -15,7 +19,7 @@ from dycl.targets.check import check
 from dycl.targets.cuts import PortPlace, find_cuts, find_fetched
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, bind_program
-from dycl.targets.onnx.choice import PLAN, Choice, write_plan
+from dycl.targets.onnx.choice import PLAN, Alternative, Choice, pick, write_plan
 from dycl.targets.onnx.engine import Engine, Tuner
 from dycl.targets.onnx.exports import Exports
 from dycl.targets.onnx.maker import Finished, Maker
@@ -64,7 +68,7 @@ def _compile(
     (directory / "subgraphs").mkdir(parents=True, exist_ok=True)
     bound.weights.write(directory / FILE_NAME)
     maker = Maker(environment, bound, directory, options)
-    finished = choice.settle(maker, bound, [choice.choose(maker, item) for item in bound.subgraphs])
+    finished: Alternative = [choice.choose(maker, item) for item in bound.subgraphs]
     products = 0
     if options.quantize:  # what was just built is right; from here on it is meant to differ
         quantized = quantize(bound, host_weights(program))
@@ -72,25 +76,75 @@ def _compile(
         options = replace(options, is_exact=False)
         bound.weights.write(directory / FILE_NAME)
         maker, choice = Maker(environment, bound, directory, options), choice.anew()
-        finished = choice.settle(maker, bound, [choice.choose(maker, item) for item in bound.subgraphs])
+        finished = [choice.choose(maker, item) for item in bound.subgraphs]
+    writer = _Writer(program, bound, maker, choice.engines, exports, products)
+    finished = _find_fastest(writer, choice.vary(maker, bound, finished), directory, options)
     finished = _tuned(program, bound, finished, environment, directory, options) if options.tune else finished
-    engines = choice.engines
-    used = [engine for engine in engines if any(item.engine is engine for item in finished)] or [engines[0]]
-    files = {name: data for item in finished for name, data in item.built.files.items()}
-    for engine in used:
-        files |= {**maker.shared_files(engine, finished), **engine.runtime_files()}
-    if any(item.compiled.microseconds for item in finished):
-        files[PLAN] = write_plan(finished)
-    for name, data in files.items():
-        (directory / name).parent.mkdir(exist_ok=True)
-        (directory / name).write_bytes(data)
-    if options.device != "cpu":
-        finished = _with_ports(finished, "host", find_fetched(program))
-    elif all(engine.hands_on for engine in used):
-        finished = _with_ports(finished, "handed_on", _find_handed_on(program, bound))
-    if len(engines) > 1:
-        finished = [replace(item, compiled=replace(item.compiled, engine=item.engine.name)) for item in finished]
-    return _describe(bound, finished, tuple(files), used, exports, products)
+    return writer.write(finished, directory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes the subgraphs of a program, however they are built, where their weights lie already."""
+
+    program: Program
+    bound: BoundProgram
+    maker: Maker
+    engines: Sequence[Engine]
+    exports: Exports
+    products: int
+
+    def write(self, finished: Alternative, directory: Path) -> Compiled:
+        """All files that these need, and what the manifest says of them."""
+        used = [each for each in self.engines if any(item.engine is each for item in finished)] or [self.engines[0]]
+        files = {name: data for item in finished for name, data in item.built.files.items()}
+        for engine in used:
+            files |= {**self.maker.shared_files(engine, finished), **engine.runtime_files()}
+        if any(item.compiled.microseconds for item in finished):
+            files[PLAN] = write_plan(finished)
+        for name, data in files.items():
+            (directory / name).parent.mkdir(exist_ok=True)
+            (directory / name).write_bytes(data)
+        if self.maker.options.device != "cpu":
+            finished = _with_ports(finished, "host", find_fetched(self.program))
+        elif all(engine.hands_on for engine in used):
+            finished = _with_ports(finished, "handed_on", _find_handed_on(self.program, self.bound))
+        if len(self.engines) > 1:
+            finished = [replace(item, compiled=replace(item.compiled, engine=item.engine.name)) for item in finished]
+        return Compiled(
+            files=(FILE_NAME, *files),
+            runtime=runtime_modules(used),
+            requirements=tuple(dict.fromkeys(item for engine in used for item in engine.requirements)),
+            subgraphs=tuple(item.compiled for item in finished),
+            weights=self.bound.weights.entries,
+            structures_exported=self.bound.exported,
+            structures_reused=self.exports.reused,
+            weight_bytes=self.bound.weights.size,
+            quantized_products=self.products,
+        )
+
+
+def _find_fastest(
+    writer: _Writer, alternatives: Sequence[Alternative], directory: Path, options: Options
+) -> Alternative:
+    """What takes least time as a whole artifact; the first where nobody can say."""
+    if options.time_calls is None or not alternatives[1:]:
+        return alternatives[0]
+    with ExitStack() as stack:
+        written = []
+        for alternative in alternatives:
+            place = Path(stack.enter_context(TemporaryDirectory(dir=directory, prefix="alternative-")))
+            _link(directory / FILE_NAME, place / FILE_NAME)
+            written.append((place, writer.write(alternative, place)))
+        return pick(alternatives, options.time_calls(written))
+
+
+def _link(path: Path, place: Path) -> None:
+    """The same file in another place, or a copy where the file system has no links."""
+    try:
+        os.link(path, place)
+    except OSError:
+        shutil.copyfile(path, place)
 
 
 def _check_for_device(options: Options) -> None:
@@ -126,7 +180,7 @@ def _find_handed_on(program: Program, bound: BoundProgram) -> Iterator[PortPlace
             yield port
 
 
-def _with_ports(finished: Sequence[Finished], setting: str, ports: Iterable[PortPlace]) -> list[Finished]:
+def _with_ports(finished: Alternative, setting: str, ports: Iterable[PortPlace]) -> list[Finished]:
     """The subgraphs, each told the numbers of those of its results that are among the ports."""
     found: dict[str, list[int]] = {}
     for port in sorted(ports):
@@ -143,11 +197,11 @@ def _with_ports(finished: Sequence[Finished], setting: str, ports: Iterable[Port
 def _tuned(
     program: Program,
     bound: BoundProgram,
-    finished: Sequence[Finished],
+    finished: Alternative,
     environment: Environment,
     directory: Path,
     options: Options,
-) -> list[Finished]:
+) -> Alternative:
     """The subgraphs with what one engine makes of them for this machine, checked like the rest."""
     if not finished:
         return []
@@ -167,27 +221,6 @@ def _tuned(
         settings = {**item.compiled.settings, **better.settings}
         result.append(Finished(engine, built, replace(item.compiled, settings=settings)))
     return result
-
-
-def _describe(
-    bound: BoundProgram,
-    finished: Sequence[Finished],
-    files: tuple[str, ...],
-    used: Sequence[Engine],
-    exports: Exports,
-    products: int,
-) -> Compiled:
-    return Compiled(
-        files=(FILE_NAME, *files),
-        runtime=runtime_modules(used),
-        requirements=tuple(dict.fromkeys(item for engine in used for item in engine.requirements)),
-        subgraphs=tuple(item.compiled for item in finished),
-        weights=bound.weights.entries,
-        structures_exported=bound.exported,
-        structures_reused=exports.reused,
-        weight_bytes=bound.weights.size,
-        quantized_products=products,
-    )
 
 
 def runtime_modules(engines: Sequence[Engine]) -> Mapping[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from torch import nn
 from typer.testing import CliRunner
 
 import dycl
+from dycl import pipeline
 from dycl.artifact import load_artifact
 from dycl.calls import USUAL_CALLS
 from dycl.cli import app
 from dycl.diagnostics import TargetError, UsageError
+from dycl.hosting import HostModel
 from dycl.targets.base import refuse
 from dycl.targets.onnx import choice
 from dycl.targets.onnx.binding import BoundSubgraph
@@ -58,24 +60,6 @@ class Gates(nn.Module):
             x = layer(x)
             if x.sum().item() > 0:
                 return x
-        return x
-
-
-class Repeats(nn.Module):
-    """A layer, then another one six times; what comes after is for other inputs than are sampled."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.step, self.last = nn.Linear(8, 8), nn.Linear(8, 8), nn.Conv1d(8, 8, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.first(x)
-        steps = 0
-        while steps < 6 and x.sum().item() < 1e9:
-            x = torch.tanh(self.step(x))
-            steps += 1
-        if steps < 6:
-            x = self.last(x)
         return x
 
 
@@ -191,56 +175,34 @@ def test_strict_refuses_the_second_of_a_structure(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("together", "engines"),
     [
-        ([9.0, 10.0], ["tvm", "tvm"]),
-        ([10.0, 9.0], ["tvm", "onnxruntime"]),
-        ([10.0, 9.85], ["tvm", "tvm"]),  # not worth two runtimes
+        ([9.0, 10.0, 11.0], ["tvm", "tvm"]),
+        ([10.0, 9.0, 11.0], ["tvm", "onnxruntime"]),
+        ([10.0, 9.85, 11.0], ["tvm", "tvm"]),  # not worth two runtimes
+        ([10.0, 10.0, 9.9], ["onnxruntime", "onnxruntime"]),
     ],
 )
-def test_what_is_fastest_together_is_taken(
+def test_the_host_that_is_fastest_is_taken(
     monkeypatch: pytest.MonkeyPatch, together: list[float], engines: list[str]
 ) -> None:
-    """The first is much faster with TVM, the second somewhat with ONNX Runtime."""
+    """The first is much faster with TVM, the second somewhat with ONNX Runtime; what counts is the whole."""
     times = iter([(20.0, 10.0), (8.0, 10.0)])
+    compared: list[list[str]] = []
+
+    def note(hosts: Sequence[HostModel], calls: Sequence[Any], **limits: Any) -> list[list[float]]:
+        entries = [host.artifact.manifest.subgraphs.values() for host in hosts]
+        compared.extend([entry.engine for entry in found] for found in entries)
+        assert len(calls) == USUAL_CALLS
+        assert all(np.isfinite(np.asarray(host.call(*args))).all() for host in hosts for args, _ in calls)
+        return [[seconds] * len(calls) for seconds in together]
+
     monkeypatch.setattr(choice, "time_calls", lambda calls: dict(zip(calls, next(times), strict=True)))
-    monkeypatch.setattr(choice, "time_in_turns", lambda calls: together)
+    monkeypatch.setattr(pipeline, "take_turns", note)
     layers = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.Tanh()))
-    compiled = dycl.compile(Gates(layers), (samples(0),), target="auto", sample_inputs=samples, samples=4)
+    compiled = dycl.compile(Gates(layers).eval(), (samples(0),), target="auto", sample_inputs=samples, samples=4)
+    assert compared == [["tvm", "tvm"], ["tvm", "onnxruntime"], ["onnxruntime", "onnxruntime"]]
     assert [each.engine for each in compiled.report.subgraphs] == engines
     assert [each.microseconds["onnxruntime"] for each in compiled.report.subgraphs] == [20.0, 8.0]
-
-
-def test_what_is_timed_together_is_what_calls_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that runs often in a call weighs as much; what no call has run counts too."""
-    ways: list[list[partial[None]]] = []
-
-    def note(given: Any) -> list[float]:
-        ways.extend(given)
-        return [1.0 for _ in given]
-
-    times = iter([(5.0, 10.0), (20.0, 10.0), (20.0, 10.0), (30.0, 40.0)])
-    monkeypatch.setattr(choice, "time_calls", lambda calls: dict(zip(calls, next(times), strict=True)))
-    monkeypatch.setattr(choice, "time_in_turns", note)
-    compiled = dycl.compile(Repeats(), (torch.ones(8, 8),), target="auto", sample_inputs=lambda seed: torch.ones(8, 8))
-    assert len(compiled.report.subgraphs) == 4  # the sixth step has no sum
-    assert len(ways) == 2  # one runtime alone, and as each was chosen
-    for way in ways:
-        assert [len(call.args[0]) for call in way] == [7] * USUAL_CALLS + [1]
-
-
-def test_turns_are_random_and_tell_the_mean_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[tuple[int, int]] = []
-    seconds = {(0, 0): 1.0, (0, 1): 3.0, (1, 0): 2.0, (1, 1): 8.0}
-
-    def run(call: Any, count: int) -> float:
-        call()
-        return seconds[order[-1]]
-
-    monkeypatch.setattr(choice, "_round", run)
-    ways = [[partial(order.append, (way, thing)) for thing in range(2)] for way in range(2)]
-    assert choice.time_in_turns(ways) == [2.0, 5.0]
-    turns = [order[start : start + 2] for start in range(0, len(order), 2)]
-    assert all(sorted(turn) == [(0, number % 2), (1, number % 2)] for number, turn in enumerate(turns))
-    assert len({turn[0][0] for turn in turns}) == 2
+    assert not list(compiled.directory.glob("alternative-*"))
 
 
 def test_what_is_timed_is_what_torch_accepts() -> None:
