@@ -35,7 +35,7 @@ some way needs it before a join, nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
@@ -51,10 +51,12 @@ from dycl.ir.graph import (
     substitute_block,
     substitute_op,
 )
-from dycl.ir.nodes import Block, BlockId, Branch, Program, Ref, TensorOp, Value, ValueId, edges
+from dycl.ir.nodes import Block, BlockId, Branch, Program, Ref, TensorOp, Value, ValueId, ValueType, edges
 from dycl.ir.notes import Note
 from dycl.passes.cost import (
     DISPATCH,
+    MOST_BYTES,
+    MOST_OPERATIONS,
     count_dispatches,
     count_weight_bytes,
     estimate_bytes,
@@ -62,7 +64,6 @@ from dycl.passes.cost import (
     estimate_transfer,
 )
 from dycl.passes.frequency import estimate_frequencies
-from dycl.passes.fuse import MOST_BYTES, MOST_OPERATIONS
 from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.sink_work import may_be_passed
@@ -169,7 +170,7 @@ class _Finder:
         if not isinstance(block.end, Branch):
             return None
         kept: set[int] = set()  # operations that some way needs too early
-        while work := self._candidates(block, kept):
+        while work := find_tail(block, set(end_uses(block.end)), self._types, self._written, kept):
             made = {value.id for op in work for value in op.results}
             targets = tuple(self._targets(block, made))
             late = [op for op in work if not self._is_covered(op, block.id, targets)]
@@ -177,21 +178,6 @@ class _Finder:
                 return self._weigh(block, work, targets) if targets else None
             kept.update(map(id, late))
         return None
-
-    def _candidates(self, block: Block, kept: set[int]) -> tuple[TensorOp, ...]:
-        """What could be done after the decision, as far as this block is concerned."""
-        work: list[TensorOp] = []
-        wanted = set(end_uses(block.end))
-        for op in reversed(block.ops):
-            results = {value.id for value in op_definitions(op)}
-            may_go = isinstance(op, TensorOp) and not op.mutates and not results & (wanted | self._written)
-            if isinstance(op, TensorOp) and may_go and id(op) not in kept:
-                work.insert(0, op)
-            elif not may_be_passed(op, self._types):
-                break
-            else:
-                wanted.update(op_uses(op))
-        return tuple(work)
 
     def _targets(self, block: Block, made: set[ValueId]) -> Iterator[BlockId]:
         """The first blocks behind a block that need what is made and could make it."""
@@ -259,18 +245,13 @@ class _Finder:
 
 def _apply(program: Program, move: _Move, flow: _Flow) -> Program:
     """The program with the work copied; each copy has names of its own, for all that is behind it."""
-    values = _ValueIds(program)
+    values = ValueIds(program)
     gone = {id(op) for op in move.work}
     blocks = {block.id: block for block in program.blocks}
     source = blocks[move.source]
     blocks[move.source] = replace(source, ops=tuple(op for op in source.ops if id(op) not in gone))
     for target, ops in move.copies:
-        mapping: Substitution = {}
-        copied = []
-        for op in ops:
-            fresh = tuple(replace(value, id=values.new()) for value in op.results)
-            copied.append(replace(_substituted(op, mapping), results=fresh))
-            mapping.update((old.id, Ref(new.id)) for old, new in zip(op.results, fresh, strict=True))
+        copied, mapping = copy_operations(ops, values)
         for block in blocks:
             if flow.order.dominates(target, block):
                 blocks[block] = substitute_block(blocks[block], mapping)
@@ -278,13 +259,45 @@ def _apply(program: Program, move: _Move, flow: _Flow) -> Program:
     return replace(program, blocks=tuple(blocks[block.id] for block in program.blocks))
 
 
-def _substituted(op: TensorOp, mapping: Substitution) -> TensorOp:
-    found = substitute_op(op, mapping)
-    assert isinstance(found, TensorOp)
-    return found
+def find_tail(
+    block: Block,
+    wanted: Collection[ValueId],
+    types: Mapping[ValueId, ValueType],
+    written: Collection[ValueId],
+    kept: Collection[int] = (),
+) -> tuple[TensorOp, ...]:
+    """The tensor work of a block that could be done after all the rest of it, if the rest makes what is wanted.
+
+    `kept`: operations that shall stay, by `id`.
+    """
+    work: list[TensorOp] = []
+    needed = set(wanted)
+    for op in reversed(block.ops):
+        results = {value.id for value in op_definitions(op)}
+        may_go = isinstance(op, TensorOp) and not op.mutates and not results & (needed | set(written))
+        if isinstance(op, TensorOp) and may_go and id(op) not in kept:
+            work.insert(0, op)
+        elif not may_be_passed(op, types):
+            break
+        else:
+            needed.update(op_uses(op))
+    return tuple(work)
 
 
-class _ValueIds:
+def copy_operations(ops: Iterable[TensorOp], values: ValueIds) -> tuple[tuple[TensorOp, ...], Substitution]:
+    """The operations with results of their own, and what stands for the old ones."""
+    mapping: Substitution = {}
+    copied = []
+    for op in ops:
+        fresh = tuple(replace(value, id=values.new()) for value in op.results)
+        found = substitute_op(op, mapping)
+        assert isinstance(found, TensorOp)
+        copied.append(replace(found, results=fresh))
+        mapping.update((old.id, Ref(new.id)) for old, new in zip(op.results, fresh, strict=True))
+    return tuple(copied), mapping
+
+
+class ValueIds:
     """New numbers for values of a program."""
 
     def __init__(self, program: Program) -> None:

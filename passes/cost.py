@@ -17,6 +17,8 @@ from dycl.ir.nodes import Block, CallModule, TensorOp, TensorType, ValueId, Valu
 from dycl.passes.schedule import schedule_block
 
 DISPATCH = 8.0
+MOST_OPERATIONS = 64  # that are copied for one dispatch less
+MOST_BYTES = 1 << 18  # of weights in them
 _KERNEL = 1.2
 _BYTES = 10e3  # in a microsecond
 _FLOATING = 30e3

@@ -29,8 +29,9 @@ Taken = Mapping[BlockId, Counter[int]]  # how often each edge of a block was tak
 def estimate_frequencies(program: Program, environment: Environment) -> Mapping[BlockId, float]:
     """For each block how often it runs, 1 for each entry."""
     loops: dict[BlockId, int] = {}
-    for number, members in enumerate(nx.strongly_connected_components(block_graph(program))):
-        if len(members) > 1:
+    graph = block_graph(program)
+    for number, members in enumerate(nx.strongly_connected_components(graph)):
+        if len(members) > 1 or any(graph.has_edge(block, block) for block in members):
             loops.update(dict.fromkeys(members, number))
     taken = _count_taken(program, environment)
     size = len(program.blocks)

@@ -33,12 +33,13 @@ the loop's test, which is then in one dispatch with the loop's body.
 What moves is all that the first dispatch of the join would do, with the host operations that it needs; if one of them
 may raise, reads a clock or is on memory that is written, nothing moves. It pays where some way into the join saves a
 dispatch and none gets one more; what is copied for that is bounded (`MOST_OPERATIONS`, `MOST_BYTES`): each session of a
-target keeps its weights packed in a form of its own.
+target keeps its weights packed in a form of its own. Where a way has no dispatch to join because a decision stands
+between, the work before that may be done behind it (`postpone.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
@@ -72,23 +73,23 @@ from dycl.ir.nodes import (
     edges,
 )
 from dycl.ir.notes import Note
-from dycl.passes.cost import count_dispatches, count_weight_bytes
+from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.effects import may_raise
+from dycl.passes.frequency import estimate_call
+from dycl.passes.naming import name_operations
+from dycl.passes.postpone import find_postponed
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
 from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, type_names
 
-MOST_OPERATIONS = 64  # that are copied for one dispatch less
-MOST_BYTES = 1 << 18  # of weights in them
+_LEAST_GAIN = 0.5  # microseconds of a call: less is chance
 
 
 def run(program: Program, environment: Environment) -> Program:
     """The program with the work at joins in the dispatches before them."""
-    program = renumber(program)
-    while chosen := _choose(program, _find(program, environment)):
-        for fusion in chosen:
-            program = _Mover(program, fusion).move()
-        program = renumber(program)
+    program = _fuse(renumber(program), environment)
+    while (better := _find_better(program, environment)) is not None:
+        program = better.program
     return program
 
 
@@ -98,10 +99,49 @@ def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
     program = renumber(program)
     while chosen := _choose(program, found := _find(program, environment)):
         notes += [fusion.note for fusion in chosen]
-        for fusion in chosen:
-            program = _Mover(program, fusion).move()
-        program = renumber(program)
-    return (*notes, *(fusion.note for fusion in found))
+        program = _apply(program, chosen)
+    notes += [fusion.note for fusion in found]
+    while (better := _find_better(program, environment)) is not None:
+        notes.append(better.note)
+        program = better.program
+    return tuple(notes)
+
+
+def _fuse(program: Program, environment: Environment) -> Program:
+    """The program with all fusions that pay; its ids are canonical, and so are those of the result."""
+    while chosen := _choose(program, _find(program, environment)):
+        program = _apply(program, chosen)
+    return program
+
+
+def _apply(program: Program, chosen: Sequence[_Fusion]) -> Program:
+    for fusion in chosen:
+        program = _Mover(program, fusion).move()
+    return renumber(program)
+
+
+@dataclass(frozen=True, slots=True)
+class _Better:
+    """The program with work behind a decision, and fused with what comes there."""
+
+    program: Program
+    note: Note
+
+
+def _find_better(program: Program, environment: Environment) -> _Better | None:
+    """The first decision that work can be postponed behind so that a call takes less time."""
+    before = 0.0
+    for found in find_postponed(program, environment):
+        if len(found.work) > MOST_OPERATIONS or found.copied_bytes > MOST_BYTES:
+            continue
+        fused = _fuse(found.program, environment)
+        before = before or estimate_call(program, environment)
+        gain = before - estimate_call(fused, environment)
+        if gain > _LEAST_GAIN:
+            size = f"{len(found.work)} operations, {found.copied_bytes / 1024:.0f} KiB of weights copied"
+            text = f"{name_operations(found.work)}: done with what is behind the decision ({gain:+.1f} µs, {size})"
+            return _Better(fused, Note("fuse", True, found.work[0].loc, text))
+    return None
 
 
 # ---------------------------------------------------------------- what could be done

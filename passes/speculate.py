@@ -67,8 +67,7 @@ from dycl.ir.nodes import (
 from dycl.ir.notes import Note
 from dycl.passes import simplify_cfg
 from dycl.passes.aliasing import MemoryGroups
-from dycl.passes.cost import count_dispatches, count_weight_bytes, estimate_operations
-from dycl.passes.fuse import MOST_BYTES
+from dycl.passes.cost import MOST_BYTES, count_dispatches, count_weight_bytes, estimate_operations
 from dycl.passes.harmless import is_harmless
 from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import mutated_values, value_types

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
+from dycl.ir.graph import renumber
 from dycl.ir.nodes import Dispatch, Program, TensorOp, edges
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
@@ -30,9 +31,23 @@ from dycl.passes import (
     speculate,
 )
 from dycl.passes.order import PASSES, run_passes
+from dycl.passes.postpone import find_postponed
 
 Generate = Callable[[int], Program]
 Record = tuple[object, list[object], list[object]]  # the outcome, decisions, observations
+
+
+def postpone_all(program: Program, environment: Environment) -> Program:
+    """Whether it pays or not; each time the first that is found, a few times."""
+    program = renumber(program)
+    for _ in range(4):
+        found = next(find_postponed(program, environment), None)
+        if found is None:
+            break
+        program = found.program
+    return program
+
+
 TO_THE_HOST = {
     "simplify_cfg": simplify_cfg.run,
     "dead_code": dead_code.run,
@@ -45,6 +60,7 @@ TO_THE_HOST = {
     "copy_down": copy_down.run,
     "read_elements": read_elements.run,
     "speculate": speculate.run,
+    "postpone": postpone_all,
 }
 
 # ---------------------------------------------------------------- comparing

@@ -46,3 +46,26 @@ def test_without_calls_each_side_is_as_likely_as_the_other() -> None:
 def test_calls_outweigh_the_guess_and_leave_a_chance_to_what_none_did() -> None:
     assert _frequencies(*[1.0] * 7) == pytest.approx({0: 1.0, 1: 7.5 / 8, 2: 0.5 / 8, 3: 1.0}, abs=0.01)
     assert _frequencies(1.0, -1.0, -1.0) == pytest.approx({0: 1.0, 1: 1.5 / 4, 2: 2.5 / 4, 3: 1.0}, abs=0.01)
+
+
+LOOP = """
+program P method forward
+param n: positional_or_keyword = input 0: int
+entry b0
+
+b0(%0 n: int):
+  jump b1(0)
+
+b1(%1 steps: int):
+  %2: int = host add(%1, 1)
+  %3: bool = host lt(%2, %0)
+  branch %3 ? b1(%2) : b2
+
+b2:
+  return %2
+"""
+
+
+def test_a_block_that_leads_to_itself_is_a_loop() -> None:
+    found = estimate_frequencies(parse_ir(LOOP), Environment())
+    assert [found[BlockId(block)] for block in range(3)] == pytest.approx([1.0, 10.0, 1.0], rel=0.02)
