@@ -45,8 +45,12 @@ ROWS: dict[str, Row] = {
         Row("pondernet", replace(_TUNED, rng="host"), core=True),
         Row("deq", core=True),
         Row("moe", core=True),
-        Row("treelstm"),
+        Row("seq2seq_attention"),
         Row("gpt_generate"),
+        Row("treelstm"),
+        Row("lightglue_like"),
+        Row("detection"),
+        Row("cascade_mtcnn"),
     )
 }
 
