@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -17,7 +18,9 @@ from dycl.targets.onnx.export import check_types, check_weights, export
 from dycl.targets.onnx.exports import Exports, KeptExport
 from dycl.targets.ports import host_weights
 from dycl.targets.processes import try_in_processes
+from dycl.targets.samples import export_inputs, symbols
 from dycl.targets.weights import WeightFile, digest
+from dycl.targets.work import heaviest_kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class BoundSubgraph:
     initializers: tuple[tuple[str, str], ...]
     slots: tuple[str, ...]
     has_constants: bool = False  # some of its tensors are neither parameters nor buffers, but attributes of a module
+    heaviest: float = math.inf  # of its kernels: the estimated microseconds on one thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,16 @@ class _Binder:
             initializers = tuple((name, rename[weight]) for name, weight in known.initializers)
             for _, weight in initializers:
                 self.weights.add(weight, self._named[weight])
-            return BoundSubgraph(subgraph, known.model, initializers, slots)
-        bound = self._export(subgraph, slots)
+            return replace(known, subgraph=subgraph, initializers=initializers, slots=slots)
+        bound = replace(self._export(subgraph, slots), heaviest=self._find_heaviest(subgraph))
         if subgraph.structure >= 0 and self._is_shareable(bound):
             self._structures[subgraph.structure] = bound
         return bound
+
+    def _find_heaviest(self, subgraph: Subgraph) -> float:
+        if symbols(subgraph):
+            return math.inf
+        return heaviest_kernel(SubgraphModule(subgraph, self._environment), export_inputs(subgraph))
 
     def export_ahead(self, subgraphs: Sequence[Subgraph], jobs: int) -> None:
         """Export the first subgraph of each structure, in several processes; what fails is left to `bind`."""

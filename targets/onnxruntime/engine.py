@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 SMALL_BYTES = 1 << 20
+SERIAL_MICROSECONDS = 60.0  # of the heaviest kernel: to wake a second thread takes as long as that would win
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class OnnxRuntimeEngine:
                 settings["optimization"] = options.ort_optimization
             if is_small(subgraph):
                 settings["arena"] = False
+            if bound.heaviest <= SERIAL_MICROSECONDS:
+                settings["serial"] = True
 
             def open_call() -> Opened:
                 told = {"optimization": options.ort_optimization, **settings}

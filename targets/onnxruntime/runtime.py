@@ -14,7 +14,8 @@ Memory. Each session with an arena works in memory of its own, and with many ses
 caches next to the processor. Small subgraphs have none: the C library hands them what the one before has just given
 back (2 to 5 % of a call). It would give large blocks back to the system and page them in again (32 MiB: 2.3 times).
 
-Threads. With one thread a session has no pool at all. With more, each session has a pool of its own that waits without
+Threads. With one thread a session has no pool at all, nor where no kernel of a subgraph is so large that a second
+thread would save more time than it takes to wake it. With more, each session has a pool of its own that waits without
 spinning; all sessions of the process share one pool only by explicit choice: `share_pool()` before the first model is
 loaded, or `shared_pool=True`. Once such a pool exists, ONNX Runtime refuses every session of the process with default
 options, those of other libraries too, so it is not for us to make it unasked in somebody's service.
@@ -175,7 +176,8 @@ class Runtime:
         pooled = self._shared_pool and _make_pool(self._threads)
         settings = entry.get("settings", {})
         level = self._optimization or settings.get("optimization", "all")
-        open_session = functools.partial(self._open, model, level, packing, settings.get("arena", True))
+        threads = 1 if settings.get("serial", False) else self._threads
+        open_session = functools.partial(self._open, model, level, packing, settings.get("arena", True), threads)
         try:
             return open_session(pooled=pooled)
         except _ORT_ERRORS:
@@ -183,14 +185,16 @@ class Runtime:
             # of the model itself is raised again here.
             return open_session(pooled=not pooled)
 
-    def _open(self, model: bytes, level: str, packing: bool, arena: bool, *, pooled: bool) -> ort.InferenceSession:
+    def _open(
+        self, model: bytes, level: str, packing: bool, arena: bool, threads: int, *, pooled: bool
+    ) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = arena
         options.use_per_session_threads = not pooled
         if not pooled:
-            options.intra_op_num_threads = self._threads
+            options.intra_op_num_threads = threads
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not packing:
             options.add_session_config_entry("session.disable_prepacking", "1")
