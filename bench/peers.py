@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from torch import nn
 
 from bench.rows import Call
 from dycl.artifact import load_artifact
+from dycl.ir.contents import read_contents
 from dycl.sampling import map_tensors
 from dycl.targets.onnxruntime.dispatch import Memory, make_call
 
@@ -150,7 +150,7 @@ def open_oracle(directory: Path, key: str, names: Sequence[str], threads: int) -
 
 def _has_arena(artifact: Path) -> bool:
     """Whether a session of the host keeps an arena; where none does the oracle is faster without one, too."""
-    entries = json.loads((artifact / "manifest.json").read_text(encoding="utf-8"))["subgraphs"].values()
+    entries = read_contents(artifact)["subgraphs"].values()
     return any(entry.get("settings", {}).get("arena", True) for entry in entries)
 
 

@@ -81,7 +81,11 @@ def stage_texts() -> dict[str, str]:
         texts["decisions"] = "\n".join(f"{d.site} {d.taken!s:5} {d.location}  {d.text}" for d in compiled.decisions)
         texts["files"] = "\n".join(sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file()))
         texts["onnx"] = print_onnx(place / "subgraphs" / "01_block0_gate.onnx")
-        manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        text = (place / "manifest.json").read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        wanted = ('"1":', '"01_block0_gate":', '["blocks.0"')  # a structure, a subgraph of it, weights of that
+        lines = [line.strip().removesuffix(",") for line in text.splitlines()]
+        texts["entries"] = "\n".join(line for line in lines if line.startswith(wanted))
         texts["manifest"] = json.dumps({key: manifest[key] for key in ("signature", "state", "requirements")}, indent=1)
     return texts
 

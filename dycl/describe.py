@@ -219,11 +219,11 @@ def _is_json(value: object) -> bool:
 
 
 def _describe_branches(program: Program) -> tuple[BranchEntry, ...]:
-    return tuple(
-        BranchEntry(site=block.id, location=describe_location(block.end.loc), text=block.end.loc.text)
-        for block in program.blocks
-        if isinstance(block.end, Branch)
-    )
+    sites: dict[tuple[Location, str], list[int]] = {}
+    for block in program.blocks:
+        if isinstance(block.end, Branch):
+            sites.setdefault((describe_location(block.end.loc), block.end.loc.text), []).append(block.id)
+    return tuple(BranchEntry(sites=tuple(ids), location=place, text=text) for (place, text), ids in sites.items())
 
 
 def _describe_subgraphs(program: Program, compiled: Table[str, Any]) -> dict[str, SubgraphEntry]:

@@ -136,7 +136,7 @@ class HostModel:
     @property
     def trace(self) -> list[Decision]:
         """The decisions of the last call with their places in the source."""
-        places = {branch.site: branch for branch in self.artifact.manifest.branches}
+        places = {site: branch for branch in self.artifact.manifest.branches for site in branch.sites}
         found = []
         for site, taken in self._host.decisions:
             branch = places[site]

@@ -1,25 +1,28 @@
 """What `manifest.json` of an artifact says, as typed data, and its one canonical text.
 
 The manifest describes the model and its build and nothing of the machine or the moment: no absolute path, no time.
-This module never imports torch: `dycl run` reads manifests where torch is not installed.
+In the text everything stands once: `dycl.ir.contents` says how, and takes it apart again. Here each subgraph has all
+that holds for it. This module never imports torch: `dycl run` reads manifests where torch is not installed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dycl.diagnostics import UNKNOWN, UsageError
+from dycl.ir.contents import unpack
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GENERATOR = "dycl"
 MANIFEST_NAME = "manifest.json"
 
 
-class Location(msgspec.Struct, frozen=True, kw_only=True):
+class Location(msgspec.Struct, frozen=True, array_like=True):
     """A line of the model's source: the file's base name, so that the same source gives the same bytes anywhere."""
 
     file: str
@@ -28,9 +31,9 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BranchEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision of the host: its block in the program, where it comes from and the source line."""
+    """One decision of the source: the blocks of the program in which the host takes it, its place and its line."""
 
-    site: int
+    sites: tuple[int, ...]
     location: Location
     text: str
 
@@ -148,25 +151,71 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest's canonical bytes: sorted keys, a line for each entry, one newline at the end.
-
-    Of a small network it would be a tenth of the artifact if each number had a line of its own.
-    """
-    parts: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(manifest, order="sorted"))
-    return ("{\n" + ",\n".join(f"{_text(name)}: {_lines(part)}" for name, part in parts.items()) + "\n}\n").encode()
+    """The manifest's canonical bytes: sorted keys, a line for each entry, one newline at the end."""
+    parts = pack(msgspec.to_builtins(manifest))
+    lines = (f"{_text(name)}: {_lines(part)}" for name, part in sorted(parts.items()))
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def _lines(part: object) -> str:
     """A part of the manifest as text, each of its entries on a line."""
     if isinstance(part, dict) and part:
-        return "{\n" + ",\n".join(f"  {_text(name)}: {_text(entry)}" for name, entry in part.items()) + "\n}"
-    if isinstance(part, list) and part:
+        return "{\n" + ",\n".join(f"  {_text(name)}: {_text(entry)}" for name, entry in sorted(part.items())) + "\n}"
+    if isinstance(part, list | tuple) and part:
         return "[\n" + ",\n".join(f"  {_text(entry)}" for entry in part) + "\n]"
     return _text(part)
 
 
 def _text(value: object) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
+
+
+def pack(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What `unpack` takes apart: everything once."""
+    modules: dict[str, list[str]] = {}
+    for name in manifest["weights"]:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    rows = {name: _weight_row(name, weight) for name, weight in manifest["weights"].items()}
+    numbers = {name: number for number, name in enumerate(itertools.chain(*modules.values()))}
+    entries = {name: _number_weights(entry, numbers) for name, entry in manifest["subgraphs"].items()}
+    settings = _common([entry["settings"] for entry in entries.values()])
+    groups: dict[int, dict[str, dict[str, Any]]] = {}
+    for name, entry in entries.items():
+        groups.setdefault(entry["structure"], {})[name] = entry
+    structures, subgraphs = {}, {}
+    for structure, group in groups.items():
+        shared = _common(list(group.values()))
+        shared["settings"] = _common([entry["settings"] for entry in group.values()])
+        structures[str(structure)] = _without(shared, {"structure": structure}, settings)
+        for name, entry in group.items():
+            subgraphs[name] = {"structure": structure, **_without(entry, shared, shared["settings"])}
+    weights = [[module, *(rows[name] for name in names)] for module, names in modules.items()]
+    return {**manifest, "settings": settings, "structures": structures, "subgraphs": subgraphs, "weights": weights}
+
+
+def _weight_row(name: str, weight: dict[str, Any]) -> list[Any]:
+    dtype = () if weight["dtype"] == "float32" else (weight["dtype"],)
+    return [name.rpartition(".")[2], weight["offset"], weight["shape"], *dtype]
+
+
+def _number_weights(entry: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+    ports = {kind: [list(port.values()) for port in entry[kind]] for kind in ("inputs", "outputs")}
+    weights = [numbers[weight] for weight in entry["weights"]]
+    return {**entry, **ports, "weights": weights, "settings": entry.get("settings", {})}
+
+
+def _common(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all of them say alike; compared as text, since True is 1 to Python."""
+    first = entries[0] if entries else {}
+    texts = {key: _text(value) for key, value in first.items()}
+    return {key: first[key] for key, text in texts.items() if all(key in e and _text(e[key]) == text for e in entries)}
+
+
+def _without(entry: dict[str, Any], known: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """An entry without what is known, nor those of its settings that are."""
+    own = {key: value for key, value in entry.items() if key != "settings" and key not in known}
+    left = {key: value for key, value in entry["settings"].items() if key not in settings}
+    return {**own, "settings": left} if left else own
 
 
 def decode_manifest(data: bytes, origin: str) -> Manifest:
@@ -186,9 +235,14 @@ def decode_manifest(data: bytes, origin: str) -> Manifest:
             hint="compile the model again, or install the version of dycl that wrote the artifact",
         )
     try:
-        return msgspec.json.decode(data, type=Manifest)
-    except msgspec.ValidationError as error:
-        raise UsageError("DY404", UNKNOWN, f"{origin}: {error}", hint="compile the model again") from error
+        return msgspec.convert(unpack(head), Manifest)
+    except (msgspec.ValidationError, *_MALFORMED) as error:
+        message = f"{origin} has a wrong part: {error!r}"
+        raise UsageError("DY404", UNKNOWN, message, hint="compile the model again") from error
+
+
+# What `unpack` raises, which runs where msgspec is not, for parts that are missing or of another form.
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
 
 
 def hash_file(path: Path) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from dycl.ir.contents import read_contents
 
 
 class Runtime:
@@ -15,7 +16,7 @@ class Runtime:
 
     def __init__(self, directory: Path, *, threads: int | None = None, lazy: bool = False) -> None:
         self._directory = directory
-        self._manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        self._manifest = read_contents(directory)
         self._bytes = np.memmap(directory / "weights.bin", dtype=np.uint8, mode="r")
 
     def subgraph(self, name: str) -> Callable[..., Any]:

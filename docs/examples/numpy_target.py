@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program, Subgraph
 from dycl.targets.base import Capabilities, Compiled, CompiledSubgraph, Options, Target, refuse
@@ -28,8 +29,6 @@ OPERATORS: dict[str, str] = {
     "aten.gt.Scalar": "np.asarray({0} > {1})",
     "aten.linalg_vector_norm.default": "np.asarray(np.sqrt((np.asarray({0}) ** 2).sum()))",
 }
-
-RUNTIME = Path(__file__).with_name("numpy_runtime.py")
 
 
 class NumpyTarget:
@@ -56,7 +55,7 @@ class NumpyTarget:
         weights.write(directory / "weights.bin")
         return Compiled(
             files=("weights.bin", *(item.file for item in compiled)),
-            runtime={"runtime.py": RUNTIME.read_text(encoding="utf-8")},
+            runtime={"runtime.py": copied_text("numpy_runtime"), "contents.py": copied_text("dycl.ir.contents")},
             requirements=("numpy>=1.26",),
             subgraphs=tuple(compiled),
             weights=weights.entries,

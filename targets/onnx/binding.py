@@ -25,7 +25,7 @@ from dycl.targets.work import heaviest_kernel
 
 @dataclass(frozen=True, slots=True)
 class BoundSubgraph:
-    """A subgraph with the model of its structure and its own weights: (name in the model, weight)."""
+    """A subgraph with the model of its structure and its own weights, in graph order: (name in the model, weight)."""
 
     subgraph: Subgraph
     model: onnx.ModelProto

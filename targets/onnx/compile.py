@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dycl.diagnostics import UNKNOWN, TargetError, UsageError
+from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program
 from dycl.targets.base import Compiled, Options
@@ -227,5 +227,5 @@ def runtime_modules(engines: Sequence[Engine]) -> Mapping[str, str]:
     """The runtime of an artifact: an engine's own, or one that hands each subgraph to that of its engine."""
     if len(engines) == 1:
         return {"runtime.py": engines[0].runtime_source()}
-    mixed = resources.files("dycl.targets.onnx").joinpath("mixed_runtime.py").read_text(encoding="utf-8")
+    mixed = copied_text("dycl.targets.onnx.mixed_runtime")
     return {"runtime.py": mixed} | {f"runtime_{engine.name}.py": engine.runtime_source() for engine in engines}

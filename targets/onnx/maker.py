@@ -49,7 +49,7 @@ class Maker:
             structure=subgraph.structure,
             inputs=input_ports(subgraph),
             outputs=output_ports(subgraph),
-            weights=tuple(dict.fromkeys(weight for _, weight in bound.initializers)),
+            weights=tuple(weight for _, weight in bound.initializers),
             samples=deviation.samples,
             max_abs_error=deviation.max_abs,
             max_rel_error=deviation.max_rel,

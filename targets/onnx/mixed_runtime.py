@@ -7,13 +7,13 @@ are not copied.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from dycl.ir.contents import read_contents
 
 
 class Runtime:
@@ -26,7 +26,7 @@ class Runtime:
 
         `lazy`: open a subgraph when it first runs. `device`: where they run, if not where they were compiled for.
         """
-        manifest = json.loads((Path(directory) / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_contents(directory)
         self._engines = {name: entry["engine"] for name, entry in manifest["subgraphs"].items()}
         self._runtimes: dict[str, Any] = {}
         for engine in dict.fromkeys(self._engines.values()):

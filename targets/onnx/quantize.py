@@ -81,6 +81,8 @@ def _bind(item: BoundSubgraph, structure: _Structure, old: WeightFile, new: Weig
                 stored = weight + (".transposed" if is_transposed else "") + suffix
                 new.add(stored, part)
                 initializers.append((name + suffix, stored))
+    places = {stored.name: place for place, stored in enumerate(structure.model.graph.initializer)}
+    initializers.sort(key=lambda initializer: places[initializer[0]])
     return replace(item, model=structure.model, initializers=tuple(initializers))
 
 

@@ -77,7 +77,9 @@ class OnnxRuntimeEngine:
             shared = files.add(f"subgraphs/{subgraph.name}.onnx", bind_weights(bound.model, stored))
             model = shared.model
             session = open_session(subgraph, model, directory, optimization=options.ort_optimization)
-            settings: dict[str, object] = {"plain_offsets": list(shared.offsets)} if shared.offsets else {}
+            is_placed = shared.offsets == tuple(weight.offset for weight in stored.values())
+            assert is_placed or shared.data == model, f"{subgraph.name}: its weights are not in the order of the graph"
+            settings: dict[str, object] = {"placed": True} if is_placed else {}
             if options.ort_optimization != "all":
                 settings["optimization"] = options.ort_optimization
             if is_small(subgraph):
@@ -110,8 +112,8 @@ class OnnxRuntimeEngine:
         return copied_text("dycl.targets.onnxruntime.runtime")
 
     def runtime_files(self) -> Mapping[str, bytes]:
-        """What calls sessions, and for a GPU what keeps values there; ONNX Runtime itself is a package."""
-        files = copied_files("dycl.targets.onnxruntime.dispatch")
+        """What reads the manifest and calls sessions, and for a GPU what keeps values there."""
+        files = copied_files("dycl.ir.contents", "dycl.targets.onnxruntime.dispatch")
         if self.device != "cpu":
             files |= copied_files("dycl.targets.onnxruntime.device", "dycl.targets.devicearray")
         return files
@@ -141,7 +143,7 @@ def _open_as_host(
             "inputs": [port_entry(port) for port in input_ports(subgraph)],
             "outputs": [port_entry(port) for port in output_ports(subgraph)],
             "weights": [],
-            "settings": {key: value for key, value in settings.items() if key != "plain_offsets"},
+            "settings": {key: value for key, value in settings.items() if key != "placed"},
         }
         manifest = {"subgraphs": {subgraph.name: entry}, "weights": {}}
         runtime = Runtime(directory, threads=1, manifest=manifest)

@@ -30,7 +30,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import json
 import os
 import platform
 import re
@@ -42,6 +41,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
+from dycl.ir.contents import read_contents
 from dycl.targets.onnxruntime.dispatch import TYPES, Memory, make_call
 
 Value = Any  # an array, or a Python number where the subgraph takes a scalar
@@ -78,8 +78,7 @@ class Runtime:
         `manifest`: what it says, if it is not to be read.
         """
         self._directory = Path(directory).resolve()
-        if manifest is None:
-            manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
+        manifest = manifest or read_contents(self._directory)
         self._subgraphs: dict[str, dict[str, Any]] = manifest["subgraphs"]
         self._weights: dict[str, dict[str, Any]] = manifest["weights"]
         self._threads = threads or _processors()
@@ -165,13 +164,16 @@ class Runtime:
 
     def _read(self, entry: dict[str, Any]) -> bytes:
         settings = entry.get("settings", {})
-        kind = "tuned" if self._tuned else "plain"
-        file = settings["tuned"] if self._tuned else entry["file"]
-        return place_weights((self._directory / file).read_bytes(), settings.get(f"{kind}_offsets", ()))
+        if self._tuned:
+            file, offsets = settings["tuned"], settings.get("tuned_offsets", ())
+        else:
+            file, is_placed = entry["file"], settings.get("placed", False)
+            offsets = [self._weights[name]["offset"] for name in entry["weights"]] if is_placed else ()
+        return place_weights((self._directory / file).read_bytes(), offsets)
 
     def _session(self, entry: dict[str, Any]) -> ort.InferenceSession:
         model = self._read(entry)
-        shared = sum(_bytes(self._weights[name]) for name in entry["weights"] if name in self._shared)
+        shared = sum(_bytes(self._weights[name]) for name in dict.fromkeys(entry["weights"]) if name in self._shared)
         packing = shared <= SHARED_BYTES_UNPACKED
         pooled = self._shared_pool and _make_pool(self._threads)
         settings = entry.get("settings", {})
@@ -306,7 +308,7 @@ _OFFSET = re.compile(rb"\x0a\x06offset\x12\x0c(\d{12})")
 def _shared_weights(subgraphs: dict[str, dict[str, Any]]) -> frozenset[str]:
     users: dict[str, int] = {}
     for entry in subgraphs.values():
-        for name in entry["weights"]:
+        for name in dict.fromkeys(entry["weights"]):
             users[name] = users.get(name, 0) + 1
     return frozenset(name for name, count in users.items() if count > 1)
 

@@ -1,8 +1,8 @@
 """One file for all models that differ in nothing but where their weights lie.
 
-Subgraphs of one structure have one graph. The file is the model of the first of them, as it is; of the others the
-manifest holds the places of their weights, in the order in which the graph names them; the runtime writes these into
-the model before it opens it (`place_weights` in `runtime.py`).
+Subgraphs of one structure have one graph. The file is the model of the first of them, as it is. The manifest says which
+weights each of them has, in the order in which the graph names them, and where these lie; the runtime writes the places
+into the model before it opens it (`place_weights` in `runtime.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dycl.targets.onnxruntime.runtime import OFFSET_DIGITS, place_weights
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A model's file, what is in it, and where this model's weights lie if not where the file says."""
+    """A model's file, what is in it, and where this model's weights lie; empty if that cannot be written into it."""
 
     file: str
     data: bytes
@@ -53,9 +53,9 @@ class SharedFiles:
             place.value = f"{offset:0{OFFSET_DIGITS}d}"
         data: bytes = copy.SerializeToString(deterministic=True)
         first, kept = self._first.setdefault(template, (file, data))
-        if first == file or not _becomes(kept, offsets, data):
-            return Shared(file, data)
-        return Shared(first, kept, tuple(offsets))
+        if _becomes(kept, offsets, data):
+            return Shared(first, kept, tuple(offsets))
+        return Shared(file, data)
 
 
 def _becomes(kept: bytes, offsets: list[int], wanted: bytes) -> bool:

@@ -116,13 +116,14 @@ class _Tuning:
     ) -> Tuned:
         """The files of a subgraph, and how to run it on values as the model's source has them."""
         subgraph = bound.subgraph
-        shared = files.add(f"subgraphs/{subgraph.name}.tuned.onnx", self.models[subgraph.name].model)
+        file = f"subgraphs/{subgraph.name}.tuned.onnx"
+        shared = files.add(file, self.models[subgraph.name].model)
         session = open_session(subgraph, shared.model, self._directory, optimization="none")
         run = make_runner(subgraph, session, self._files.given(session, dict(given)))
         settings: dict[str, object] = {"tuned": shared.file, "machine": describe_machine()}
         if given:
             settings["given"] = {name: list(place) for name, place in given.items()}
-        if shared.offsets:
+        if shared.offsets and shared.file != file:
             settings["tuned_offsets"] = list(shared.offsets)
         return Tuned(
             files={shared.file: shared.data, TUNED_WEIGHTS: weights.content},

@@ -6,13 +6,13 @@ A second opinion. Where a target is wrong, this one tells whether the model that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dycl.ir.copies import copied_files, copied_text
 from dycl.targets.base import Capabilities, Options, port_entry, refuse
 from dycl.targets.check import first_line
 from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder
@@ -73,8 +73,8 @@ class ReferenceEngine:
 
     def runtime_source(self) -> str:
         """The text of the runtime module that goes into the artifact."""
-        return resources.files("dycl.targets.reference").joinpath("runtime.py").read_text(encoding="utf-8")
+        return copied_text("dycl.targets.reference.runtime")
 
     def runtime_files(self) -> Mapping[str, bytes]:
-        """None: onnx is a package."""
-        return {}
+        """What reads the manifest; onnx is a package."""
+        return copied_files("dycl.ir.contents")

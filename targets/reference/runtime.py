@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
+
+from dycl.ir.contents import read_contents
 
 Value = Any  # an array, or a Python number where the subgraph takes a scalar
 
@@ -36,9 +37,7 @@ class Runtime:
         """
         self._lazy = lazy
         self._directory = Path(directory).resolve()
-        if manifest is None:
-            manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
-        self._manifest = manifest
+        self._manifest = manifest or read_contents(self._directory)
         self._mapped = np.memmap(self._directory / "weights.bin", dtype=np.uint8, mode="r")
 
     def subgraph(self, name: str) -> Callable[..., Value]:

@@ -91,9 +91,10 @@ class TvmEngine:
         return copied_text("dycl.targets.tvm.runtime")
 
     def runtime_files(self) -> Mapping[str, bytes]:
-        """TVM's runtime libraries, and for a GPU what runs there."""
+        """TVM's runtime libraries, what reads the manifest, and for a GPU what runs there."""
         names = LIBRARIES if self.device == "cpu" else (*LIBRARIES, GPU_LIBRARY)
         files = {f"lib/{name}": (library_folder() / name).read_bytes() for name in names}
+        files |= copied_files("dycl.ir.contents")
         if self.device == "cpu":
             return files
         return files | copied_files("dycl.targets.tvm.cuda", "dycl.targets.devicearray")
@@ -127,7 +128,6 @@ class _Builder:
             self._place(bound.subgraph, structure, file)
         settings: dict[str, object] = {
             "library": LIBRARY,
-            "weights": [weight for _, weight in bound.initializers],
             "machine": platform.machine(),
             "mcpu": self._processor.mcpu,
             "features": list(self._processor.features),
@@ -140,11 +140,11 @@ class _Builder:
         if structure.guarded:
             settings["guarded"] = True
         inputs = [aligned(_harmless(tensor.numpy())) for tensor in export_inputs(bound.subgraph)]
-        call = self._open(bound.subgraph, file, settings)
+        call = self._open(bound, file, settings)
         copied = _find_copied(bound.subgraph, call, inputs)
         if copied:
             settings["copied"] = copied
-            call = self._open(bound.subgraph, file, settings)
+            call = self._open(bound, file, settings)
         files = _files(file, structure)
         if self._gpu is not None:
             more, settings["gpu"] = self._build_for_gpu(bound, file, self._gpu)
@@ -193,15 +193,16 @@ class _Builder:
             (folder / name).write_bytes(content)
         self._by_file[file] = structure
 
-    def _open(self, subgraph: Subgraph, file: str, settings: Mapping[str, object]) -> Callable[..., Any]:
+    def _open(self, bound: BoundSubgraph, file: str, settings: Mapping[str, object]) -> Callable[..., Any]:
         from dycl.targets.tvm.runtime import Runtime
 
-        folder = Path(self._folder.name)
+        subgraph, folder = bound.subgraph, Path(self._folder.name)
         places = {key: str(folder / str(settings[key])) for key in ("library", "preparation") if key in settings}
         entry = {
             "file": str(folder / file),
             "inputs": [port_entry(port) for port in input_ports(subgraph)],
             "outputs": [port_entry(port) for port in output_ports(subgraph)],
+            "weights": [weight for _, weight in bound.initializers],
             "settings": {**settings, **places},
         }
         manifest = {"subgraphs": {subgraph.name: entry}, "weights": self._weights}

@@ -34,6 +34,8 @@ from typing import Any
 import numpy as np
 import tvm_ffi
 
+from dycl.ir.contents import read_contents
+
 Value = Any  # an array, or a Python number where the subgraph takes a scalar
 
 _ALIGNMENT = 64
@@ -63,8 +65,7 @@ class Runtime:
         to be read.
         """
         self._directory = Path(directory).resolve()
-        if manifest is None:
-            manifest = json.loads((self._directory / "manifest.json").read_text(encoding="utf-8"))
+        manifest = manifest or read_contents(self._directory)
         self._subgraphs: dict[str, dict[str, Any]] = manifest["subgraphs"]
         self._weights: dict[str, dict[str, Any]] = manifest["weights"]
         self._threads = threads or _processors()
@@ -87,7 +88,7 @@ class Runtime:
         return self.calls[name]
 
     def _open(self, entry: dict[str, Any]) -> Callable[..., Value]:
-        weights = [self._parameter(weight) for weight in entry["settings"]["weights"]]
+        weights = [self._parameter(weight) for weight in entry["weights"]]
         if self._gpu is None:
             return _bind(self._machine(entry), entry, weights, self._preparation(entry["settings"]))
         call: Callable[..., Value] = self._gpu.bind(self._machine(entry), entry, weights, self._as_placed)

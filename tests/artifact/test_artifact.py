@@ -15,8 +15,8 @@ import pytest
 from dycl import artifact
 from dycl.artifact import load_artifact, stage_artifact
 from dycl.diagnostics import UsageError
-from dycl.manifest import GENERATOR, SCHEMA_VERSION, Manifest, decode_manifest, encode_manifest
 from dycl.package import find_package_name, write_init, write_pyproject
+from tests.artifact.manifests import toy_manifest
 
 HOST = """\
 from .support import ANSWER
@@ -26,30 +26,6 @@ class Toy:
     def __init__(self, *, threads=None, lazy=False):
         self.answer = ANSWER
 """
-
-
-def manifest(**changes: Any) -> Manifest:
-    values: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "generator": GENERATOR,
-        "name": "toy",
-        "class_name": "Toy",
-        "method": "forward",
-        "signature": "forward()",
-        "params": (),
-        "branches": (),
-        "subgraphs": {},
-        "weights": {},
-        "state": (),
-        "tunables": (),
-        "classes": (),
-        "target": "onnxruntime",
-        "requirements": (),
-        "versions": {"dycl": "0"},
-        "sources": (),
-        "files": {},
-    }
-    return Manifest(**{**values, **changes})
 
 
 def write_toy(output: Path, answer: int = 42) -> None:
@@ -67,7 +43,7 @@ def fill(staging: artifact.Staging, answer: int = 42) -> None:
     (staging.directory / "subgraphs").mkdir()
     (staging.directory / "subgraphs" / "00_stem.onnx").write_bytes(b"graph")
     (staging.directory / "weights.bin").write_bytes(bytes(64))
-    staging.seal(manifest())
+    staging.seal(toy_manifest())
 
 
 def answer_of(directory: Path) -> int:
@@ -228,27 +204,6 @@ def test_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         load_artifact(tmp_path)
     assert refused.value.code == "DY404"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "not JSON"),
-        ("[]", "not the manifest"),
-        ('{"generator": "other"}', "not the manifest"),
-        (f'{{"generator": "dycl", "schema_version": {SCHEMA_VERSION + 1}}}', f"schema version {SCHEMA_VERSION + 1}"),
-        (f'{{"generator": "dycl", "schema_version": {SCHEMA_VERSION}}}', "missing required field"),
-    ],
-)
-def test_manifests_that_cannot_be_read(text: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words) as refused:
-        decode_manifest(text.encode(), "manifest.json")
-    assert refused.value.code == "DY404"
-
-
-def test_manifest_round_trip() -> None:
-    made = manifest(files={"b": "2", "a": "1"})
-    assert decode_manifest(encode_manifest(made), "") == made
 
 
 def test_two_artifacts_of_one_name(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ DEPLOYED = {
     "dycl.hostgen.arguments": {"numpy"},
     "dycl.hostgen.schemas": {"numpy"},
     "dycl.hostgen.support": {"numpy"},
+    "dycl.ir.contents": set(),
     "dycl.ir.kinds": set(),
     "dycl.targets.devicearray": {"numpy"},
     "dycl.targets.onnx.mixed_runtime": {"numpy"},

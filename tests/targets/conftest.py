@@ -40,6 +40,7 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
 )
+from dycl.manifest import pack
 from dycl.targets.base import Compiled, Options
 from dycl.targets.onnxruntime.target import TARGET
 
@@ -163,7 +164,7 @@ def make(tmp_path: Path) -> Callable[..., Built]:
     ) -> Built:
         environment = environment_of(weights, modules) if named else Environment(weights or {}, modules or {})
         compiled = TARGET.compile(program_of(*subgraphs, value=value), environment, tmp_path, options)
-        (tmp_path / "manifest.json").write_text(json.dumps(compiled.manifest()))
+        (tmp_path / "manifest.json").write_text(json.dumps(pack(compiled.manifest())))
         return Built(
             tmp_path, compiled, load_runtime(tmp_path, compiled.runtime["runtime.py"]).Runtime(tmp_path, threads=1)
         )

@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 from dycl.diagnostics import UsageError
+from dycl.ir.contents import read_contents
 from dycl.ir.nodes import CallModule, TensorType, Weight
+from dycl.manifest import pack
 from dycl.targets.base import Options, find_target
 from dycl.targets.onnxruntime.sharing import SharedFiles
 from dycl.targets.onnxruntime.target import TARGET
@@ -184,7 +186,7 @@ def compile_two(directory: Path) -> None:
     z = r.op(CallModule("rnn"), r.tensor(3, 2, 4), out=[TensorType("float32", ())] * 2)
     program = program_of(b.done(y), r.done(*z))
     compiled = TARGET.compile(program, environment_of(None, modules), directory, Options())
-    (directory / "manifest.json").write_text(json.dumps(compiled.manifest(), indent=1))
+    (directory / "manifest.json").write_text(json.dumps(pack(compiled.manifest()), indent=1))
     (directory / "runtime.py").write_text(compiled.runtime["runtime.py"])
 
 
@@ -225,7 +227,8 @@ def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path)
     subprocess.run([sys.executable, "-c", code], check=True, env=other, cwd=ROOT)
     first, second = files_of(tmp_path / "a"), files_of(tmp_path / "b")
     assert sorted(first) == [
-        "dispatch.py", "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx", "weights.bin",
+        "contents.py", "dispatch.py", "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx",
+        "weights.bin",
     ]  # fmt: skip
     assert first == second
     shutil.rmtree(tmp_path / "b")
@@ -233,7 +236,7 @@ def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path)
         [sys.executable, "-c", _RUN, str(tmp_path / "a"), str(tmp_path)], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "fine", done.stderr
-    assert json.loads(first["manifest.json"])["subgraphs"]["00_net"]["inputs"][1]["scalar"] == "float"
+    assert read_contents(tmp_path / "a")["subgraphs"]["00_net"]["inputs"][1]["scalar"] == "float"
 
 
 def test_the_runtime_takes_part_where_others_have_sessions(tmp_path: Path, builder, make) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 
 from dycl.diagnostics import UsageError
 from dycl.hostgen.support import fetch
+from dycl.ir.contents import read_contents
 from dycl.ir.nodes import CallModule, Lit, TensorType
 from dycl.targets.base import Options, check_device, find_target
 from dycl.targets.devicearray import DeviceArray, DeviceError
@@ -232,7 +232,7 @@ def test_what_an_artifact_for_a_gpu_needs(builder: Any, make: Any) -> None:
     assert any(text.startswith("onnxruntime-gpu") for text in built.compiled.requirements)
     assert not any(text.startswith("onnxruntime>") for text in built.compiled.requirements)
     assert "device.py" in built.compiled.files
-    assert json.loads((built.directory / "manifest.json").read_text())["subgraphs"]["00_double"]["file"]
+    assert read_contents(built.directory)["subgraphs"]["00_double"]["file"]
 
 
 @pytest.mark.parametrize("option", [{"tune": 1}, {"quantize": "dynamic-int8"}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import nn
 
 import dycl
 from dycl.artifact import load_artifact
+from dycl.ir.contents import read_contents
 from dycl.targets.onnxruntime.given import give_weights
 
 
@@ -104,7 +104,7 @@ def test_layers_share_a_session_and_keep_their_weights(tuned: Path, model: Gated
     host = load_artifact(tuned, threads=1, lazy=lazy).host
     for x in _inputs(40):
         np.testing.assert_allclose(host(x), _expected(model, x), rtol=1e-4, atol=1e-5)
-    subgraphs = json.loads((tuned / "manifest.json").read_text())["subgraphs"].values()
+    subgraphs = read_contents(tuned)["subgraphs"].values()
     files = [entry["settings"]["tuned"] for entry in subgraphs if "given" in entry["settings"]]
     assert len(files) >= 2
     sessions = host.runtime._sessions  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import nn
 
 import dycl
 from dycl.diagnostics import UsageError
+from dycl.ir.contents import read_contents
 
 
 class Exits(nn.Module):
@@ -49,7 +49,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[dycl.CompiledMod
 
 
 def test_large_weights_of_products_have_eight_bits(compiled: tuple[dycl.CompiledModel, Path]) -> None:
-    weights = json.loads((compiled[1] / "manifest.json").read_text())["weights"]
+    weights = read_contents(compiled[1])["weights"]
     eight = {name for name, entry in weights.items() if entry["dtype"] == "int8"}
     assert eight == {"block.0.weight.transposed.int8", "late.weight.transposed.int8", "mix.int8"}
     assert "block.0.weight" not in weights
@@ -79,7 +79,7 @@ def test_no_sum_of_two_products_leaves_sixteen_bits(compiled: tuple[dycl.Compile
     """Else processors without VNNI compute something else."""
     place = compiled[1]
     stored = np.fromfile(place / "weights.bin", np.int8)
-    for name, entry in json.loads((place / "manifest.json").read_text())["weights"].items():
+    for name, entry in read_contents(place)["weights"].items():
         if entry["dtype"] == "int8":
             found = stored[entry["offset"] :][: np.prod(entry["shape"])]
             assert 2 * 255 * np.abs(found.astype(int)).max() < 1 << 15, name

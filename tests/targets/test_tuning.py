@@ -15,6 +15,7 @@ from torch import nn
 import dycl
 from dycl.artifact import load_artifact
 from dycl.diagnostics import UsageError
+from dycl.ir.contents import read_contents
 from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
 from dycl.manifest import hash_file
@@ -69,7 +70,7 @@ def test_pictures_between_subgraphs_stay_in_blocks(tuned: Path, model: Gated) ->
     assert host.runtime._tuned  # type: ignore[attr-defined]
     _assert_equals(host, model)
     assert len(list((tuned / "subgraphs").glob("*.tuned.onnx"))) < len(list((tuned / "subgraphs").glob("*.onnx"))) / 1.5
-    for name in json.loads((tuned / "manifest.json").read_text())["subgraphs"]:
+    for name in read_contents(tuned)["subgraphs"]:
         graph = onnx.load_model_from_string(host.runtime.model(name)).graph  # type: ignore[attr-defined]
         borders = {port.name for port in (*graph.input, *graph.output)}
         converted = [n for n in graph.node if n.op_type == "ReorderInput" and borders & {*n.input, *n.output}]

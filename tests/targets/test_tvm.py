@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import dycl
 from dycl.artifact import load_artifact
 from dycl.cache import Cache
 from dycl.diagnostics import TargetError, UsageError
+from dycl.ir.contents import read_contents
 from dycl.ir.nodes import CallModule
 from dycl.targets.base import Options
 from tests.targets.conftest import Builder, assert_same, environment_of, program_of
@@ -71,7 +71,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def subgraphs(artifact: Path) -> dict[str, Any]:
-    entries: dict[str, Any] = json.loads((artifact / "manifest.json").read_text())["subgraphs"]
+    entries: dict[str, Any] = read_contents(artifact)["subgraphs"]
     return entries
 
 

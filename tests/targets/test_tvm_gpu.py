@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from torch import nn
 
 import dycl
 from dycl.diagnostics import UsageError
+from dycl.ir.contents import read_contents
 from tests.targets.emulated_gpu.emulation import build_driver, compile_kernels
 
 pytest.importorskip("tvm")
@@ -156,7 +156,7 @@ def test_tvm_can_be_imported_after_an_artifact(artifact: Path, emulated: Path) -
 
 @pytest.mark.slow
 def test_what_the_artifact_holds_and_needs(artifact: Path) -> None:
-    manifest = json.loads((artifact / "manifest.json").read_text())
+    manifest = read_contents(artifact)
     assert manifest["device"] == "cuda"
     assert "nvidia-cuda-runtime>=13,<14" in manifest["requirements"]
     for entry in manifest["subgraphs"].values():

@@ -83,7 +83,7 @@ def load(model: onnx.ModelProto, weights: tuple[str, ...] = ()) -> tuple[set[str
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model.vm").write_bytes(lowered.code)
         (Path(folder) / "kernels.so").write_bytes(link_objects([build_object(scheduled, processor)]))
-        settings = {"library": "kernels.so", "weights": list(weights), "machine": platform.machine(), "features": []}
+        settings = {"library": "kernels.so", "machine": platform.machine(), "features": []}
         if lowered.preparation is not None:
             (Path(folder) / "model.json").write_text(lowered.preparation)
             settings["preparation"] = "model.json"
@@ -98,6 +98,7 @@ def load(model: onnx.ModelProto, weights: tuple[str, ...] = ()) -> tuple[set[str
                 for value in model.graph.input
             ],
             "outputs": [None for _ in model.graph.output],
+            "weights": list(weights),
             "settings": settings | {"tvm": importlib.metadata.version("apache-tvm")},
         }
         stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer if item.name in weights}
