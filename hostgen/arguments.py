@@ -1,53 +1,109 @@
 """What a call of a generated host must pass, and the binder that takes a call's arguments apart.
 
-This file is part of the artifact. It needs numpy and the standard library, nothing else.
+This file is part of the artifact. It needs numpy and the standard library, nothing else. What lists, dicts and the like
+must be stands in `containers.py`, what objects must be in `schemas.py`: artifacts hold them where calls pass any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
 
+class Spec:
+    """What an argument, or a part of it, must be."""
+
+    def bind(self, binder: Binder, where: str, value: object) -> None:
+        """Check what was given and keep the run-time values in it; TypeError or ValueError where it does not fit."""
+        raise NotImplementedError
+
+    def build(self, leaves: Mapping[int, Any]) -> Any:
+        """The value that this stands for in a template."""
+        raise NotImplementedError
+
+    def indices(self) -> tuple[int, ...]:
+        """The numbers of the run-time values in it."""
+        return ()
+
+
 @dataclass(frozen=True)
-class Array:
-    """An array given at run time; a dimension with a name may have any size, the same wherever the name stands."""
+class Leaf(Spec):
+    """A value given at run time, the same wherever its number stands."""
 
     index: int
+
+    def bind(self, binder: Binder, where: str, value: object) -> None:
+        """Keep it, or compare it with what was given under its number before."""
+        binder.bind_leaf(where, self, value)
+
+    def build(self, leaves: Mapping[int, Any]) -> Any:
+        """The value itself."""
+        return leaves[self.index]
+
+    def indices(self) -> tuple[int, ...]:
+        """Its own number."""
+        return (self.index,)
+
+    def read(self, binder: Binder, where: str, value: object) -> object:
+        """What the model computes with of what was given; TypeError or ValueError where it does not fit."""
+        raise NotImplementedError
+
+    def equals(self, first: object, second: object) -> bool:
+        """Whether two values are equal."""
+        return same(first, second)
+
+
+@dataclass(frozen=True)
+class Array(Leaf):
+    """An array given at run time; a dimension with a name may have any size, the same wherever the name stands."""
+
     dtype: str
     shape: tuple[int | str, ...]
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
+    def read(self, binder: Binder, where: str, value: object) -> np.ndarray:
+        """The array, in one piece and in the machine's order of bytes."""
+        if not isinstance(value, np.ndarray) or value.dtype.name != self.dtype or value.ndim != len(self.shape):
+            raise TypeError(f"{where}: expected {self}, got {shown(value)}")
+        for size, expected in zip(value.shape, self.shape, strict=True):
+            if size != expected:
+                binder.check_size(where, self, expected, size, value)
+        if value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative:
+            return value
+        return np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+
+    def equals(self, first: object, second: object) -> bool:
+        """Whether two arrays hold the same."""
+        if not isinstance(second, np.ndarray):
+            return False
+        return np.array_equal(np.asarray(first), second, equal_nan=second.dtype.kind in "fc")
+
 
 @dataclass(frozen=True)
-class Number:
+class Number(Leaf):
     """A Python int, float, bool or str given at run time."""
 
-    index: int
     kind: str
 
     def __str__(self) -> str:
         return self.kind
 
-
-@dataclass(frozen=True)
-class ListOf:
-    """A list given at run time, of any length."""
-
-    index: int
-    element: Array | Number
-
-    def __str__(self) -> str:
-        return f"list[{self.element}]"
+    def read(self, binder: Binder, where: str, value: object) -> object:
+        """The number."""
+        if type(value) is not _KINDS[self.kind]:
+            if isinstance(value, np.float64) and self.kind == "float":
+                return float(value)
+            raise TypeError(f"{where}: expected {self}, got {shown(value)}")
+        return value
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Spec):
     """A value that was fixed when the model was compiled."""
 
     value: object
@@ -55,9 +111,19 @@ class Constant:
     def __str__(self) -> str:
         return repr(self.value)
 
+    def bind(self, binder: Binder, where: str, value: object) -> None:
+        """Refuse any other value."""
+        if not same(self.value, value):
+            kind = ValueError if type(self.value) is type(value) else TypeError
+            raise kind(f"{where}: compiled for {self}, got {shown(value)}")
+
+    def build(self, leaves: Mapping[int, Any]) -> Any:
+        """The value."""
+        return self.value
+
 
 @dataclass(frozen=True)
-class TorchConstant:
+class TorchConstant(Spec):
     """A torch constant that was fixed when the model was compiled, as it is written; or that text itself."""
 
     text: str
@@ -65,69 +131,15 @@ class TorchConstant:
     def __str__(self) -> str:
         return self.text
 
+    def bind(self, binder: Binder, where: str, value: object) -> None:
+        """Refuse any other constant."""
+        if self.text not in (value, str(value), repr(value)):
+            raise ValueError(f"{where}: compiled for {self}, got {shown(value)}")
 
-@dataclass(frozen=True)
-class Items:
-    """A tuple, list or set of fixed length."""
+    def build(self, leaves: Mapping[int, Any]) -> Any:
+        """Its text."""
+        return self.text
 
-    kind: str
-    items: tuple[Spec, ...]
-
-    def __str__(self) -> str:
-        return f"{self.kind}[{', '.join(map(str, self.items))}]"
-
-
-@dataclass(frozen=True)
-class SliceOf:
-    """A slice."""
-
-    start: Spec
-    stop: Spec
-    step: Spec
-
-    def __str__(self) -> str:
-        return f"slice({self.start}, {self.stop}, {self.step})"
-
-
-@dataclass(frozen=True)
-class Keys:
-    """A dict with these keys, in this order."""
-
-    items: tuple[tuple[object, Spec], ...]
-
-    def __str__(self) -> str:
-        return "{" + ", ".join(f"{key!r}: {item}" for key, item in self.items) + "}"
-
-
-@dataclass(frozen=True)
-class Fields:
-    """An object of a class of this name with these fields; `mapping`: a dict whose items they are."""
-
-    cls: Callable[..., Any]
-    mapping: bool
-    fields: tuple[tuple[str, Spec], ...]
-
-    @property
-    def name(self) -> str:
-        """The name of the class."""
-        return str(getattr(self.cls, "__name__", self.cls))
-
-    def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{name}: {item}' for name, item in self.fields)})"
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A value given at run time that is handed on as it is; a kind of this says what it may be (`schemas.py`)."""
-
-    index: int
-
-    def check(self, binder: Binder, where: str, value: object) -> None:
-        """Raise TypeError or ValueError where the value is not what was compiled for."""
-        raise NotImplementedError
-
-
-Spec = Union[Array, Number, ListOf, Whole, Constant, TorchConstant, Items, SliceOf, Keys, Fields]  # noqa: UP007
 
 UNSET: Any = object()  # the default of a parameter that cannot be written as a literal
 
@@ -149,7 +161,6 @@ class Slot:
     spec: Spec
 
 
-_SEQUENCES: dict[str, type | tuple[type, ...]] = {"tuple": tuple, "size": tuple, "list": list, "set": (set, frozenset)}
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -172,75 +183,28 @@ class Binder:
         self.has_tensors = False  # torch's, in the objects that were given
         self.schemas = schemas or {}
         self.checked: dict[int, str] = {}  # objects known to fit their schema
+        self.containers: dict[int, str] = {}  # those that were given, and where
         self.leaves: dict[int, object] = {}
+        self.written = written  # the arrays that the call fills; None: it writes to nothing that it is given
         self._by_identity = by_identity  # what stands in two places must be one object, not just equal
         self._given: dict[int, object] = {}
-        self._written = written  # the arrays that the call fills; None: it writes to nothing that it is given
         self._places: dict[int, str] = {}
-        self._containers: dict[int, str] = {}
         self._sizes: dict[str, tuple[int, str]] = {}
 
-    def bind(self, where: str, spec: Spec, value: object) -> None:
-        """Check a value and keep the run-time values in it."""
-        if isinstance(spec, Whole):
-            spec.check(self, where, value)
-            self.leaves[spec.index] = value
-        elif isinstance(spec, (Array, Number, ListOf)):
-            self._bind_leaf(where, spec, value)
-        elif isinstance(spec, Constant):
-            if not _same(spec.value, value):
-                kind = ValueError if type(spec.value) is type(value) else TypeError
-                raise kind(f"{where}: compiled for {spec}, got {shown(value)}")
-        elif isinstance(spec, TorchConstant):
-            if spec.text not in (value, str(value), repr(value)):
-                raise ValueError(f"{where}: compiled for {spec}, got {shown(value)}")
-        elif isinstance(spec, Items):
-            self._bind_items(where, spec, value)
-        elif isinstance(spec, SliceOf):
-            if not isinstance(value, slice):
-                raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
-            self.bind(f"{where}.start", spec.start, value.start)
-            self.bind(f"{where}.stop", spec.stop, value.stop)
-            self.bind(f"{where}.step", spec.step, value.step)
-        elif isinstance(spec, Keys):
-            self._bind_keys(where, spec, value)
-        else:
-            self._bind_fields(where, spec, value)
-
-    def _bind_leaf(self, where: str, spec: Array | Number | ListOf, value: object) -> None:
+    def bind_leaf(self, where: str, spec: Leaf, value: object) -> None:
+        """Check a value given at run time and keep it."""
         if spec.index in self.leaves:
             before = self._given[spec.index]
-            if value is not before and (
-                (self._by_identity and not isinstance(spec, Number)) or not _equal(spec, before, value)
-            ):
+            by_identity = self._by_identity and not isinstance(spec, Number)
+            if value is not before and (by_identity or not spec.equals(before, value)):
                 raise ValueError(f"{where}: compiled for the same object given in two places, got different ones")
             return
         self._given[spec.index] = value
         self._places[spec.index] = where
-        self.leaves[spec.index] = self._leaf(where, spec, value)
+        self.leaves[spec.index] = spec.read(self, where, value)
 
-    def _leaf(self, where: str, spec: Array | Number | ListOf, value: object) -> object:
-        if isinstance(spec, ListOf):
-            if not isinstance(value, list):
-                raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
-            return [self._leaf(f"{where}[{i}]", spec.element, item) for i, item in enumerate(value)]
-        if isinstance(spec, Number):
-            if type(value) is not _KINDS[spec.kind]:
-                if isinstance(value, np.float64) and spec.kind == "float":
-                    return float(value)
-                raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
-            return value
-        if not isinstance(value, np.ndarray) or value.dtype.name != spec.dtype or value.ndim != len(spec.shape):
-            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
-        for size, expected in zip(value.shape, spec.shape, strict=True):
-            if size != expected:
-                self._check_size(where, spec, expected, size, value)
-        if value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative:
-            return value
-        return np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
-
-    def _check_size(self, where: str, spec: Array, expected: int | str, size: int, value: object) -> None:
-        """A named size is whatever comes first under the name."""
+    def check_size(self, where: str, spec: Array, expected: int | str, size: int, value: object) -> None:
+        """Raise ValueError for another size than expected; a named one is whatever comes first under the name."""
         if isinstance(expected, int):
             raise ValueError(f"{where}: expected {spec}, got {shown(value)}")
         first, place = self._sizes.setdefault(expected, (size, where))
@@ -257,7 +221,7 @@ class Binder:
     def check_apart(self) -> None:
         """Raise ValueError where the call would write to what it cannot write, or to two things at once."""
         arrays = {index: value for index, value in self._given.items() if isinstance(value, np.ndarray)}
-        for index in self._written or ():
+        for index in self.written or ():
             array, where = arrays[index], self._places[index]
             if not array.flags.writeable:
                 raise ValueError(f"{where}: the model writes into this array, which is read-only")
@@ -267,103 +231,18 @@ class Binder:
                         f"{where}: the model writes into this array, which shares its memory with {self._places[other]}"
                     )
 
-    def _check_container(self, where: str, value: object) -> None:
-        """Refuse one list or dict in two places of a call that writes to them."""
-        if self._written is None:
-            return
-        if not isinstance(value, (list, MutableMapping)):
-            raise TypeError(f"{where}: the model may write to this, and it is {shown(value)}")
-        other = self._containers.setdefault(id(value), where)
-        if other != where:
-            raise ValueError(f"{where}: the model may write to this, which is given as {other} too: pass a copy")
 
-    def _bind_items(self, where: str, spec: Items, value: object) -> None:
-        if not isinstance(value, _SEQUENCES[spec.kind]):
-            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
-        if isinstance(value, (set, frozenset)):
-            expected = {item.value for item in spec.items if isinstance(item, Constant)}
-            if value != expected or {(type(v), v) for v in value} != {(type(v), v) for v in expected}:
-                raise ValueError(f"{where}: compiled for {expected!r}, got {value!r}")
-            return
-        assert isinstance(value, (tuple, list))
-        if isinstance(value, list):
-            self._check_container(where, value)
-        if len(value) != len(spec.items):
-            raise ValueError(f"{where}: expected {len(spec.items)} items, {spec}, got {len(value)}")
-        for index, (item, part) in enumerate(zip(value, spec.items, strict=True)):
-            self.bind(f"{where}[{index}]", part, item)
-
-    def _bind_keys(self, where: str, spec: Keys, value: object) -> None:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
-        self._check_container(where, value)
-        expected = [key for key, _ in spec.items]
-        if not _same(expected, list(value)):
-            raise ValueError(f"{where}: expected the keys {expected}, in this order, got {list(value)}")
-        for key, part in spec.items:
-            self.bind(f"{where}[{key!r}]", part, value[key])
-
-    def _bind_fields(self, where: str, spec: Fields, value: object) -> None:
-        if type(value).__name__ != spec.name:
-            raise TypeError(f"{where}: expected {spec}, got {shown(value)}")
-        for name, part in spec.fields:
-            item = value[name] if spec.mapping and isinstance(value, Mapping) else getattr(value, name)
-            self.bind(f"{where}.{name}", part, item)
-
-
-def _same(a: object, b: object) -> bool:
+def same(a: object, b: object) -> bool:
     """Equal and of one type, at every depth: True is not 1, 1 is not 1.0, 0.0 is not -0.0, nan is nan."""
     if type(a) is not type(b):
         return False
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
-        return len(a) == len(b) and all(map(_same, a, b))
+        return len(a) == len(b) and all(map(same, a, b))
     return repr(a) == repr(b) if isinstance(a, float) else bool(a == b)
-
-
-def _equal(spec: Spec, a: object, b: object) -> bool:
-    if isinstance(spec, Array):
-        return isinstance(b, np.ndarray) and np.array_equal(np.asarray(a), b, equal_nan=b.dtype.kind in "fc")
-    if isinstance(spec, ListOf) and isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(_equal(spec.element, x, y) for x, y in zip(a, b, strict=True))
-    return _same(a, b)
-
-
-def build(spec: Spec, leaves: Mapping[int, Any]) -> Any:
-    """The value that a template stands for."""
-    if isinstance(spec, (Array, Number, ListOf, Whole)):
-        return leaves[spec.index]
-    if isinstance(spec, Constant):
-        return spec.value
-    if isinstance(spec, TorchConstant):
-        return spec.text
-    if isinstance(spec, SliceOf):
-        return slice(*(build(part, leaves) for part in (spec.start, spec.stop, spec.step)))
-    if isinstance(spec, Keys):
-        return {key: build(item, leaves) for key, item in spec.items}
-    if isinstance(spec, Items):
-        items = [build(item, leaves) for item in spec.items]
-        return {"tuple": tuple, "size": tuple, "list": list, "set": set}[spec.kind](items)
-    fields = {name: build(item, leaves) for name, item in spec.fields}
-    return spec.cls(fields) if spec.mapping else spec.cls(**fields)
 
 
 def unset_value(parameter: Parameter) -> Any:
     """What leaving out an optional parameter means."""
-    if _leaf_indices(parameter.spec):
+    if parameter.spec.indices():
         raise TypeError(f"{parameter.name}: compiled for a call that passes {parameter.spec}, got nothing")
-    return build(parameter.spec, {})
-
-
-def _leaf_indices(spec: Spec) -> list[int]:
-    """The run-time values in a specification."""
-    if isinstance(spec, (Array, Number, ListOf, Whole)):
-        return [spec.index]
-    if isinstance(spec, Items):
-        return [index for item in spec.items for index in _leaf_indices(item)]
-    if isinstance(spec, SliceOf):
-        return [index for item in (spec.start, spec.stop, spec.step) for index in _leaf_indices(item)]
-    if isinstance(spec, Keys):
-        return [index for _, item in spec.items for index in _leaf_indices(item)]
-    if isinstance(spec, Fields):
-        return [index for _, item in spec.fields for index in _leaf_indices(item)]
-    return []
+    return parameter.spec.build({})

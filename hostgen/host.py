@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dycl.diagnostics import InternalError
-from dycl.hostgen import arguments, schemas, support
+from dycl.hostgen import arguments, containers, schemas, support
 from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
 from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import find_inlining
@@ -46,7 +46,6 @@ from dycl.ir.copies import copied_text
 from dycl.ir.graph import definitions, find_owners
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import (
-    Block,
     BlockId,
     Branch,
     Entry,
@@ -67,32 +66,21 @@ from dycl.ir.writes import all_writes, written_names
 
 # Modules of ours that a host stands on, and those that it may stand on: its artifact holds a copy of them.
 SUPPORT = {"arguments": arguments, "support": support}
+CONTAINERS = {"containers": containers}  # for calls and states that have lists, dicts and the like
 OBJECTS = {"kinds": kinds, "schemas": schemas}  # for calls that pass objects
 PARTS = {"numerics": numerics, "printing": printing, "randomness": randomness}
 
 # What the class inherits and what is written into it: no attribute of the model's may hide it.
 _HOST_ATTRIBUTES = frozenset({*dir(support.Host), *vars(support.Host()), "random", "runtime", "seed"})
 _REPLACEABLE = frozenset({"reset"})  # what the model's own method of this name stands for in a host
-_ARGUMENT_NAMES = frozenset(
-    {
-        "Array",
-        "Constant",
-        "Fields",
-        "Items",
-        "Keys",
-        "ListOf",
-        "Number",
-        "Parameter",
-        "SliceOf",
-        "Slot",
-    }
-    | {"TorchConstant", "UNSET"}
-)
+_ARGUMENT_NAMES = frozenset({"Array", "Constant", "Number", "Parameter", "Slot", "TorchConstant", "UNSET"})
+_CONTAINER_NAMES = frozenset({"Fields", "Items", "Keys", "ListOf", "SliceOf"})
 _KIND_NAMES = frozenset({"is_a"})
 _SCHEMA_NAMES = frozenset({"as_array", "Field", "Object", "Schema"})
 _SUPPORT_NAMES = frozenset(
     {"array_of_objects", "as_tensor", "fetch", "in_place", "Host", "RecordMapping", "ToArray", "ToArrays"}
 )
+_OUR_NAMES = _ARGUMENT_NAMES | _CONTAINER_NAMES | _KIND_NAMES | _SCHEMA_NAMES | _SUPPORT_NAMES
 
 
 def write_host(program: Program, *, source_hash: str, version: str, device: str = "cpu") -> str:
@@ -105,6 +93,8 @@ def write_host(program: Program, *, source_hash: str, version: str, device: str 
 def find_parts(text: str) -> dict[str, str]:
     """The names and texts of the modules that a host's text stands on, but for the runtime."""
     wanted = SUPPORT | {name: part for name, part in PARTS.items() if f"from . import {name}\n" in text}
+    if "from .containers import " in text:
+        wanted |= CONTAINERS
     if re.search(r"^from \.(?:kinds|schemas) import ", text, re.MULTILINE):
         wanted |= OBJECTS
     return {f"{name}.py": copied_text(part.__name__) for name, part in sorted(wanted.items())}
@@ -127,7 +117,16 @@ class _HostModule:
         self._program = program = copy_leaves(program)
         self._header = (source_hash, version)
         self._class = class_name(program)
-        taken = {self._class, *OWN, *_ARGUMENT_NAMES, *_KIND_NAMES, *_SCHEMA_NAMES, *_SUPPORT_NAMES, "dataclass"}
+        taken = {
+            self._class,
+            *OWN,
+            *_ARGUMENT_NAMES,
+            *_CONTAINER_NAMES,
+            *_KIND_NAMES,
+            *_SCHEMA_NAMES,
+            *_SUPPORT_NAMES,
+            "dataclass",
+        }
         self._classes = name_classes(program, taken)
         self._types = _types(program)
         self._tunables = {tunable.name: identifier(tunable.name.replace(".", "_")) for tunable in program.tunables}
@@ -241,7 +240,8 @@ class _HostModule:
         for module in sorted(PARTS):
             if module in words:
                 out.line(f"from . import {module}")
-        for module, known in (("arguments", _ARGUMENT_NAMES), ("kinds", _KIND_NAMES)):
+        ours = {"arguments": _ARGUMENT_NAMES, "containers": _CONTAINER_NAMES, "kinds": _KIND_NAMES}
+        for module, known in ours.items():
             if given := sorted(known & words, key=_import_order):
                 out.line(f"from .{module} import {', '.join(given)}")
         out.line("from .runtime import Runtime")
@@ -360,7 +360,7 @@ class _HostModule:
                 for schema in program.schemas:
                     out.line(f"{quoted(schema.name)}: {schema_text(schema)},")
             out.line("}")
-        sites = [_site(block) for block in program.blocks if isinstance(block.end, Branch)]
+        sites = _sites(program)
         if sites:
             self._write_table(out, "SITES", sites)
         if is_stateful(program) or any(entry.slots for entry in program.entries):
@@ -389,9 +389,14 @@ def _types(program: Program) -> dict[ValueId, ValueType]:
     return {value: place.value.type for value, place in definitions(program).items()}
 
 
-def _site(block: Block) -> str:
-    loc = block.end.loc
-    return f"({block.id}, {literal(str(loc))[0]}, {literal(source_text(loc))[0]})"
+def _sites(program: Program) -> list[str]:
+    """The decisions of the source: in which blocks each is taken, its place and its line."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for block in program.blocks:
+        if isinstance(block.end, Branch):
+            loc = block.end.loc
+            found.setdefault((literal(str(loc))[0], literal(source_text(loc))[0]), []).append(block.id)
+    return [f"({tuple(blocks)}, {place}, {text})" for (place, text), blocks in found.items()]
 
 
 def _appends(program: Program, owned: frozenset[ValueId]) -> list[tuple[ValueId, ValueId]]:

@@ -8,21 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from dycl.hostgen.arguments import Array, Binder, Constant, Number, Spec, Whole, shown
+from dycl.hostgen.arguments import Array, Binder, Constant, Number, Spec, shown
 from dycl.ir.kinds import is_a
 
 
 @dataclass(frozen=True)
-class Object(Whole):
-    """An object given at run time, of any structure that its schema allows."""
+class Object(Spec):
+    """An object given at run time, of any structure that its schema allows; it is handed on as it is."""
 
+    index: int
     schema: str
 
     def __str__(self) -> str:
         return self.schema
 
-    def check(self, binder: Binder, where: str, value: object) -> None:
-        """Check an object and all that it holds."""
+    def bind(self, binder: Binder, where: str, value: object) -> None:
+        """Check an object and all that it holds, and keep it."""
+        binder.leaves[self.index] = value
         pending = [(where, self.schema, value)]
         while pending:
             place, name, found = pending.pop()
@@ -37,6 +39,14 @@ class Object(Whole):
                 member = _member(binder.schemas, inner, field, item)
                 if isinstance(member, Object):
                     pending.append((inner, member.schema, item))
+
+    def build(self, leaves: Mapping[int, Any]) -> Any:
+        """The object itself."""
+        return leaves[self.index]
+
+    def indices(self) -> tuple[int, ...]:
+        """Its own number."""
+        return (self.index,)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dycl.hostgen.arguments import UNSET, Array, Binder, Parameter, Slot, build, unset_value
+from dycl.hostgen.arguments import UNSET, Array, Binder, Parameter, Slot, unset_value
 
 # A compiled subgraph: its result, or its results in order.
 ToArray = Callable[..., np.ndarray]
@@ -141,7 +141,8 @@ class Host:
     WRITTEN: ClassVar[dict[str, tuple[int, ...]]] = {}
     """Where the model writes to what it is given: for each method (the first has no name) the arrays that it fills."""
     DIMENSIONS: ClassVar[tuple[tuple[str, int, int | None], ...]] = ()
-    SITES: ClassVar[tuple[tuple[int, str, str], ...]] = ()
+    SITES: ClassVar[tuple[tuple[tuple[int, ...], str, str], ...]] = ()
+    """Of each decision of the source the numbers that it has here, its place and its line."""
     STATES: ClassVar[tuple[tuple[Slot, ...], ...]] = ((),)
     SCHEMAS: ClassVar[dict[str, Any]] = {}
 
@@ -179,15 +180,15 @@ class Host:
 
     def describe(self, site: int) -> tuple[str, str]:
         """The place in the source of a decision, and its line."""
-        for number, place, text in self.SITES:
-            if number == site:
+        for sites, place, text in self.SITES:
+            if site in sites:
                 return place, text
         raise KeyError(site)
 
     def state_dict(self) -> dict[str, Any]:
         """The attributes of the model that outlive a call, as they are now."""
         leaves = {index: _copy(value) for index, value in enumerate(self._state)}
-        return {slot.name: build(slot.spec, leaves) for slot in self.STATES[self._resume]}
+        return {slot.name: slot.spec.build(leaves) for slot in self.STATES[self._resume]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
@@ -200,7 +201,7 @@ class Host:
             binder = Binder(by_identity=False)
             try:
                 for slot in slots:
-                    binder.bind(slot.name, slot.spec, state[slot.name])
+                    slot.spec.bind(binder, slot.name, state[slot.name])
             except (TypeError, ValueError) as problem:
                 problems.append(str(problem))
                 continue
@@ -233,7 +234,8 @@ class Host:
                 return values
         binder = Binder(by_identity=True, schemas=self.SCHEMAS, written=self.WRITTEN.get(of))
         for parameter, value in zip(self.METHODS[of][1] if of else self.SIGNATURE, values, strict=True):
-            binder.bind(parameter.name, parameter.spec, unset_value(parameter) if value is UNSET else value)
+            given = unset_value(parameter) if value is UNSET else value
+            parameter.spec.bind(binder, parameter.name, given)
         for name, low, high in self.DIMENSIONS:
             binder.check_dimension(name, low, high)
         binder.check_apart()

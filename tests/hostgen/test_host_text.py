@@ -170,8 +170,9 @@ def test_ruff_and_mypy_find_nothing(name: str, tmp_path: Path) -> None:
     package = tmp_path / "made"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "host.py").write_text(host_text(CASES[name]()))
-    for module, text in find_parts("").items():
+    host = host_text(CASES[name]())
+    (package / "host.py").write_text(host)
+    for module, text in find_parts(host).items():
         (package / module).write_text(text)
     (package / "runtime.py").write_text(
         "from pathlib import Path\nfrom typing import Any\n\nclass Runtime:\n"
@@ -185,6 +186,22 @@ def test_ruff_and_mypy_find_nothing(name: str, tmp_path: Path) -> None:
         mypy = [sys.executable, "-m", "mypy", "--strict", "-p", "made"]
         done = subprocess.run(mypy, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stdout
+
+
+def test_what_checks_containers_comes_where_there_are_any() -> None:
+    plain = diamonds(1)
+    assert "containers.py" not in find_parts(host_text(plain))
+    pair = parse_ir(print_ir(plain).replace("input 0: float32[1]", "(input 0: float32[1], None)"))
+    assert "containers.py" in find_parts(host_text(pair))
+
+
+def test_a_decision_of_several_blocks_is_told_once() -> None:
+    text = host_text(diamonds(3))
+    assert text.count("<unknown>") == 1
+    host = make_host(diamonds(3), ENVIRONMENT)
+    assert [host.describe(site) for site in (1, 3, 5)] == [("<unknown>", "")] * 3
+    with pytest.raises(KeyError):
+        host.describe(2)
 
 
 def test_the_text_does_not_depend_on_hashes() -> None:

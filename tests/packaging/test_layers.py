@@ -30,6 +30,7 @@ DEVIATIONS = {
 # Copied into artifacts: they stand on their own, or on each other, where neither torch nor dycl is installed.
 DEPLOYED = {
     "dycl.hostgen.arguments": {"numpy"},
+    "dycl.hostgen.containers": set(),
     "dycl.hostgen.schemas": {"numpy"},
     "dycl.hostgen.support": {"numpy"},
     "dycl.ir.contents": set(),
