@@ -17,6 +17,7 @@ import torch
 from bench.compile_time import group_seconds
 from bench.oracle import Recorder, build_graph, graph_key
 from bench.rows import ROWS, Call, Row, sample_calls
+from bench.sizes import state_dict_bytes
 from dycl.pipeline import compile_model
 from dycl.targets.onnxruntime.tuning import TUNED_WEIGHTS
 
@@ -51,7 +52,6 @@ def prepare(row: Row, directory: Path) -> dict[str, Any]:
         np.savez(oracles / f"{seed}.npz", **{name: tensor.detach().numpy() for name, tensor in path.inputs.items()})
         graphs.append(key)
     np.savez(directory / "inputs.npz", **_name_inputs(sample_calls(loaded, SAMPLES)))
-    state = {id(tensor): tensor for tensor in loaded.model.state_dict(keep_vars=True).values()}
     report = built.report
     found = {
         "graphs": graphs,
@@ -61,7 +61,7 @@ def prepare(row: Row, directory: Path) -> dict[str, Any]:
         "artifact_bytes": report.size,
         "tuned_bytes": _tuned_bytes(directory / "artifact"),
         "weight_bytes": report.weight_bytes,
-        "state_dict_bytes": sum(tensor.numel() * tensor.element_size() for tensor in state.values()),
+        "state_dict_bytes": state_dict_bytes(loaded.model),
     }
     (directory / "prepared.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
-from bench.sizes import measure, table
+from bench.sizes import REAL_HEAD, measure, real_line, table
 
 
 def test_every_byte_is_told_once(tmp_path: Path) -> None:
@@ -21,3 +22,10 @@ def test_every_byte_is_told_once(tmp_path: Path) -> None:
     assert found == {"weights": 100, "host": 7, "manifest": 11, "runtime": 23, "graphs": 13, "tuned": 35}
     (tmp_path / "skipnet" / "prepared.json").write_text(json.dumps({"state_dict_bytes": 100}))
     assert table(tmp_path)[1:] == [["skipnet", "100", "100", "13", "7", "11", "23", "1.54", "1.31", "1.89"]]
+
+
+def test_how_wide_a_network_must_be_for_the_goal() -> None:
+    """What is not weights is 50 here, a twentieth of 1000."""
+    line = real_line("Net", 2000, Counter(weights=2000, graphs=20, host=10, manifest=5, runtime=15))
+    assert dict(zip(REAL_HEAD, line, strict=True))["artifact / state dict"] == "1.025"
+    assert line[-1] == "1,000"
