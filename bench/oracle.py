@@ -125,9 +125,9 @@ def build_graph(path: CallPath, artifact: Path) -> onnx.ModelProto:
 
 
 def graph_key(path: CallPath) -> str:
-    """Equal for calls that may share a graph: the same dispatches on the same names, numbers and shapes."""
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in path.inputs.items()]
-    return hashlib.sha256(repr((path.steps, shapes, list(path.outputs))).encode()).hexdigest()[:16]
+    """Equal for calls that may share a graph: the same dispatches on the same names, numbers and shapes, in and out."""
+    shapes = [[(name, tuple(tensor.shape)) for name, tensor in group.items()] for group in (path.inputs, path.outputs)]
+    return hashlib.sha256(repr((path.steps, shapes)).encode()).hexdigest()[:16]
 
 
 class _Merger:

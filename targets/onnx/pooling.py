@@ -24,9 +24,8 @@ def _adaptive_avg_pool(x: torch.Tensor, output_size: list[int]) -> Any:
         size = x.shape[axis]
         if isinstance(size, int) and size == wanted:
             continue
+        begins, ends = _windows(size, wanted)
         places = torch.arange(size).unsqueeze(1)
-        begins = torch.arange(wanted) * size // wanted
-        ends = ((torch.arange(wanted) + 1) * size + wanted - 1) // wanted
         inside = (begins <= places) & (places < ends)
         means = inside.to(x.dtype) / (ends - begins).to(x.dtype)
         x = (x.movedim(axis, -1) @ means).movedim(-1, axis)
@@ -37,41 +36,55 @@ def _adaptive_avg_pool(x: torch.Tensor, output_size: list[int]) -> Any:
 def _adaptive_max_pool(x: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest of each window and its flat place: the first one, or the last nan.
 
-    One dimension after the other, the last one first, so that the first place is that in torch's order. Of windows that
-    are equally large the largest is found at once: where nobody asks for the places, no search for them is exported.
+    One dimension after the other, the last one first, so that the first place is that in torch's order. What is largest
+    is found by itself: where nobody asks for the places, no search for them is exported.
     """
     first = x.dim() - len(output_size)
-    largest = _largest_of_equal(x, output_size)
+    largest = _largest(x, output_size)
     places = torch.zeros_like(x, dtype=torch.int64)
     for axis in range(first, x.dim()):
         shape = [-1 if dim == axis else 1 for dim in range(x.dim())]
         places = places * x.shape[axis] + torch.arange(x.shape[axis]).reshape(shape)
     for axis, wanted in reversed(list(enumerate(output_size, first))):
         x, places = _largest_along(x, places, axis, wanted)
-    return x if largest is None else largest, places
+    return largest, places
 
 
-def _largest_of_equal(x: torch.Tensor, output_size: list[int]) -> torch.Tensor | None:
-    """The largest of each window; None where they are not equally large, or not known to be."""
+def _windows(size: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the windows of a dimension begin and end; nothing is negative, so that a division is one kernel."""
+    number = torch.arange(wanted)
+    begins = torch.div(number * size, wanted, rounding_mode="trunc")
+    return begins, torch.div((number + 1) * size + (wanted - 1), wanted, rounding_mode="trunc")
+
+
+def _largest(x: torch.Tensor, output_size: list[int]) -> torch.Tensor:
+    """The largest of each window: at once where they are equally large, else one dimension after the other."""
     first = x.dim() - len(output_size)
     sizes = x.shape[first:]
-    if not all(isinstance(size, int) and size % wanted == 0 for size, wanted in zip(sizes, output_size, strict=True)):
-        return None
+    if all(isinstance(size, int) and size % wanted == 0 for size, wanted in zip(sizes, output_size, strict=True)):
+        for axis, wanted in reversed(list(enumerate(output_size, first))):
+            x = _aten.unflatten.int(x, axis, (wanted, x.shape[axis] // wanted))
+        found: torch.Tensor = nan_or_extreme(x, list(range(first + 1, x.dim(), 2)), False, _aten.amax.default)
+        return found
     for axis, wanted in reversed(list(enumerate(output_size, first))):
-        x = _aten.unflatten.int(x, axis, (wanted, x.shape[axis] // wanted))
-    found: torch.Tensor = nan_or_extreme(x, list(range(first + 1, x.dim(), 2)), False, _aten.amax.default)
-    return found
+        _, _, masked = _masked(x, axis, wanted)
+        x = nan_or_extreme(masked, -1, False, _aten.amax.default).movedim(-1, axis)
+    return x
+
+
+def _masked(x: torch.Tensor, axis: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The places along a dimension, where its windows begin, and each window as wide as the dimension."""
+    begins, ends = (bound.unsqueeze(1) for bound in _windows(x.shape[axis], wanted))
+    along = torch.arange(x.shape[axis])
+    inside = (begins <= along) & (along < ends)
+    rows = x.movedim(axis, -1).unsqueeze(-2)
+    return along, begins, torch.where(inside, rows, torch.full((), -torch.inf, dtype=x.dtype))
 
 
 def _largest_along(x: torch.Tensor, places: torch.Tensor, axis: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The windows of one dimension; what lies outside of a window is less than anything."""
-    size = x.shape[axis]
-    rows, marks = x.movedim(axis, -1).unsqueeze(-2), places.movedim(axis, -1).unsqueeze(-2)
-    number = torch.arange(wanted).unsqueeze(1)
-    begins, ends = number * size // wanted, ((number + 1) * size + wanted - 1) // wanted
-    along = torch.arange(size)
-    inside = (begins <= along) & (along < ends)
-    masked = torch.where(inside, rows, torch.full((), -torch.inf, dtype=x.dtype))
+    marks = places.movedim(axis, -1).unsqueeze(-2)
+    along, begins, masked = _masked(x, axis, wanted)
     last_nan = (masked.isnan().to(torch.int64) * (along + 1)).amax(-1, keepdim=True) - 1
     found = torch.where(masked.isnan(), torch.full((), torch.inf, dtype=x.dtype), masked).argmax(-1, keepdim=True)
     found = torch.where((masked == -torch.inf).all(-1, keepdim=True), begins, found)

@@ -94,3 +94,17 @@ def test_what_a_call_is_made_of(built: Built) -> None:
     assert report.dispatches == report.decisions + 1
     assert 0 <= report.host_share < 1
     assert sum(count for count, _ in report.subgraphs.values()) == report.dispatches * report.watched
+
+
+def test_results_of_other_sizes_are_another_graph(tmp_path: Path) -> None:
+    """How many are chosen is known in the call; each size has a graph that may take it for granted."""
+
+    class Chosen(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.exp(x)[x > 0]
+
+    x = torch.arange(-3.0, 3.0)
+    built = compile_model(Chosen(), (x,), {}, Settings(verify=False), output=tmp_path / "chosen")
+    recorder = Recorder(built.checked.program, built.checked.environment)
+    keys = [graph_key(recorder.record((given,), {})) for given in (x, x + 1, x.flip(0))]
+    assert keys[0] == keys[2] != keys[1]
