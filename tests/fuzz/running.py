@@ -194,7 +194,7 @@ def _compare(module: ModuleType, inputs: Sequence[str], variation: Variation, ex
     verify(made.program, after="specialize")
     if (found := difference(plain_state(build(module)), plain_state(model))) is not None:
         return Outcome(Verdict.MISMATCH, "specialize changed the model", found)
-    steps = _steps(variation.skipped)
+    steps = remaining_passes(variation.skipped)
     final = run_passes(made.program, made.environment, steps, lambda *_: None)
     runs = (
         ("specialized", _executed(made.program, made, inputs, len(expected))),
@@ -214,7 +214,7 @@ def _compare(module: ModuleType, inputs: Sequence[str], variation: Variation, ex
     return Outcome(Verdict.EQUAL)
 
 
-def _steps(skipped: frozenset[str]) -> list[Pass]:
+def remaining_passes(skipped: frozenset[str]) -> list[Pass]:
     """The passes without some, and without those that build on these."""
     kept: list[Pass] = []
     for step in PASSES:
