@@ -33,20 +33,29 @@ class RealNetwork:
 
 SETTINGS = Settings(verify=False)
 
-_BERT = {"vocab_size": 30522, "hidden_size": 768, "num_heads": 12, "num_layers": 12}
+_LAYERS = {"hidden_size": 768, "num_heads": 12, "num_layers": 12, "vocab_size": 30522}  # of BERT-base
 
 REAL = (
     RealNetwork("MSDNet, CIFAR-100", "msdnet", lambda zoo: zoo.MSDNet(7, channels=16, growth=6, num_classes=100)),
     RealNetwork("SkipNet-38", "skipnet", lambda zoo: zoo.build(depth=38, width=16)),
-    RealNetwork("SkipNet-110", "skipnet", lambda zoo: zoo.build(depth=110, width=16)),
     RealNetwork("BlockDrop, ResNet-110", "blockdrop", lambda zoo: zoo.build(layer_config=(18, 18, 18), width=16)),
+    RealNetwork("SkipNet-110", "skipnet", lambda zoo: zoo.build(depth=110, width=16)),
     RealNetwork("Tree-LSTM, GloVe", "treelstm", lambda zoo: zoo.SentimentTreeLSTM(20_000, 300, 150, num_classes=5)),
     RealNetwork("Shallow-Deep, VGG-16", "shallow_deep", lambda zoo: zoo.build(width=64)),
-    RealNetwork("PABEE, BERT-base", "pabee", lambda zoo: zoo.PabeeForSequenceClassification(max_length=512, **_BERT)),
+    RealNetwork(
+        "mixture of 8 experts, 8 layers of 512",
+        "moe",
+        lambda zoo: zoo.MixtureOfExperts(32_000, 512, layers=8, experts=8),
+    ),
+    RealNetwork(
+        "PABEE, 12 layers of 768", "pabee", lambda zoo: zoo.PabeeForSequenceClassification(max_length=512, **_LAYERS)
+    ),
     RealNetwork(
         "DeeBERT, BERT-base",
         "deebert",
-        lambda zoo: zoo.DeeBertForSequenceClassification(zoo.Config(max_position=512, intermediate_size=3072, **_BERT)),
+        lambda zoo: zoo.DeeBertForSequenceClassification(
+            zoo.Config(max_position=512, intermediate_size=3072, **_LAYERS)
+        ),
     ),
     RealNetwork("GPT-2", "gpt_generate", lambda zoo: zoo.GPT(50257, 768, n_head=12, n_layer=12, block_size=1024)),
 )

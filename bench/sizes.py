@@ -93,6 +93,8 @@ def main(
     write_docs: Annotated[bool, typer.Option("--write-docs", help="The table into docs/performance.md.")] = False,
 ) -> None:
     """Show what artifacts are made of."""
+    if only and (write_docs or not real):
+        raise typer.BadParameter("--only is for a look at some of --real")
     console = Console()
     if real:
         from bench.real import REAL

@@ -6,7 +6,10 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from bench.sizes import REAL_HEAD, measure, real_line, table
+import typer
+from typer.testing import CliRunner
+
+from bench.sizes import REAL_HEAD, main, measure, real_line, table
 
 
 def test_every_byte_is_told_once(tmp_path: Path) -> None:
@@ -29,3 +32,10 @@ def test_how_wide_a_network_must_be_for_the_goal() -> None:
     line = real_line("Net", 2000, Counter(weights=2000, graphs=20, host=10, manifest=5, runtime=15))
     assert dict(zip(REAL_HEAD, line, strict=True))["artifact / state dict"] == "1.025"
     assert line[-1] == "1,000"
+
+
+def test_a_look_at_some_of_the_real_networks_replaces_no_table() -> None:
+    app = typer.Typer()
+    app.command()(main)
+    for options in (["--only", "SkipNet"], ["--real", "--only", "SkipNet", "--write-docs"]):
+        assert CliRunner().invoke(app, options).exit_code == 2
