@@ -8,7 +8,6 @@ where ONNX Runtime's version and the processor are those that they were made for
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,11 +27,11 @@ from dycl.targets.onnxruntime.runtime import WeightFiles, describe_machine
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.onnxruntime.sharing import SharedFiles
 from dycl.targets.ports import input_ports, output_ports
+from dycl.targets.weights import MappedFile
 
 TUNED_WEIGHTS = "tuned.bin"
 _INLINE_BYTES = 16  # of numbers: a few that are computed with; the rest must not make graphs of one structure differ
 _INLINE_SIZES = 1024  # of whole numbers: sizes and axes, which must be known when a model is opened
-_PAGE = 4096
 
 Group = frozenset[PortPlace]
 
@@ -41,14 +40,15 @@ def tune_program(program: Program, bound: BoundProgram, directory: Path) -> Mapp
     """Every subgraph optimised for this machine; the weights that the optimiser has made are written to a file."""
     tuning = _Tuning(bound, directory)
     tuning.settle(_candidates(find_cuts(program), bound))
-    weights = _TunedWeights()
+    weights = MappedFile()
     for name in tuning.models:
-        weights.detach(tuning.models[name].model)
-    (directory / TUNED_WEIGHTS).write_bytes(weights.content)
+        _detach_weights(tuning.models[name].model, weights)
+    weights.write(directory / TUNED_WEIGHTS)
+    content = (directory / TUNED_WEIGHTS).read_bytes()
     given = give_weights({name: each.model for name, each in tuning.models.items()})
     files = SharedFiles()
     return {
-        item.subgraph.name: tuning.finish(item, weights, files, given.get(item.subgraph.name, {}))
+        item.subgraph.name: tuning.finish(item, content, files, given.get(item.subgraph.name, {}))
         for item in bound.subgraphs
     }
 
@@ -111,9 +111,7 @@ class _Tuning:
         ports = [self._ports[name][place.is_output][place.index] for place in places]
         return {port.name: int(port.shape[1]) for port in ports}
 
-    def finish(
-        self, bound: BoundSubgraph, weights: _TunedWeights, files: SharedFiles, given: Mapping[str, Place]
-    ) -> Tuned:
+    def finish(self, bound: BoundSubgraph, weights: bytes, files: SharedFiles, given: Mapping[str, Place]) -> Tuned:
         """The files of a subgraph, and how to run it on values as the model's source has them."""
         subgraph = bound.subgraph
         file = f"subgraphs/{subgraph.name}.tuned.onnx"
@@ -126,7 +124,7 @@ class _Tuning:
         if shared.offsets and shared.file != file:
             settings["tuned_offsets"] = list(shared.offsets)
         return Tuned(
-            files={shared.file: shared.data, TUNED_WEIGHTS: weights.content},
+            files={shared.file: shared.data, TUNED_WEIGHTS: weights},
             run=self._unblocked(subgraph.name, run),
             settings=settings,
         )
@@ -143,34 +141,17 @@ class _Tuning:
         return call
 
 
-class _TunedWeights:
-    """What the optimiser has made of weights, each once; what it left as it was stays in weights.bin."""
-
-    def __init__(self) -> None:
-        self.content = b""
-        self._places: dict[str, int] = {}
-
-    def detach(self, model: onnx.ModelProto) -> None:
-        """Move the larger initializers of a model here."""
-        for tensor in model.graph.initializer:
-            if tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.data_type != onnx.TensorProto.STRING:
-                array = onnx.numpy_helper.to_array(tensor)
-                if array.nbytes > (_INLINE_BYTES if array.dtype.kind == "f" else _INLINE_SIZES):
-                    self._move(tensor, array.tobytes())
-
-    def _move(self, tensor: onnx.TensorProto, data: bytes) -> None:
-        place = self._place(data)
+def _detach_weights(model: onnx.ModelProto, weights: MappedFile) -> None:
+    """Move the larger initializers of a model to a file: what the optimiser left as it was stays in weights.bin."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type == onnx.TensorProto.STRING:
+            continue
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.nbytes <= (_INLINE_BYTES if array.dtype.kind == "f" else _INLINE_SIZES):
+            continue
         kept = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
         kept.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", TUNED_WEIGHTS), ("offset", place), ("length", len(data))):
+        place = weights.add(array.tobytes())
+        for key, value in (("location", TUNED_WEIGHTS), ("offset", place), ("length", array.nbytes)):
             kept.external_data.add(key=key, value=str(value))
         tensor.CopyFrom(kept)
-
-    def _place(self, data: bytes) -> int:
-        key = hashlib.sha256(data).hexdigest()
-        if key not in self._places:
-            align = _PAGE if len(data) >= 1 << 16 else 64
-            self.content += b"\0" * (-len(self.content) % align)
-            self._places[key] = len(self.content)
-            self.content += data
-        return self._places[key]
