@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,11 +62,12 @@ def break_line(text: str, indent: str) -> list[str]:
     items = _split_items(text[start + 1 : end])
     is_tuple = text[start + 1 : end].rstrip().endswith(",")  # of one item perhaps, which the comma makes it
     comma = "," if len(items) > 1 or is_tuple or _is_display_or_call(text, start) else ""
-    lines = [indent + text[: start + 1]]
-    for item in items:
-        broken = break_line(item + comma, indent + _INDENT)
-        lines += broken
-    return [*lines, indent + text[end:]]
+    inner = indent + _INDENT
+    if all(item.isdigit() for item in items):  # they fill lines
+        filled = textwrap.wrap(", ".join(items) + comma, WIDTH, initial_indent=inner, subsequent_indent=inner)
+        return [indent + text[: start + 1], *filled, indent + text[end:]]
+    lines = [line for item in items for line in break_line(item + comma, inner)]
+    return [indent + text[: start + 1], *lines, indent + text[end:]]
 
 
 def _scan(text: str) -> Iterator[tuple[int, str, int]]:

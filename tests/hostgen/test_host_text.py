@@ -302,3 +302,13 @@ def test_a_long_attribute_is_split_behind_its_annotation() -> None:
         out.line(f"self._{'x' * 60}: Callable[..., tuple[{', '.join(['np.ndarray'] * 4)}]] = runtime.subgraph('a')")
     ast.parse(out.text())
     assert all(len(line) <= 120 for line in out.text().splitlines())
+
+
+def test_numbers_fill_the_lines_that_they_need() -> None:
+    out = PythonWriter()
+    with out.block("SITES = ("):
+        out.line(f"({tuple(range(108))}, 'net.py:7', 'if gate(x):'),")
+    out.line(")")
+    lines = out.text().splitlines()
+    assert len(lines) < 14 and all(len(line) <= 120 for line in lines)
+    assert ast.literal_eval(out.text().partition(" = ")[2]) == ((tuple(range(108)), "net.py:7", "if gate(x):"),)
