@@ -19,17 +19,27 @@ LEFT: dict[str, tuple[int, set[str]]] = {
     "blockdrop": (1, {"not TVM: it has the operator NonZero"}),
     "branchynet": (0, set()),
     "caption": (0, set()),
+    "cascade_mtcnn": (
+        4,
+        {"not TVM: it has run-time sizes", "not TVM: TVM does not compile it: object of type 'NoneType' has no len()"},
+    ),
     "deebert": (0, set()),
     "deq": (0, set()),
+    "detection": (41, {"not TVM: it has run-time sizes", "not TVM: TVM does not compile it: StopIteration"}),
+    "gpt_generate": (2, {"not TVM: it has run-time sizes"}),
+    "lightglue_like": (13, {"not TVM: it has run-time sizes"}),
     "moe": (18, {"not TVM: it has run-time sizes", "not TVM: it has the operator NonZero"}),
     "msdnet": (0, set()),
     "pabee": (0, set()),
     "pondernet": (0, set()),
     "ranet": (0, set()),
+    "seq2seq_attention": (1, {"not TVM: it has the operator GRU"}),
     "shallow_deep": (0, set()),
     "skipnet": (0, set()),
     "skipnet_rnn": (13, {"not TVM: it has the operator LSTM"}),
+    "treelstm": (0, set()),
 }
+FOR_GPU = sorted(LEFT.keys() - {"cascade_mtcnn", "detection"})  # these two take minutes for each target
 
 
 @pytest.mark.slow
@@ -49,7 +59,7 @@ def test_a_row_compiles_and_agrees_with_eager(name: str, target: str, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:compiled for cuda")
-@pytest.mark.parametrize("name", LEFT)
+@pytest.mark.parametrize("name", FOR_GPU)
 def test_a_row_for_a_gpu_agrees_with_eager(name: str, tmp_path: Path) -> None:
     """On the processor where no GPU is: with the host and the runtime that keep values on the device."""
     loaded = load_model(str(ROOT / "models_zoo" / f"{name}.py"))
