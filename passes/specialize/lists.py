@@ -13,7 +13,12 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Lit, Ref, ScalarKind, SchemaKind
-from dycl.passes.specialize import pyiterators, pylists, pyorders
+from dycl.passes.specialize import (
+    iteratormodels,  # noqa: F401  (registers models that are wrapped here)
+    pyiterators,
+    pylists,
+    pyorders,
+)
 from dycl.passes.specialize.builtins import MODELS, Interpret, model
 from dycl.passes.specialize.ordering import columns_of
 from dycl.passes.specialize.templates import Constant, Items, ListOf, Number, Template, Tensor
