@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch._decomp import global_decomposition_table
 
-from dycl.ir.nodes import Subgraph
+from dycl.ir.nodes import Subgraph, TensorType
 from dycl.targets.samples import symbols
 
 
@@ -17,7 +17,7 @@ from dycl.targets.samples import symbols
 def exporting(subgraph: Subgraph) -> Iterator[None]:
     """Sizes of 0 and 1 are not special, attention is made of ordinary operations, no run-time length is unrolled.
 
-    LSTM and GRU are traced for their shapes only, once when a program is captured and again when it is decomposed;
+    Recurrent modules are traced for their shapes only, once when a program is captured and again when it is decomposed;
     torch's own rules loop over the steps and so fix their number, or ask whether there are any.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -26,20 +26,27 @@ def exporting(subgraph: Subgraph) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(torch.fx.experimental._config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
-            if symbols(subgraph):
+            if symbols(subgraph) or _makes_symbols(subgraph):
                 stack.enter_context(_recurrent_shapes())
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _makes_symbols(subgraph: Subgraph) -> bool:
+    """Whether a size inside of the subgraph is known at run time only."""
+    made = (value.type for op in subgraph.ops for value in op.results)
+    return any(isinstance(size, str) for of in made if isinstance(of, TensorType) for size in of.shape)
+
+
 @contextlib.contextmanager
 def _recurrent_shapes() -> Iterator[None]:
-    """LSTM and GRU keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
+    """LSTM, GRU and RNN keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
     with contextlib.ExitStack() as stack:
         for operator, rule in _SHAPES.items():
-            stack.enter_context(_replaced(operator.py_kernels, torch._C.DispatchKey.CompositeImplicitAutograd, rule))
-            stack.enter_context(_replaced(global_decomposition_table["post_autograd"], operator, rule))
+            kernels = operator.py_kernels, torch._C.DispatchKey.CompositeImplicitAutograd
+            for table, key in (kernels, (global_decomposition_table["post_autograd"], operator)):
+                stack.enter_context(_replaced(table, key, rule(table.get(key) or operator)))
             stack.callback(operator._dispatch_cache.clear)
             operator._dispatch_cache.clear()
         yield
@@ -59,16 +66,26 @@ def _replaced(table: dict[Any, Any], key: Any, value: Any) -> Iterator[None]:
             del table[key]
 
 
-def _lstm(steps: torch.Tensor, state: tuple[torch.Tensor, ...], *rest: Any) -> Any:
-    if not _is_open(steps):
-        return torch.lstm(steps, state, *rest)
-    return _outputs(steps, state[0], *rest), *[torch.empty_like(one) for one in state]
+def _lstm(known: Any) -> Any:
+    """The rule in the place of torch's own, which is for a known number of steps."""
+
+    def shapes(steps: torch.Tensor, state: tuple[torch.Tensor, ...], *rest: Any) -> Any:
+        if not _is_open(steps):
+            return known(steps, state, *rest)
+        return _outputs(steps, state[0], *rest), *[torch.empty_like(one) for one in state]
+
+    return shapes
 
 
-def _gru(steps: torch.Tensor, state: torch.Tensor, *rest: Any) -> Any:
-    if not _is_open(steps):
-        return torch.gru(steps, state, *rest)
-    return _outputs(steps, state, *rest), torch.empty_like(state)
+def _without_cell(known: Any) -> Any:
+    """The same for a state of one tensor."""
+
+    def shapes(steps: torch.Tensor, state: torch.Tensor, *rest: Any) -> Any:
+        if not _is_open(steps):
+            return known(steps, state, *rest)
+        return _outputs(steps, state, *rest), torch.empty_like(state)
+
+    return shapes
 
 
 def _is_open(steps: torch.Tensor) -> bool:
@@ -89,4 +106,6 @@ def _outputs(
     return steps.new_empty([*steps.shape[:2], state.shape[2] * (2 if is_bidirectional else 1)])
 
 
-_SHAPES: dict[Any, Any] = {torch.ops.aten.lstm.input: _lstm, torch.ops.aten.gru.input: _gru}
+_SHAPES: dict[Any, Any] = {torch.ops.aten.lstm.input: _lstm} | dict.fromkeys(
+    (torch.ops.aten.gru.input, torch.ops.aten.rnn_tanh.input, torch.ops.aten.rnn_relu.input), _without_cell
+)

@@ -14,6 +14,8 @@ from unittest import mock
 
 import torch
 
+from dycl.targets.onnx.recurrence import register_recurrences
+
 _COMPOSITE = "_collect_all_valid_cia_ops"
 _READERS = ("torch.export.exported_program", "torch.export.decomp_utils")  # modules that have that function's name
 _TO_ONNX = "torch.onnx._internal.exporter._decomp.create_onnx_friendly_decomposition_table"
@@ -24,7 +26,9 @@ def registry() -> Any:
     """The exporter's conversion functions."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    return ONNXRegistry.from_torchlib()
+    found = ONNXRegistry.from_torchlib()
+    register_recurrences(found)
+    return found
 
 
 class _Kept:

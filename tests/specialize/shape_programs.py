@@ -492,6 +492,22 @@ class PaddedRest(nn.Module):
         return torch.cat([kept * 2, kept.new_full([rest, 4], -1.0)]), kept.sum()
 
 
+class PlainRecurrence(nn.Module):
+    """`nn.RNN` of either kind over as many steps as the data says, and over a known number."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.RNN(4, 6, num_layers=2, bidirectional=True, batch_first=True)
+        self.second = nn.RNN(12, 3, nonlinearity="relu", bias=False)
+
+    def forward(self, x):
+        kept = torch.cat([x[:1], x[x[:, 0] > 0]]).unsqueeze(0)
+        y, h = self.first(kept)
+        z, last = self.second(y.transpose(0, 1))
+        known, _ = self.first(x.unsqueeze(0))
+        return z.sum(0), h, last, known
+
+
 CASES = [
     Case(found, masks)
     for found in list(globals().values())

@@ -26,6 +26,7 @@ QUICK = (
     "ViewRaise",
     "Spreads",
     "Quantifiers",
+    "PlainRecurrence",
 )
 REFUSED = {  # loudly
     name: "DY401: in one subgraph with the mask, torch asks whether the rows that it keeps are none"
