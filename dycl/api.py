@@ -180,10 +180,11 @@ def compile(
 
     `dynamic_shapes` names dimensions of the inputs, as torch.export does: `{"x": {0: "batch"}}`, or with a range,
     `{"x": {0: torch.export.Dim("batch", min=1, max=64)}}`. Equal names are one size. `dynamic_args` are the numbers
-    and texts that each call gives; all others are constants. `cache`: what earlier compiles have made is used, and
-    what this one makes is kept. `profile_inputs`: from so many sampled calls it is learned which ways through the model
-    are usual; along these, one dispatch does the work of several. `jobs`: how many processes build at the same time;
-    they are forks of this one, whose other threads should hold no locks then.
+    and texts that each call gives (`"n"`; `"n[0:8]"` for an integer in a range); all others are constants. `cache`:
+    what earlier compiles have made is used, and what this one makes is kept. `profile_inputs`: from so many sampled
+    calls it is learned which ways through the model are usual; along these, one dispatch does the work of several.
+    `jobs`: how many processes build at the same time; they are forks of this one, whose other threads should hold no
+    locks then.
     """
     # Imported here: the pipeline imports torch, and `load` works without it.
     from dycl.ir.dimensions import read_dynamic

@@ -85,7 +85,11 @@ DynamicOption = Annotated[
 ]
 DynamicArgOption = Annotated[
     list[str] | None,
-    typer.Option("--dynamic-arg", metavar="NAME", help="A number or text that each call gives; others are constants."),
+    typer.Option(
+        "--dynamic-arg",
+        metavar="NAME",
+        help="A number or text that each call gives, others are constants; of an integer, its range: 'n[0:8]'.",
+    ),
 ]
 MethodOption = Annotated[
     list[str] | None,

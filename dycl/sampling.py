@@ -131,7 +131,9 @@ class _Drawn:
     def value(self, path: str, value: Any) -> Any:
         """The value at a path in these sizes."""
         if path in self._dynamic.numbers:
-            return self._number(value)
+            ends = [end for end in self._dynamic.bounds.get(path, ()) if end is not None]
+            found = self._clamped(path, self._number(value))
+            return self._random.choice([found, *ends]) if ends else found
         if isinstance(value, torch.Tensor):
             for dim, name in self._dynamic.dims.get(path, {}).items():
                 index = torch.arange(self._sizes[name]) % max(value.shape[dim], 1)
@@ -143,6 +145,12 @@ class _Drawn:
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*parts.values())
         return type(value)(parts.values()) if isinstance(value, tuple | list) else value
+
+    def _clamped(self, path: str, number: Any) -> Any:
+        """The number, or the end of its range that is nearest."""
+        low, high = self._dynamic.bounds.get(path, (None, None))
+        number = number if low is None else max(number, low)
+        return number if high is None else min(number, high)
 
     def _number(self, value: Any) -> Any:
         match value:

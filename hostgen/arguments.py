@@ -86,9 +86,11 @@ class Array(Leaf):
 
 @dataclass(frozen=True)
 class Number(Leaf):
-    """A Python int, float, bool or str given at run time."""
+    """A Python int, float, bool or str given at run time; an int may have bounds."""
 
     kind: str
+    low: int | None = None
+    high: int | None = None
 
     def __str__(self) -> str:
         return self.kind
@@ -99,7 +101,14 @@ class Number(Leaf):
             if isinstance(value, np.float64) and self.kind == "float":
                 return float(value)
             raise TypeError(f"{where}: expected {self}, got {shown(value)}")
+        self._check_bounds(where, value)
         return value
+
+    def _check_bounds(self, where: str, value: Any) -> None:
+        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+            wanted = f"{self.low} or more" if self.high is None else f"{self.high} or less"
+            wanted = wanted if self.low is None or self.high is None else f"{self.low} to {self.high}"
+            raise ValueError(f"{where}: compiled for {wanted}, got {value}")
 
 
 @dataclass(frozen=True)

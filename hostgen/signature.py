@@ -55,6 +55,8 @@ def specification(operand: Operand, classes: dict[str, str], holes: dict[ValueId
         return specification(part, classes, holes)
 
     match operand:
+        case InputLeaf(index=index, type=ScalarType(kind=kind), low=low, high=high) if (low, high) != (None, None):
+            return f'Number({index}, "{kind.value}", {low}, {high})'
         case InputLeaf(index=index, type=of):
             return _leaf(index, of)
         case Ref(id=value):
@@ -229,8 +231,8 @@ def _described(operand: Operand, types: dict[ValueId, ValueType]) -> str:
     match operand:
         case Ref(id=value):
             return print_type(types[value])
-        case InputLeaf(type=of):
-            return print_type(of)
+        case InputLeaf(type=of, low=low, high=high):
+            return print_type(of) + ("" if (low, high) == (None, None) else f" of {operand.interval}")
         case Lit(value=value):
             return literal(value)[0]
         case TorchLit(text=text):

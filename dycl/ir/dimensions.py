@@ -14,17 +14,22 @@ from typing import Any
 from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.ir.nodes import Dimension
 
+_NUMBER = re.compile(r"(?P<path>[\w.]+)(?:\[(?P<low>-?\d*):(?P<high>-?\d*)\])?")
 _OPTION = re.compile(r"(?P<path>[\w.]+):(?P<dim>\d+)=(?P<name>\w+)(?:\[(?P<low>\d*):(?P<high>\d*)\])?")
 _EXPORT_ENDLESS = 2**31  # an upper bound of torch.export that is none
 
 
 @dataclass(frozen=True, slots=True)
 class DynamicInputs:
-    """The dimensions that have a name instead of a size, by path and position; the numbers that are no constants."""
+    """The dimensions that have a name instead of a size, by path and position; the numbers that are no constants.
+
+    `bounds`: the least and the greatest of these numbers, by path, for those that have any.
+    """
 
     dims: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     dimensions: tuple[Dimension, ...] = ()
     numbers: frozenset[str] = frozenset()
+    bounds: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
 
 STATIC = DynamicInputs()
@@ -64,7 +69,20 @@ class _Collector:
     def result(self, numbers: Iterable[str]) -> DynamicInputs:
         """Everything that was added."""
         dims = {path: dict(sorted(named.items())) for path, named in self.dims.items()}
-        return DynamicInputs(dims, tuple(self.dimensions.values()), frozenset(numbers))
+        found = dict(map(_read_number, numbers))
+        bounds = {path: ends for path, ends in found.items() if ends != (None, None)}
+        return DynamicInputs(dims, tuple(self.dimensions.values()), frozenset(found), bounds)
+
+
+def _read_number(text: str) -> tuple[str, tuple[int | None, int | None]]:
+    """A number that each call gives, and its bounds: `n`, `n[0:8]`, `n[1:]`."""
+    match = _NUMBER.fullmatch(text.replace(" ", ""))
+    if match is None:
+        raise _bad(f"--dynamic-arg {text!r} is not NAME or NAME[LOW:HIGH]", "as in 'n' or 'n[0:8]'")
+    low, high = (int(match[end]) if match[end] else None for end in ("low", "high"))
+    if low is not None and high is not None and high < low:
+        raise _bad(f"the range {low} to {high} of the number {match['path']} is empty")
+    return match["path"], (low, high)
 
 
 def parse_dynamic(options: Sequence[str], numbers: Sequence[str]) -> DynamicInputs:

@@ -218,10 +218,25 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class InputLeaf:
-    """In a signature only: the index-th run-time input."""
+    """In a signature only: the index-th run-time input; of an int, the least and the greatest that is admitted."""
 
     index: int
     type: ValueType
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def interval(self) -> str:
+        """The numbers that a call may pass, in words."""
+        if self.low is None or self.high is None:
+            return f"{self.low} or more" if self.high is None else f"{self.high} or less"
+        return f"{self.low} to {self.high}"
+
+    def admits(self, value: object) -> bool:
+        """Whether a call may pass this value, as far as the bounds are concerned."""
+        if not isinstance(value, int):
+            return True
+        return (self.low is None or self.low <= value) and (self.high is None or value <= self.high)
 
 
 Operand = Ref | Lit | TorchLit | Weight | Seq | SliceOf | Mapping | Record | InputLeaf

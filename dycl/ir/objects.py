@@ -284,6 +284,8 @@ class _Call:
                 if isinstance(of, ObjectType):
                     check_object(where, of.schema, value, self.schemas)
                 check_type(value, of, where, self.sizes)
+                if not spec.admits(value):
+                    raise ValueError(f"{where}: compiled for {spec.interval}, got {value}")
                 self.inputs[index] = value
             case Seq(kind=SeqKind.TUPLE | SeqKind.LIST | SeqKind.SIZE as kind, items=items):
                 self._expect(type(value) is SEQUENCE_CLASSES[kind], spec, value, where)

@@ -145,8 +145,9 @@ def print_operand(operand: Operand) -> str:
             return "{" + ", ".join(f"{print_operand(key)}: {print_operand(item)}" for key, item in pairs) + "}"
         case Record(kind=record, class_name=name, fields=fields):
             return f"{record.value} {_class(name)}({_named(fields)})"
-        case InputLeaf(index=index, type=of):
-            return f"input {index}: {print_type(of)}"
+        case InputLeaf(index=index, type=of, low=low, high=high):
+            bounds = ("" if low is None else f" from {low}") + ("" if high is None else f" to {high}")
+            return f"input {index}: {print_type(of)}{bounds}"
         case _:
             assert_never(operand)
 

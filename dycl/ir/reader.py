@@ -259,7 +259,9 @@ class Reader:
         if self.accept("input"):
             index = self.integer()
             self.expect(":")
-            return InputLeaf(index, self.type())
+            of = self.type()
+            low, high = (self.literal().value if self.accept(word) else None for word in ("from", "to"))
+            return InputLeaf(index, of, low, high)
         if self.here.text in _RECORDS:
             kind = self.one_of(_RECORDS, "a record")
             return Record(kind, self.class_name(), self.in_parens(self.named))

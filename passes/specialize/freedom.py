@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.ir.dimensions import DynamicInputs
-from dycl.ir.nodes import HostOp, Lit, Ref, ScalarKind, ScalarType, TensorOp, TensorType, ValueId, ValueType
+from dycl.ir.nodes import HostOp, InputLeaf, Lit, Ref, ScalarKind, ScalarType, TensorOp, TensorType, ValueId, ValueType
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
@@ -32,6 +32,8 @@ class FreeNumber:
     """Stands in the example for a number or text that each call gives."""
 
     example: bool | int | float | str
+    low: int | None = None
+    high: int | None = None
 
 
 def _bad(message: str, hint: str = "") -> UsageError:
@@ -49,6 +51,7 @@ class Freedom:
         self._sources: dict[str, tuple[ValueId, int]] = {}
         self._examples: dict[str, tuple[int, str]] = {}
         self._found: set[str] = set()
+        self._bounded: dict[ValueId, tuple[sympy.Symbol, int | None, int | None]] = {}  # by the name of the number
 
     def mark(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The example's arguments with a `FreeNumber` at each number that a call gives."""
@@ -65,7 +68,7 @@ class Freedom:
             if type(value) not in (bool, int, float, str):
                 raise _bad(f"{path} is no number and no text: it is a {type(value).__name__}")
             self._found.add(path)
-            return FreeNumber(value)
+            return self._free(path, value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*(self._mark(f"{path}.{n}", v) for n, v in zip(value._fields, value, strict=True)))
         if type(value) in (tuple, list):
@@ -73,6 +76,17 @@ class Freedom:
         if type(value) is dict:
             return {key: self._mark(f"{path}.{key}", item) for key, item in value.items()}
         return value
+
+    def _free(self, path: str, value: Any) -> FreeNumber:
+        free = FreeNumber(value, *self.dynamic.bounds.get(path, ()))
+        if (free.low, free.high) == (None, None):
+            return free
+        leaf = InputLeaf(0, ScalarType(ScalarKind.INT), free.low, free.high)
+        if type(value) is not int:
+            raise _bad(f"{path} has bounds and is no integer: it is a {type(value).__name__}")
+        if not leaf.admits(value):
+            raise _bad(f"{path} may be {leaf.interval}, but it is {value} in the example")
+        return free
 
     def _mark_tensor(self, path: str, value: Any) -> None:
         if not isinstance(value, torch.Tensor):
@@ -97,7 +111,14 @@ class Freedom:
         made = Scalar(kind, vid)
         if kind is ScalarKind.INT:
             self.machine._give_symbol(made)
+            if (value.low, value.high) != (None, None):
+                self._bounded[vid] = (made.expr, value.low, value.high)
         return (Text.of(TextPart(made, "", "")) if kind is ScalarKind.STR else made), vid
+
+    def bounds(self, vid: ValueId) -> tuple[int | None, int | None]:
+        """The least and the greatest number that a call may pass."""
+        _, low, high = self._bounded.get(vid, (None, None, None))
+        return low, high
 
     def tensor(self, example: torch.Tensor) -> torch.Tensor | None:
         """A fake tensor with symbols for the dimensions that have names; None if it has none."""
@@ -128,8 +149,10 @@ class Freedom:
         machine.bound_symbol(symbol, dimension.low, dimension.high)
 
     def enter(self) -> None:
-        """Read the sizes, at the beginning of an entry."""
+        """Read the sizes, at the beginning of an entry, and note the bounds of the numbers."""
         machine = self.machine
+        for bounds in self._bounded.values():
+            machine.bound_symbol(*bounds)
         for dimension in self.dynamic.dimensions:
             symbol = self._symbols[dimension.name]
             result = machine.value(machine.values.symbols[symbol])

@@ -207,7 +207,7 @@ class MethodInputs:
         if isinstance(value, torch.Tensor):
             return InputLeaf(next(counter), self.machine.tensor_type(value))
         if isinstance(value, Scalar):
-            return InputLeaf(next(counter), ScalarType(value.kind))
+            return InputLeaf(next(counter), ScalarType(value.kind), *self.freedom.bounds(value.vid))
         if isinstance(value, Text):
             return InputLeaf(next(counter), ScalarType(ScalarKind.STR))
         if isinstance(value, RuntimeObject):

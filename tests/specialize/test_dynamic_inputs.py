@@ -139,6 +139,53 @@ def test_where_a_call_writes_is_one_decision() -> None:
         torch.testing.assert_close(given, wanted)
 
 
+class Cut(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x, keep, depth=2, past=0):  # type: ignore[no-untyped-def]  # as users write it
+        y = self.layers[depth](x[:, :keep] @ torch.ones(keep, 4))
+        return y + past, x[:, keep:]
+
+
+def test_what_the_range_of_a_number_leaves_out_needs_no_branch() -> None:
+    torch.manual_seed(0)
+    model, example = Cut(), (_randn(2, 5), 3, 2, -1)
+    dynamic = parse_dynamic([], ["keep[1:5]", "depth[0:2]", "past[:0]"])
+    checked = check_model(model, example, {}, Settings(dynamic=dynamic))
+    assert parse_ir(print_ir(checked.program)) == checked.program
+    free = check_model(model, example, {}, Settings(dynamic=parse_dynamic([], ["keep", "depth", "past"])))
+    assert len(checked.program.blocks) <= 6 < len(free.program.blocks)
+    samples = list(sample_calls(model, example, {}, method="forward", sampler=None, count=15, dynamic=dynamic))
+    assert all(1 <= sample.args[1] <= 5 and 0 <= sample.args[2] <= 2 for sample in samples)
+    report = verify_model(make_subject(checked, model), samples)
+    assert (report.calls, report.ties) == (16, ())
+    host, executor = make_host(checked.program, checked.environment), Executor(checked.program, checked.environment)
+    for args, words in (
+        ((0, 2, 0), "keep: compiled for 1 to 5, got 0"),
+        ((3, 3, 0), "depth: compiled for 0 to 2, got 3"),
+        ((3, 2, 1), "past: compiled for 0 or less, got 1"),
+    ):
+        for call, x in ((executor.call, example[0]), (host, example[0].numpy())):
+            with pytest.raises(ValueError, match=words):
+                call(x, *args)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("k[5:2]", "empty"),
+        ("k[a:b]", "is not NAME"),
+        ("k[7:9]", "it is 2 in the example"),
+        ("scale[0:3]", "no integer"),
+    ],
+)
+def test_a_range_that_cannot_be_is_refused(number: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check_model(Numbers(), (*CASES[3][1], 2), {}, Settings(dynamic=parse_dynamic([], [number])))
+
+
 def test_a_call_beyond_the_bounds_names_both() -> None:
     checked = check_model(Batches(), CASES[0][1], {}, Settings(dynamic=CASES[0][2]))
     host = make_host(checked.program, checked.environment)
