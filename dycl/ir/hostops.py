@@ -169,6 +169,7 @@ _TEXT_METHODS_BY_KIND = {
     "int": "find rfind count index rindex __len__",
 }
 TEXT_METHODS = {name: kind for kind, names in _TEXT_METHODS_BY_KIND.items() for name in names.split()}
+TEXT_SPLITTERS = frozenset({"split", "rsplit", "splitlines"})  # these give lists of texts
 
 _MATH = [
     "acos",
@@ -241,6 +242,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("numerics.chunks", numerics.chunks, ""),
         HostFunction("numerics.span", numerics.span, ""),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
+        *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in sorted(TEXT_SPLITTERS)),
         HostFunction("sorted", sorted, "sorted({0})"),
         HostFunction("sorted_down", _sorted_down, "sorted({0}, reverse=True)"),
         HostFunction("numerics.spliced", numerics.spliced, ""),

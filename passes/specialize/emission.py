@@ -45,6 +45,7 @@ class Emission:
         self.position = 0  # in the replay log of the current instruction
         self.fresh_log: list[Any] = []
         self.input_storages: set[int] = set()
+        self.input_roots: set[ValueId] = set()  # names of the tensors that are inputs themselves, not views of such
         self.has_input_objects = False  # objects of the caller's may hold anything else that is given
         self.parted: dict[int, Any] = {}  # memory of tensors that are apart though they may be one -> their position
         self.moved_storages: dict[int, int] = {}  # of a fake tensor made anew at a join -> of the one it stands for
@@ -60,6 +61,7 @@ class Emission:
         self.counters: set[sympy.Basic] = set()  # integers that come into a block
         self.origins: dict[sympy.Basic, Any] = {}  # of symbols that come into a block: what they were generalised from
         self.consumed: list[Generator] = []
+        self.reshaped: list[tuple[FakeTensor, FakeTensor]] = []  # by the current instruction: tensors, and their views
         self.steps = 0  # instructions that were run
         self.postponed = ""  # why the compile begins again, once more of the same kind is learned
         self._last_step = 0

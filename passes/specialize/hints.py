@@ -35,6 +35,7 @@ class Hints:
     general: dict[Any, set[Any]] = field(default_factory=dict)  # by point: positions of numbers
     outlines: dict[Skeleton, Generality] = field(default_factory=dict)
     wider: dict[Any, list[Template]] = field(default_factory=dict)  # by place: what elements of lists turned out to be
+    texts: set[Any] = field(default_factory=set)  # positions of texts that grow
     listed: set[Any] = field(default_factory=set)  # tensors that lie in a run-time list in some round
     parted: dict[Any, Any] = field(default_factory=dict)  # positions whose tensors are apart though they may be one
     parted_at: set[Any] = field(default_factory=set)  # points whose states have such tensors
@@ -80,7 +81,7 @@ class Hints:
         """What was generalised stood on states that are told apart now: learn it of these anew."""
         for learned in (self.general, self.outlines, self.places_at, self.bounds, self.hulls):
             learned.clear()
-        for points in (self.points, self.unrelated, self.unlimited):
+        for points in (self.points, self.unrelated, self.unlimited, self.texts):
             points.clear()
         for forgotten in (self.forget_known, self.forget_ranges, self.forget_readings, self.forget_facts):
             forgotten.clear()

@@ -91,6 +91,7 @@ class MethodInputs:
                 )
             machine.input_storages.add(tensor.untyped_storage()._cdata)
             self.vids.append(machine.adopt(tensor))
+            machine.input_roots.add(self.vids[-1])
             self.freedom.adopted(leaf, self.vids[-1])
             self.tensors.append(tensor)
             return tensor

@@ -19,7 +19,7 @@ from dycl.passes.specialize.indexing import store_tensor_item, tensor_item
 from dycl.passes.specialize.listoperators import delete_list_item, store_list_item
 from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.state import Frame, read
-from dycl.passes.specialize.textops import choose_key
+from dycl.passes.specialize.textops import choose_key, item_of_text
 from dycl.passes.specialize.values import UNSET, RuntimeList, RuntimeObject, Scalar, Text, TextPart
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         return
     if isinstance(target, torch.Tensor):
         machine.put(frame, ins.dst, tensor_item(machine, target, index))
+        return
+    if isinstance(target, Text):
+        machine.put(frame, ins.dst, item_of_text(machine, target, index))
         return
     if isinstance(target, dict) and hasattr(type(target), "__missing__"):
         tables.lift(machine, target, index)

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import SchemaKind
 from dycl.passes.specialize import objects, pyiterators
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret
 from dycl.passes.specialize.protocols import own_method
 from dycl.passes.specialize.runtime_lists import RuntimeLists
+from dycl.passes.specialize.textops import characters
 from dycl.passes.specialize.values import (
     Generator,
     RangeIterator,
@@ -57,7 +57,7 @@ class Iteration(RuntimeLists):
             return Interpret(own, (value,))
         if isinstance(value, Text):
             self.keep_text(value)
-            raise UnsupportedError("DY204", self.loc(), "iteration over a text with run-time numbers")
+            return SequenceIterator(characters(self, value))  # type: ignore[arg-type]
         if kind in _VIEWS:
             (table,) = gc.get_referents(value)  # the dict that the view looks at: it may change meanwhile
             if type(table) in (dict, collections.defaultdict, collections.Counter):

@@ -14,7 +14,6 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import (
     Edge,
     Jump,
-    Lit,
     Operand,
     Ref,
     ScalarKind,
@@ -85,11 +84,11 @@ class Joins(Variants):
         if plan.lists or plan.sizes or plan.numbers or given["groups"]:
             walker = Walker(self, state, substitute=plan.numbers, **given)
             copy = walker.state()
-        skeleton, row = self._skeleton(walker, point)
+        skeleton, row, spelled = self._skeleton(walker, point)
         positions = tuple((slot.place, slot.address) for slot in walker.slots)
         chosen = self._general_slots(walker, point)
         static_args: dict[ValueId, Operand] = {**plan.args}
-        static_args |= {scalar.vid: Lit(walker.slots[i].value) for i, scalar in chosen.items()}
+        static_args |= {scalar.vid: self.operand(walker.slots[i].value) for i, scalar in chosen.items()}
         numbers = plan.numbers | {walker.slots[i].address: scalar for i, scalar in chosen.items()}
         if chosen:
             walker = Walker(self, state, substitute=numbers, **given)
@@ -125,6 +124,8 @@ class Joins(Variants):
             partition,
             intervals,
             self._which_are_given(walker),
+            {spot: made_of for spot, (_, made_of) in walker.texts.items()},
+            spelled,
         )
 
     def _which_are_given(self, walker: Walker) -> tuple[bool, ...]:
@@ -138,8 +139,8 @@ class Joins(Variants):
             for token in key
         ]
 
-    def _skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...]]:
-        """The state without its numbers and without which of its tensors are one, and the numbers."""
+    def _skeleton(self, walker: Walker, point: Any) -> tuple[Skeleton, tuple[Any, ...], Skeleton | None]:
+        """The state without its numbers and without which of its tensors are one; the numbers; without texts, too."""
         tokens = [
             ("#T", token[1], token[2]) if isinstance(token, tuple) and token and token[0] == "T" else token
             for token in walker.key
@@ -149,7 +150,12 @@ class Joins(Variants):
             if slot.place not in self.hints.pinned:  # what has to stay static tells skeletons apart
                 tokens[slot.token] = ("#", slot.kind)
         row = tuple(None if isinstance(slot.value, Scalar) else slot.value for slot in walker.slots)
-        return (point, tuple(tokens)), row
+        skeleton, spelled = (point, tuple(tokens)), None
+        if walker.texts:
+            for place, _ in walker.texts.values():
+                tokens[place] = ("#text",)
+            spelled = (point, tuple(tokens))
+        return skeleton, row, spelled
 
     # ------------------------------------------------------------ generalisation
 
@@ -236,7 +242,9 @@ class Joins(Variants):
                 self.renew_memory(new, tensor)
                 if storage in self.input_storages and not is_entry:
                     self.input_storages.add(new.untyped_storage()._cdata)
-                self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
+                vid = self.adopt(new, self.values.names.get(self.current_vid(tensor), ""))
+                if tensor._dycl_root in self.input_roots and not is_entry:  # type: ignore[attr-defined]
+                    self.input_roots.add(vid)
                 if storage in self.state.listed or self.memory_group(storage) in shared:
                     self.state.listed |= {new.untyped_storage()._cdata}
         return fresh

@@ -27,6 +27,7 @@ from dycl.passes.specialize import (
     procedures,
     protocols,
     pymodels,
+    reshaping,
     searching,  # noqa: F401  (registers its models)
     tables,
 )
@@ -192,7 +193,7 @@ class Machine(Calls):
         frame.current = frame.ip
         instruction = frame.code.instructions[frame.ip]
         self.operations_before, self.results_before = len(state.block.ops), len(state.facts.results)
-        self.position, self.fresh_log, self.consumed = 0, [], []
+        self.position, self.fresh_log, self.consumed, self.reshaped = 0, [], [], []
         frame.ip += 1
         try:
             instructions.HANDLERS[type(instruction)](self, frame, instruction)
@@ -234,6 +235,8 @@ class Machine(Calls):
         state.replay, state.has_asked = [], False
         for generator in self.consumed:
             generator.buffer = []
+        if self.reshaped:
+            reshaping.settle(self, state)
         return bool(state.frames)
 
     # ------------------------------------------------------------ forks

@@ -411,10 +411,17 @@ class Natives(Arrays):
             return self.stateful_fakes[id(value)]
         return value
 
-    def keep_text(self, value: Text) -> None:
-        """Take back that a text was looked up at run time, where its characters are needed one by one."""
-        for part in value.parts:
-            if isinstance(part, TextPart) and part.value.origin and self.hints.pin(part.value.origin):
+    def keep_text(self, value: str) -> None:
+        """Take back that a text was looked up at run time, where its characters are needed one by one.
+
+        What a loop has made longer meanwhile is no such text any more.
+        """
+        grown = {place for place, _ in self.hints.texts}
+        for part in value.parts if isinstance(value, Text) else ():
+            origin = part.value.origin if isinstance(part, TextPart) else frozenset()
+            if any(position.place in grown for position in origin):
+                continue
+            if origin and self.hints.pin(origin):
                 raise Restart("the characters of a text from a table are needed")
 
     def plain(self, value: Any) -> Any:

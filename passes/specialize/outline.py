@@ -120,6 +120,8 @@ def _masked(token: Any, original: Any) -> Any:
             return ("#s", token[1])
         case "T":
             return ("#T", token[1], token[2])
+        case "text":
+            return ("#text", *(part if isinstance(part, str) else part[:2] for part in token[1:]))
         case "O":
             return ("#O", token[1])
     return token

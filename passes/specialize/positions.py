@@ -19,7 +19,7 @@ from dycl.passes.specialize.facts import EVERYTHING, Facts
 from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.memory_order import dense_order, expression, strides
 from dycl.passes.specialize.state import State
-from dycl.passes.specialize.values import RangeIterator, RuntimeList, RuntimeObject, Scalar
+from dycl.passes.specialize.values import RangeIterator, RuntimeList, RuntimeObject, Scalar, Text, TextPart
 
 Address = tuple[Any, ...]
 Spot = tuple[Any, Address]  # a place and an address: the same in all states of a point that have it
@@ -107,6 +107,7 @@ class Positions:
         self.sizes: list[SizeSlot] = []
         self.known_slots: dict[Address, tuple[Any, str | None]] = {}  # of each tensor: its place, its known value
         self.limits: dict[Address, Interval] = {}  # of what a loop over a range counts: not beyond its end
+        self.texts: dict[Spot, tuple[int, Any]] = {}  # at each position of a text: where in the key, what it is made of
         self.listed: dict[Address, bool] = {}  # of each tensor: whether it lies in a run-time list
         self.met: dict[Spot, FakeTensor] = {}  # the tensor at each position, however often it is met
         self.fixed: set[Spot] = set()  # of these those known by their identity: the keys of dicts
@@ -258,6 +259,45 @@ class Positions:
         made.origin = value.origin
         return made
 
+    def _text(self, value: str, general: bool) -> str:
+        """A text: known, or made of parts that the run knows; where texts grow, one run-time text."""
+        spot = (self.place, self._scope)
+        whole = _whole(value)
+        if general and spot in self.machine.hints.texts:
+            made = self.substitute.get(self._scope, value if whole is None else whole)
+            self.slots.append(Slot(len(self.key), ScalarKind.STR, made, *spot))
+            if isinstance(made, Scalar):
+                self.key.append(("s", ScalarKind.STR, *self._scalar_class(made, self._scope)))
+                return value if made is whole else Text.of(TextPart(made, "", ""))
+        made_of: Any = value
+        if isinstance(value, Text):
+            tokens, value = self._text_parts(value)
+            made_of = tuple(part if isinstance(part, str) else part[:2] for part in tokens)
+            self.key.append(("text", *tokens))
+        else:
+            self.key.append((str, value))
+        if general:
+            self.texts[spot] = (len(self.key) - 1, made_of)
+        return value
+
+    def _text_parts(self, value: Text) -> tuple[tuple[Any, ...], Text]:
+        """What the parts of a text are, each number by its class, and the copy."""
+        tokens: list[Any] = []
+        parts: list[str | TextPart] = []
+        for part in value.parts:
+            if isinstance(part, str):
+                tokens.append(part)
+                parts.append(part)
+                continue
+            number = self.walk(part.value, False)
+            tokens.append((part.conversion, part.spec, self.key.pop()))
+            parts.append(TextPart(number, part.conversion, part.spec))
+        return tuple(tokens), Text.of(*parts)
+
+    def walk(self, value: Any, general: bool = True) -> Any:
+        """A copy of the value; its canonical form goes to the key (`Walker`)."""
+        raise NotImplementedError
+
     def _runtime_list(self, value: RuntimeList) -> Any:
         self.list_slots.append(ListSlot(self._scope, self.place, len(self.key), len(self.key) + 1, value))
         self.key.append(("L", value.kind, value.element, self._list_class(value)))
@@ -315,3 +355,11 @@ class Positions:
             if bounds is not None and vid not in self.machine.known:
                 found.append((index, str(bounds[0]), str(bounds[1])))
         return tuple(found)
+
+
+def _whole(value: str) -> Scalar | None:
+    """The run-time text that a text is all of."""
+    parts = value.parts if isinstance(value, Text) else ()
+    part = parts[0] if len(parts) == 1 else None
+    is_whole = isinstance(part, TextPart) and part.value.kind is ScalarKind.STR and part.conversion in ("", "s")
+    return part.value if is_whole and not part.spec else None  # type: ignore[union-attr]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dycl.ir.hostops import TEXT_METHODS
+from dycl.ir.hostops import TEXT_METHODS, TEXT_SPLITTERS
 from dycl.ir.nodes import Ref, ScalarKind
+from dycl.passes.specialize.templates import Number
 from dycl.passes.specialize.values import RuntimeList, Scalar, Text, TextPart
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def is_text_method(function: Any, args: tuple[Any, ...]) -> bool:
     name = function.__name__
     if name == "join":
         return len(args) == 1 and type(args[0]) in (list, tuple) and any(isinstance(item, Text) for item in args[0])
-    return name in TEXT_METHODS and any(isinstance(item, Text) for item in (owner, *args))
+    is_known = name in TEXT_METHODS or name in TEXT_SPLITTERS
+    return is_known and any(isinstance(item, Text) for item in (owner, *args))
 
 
 def call_text_method(machine: Machine, function: Any, args: tuple[Any, ...]) -> Any:
@@ -56,6 +58,10 @@ def call_text_method(machine: Machine, function: Any, args: tuple[Any, ...]) -> 
     owner = function.__self__
     if function.__name__ == "join":
         return _joined(owner, args[0])
+    if function.__name__ in TEXT_SPLITTERS:
+        machine.keep_text(owner)
+        operands = [machine.operand(item) for item in (owner, *args)]
+        return machine.new_list(f"str.{function.__name__}", Number(ScalarKind.STR), *operands)
     return _wrapped(machine.host(f"str.{function.__name__}", *[whole(machine, item) for item in (owner, *args)]))
 
 
@@ -117,6 +123,32 @@ def truth_of_text(machine: Machine, text: Text) -> bool:
 def length_of_text(machine: Machine, text: Text) -> Any:
     """len(text)"""
     return machine.host("str.__len__", whole(machine, text))
+
+
+def item_of_text(machine: Machine, text: Text, index: Any) -> Text:
+    """text[index] and text[start:stop:step]"""
+    machine.keep_text(text)
+    number = whole(machine, text)
+    if isinstance(index, slice):
+        bounds = [None if part is None else machine.list_index(part) for part in (index.start, index.stop, index.step)]
+        if bounds[2] is not None and not machine.truth(machine.host("ne", bounds[2], 0)):
+            raise ValueError("slice step cannot be zero")
+        name, operands = ("list_slice", bounds[:2]) if bounds[2] is None else ("list_slice_by", bounds)
+        cut = machine.list_number(name, ScalarKind.STR, machine.operand(number), *map(machine.operand, operands))
+        return machine.text_of(cut)
+    if not isinstance(index, (int, Scalar)) or getattr(index, "kind", None) is ScalarKind.FLOAT:
+        raise TypeError(f"string indices must be integers, not {type(index).__name__!r}")
+    place, length = machine.list_index(index), length_of_text(machine, text)
+    position = place if machine.truth(machine.host("ge", place, 0)) else machine.host("add", place, length)
+    if not (machine.truth(machine.host("ge", position, 0)) and machine.truth(machine.host("lt", position, length))):
+        raise IndexError("string index out of range")
+    args = (machine.operand(number), machine.operand(position))
+    return machine.text_of(machine.list_number("list_get", ScalarKind.STR, *args))
+
+
+def characters(machine: Machine, text: Text) -> RuntimeList:
+    """The characters of a text, one by one."""
+    return machine.new_list("list_copy", Number(ScalarKind.STR), machine.operand(text))
 
 
 def choose_key(machine: Machine, table: dict[Any, Any], text: Text) -> str:

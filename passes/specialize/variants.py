@@ -29,6 +29,8 @@ MAX_FORGETFUL = 48  # variants of one skeleton before facts and known tensor val
 MAX_FUTILE = 48  # outlines at a point that was generalised before that is given up: what grows there is no number
 MAX_RELATED = 24  # states of one outline before the distances between their integers are forgotten
 MAX_INTERVALS = 3  # states that differ in intervals alone before these are joined
+MAX_TEXTS = 9  # ways in which a text at one place is made of run-time parts before it is taken to grow
+MAX_KNOWN_TEXTS = 64  # the same for texts that are known on each path
 MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 
 
@@ -48,6 +50,8 @@ class Canonical:
     partition: parting.Partition | None
     intervals: Mapping[int, Interval]  # by class of integers
     given: tuple[bool, ...] = ()  # which of its tensors lie in memory of the caller's
+    texts: Mapping[Spot, Any] = field(default_factory=dict)  # at each position of a text: what it is made of
+    spelled: Skeleton | None = None  # the skeleton without its texts, if it has any
 
 
 @dataclass(slots=True)
@@ -72,6 +76,8 @@ class Variants(Generalise):
         self._intervals: dict[Any, list[Mapping[int, Interval]]] = collections.defaultdict(list)
         self.at_point: dict[Any, int] = collections.defaultdict(int)
         self._outlines_at: dict[Any, int] = collections.defaultdict(int)
+        self._texts: dict[Any, set[Any]] = collections.defaultdict(set)  # by point and position
+        self._spelled: dict[Any, list[Mapping[Spot, Any]]] = collections.defaultdict(list)  # by skeleton without texts
         self._taken: dict[Any, list[Any]] = collections.defaultdict(list)  # by point and place: the values of a number
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
@@ -86,6 +92,7 @@ class Variants(Generalise):
         for (place, _), value in zip(form.positions, form.row, strict=True):
             if type(value) is int:
                 self._taken[point, place].append(value)
+        self._check_texts(form, point)
         self._check_growth(point)
         self._check_intervals(form)
         self._check_ranges(form, point)
@@ -121,6 +128,27 @@ class Variants(Generalise):
             if places:
                 self.hints.pinned |= places
                 raise Restart("a loop over generalised numbers does not close")
+
+    def _check_texts(self, form: Canonical, point: Any) -> None:
+        """A text that a loop makes longer and longer is a run-time text; so are texts of which there are many."""
+        many = []
+        for spot, made_of in form.texts.items():
+            seen = self._texts[point, spot, isinstance(made_of, str)]
+            seen.add(made_of)
+            if len(seen) > (MAX_KNOWN_TEXTS if isinstance(made_of, str) else MAX_TEXTS):
+                many.append(spot)
+        if form.spelled is not None:
+            rows = self._spelled[form.spelled]
+            rows.append(form.texts)
+            if len(rows) > MAX_COMBINED:
+                many += [spot for spot in form.texts if len({row.get(spot) for row in rows}) > 1]
+        for spot in many:
+            if spot[0] not in self.hints.pinned:
+                self.hints.texts.add(spot)
+                self.hints.general.setdefault(point, set()).add(spot)
+                self.hints.places_at.setdefault(point, set()).add(spot[0])
+                self.hints.points.add(point)
+                self.postpone("texts are generalised")
 
     def _check_intervals(self, form: Canonical) -> None:
         """States that differ in intervals alone are one: where a hull of them all grows, it opens (`_settle`)."""

@@ -31,10 +31,6 @@ class WalkedContainers(Positions):
         # what fills a container that stays the one it was: a list of the state, but never one of run-time length
         self._contents = {id(entry.value) for entry in state.journal.values() if entry.kind == "content"}
 
-    def walk(self, value: Any, general: bool = True) -> Any:
-        """A copy of the value; its canonical form goes to the key (`Walker`)."""
-        raise NotImplementedError
-
     def _remember(self, value: Any, copy: Any) -> Any:
         self._memo[id(value)] = (len(self._memo), copy)
         return copy

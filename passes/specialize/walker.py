@@ -38,7 +38,6 @@ from dycl.passes.specialize.values import (
     Scalar,
     SequenceIterator,
     Text,
-    TextPart,
 )
 from dycl.passes.specialize.walkedcontainers import VIEWS
 from dycl.passes.specialize.walkedobjects import WalkedObjects
@@ -90,16 +89,8 @@ class Walker(WalkedObjects):
 
     def _walk(self, value: Any, general: bool) -> Any:
         kind = type(value)
-        if kind is Text:
-            self.key.append(
-                ("text", tuple(part if isinstance(part, str) else (part.conversion, part.spec) for part in value.parts))
-            )
-            return Text.of(
-                *[
-                    part if isinstance(part, str) else TextPart(self.walk(part.value), part.conversion, part.spec)
-                    for part in value.parts
-                ]
-            )
+        if kind is Text or kind is str:
+            return self._text(value, general)
         if kind in KIND_OF:
             return self._number(value, general)
         if isinstance(value, _LITERALS) and not isinstance(value, enum.Enum):

@@ -99,12 +99,22 @@ class InputWritten(Base):
         return x
 
 
-@SECTION.refused("DY211", "metadata of a tensor changed in place (`squeeze_`)", "use the form that returns a tensor")
+@SECTION.yes("shape changed in place (`squeeze_`, `unsqueeze_`, `t_`, `transpose_`, `resize_` to fewer elements)")
 class Squeezed(Base):
     def forward(self, x):
         y = x.clone()
+        z = [y]
         y.squeeze_(0)
+        if x.sum() > 0:
+            z[0].unsqueeze_(1)
         return y
+
+
+@SECTION.refused("DY211", "shape of an input changed in place", "use the form that returns a tensor")
+class SqueezedInput(Base):
+    def forward(self, x):
+        x.squeeze_(0)
+        return x
 
 
 @SECTION.yes("input returned, same tensor twice in a result")

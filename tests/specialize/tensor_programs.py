@@ -207,6 +207,33 @@ class AugmentedViews(nn.Module):
         return y
 
 
+class ReshapedInPlace(nn.Module):
+    """Shapes that change in place, on one side only too: whoever holds the tensor sees it."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.zeros(1, 4)
+
+    def forward(self, x):
+        y = torch.tanh(x)
+        kept = {"y": y, "both": [y, (y,)]}
+        part = y[0]
+        part.unsqueeze_(0)
+        part.mul_(2.0)
+        if x.sum() > 0:
+            y.t_()
+            y.add_(1.0)
+        z = y.sum(0).unsqueeze_(0).transpose_(0, 1)
+        while z.abs().max() > 1:
+            z.squeeze_().mul_(0.5)
+            z.unsqueeze_(1)
+        w = torch.ones(2, 6)
+        w.resize_(3, 4).add_(x)
+        w.resize_((2, 2)).resize_as_(torch.zeros(4))
+        self.last = w.unsqueeze_(0)
+        return kept["y"] is y, kept["both"][1][0].shape, y, part, z, w, self.last.swapaxes_(0, 1)
+
+
 class ExpandedAndReshaped(nn.Module):
     """`expand` and `reshape` share memory or not; writes tell the difference."""
 
@@ -598,6 +625,7 @@ CASES = [
     Case(WritesThroughContainers),
     Case(WriteOneSideThenJoin),
     Case(AugmentedViews),
+    Case(ReshapedInPlace, is_end_to_end=True),
     Case(ExpandedAndReshaped),
     Case(StateNoneFirst, is_end_to_end=True),
     Case(RingBuffer),

@@ -130,9 +130,25 @@ def identified(self, x):
 
 
 def squeezed(self, x):
-    y = x[:1].clone()
+    y = x
     y.squeeze_(0)  # refused
     return y
+
+
+def resized(self, x):
+    y = x.clone()
+    y.resize_(100)  # refused
+    return y
+
+
+def transposes_what_is_listed(self, x):
+    kept = []
+    while x.sum() < 10:
+        x = x + 1
+        kept.append(x)
+    if len(kept) > 2:
+        kept[-1].t_()  # refused
+    return x
 
 
 def writes_beside_an_object(self, x, tree):
@@ -204,6 +220,8 @@ REFUSALS = [
     Refusal(rolled, "DY210", "random.random()"),
     Refusal(identified, "DY210", "id(x)"),
     Refusal(squeezed, "DY211", "y.squeeze_(0)"),
+    Refusal(resized, "DY211", "y.resize_(100)"),
+    Refusal(transposes_what_is_listed, "DY211", "kept[-1].t_()"),
     Refusal(writes_beside_an_object, "DY212", "x.add_(1)", (X, SimpleNamespace(value=torch.ones(4)))),
     Refusal(writes_what_may_be_an_array_of_input, "DY212", "array[0]", (X, torch.ones(2))),
     Refusal(moves_a_list_of_the_callers, "DY212", "return self.function(self", ({"first": [X]},)),

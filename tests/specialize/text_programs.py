@@ -147,7 +147,63 @@ class TextKept(nn.Module):
         return before, pair, self.log
 
 
+class TextGrows(nn.Module):
+    """Texts that a loop makes longer: looked up, by what a branch adds, written with numbers; one is kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.history = ""
+
+    def forward(self, x):
+        text, turns, log, steps = "", "", "", 0
+        while x.abs().max() > 0.1:
+            word = ["one ", "two ", "three ", "four "][x.argmax().item() % 4]
+            if word != "two ":
+                text += word
+            turns += "L" if x[0, 0] > x[0, 1] else "R"
+            log = f"{log}{steps}:{x.argmax().item()} "
+            x = x.roll(1) * 0.75
+            steps += 1
+        self.history = self.history[-20:] + turns if turns else self.history
+        return text.strip(), turns, log, len(text), turns.count("L"), text == "", "four" in text
+
+
+class TextTaken(nn.Module):
+    """Characters and words of a text that only the run knows."""
+
+    def forward(self, x):
+        n = int(x.abs().max().item()) + 3
+        text = f"{n}, {n * 37} and {x.sum().item():.1f}"
+        digits = 0
+        for character in text:
+            if character.isdigit():
+                digits += int(character)
+        words = text.split()
+        last = text[n] if n < len(text) else text[-1]
+        return text[1:], text[-n:], text[::-2], last, digits, words, len(words), text.split(",")[0], "-".join(words)
+
+
+class TextsChosen(nn.Module):
+    """What was chosen at each of several decisions, by name: more ways than anybody counts."""
+
+    def forward(self, x):
+        chosen = []
+        for row in x:
+            name = ("skip", "conv", "pool")[row.argmax().item() % 3]
+            if name == "skip":
+                chosen.append((name, 0))
+                continue
+            x = x * (2.0 if name == "conv" else 0.5)
+            chosen.append((name, row.argmin().item() % 2 + 1))
+            if x.sum() > 0:
+                chosen.append(("again", 1))
+        return x, chosen, dict(chosen[-1:])
+
+
 CASES = [
+    Case(TextGrows, vectors),
+    Case(TextTaken, vectors),
+    Case(TextsChosen, matrices),
     *(Case(cls, matrices) for cls in (FiniteCheck, EveryForm, SizedText, WrittenLater, BadFormat, TextOfWeight)),
     *(Case(cls, matrices) for cls in (TextInLoop, UnusedMessage, TextsMoved, TextKept)),
     Case(EveryForm, lambda seed: (torch.arange(2000.0).reshape(40, 50) - seed,)),
