@@ -247,6 +247,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("sorted_down", _sorted_down, "sorted({0}, reverse=True)"),
         HostFunction("numerics.spliced", numerics.spliced, ""),
         HostFunction("numerics.place_of", numerics.place_of, ""),
+        HostFunction("numerics.hash_order", numerics.hash_order, ""),
         HostFunction("numerics.order_of", numerics.order_of, ""),
         HostFunction("numerics.place_of_max", numerics.place_of_max, ""),
         HostFunction("numerics.place_of_min", numerics.place_of_min, ""),

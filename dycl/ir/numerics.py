@@ -59,6 +59,11 @@ def place_of(items: list[Any], key: object) -> int:
     return next((place for place, item in enumerate(items) if item is key or item == key), -1)
 
 
+def hash_order(items: list[Any]) -> list[Any]:
+    """The items of a list as a set of them is gone through."""
+    return list(set(items))
+
+
 def rows(tensor: Any) -> list[Any]:
     """The rows of a tensor or array, as views."""
     return [tensor[place, ...] for place in range(tensor.shape[0])]

@@ -106,6 +106,12 @@ class Hints:
                 element = unify(element, wider) or element
         return element
 
+    def pin_texts(self) -> bool:
+        """Keep all texts as they are known, since one that the run knows may be what is refused; False if none is."""
+        places = {place for place, _ in self.texts} - self.pinned
+        self.pinned |= places
+        return bool(places)
+
     def pin(self, origin: frozenset[Position]) -> bool:
         """Keep these positions static from now on; False if they already are."""
         news = {position.place for position in origin} - self.pinned

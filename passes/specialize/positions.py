@@ -262,6 +262,7 @@ class Positions:
     def _text(self, value: str, general: bool) -> str:
         """A text: known, or made of parts that the run knows; where texts grow, one run-time text."""
         spot = (self.place, self._scope)
+        general = general and self.place is not None  # what belongs to a place of the program, not to the machine
         whole = _whole(value)
         if general and spot in self.machine.hints.texts:
             made = self.substitute.get(self._scope, value if whole is None else whole)

@@ -178,6 +178,7 @@ class RunSet:
     def __init__(self, site: Any) -> None:
         self._site = site
         self._items: list[Any] = []
+        self._is_filled_one_by_one = True  # then the host can tell the order of its hash table
 
     def __len__(self) -> int:
         return len(self._items)
@@ -186,13 +187,16 @@ class RunSet:
         return place_of(self._items, element) >= 0
 
     def __iter__(self) -> Any:
-        return unordered(self._items)
+        if not self._is_filled_one_by_one:
+            return unordered(self._items)
+        return iterated_elements(self, in_hash_order(self._items))
 
     def add(self, element: Any) -> None:
         if place_of(self._items, element) < 0:
             self._items.append(element)
 
     def discard(self, element: Any) -> None:
+        self._is_filled_one_by_one = False
         place = place_of(self._items, element)
         if place >= 0:
             remove_element(self._items, place)
@@ -201,10 +205,13 @@ class RunSet:
         place = place_of(self._items, element)
         if place < 0:
             raise KeyError(element)
+        self._is_filled_one_by_one = False
         remove_element(self._items, place)
 
     def update(self, *others: Any) -> None:
         for other in others:
+            if isinstance(other, (set, frozenset, dict)):
+                self._is_filled_one_by_one = False
             for element in elements_of(other):
                 self.add(element)
 
@@ -215,11 +222,13 @@ class RunSet:
 
     def intersection(self, other: Any) -> Any:
         made = RunSet(self._site)
+        made._is_filled_one_by_one = False
         made._items = [element for element in self._items if element in other]
         return made
 
     def difference(self, other: Any) -> Any:
         made = RunSet(self._site)
+        made._is_filled_one_by_one = False
         made._items = [element for element in self._items if element not in other]
         return made
 
@@ -256,12 +265,14 @@ class RunSet:
 
     def clear(self) -> None:
         self._items.clear()
+        self._is_filled_one_by_one = True
 
     def __copy__(self) -> Any:
         return self.copy()
 
     def copy(self) -> Any:
         made = RunSet(self._site)
+        made._is_filled_one_by_one = False
         made._items = list(self._items)
         return made
 
@@ -273,6 +284,19 @@ def iterated(table: Any, items: Any) -> Any:
     while True:
         if len(table._keys) != size:
             raise RuntimeError("dictionary changed size during iteration")
+        if index >= size:
+            return
+        yield items[index]
+        index += 1
+
+
+def iterated_elements(table: Any, items: Any) -> Any:
+    """The elements of a set, which must not change its size meanwhile."""
+    size = len(items)
+    index = 0
+    while True:
+        if len(table._items) != size:
+            raise RuntimeError("Set changed size during iteration")
         if index >= size:
             return
         yield items[index]
@@ -294,9 +318,9 @@ def iterated_pairs(table: Any) -> Any:
 
 def elements_of(source: Any) -> Any:
     """The elements of what a set takes in: their order makes no difference there."""
-    if hasattr(source, "_items"):
-        return source._items
-    return sorted(source, key=repr) if isinstance(source, (set, frozenset)) else source
+    if not isinstance(source, (set, frozenset)):
+        return source
+    return source._items if hasattr(source, "_items") else sorted(source, key=repr)
 
 
 def second(pair: Any) -> Any:
@@ -355,8 +379,7 @@ def called(function: Any, items: Any, named: Any) -> Any:
 
 def filled_set(table: Any, elements: Any) -> Any:
     """The set with these elements."""
-    for element in elements:
-        table.add(element)
+    table.update(elements)
     return table
 
 
@@ -380,6 +403,11 @@ def replace_element(items: Any, place: Any, value: Any) -> None:
 
 def remove_element(items: Any, place: Any) -> None:
     """Take out the element at a place that is there."""
+    raise AssertionError("a model: it runs in the machine alone")
+
+
+def in_hash_order(items: Any) -> Any:
+    """The elements of a set that was filled with these, one by one, in the order of its hash table."""
     raise AssertionError("a model: it runs in the machine alone")
 
 

@@ -42,11 +42,13 @@ from dycl.passes.specialize.residual import RawEntry, RawProcedure
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.slots import state_slots
 from dycl.passes.specialize.state import JournalEntry, State
+from dycl.passes.specialize.values import Text
 from dycl.passes.specialize.walker import Walker
 from dycl.passes.specialize.weights import WeightNames
 
 MAX_ATTEMPTS = 200
 _ENTRY = ("entry",)
+_OF_VALUES = frozenset({"DY203", "DY204", "DY213", "DY214"})  # refusals that texts kept as they are known may save
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,10 @@ def specialize(
             _LOG.debug("attempt %d: %s", attempt, restart)
             continue
         except (DyclError, InternalError) as error:
-            if not run.machine.postponed:
+            is_about_text = isinstance(error, DyclError) and error.code in _OF_VALUES
+            if not run.machine.postponed and not (is_about_text and hints.pin_texts()):
                 raise
-            _LOG.debug("attempt %d: %s, then %s", attempt, run.machine.postponed, error)
+            _LOG.debug("attempt %d: %s, then %s", attempt, run.machine.postponed or "texts are kept", error)
             continue
         finally:
             run.machine.switch({})
@@ -178,7 +181,7 @@ class _Attempt:
             raise UnsupportedError(
                 "DY214",
                 first_error.loc,
-                f"the model always raises {type(first_error.error).__name__}: {first_error.error}",
+                f"the model always raises {type(first_error.error).__name__}: {_words(first_error.error)}",
                 hint="check the example inputs",
             )
         machine.check_postponed(is_over=True)  # what is learned where a path ends, and nothing runs after it
@@ -357,6 +360,12 @@ class _Attempt:
         if news:
             self.places.update(news)
             raise Restart("the model writes an attribute")
+
+
+def _words(error: BaseException | None) -> str:
+    """What an exception says, as far as that is known."""
+    words = error.args[0] if error is not None and len(error.args) == 1 else ""
+    return words.shown() if isinstance(words, Text) else str(error)
 
 
 def _is_always_seen(entry: JournalEntry) -> bool:

@@ -21,7 +21,7 @@ from dycl.passes.specialize.lists import wrap
 from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.signals import Restart
-from dycl.passes.specialize.templates import has_python_text, ir_type, is_mirrored
+from dycl.passes.specialize.templates import Items, ListOf, Number, Template, has_python_text, ir_type, is_mirrored
 from dycl.passes.specialize.values import Generator, RuntimeList, Scalar, Text, TextPart
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def note_table(machine: Machine, value: Any, site: Any) -> Any:
         table = new_table(machine, site, type(value), getattr(value, "default_factory", None))
         if isinstance(value, set):
             table._items += sorted(value, key=repr)
+            table._is_filled_one_by_one = not value
         else:
             table._keys += value
             table._values += value.values()
@@ -242,10 +243,32 @@ def _remove_element(machine: Machine, items: Any, place: Any, *, native: Any) ->
     del items[_known_place(machine, items, place)]
 
 
+@model(pytables.in_hash_order)
+def _in_hash_order(machine: Machine, items: Any, *, native: Any) -> Any:
+    """The host makes the set and goes through it: integers have the same hash in every process, texts have not."""
+    if not isinstance(items, RuntimeList) and not items:
+        return items
+    made = items if isinstance(items, RuntimeList) else machine.list_of(items)
+    if made is None or not _hashes_are_known(made.element):
+        return _unordered(machine, items, native=native)
+    return machine.new_list("numerics.hash_order", made.element, Ref(made.vid))
+
+
+def _hashes_are_known(template: Template) -> bool:
+    match template:
+        case Number(kind=kind):
+            return kind in (ScalarKind.INT, ScalarKind.BOOL)
+        case ListOf(element=element, cls=cls):
+            return cls is tuple and _hashes_are_known(element)
+        case Items(cls=cls, items=items):
+            return cls is tuple and all(map(_hashes_are_known, items))
+    return False
+
+
 @model(pytables.unordered)
 def _unordered(machine: Machine, items: Any, *, native: Any) -> Any:
     raise UnsupportedError(
-        "DY204", machine.loc(), "iteration over a set of run-time numbers, in the order of its hashes", hint="sort it"
+        "DY204", machine.loc(), "iteration over a set of run-time values, in the order of its hashes", hint="sort it"
     )
 
 
@@ -263,7 +286,7 @@ def _set(machine: Machine, *args: Any, native: Any) -> Any:
     if not (is_run or is_tabled(machine, site)) or len(args) > 1:
         return NotImplemented
     items = args[0] if args else ()
-    return Interpret(pytables.filled_set, (new_table(machine, site, set), pytables.elements_of(items)))
+    return Interpret(pytables.filled_set, (new_table(machine, site, set), items))
 
 
 @wrap(dict)

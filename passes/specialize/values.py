@@ -224,6 +224,10 @@ class Text(str):
         text.parts = flat
         return text
 
+    def shown(self) -> str:
+        """The text for people: what only the run knows is left out."""
+        return "".join(part if isinstance(part, str) else "..." for part in self.parts)
+
     def __str__(self) -> str:
         """Itself: `str(error)` hands on the text that the error was made with."""
         return self

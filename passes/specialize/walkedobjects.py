@@ -114,7 +114,7 @@ class WalkedObjects(WalkedContainers):
         if type(items) is tuple or (is_own and type(items) is list):
             self._gone_through.add(id(items))
             self._keep.append(items)
-        copy.items = self.walk(items)
+        copy.items = self.walk(items, value.watched is None)  # keys of a dict, by which it is looked up, stay known
         if isinstance(copy.items, RuntimeList):
             copy.index = self.walk(index)
         else:  # it is known as long as the items are

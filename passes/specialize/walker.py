@@ -172,7 +172,7 @@ class Walker(WalkedObjects):
         self._scope, self._count = scope, 0
         copy.exc = self.walk(value.exc)
         copy.pending = self.walk(value.pending)
-        copy.result = self.walk(value.result)
+        copy.result = self.walk(value.result, False)
         copy.owner = self.walk(value.owner)
         return copy
 

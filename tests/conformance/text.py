@@ -49,6 +49,28 @@ class Characters(Base):
         return text.upper(), text.startswith("-"), "." in text, len(text), text == "0.00", bool(text), text.strip("-")
 
 
+@SECTION.yes("characters and words of a run-time text: `text[i]`, slices, iteration, `split`", "operations of the host")
+class TakenText(Base):
+    def forward(self, x):
+        text = f"{x.sum().item():.2f} and {int(x.argmax())}"
+        return text[0], text[-3:], [c for c in text if c.isdigit()], text.split(), len(text.split("."))
+
+
+@SECTION.yes("a text that grows in a loop: `text += word`, kept on the model", "one run-time text")
+class GrownText(Base):
+    def __init__(self):
+        super().__init__()
+        self.said = ""
+
+    def forward(self, x):
+        text = ""
+        while x.abs().max() > 0.2:
+            text += ["a", "b", "c", "d"][x.argmax().item()]
+            x = x * 0.5
+        self.said = text
+        return text, len(text)
+
+
 @SECTION.yes("text chosen by data, methods of known text")
 class ChosenText(Base):
     def forward(self, x):

@@ -115,10 +115,55 @@ class NamedByRun(nn.Module):
 
 
 class OrderOfASet(nn.Module):
-    """The order of a set of run-time numbers is that of their hashes."""
+    """The order of a set of run-time integers is that of their hashes: the host makes the set."""
 
     def forward(self, ids, x):
-        return [token for token in set(ids[x > 0].tolist())]
+        seen, far = set(ids[x > 0].tolist()), set()
+        place = 0
+        while place < 20 and x[place] < 1.2:
+            far.add(ids[place].item() * 17 - 40)
+            place += 1
+        walked = [token for token in far]
+        total = 0
+        for place, token in enumerate(seen):
+            total = total * 3 + place * token
+        return walked, list(seen), total, [pair for pair in {(token, 2 * token) for token in walked}]
+
+
+class GrowsWhileGoneThrough(nn.Module):
+    """Python's own error, at the last element too."""
+
+    def forward(self, ids, x):
+        seen = set(ids[x > 0].tolist())
+        for token in seen:
+            if token % 5 == 4:
+                seen.add(token + 100)
+        return len(seen)
+
+
+class OrderOfFloats(nn.Module):
+    """Not-a-number has another hash each time."""
+
+    def forward(self, ids, x):
+        return [number for number in set(x[ids > 3].tolist())]
+
+
+class OrderAfterRemoval(nn.Module):
+    """What was taken out leaves its place in the hash table."""
+
+    def forward(self, ids, x):
+        seen = set(ids[x > 0].tolist())
+        seen.discard(3)
+        seen.add(40)
+        return [token for token in seen]
+
+
+class OrderOfUnion(nn.Module):
+    """A set that takes in another one grows by other rules."""
+
+    def forward(self, ids, x):
+        seen = set(ids[x > 0].tolist())
+        return [token for token in seen | {1, 2, 33}]
 
 
 class TextOfADict(nn.Module):
@@ -196,7 +241,9 @@ MODELS = (SeenTokens, SummedTensors, CountedSteps, MissingKeys, SetsOfLists, Nam
 CASES = [
     *(Case(model, tokens) for model in MODELS),
     Case(MostCommon, few_tokens),
+    Case(OrderOfASet, tokens, is_end_to_end=True),
+    Case(GrowsWhileGoneThrough, tokens),
     Case(WalkedStates, tokens),
     Case(CountedTokens, tokens, is_end_to_end=True),
 ]
-REFUSED = [Case(model, tokens) for model in (OrderOfASet, TextOfADict, UpdatedByRun)]
+REFUSED = [Case(model, tokens) for model in (OrderOfFloats, OrderAfterRemoval, OrderOfUnion, TextOfADict, UpdatedByRun)]
