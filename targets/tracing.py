@@ -41,7 +41,7 @@ def _makes_symbols(subgraph: Subgraph) -> bool:
 
 @contextlib.contextmanager
 def _recurrent_shapes() -> Iterator[None]:
-    """LSTM, GRU and RNN keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
+    """Recurrences keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
     with contextlib.ExitStack() as stack:
         for operator, rule in _SHAPES.items():
             kernels = operator.py_kernels, torch._C.DispatchKey.CompositeImplicitAutograd

@@ -124,6 +124,11 @@ class Reader:
         text = self.take("number", "an integer")
         return int(text) if text.isdecimal() else self.fail("an integer", token)
 
+    def bound(self) -> int:
+        """An integer of either sign."""
+        token, value = self.here, self.literal().value
+        return value if isinstance(value, int) else self.fail("an integer", token)
+
     def numbered(self, prefix: str, wanted: str) -> int:
         token = self.here
         text = self.take("name", wanted)
@@ -260,8 +265,8 @@ class Reader:
             index = self.integer()
             self.expect(":")
             of = self.type()
-            low, high = (self.literal().value if self.accept(word) else None for word in ("from", "to"))
-            return InputLeaf(index, of, low, high)
+            low = self.bound() if self.accept("from") else None
+            return InputLeaf(index, of, low, self.bound() if self.accept("to") else None)
         if self.here.text in _RECORDS:
             kind = self.one_of(_RECORDS, "a record")
             return Record(kind, self.class_name(), self.in_parens(self.named))

@@ -150,7 +150,8 @@ class Joins(Variants):
             if slot.place not in self.hints.pinned:  # what has to stay static tells skeletons apart
                 tokens[slot.token] = ("#", slot.kind)
         row = tuple(None if isinstance(slot.value, Scalar) else slot.value for slot in walker.slots)
-        skeleton, spelled = (point, tuple(tokens)), None
+        skeleton: Skeleton = (point, tuple(tokens))
+        spelled: Skeleton | None = None
         if walker.texts:
             for place, _ in walker.texts.values():
                 tokens[place] = ("#text",)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dycl.ir.hostops import TEXT_METHODS, TEXT_SPLITTERS
 from dycl.ir.nodes import Ref, ScalarKind
 from dycl.passes.specialize.templates import Number
-from dycl.passes.specialize.values import RuntimeList, Scalar, Text, TextPart
+from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar, Text, TextPart
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
@@ -60,6 +60,8 @@ def call_text_method(machine: Machine, function: Any, args: tuple[Any, ...]) -> 
         return _joined(owner, args[0])
     if function.__name__ in TEXT_SPLITTERS:
         machine.keep_text(owner)
+        if function.__name__ != "splitlines" and args and isinstance(args[0], str) and not machine.truth_of(args[0]):
+            raise ValueError("empty separator")
         operands = [machine.operand(item) for item in (owner, *args)]
         return machine.new_list(f"str.{function.__name__}", Number(ScalarKind.STR), *operands)
     return _wrapped(machine.host(f"str.{function.__name__}", *[whole(machine, item) for item in (owner, *args)]))
@@ -137,7 +139,8 @@ def item_of_text(machine: Machine, text: Text, index: Any) -> Text:
         cut = machine.list_number(name, ScalarKind.STR, machine.operand(number), *map(machine.operand, operands))
         return machine.text_of(cut)
     if not isinstance(index, (int, Scalar)) or getattr(index, "kind", None) is ScalarKind.FLOAT:
-        raise TypeError(f"string indices must be integers, not {type(index).__name__!r}")
+        of = KIND_TYPES[index.kind] if isinstance(index, Scalar) else str if isinstance(index, str) else type(index)
+        raise TypeError(f"string indices must be integers, not {of.__name__!r}")
     place, length = machine.list_index(index), length_of_text(machine, text)
     position = place if machine.truth(machine.host("ge", place, 0)) else machine.host("add", place, length)
     if not (machine.truth(machine.host("ge", position, 0)) and machine.truth(machine.host("lt", position, length))):

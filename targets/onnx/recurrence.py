@@ -36,7 +36,9 @@ def register_recurrences(registry: Any) -> None:
 
 def _conversion(name: str) -> Any:
     from onnxscript.function_libs.torch_lib.tensor_typing import TFloat
-    from onnxscript.onnx_opset import opset18 as op
+    from onnxscript.onnx_opset import opset18
+
+    op: Any = opset18
 
     def convert(
         input: Any,
@@ -74,9 +76,9 @@ def _conversion(name: str) -> Any:
         return result, last[0] if num_layers == 1 else op.Concat(*last, axis=0)
 
     # the exporter reads the types, and cannot look up names of this function
-    numbers = {"has_biases": bool, "num_layers": int, "dropout": float, "train": bool, "bidirectional": bool}
-    tensors = {"input": TFloat, "hx": TFloat, "params": Sequence[TFloat]}
-    convert.__annotations__ = tensors | numbers | {"batch_first": bool, "return": tuple[TFloat, TFloat]}
+    types: dict[str, Any] = dict.fromkeys(("has_biases", "train", "bidirectional", "batch_first"), bool)
+    types |= {"num_layers": int, "dropout": float, "input": TFloat, "hx": TFloat, "params": Sequence[TFloat]}
+    convert.__annotations__ = types | {"return": tuple[TFloat, TFloat]}
     return convert
 
 

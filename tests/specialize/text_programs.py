@@ -179,6 +179,10 @@ class TextTaken(nn.Module):
             if character.isdigit():
                 digits += int(character)
         words = text.split()
+        try:
+            text.split(words[0][len(words[0]) :])
+        except ValueError as error:
+            words.append(str(error))
         last = text[n] if n < len(text) else text[-1]
         return text[1:], text[-n:], text[::-2], last, digits, words, len(words), text.split(",")[0], "-".join(words)
 
