@@ -24,6 +24,7 @@ from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import has_runtime, is_runtime
 from dycl.passes.specialize.effects import Watched, check_pure, is_logging, is_to_be_watched
 from dycl.passes.specialize.guard import Guard, is_foreign
+from dycl.passes.specialize.identities import check_identities
 from dycl.passes.specialize.journal import same_content, undo_content
 from dycl.passes.specialize.movers import (
     COMPARE_ITEMS,
@@ -133,6 +134,7 @@ class Natives(Arrays):
             args = tuple(self._truth_tensor(arg) for arg in args)
         if self._is_torch(function, args) or (function in JOINS_LISTS and any(type(arg) is torch.Size for arg in args)):
             args, kwargs = self.native_arguments(self.torch_arguments(function, args, kwargs))
+        check_identities(self, function, args)  # type: ignore[arg-type]
         self._check_mover(function, args, kwargs)
         self._check_holders(function, args, kwargs)
         snapshots = self.before_native(function, args, kwargs)

@@ -95,6 +95,8 @@ def _is_runtime_list(value: Any) -> bool:
 def _is_same(machine: Machine, left: Any, right: Any) -> bool:
     if isinstance(left, RuntimeObject) or isinstance(right, RuntimeObject):
         return objects.is_same(machine, left, right)
+    if Text in (type(left), type(right)) and isinstance(left, str) and isinstance(right, str) and left is not right:
+        raise UnsupportedError("DY204", machine.loc(), "the identity of a run-time text", hint="compare with ==")
     if not isinstance(left, Scalar) and not isinstance(right, Scalar):
         machine.check_identity(left, right)
         return left is right

@@ -151,6 +151,43 @@ def transposes_what_is_listed(self, x):
     return x
 
 
+class Step:
+    def __init__(self, x):
+        self.x = x
+
+
+def steps_until(x):
+    kept = []
+    while x.sum() < 10:
+        x = x + 1
+        kept.append(Step(x))
+    return kept
+
+
+def compares_what_is_listed(self, x):
+    kept = steps_until(x)
+    return kept[0] == kept[-1]  # refused
+
+
+def seeks_what_is_listed(self, x):
+    kept = steps_until(x)
+    first = [kept[0]]
+    return kept[-1] in first  # refused
+
+
+def is_a_text(self, x):
+    name = f"n{x.sum().item()}"
+    other = name + ""
+    return other is name  # refused
+
+
+def hashes_what_is_listed(self, x):
+    kept = steps_until(x)
+    seen = {kept[0]}
+    seen.add(kept[-1])  # refused
+    return len(seen)
+
+
 def writes_beside_an_object(self, x, tree):
     x.add_(1)  # refused
     return x + tree.value
@@ -222,6 +259,10 @@ REFUSALS = [
     Refusal(squeezed, "DY211", "y.squeeze_(0)"),
     Refusal(resized, "DY211", "y.resize_(100)"),
     Refusal(transposes_what_is_listed, "DY211", "kept[-1].t_()"),
+    Refusal(compares_what_is_listed, "DY204", "kept[0] == kept[-1]"),
+    Refusal(seeks_what_is_listed, "DY204", "kept[-1] in first"),
+    Refusal(is_a_text, "DY204", "other is name"),
+    Refusal(hashes_what_is_listed, "DY204", "seen.add(kept[-1])"),
     Refusal(writes_beside_an_object, "DY212", "x.add_(1)", (X, SimpleNamespace(value=torch.ones(4)))),
     Refusal(writes_what_may_be_an_array_of_input, "DY212", "array[0]", (X, torch.ones(2))),
     Refusal(moves_a_list_of_the_callers, "DY212", "return self.function(self", ({"first": [X]},)),
