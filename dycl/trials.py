@@ -309,6 +309,8 @@ def _write_globals(values: Mapping[str, Any]) -> None:
 def _part(whole: Any, name: Any) -> Any:
     if isinstance(whole, dict) and name in whole:
         return whole[name]
+    if isinstance(whole, dict) and name in ("keys()", "values()"):  # so a state shows a dict of run-time keys
+        return list(whole if name == "keys()" else whole.values())
     if isinstance(whole, (list, tuple, collections.deque)) and (isinstance(name, int) or name.isdecimal()):
         return whole[int(name)]
     return getattr(whole, name)

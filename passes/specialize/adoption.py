@@ -91,17 +91,24 @@ def copy_adopted(adopted: Mapping[int, Any], stand_in: Callable[[torch.Tensor], 
 
 
 def adopted_entries(
-    names: WeightNames, adopted: Mapping[int, Any], stand_in: Callable[[torch.Tensor], Any]
+    names: WeightNames,
+    adopted: Mapping[int, Any],
+    stand_in: Callable[[torch.Tensor], Any],
+    note: Callable[[Any, str], Any],
 ) -> Iterator[JournalEntry]:
-    """The journal of the first state: each attribute that held an adopted value holds what stands for it."""
+    """The journal of the first state: each attribute that held an adopted value holds what stands for it.
+
+    `note` is told of a copy that no other one holds, and of its slot; it gives what stands there.
+    """
     copies = copy_adopted(adopted, stand_in)
     for key, original in adopted.items():
         found = find_places(names, original)
         assert found is not None, "a container was adopted that cannot be"
-        for owner, name in found[0]:
-            path = names.paths.get(id(owner), "")
-            slot = f"{path}.{name}" if path else name
-            yield JournalEntry(owner, "attr", name, copies[key], original, slot)
+        places = [(owner, name, names.paths.get(id(owner), "")) for owner, name in found[0]]
+        slots = [f"{path}.{name}" if path else name for _, name, path in places]
+        value = copies[key] if found[1] or not slots else note(copies[key], slots[0])
+        for (owner, name, _), slot in zip(places, slots, strict=True):
+            yield JournalEntry(owner, "attr", name, value, original, slot)
 
 
 def _attributes(holder: Any) -> list[tuple[str, Any]]:

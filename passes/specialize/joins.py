@@ -126,6 +126,7 @@ class Joins(Variants):
             self._which_are_given(walker),
             {spot: made_of for spot, (_, made_of) in walker.texts.items()},
             spelled,
+            walker.tables,
         )
 
     def _which_are_given(self, walker: Walker) -> tuple[bool, ...]:

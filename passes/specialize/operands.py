@@ -30,6 +30,7 @@ from dycl.ir.resolve import torch_text
 from dycl.ir.trees import map_leaves
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.emission import Emission
+from dycl.passes.specialize.pytables import RunDict
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import State
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text, TextPart
@@ -246,6 +247,9 @@ class Operands(Emission):
             return tuple(map(self.put_together, value))
         if type(value) is list:
             value[:] = map(self.put_together, value)
+        elif type(value) is RunDict:
+            self.put_together(value._keys)
+            self.put_together(value._values)
         elif type(value) is dict:
             value.update({key: self.put_together(item) for key, item in value.items()})
         return value

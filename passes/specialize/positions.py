@@ -108,6 +108,7 @@ class Positions:
         self.known_slots: dict[Address, tuple[Any, str | None]] = {}  # of each tensor: its place, its known value
         self.limits: dict[Address, Interval] = {}  # of what a loop over a range counts: not beyond its end
         self.texts: dict[Spot, tuple[int, Any]] = {}  # at each position of a text: where in the key, what it is made of
+        self.tables: dict[Spot, tuple[Any, Any]] = {}  # at each position of a dict: where it is made, its keys
         self.listed: dict[Address, bool] = {}  # of each tensor: whether it lies in a run-time list
         self.met: dict[Spot, FakeTensor] = {}  # the tensor at each position, however often it is met
         self.fixed: set[Spot] = set()  # of these those known by their identity: the keys of dicts

@@ -21,7 +21,8 @@ Slots = list[tuple[str, Operand]]
 def state_slots(outputs: OutputBuilder, path: str, value: Any) -> Slots:
     """The slots of an attribute: one, or one for each attribute of an object that a deployment has no class for.
 
-    Collections of the standard library are shown as the lists and dicts that they extend.
+    Collections of the standard library are shown as the lists and dicts that they extend, a dict whose keys only the
+    run knows as two lists.
     """
     found: Slots = []
     _add(outputs, path, value, found, set())
@@ -31,12 +32,16 @@ def state_slots(outputs: OutputBuilder, path: str, value: Any) -> Slots:
 def _add(outputs: OutputBuilder, path: str, value: Any, found: Slots, seen: set[int]) -> None:
     if value is UNSET or id(value) in seen:
         return
-    if type(value) in (RunDict, RunSet, RunView):
+    if type(value) is RunDict:
+        _add(outputs, f"{path}.keys()", value._keys, found, seen)
+        _add(outputs, f"{path}.values()", value._values, found, seen)
+        return
+    if type(value) in (RunSet, RunView):
         raise UnsupportedError(
             "DY204",
             UNKNOWN,
-            f"the model keeps a dict or set whose keys only the run knows: {path}",
-            hint="keep its keys and its values in lists",
+            f"the model keeps a set whose elements only the run knows: {path}",
+            hint="keep them in a list, or as the keys of a dict",
         )
     value = _plain(value)
     if not _holds_objects(value):

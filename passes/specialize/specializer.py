@@ -42,6 +42,7 @@ from dycl.passes.specialize.residual import RawEntry, RawProcedure
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.slots import state_slots
 from dycl.passes.specialize.state import JournalEntry, State
+from dycl.passes.specialize.tables import note_table
 from dycl.passes.specialize.values import Text
 from dycl.passes.specialize.walker import Walker
 from dycl.passes.specialize.weights import WeightNames
@@ -152,7 +153,10 @@ class _Attempt:
             stand_ins[machine.current_vid(made)] = Weight(self.names.name(tensor))
             return made
 
-        for entry in adopted_entries(self.names, self.hints.adopted, stand_in):
+        def note(made: Any, slot: str) -> Any:
+            return note_table(machine, made, ("adopted", slot))
+
+        for entry in adopted_entries(self.names, self.hints.adopted, stand_in, note):
             self.places[entry.key] = start.journal[entry.key] = entry
         for key, entry in self.places.items():
             if key in start.journal:

@@ -31,6 +31,8 @@ MAX_RELATED = 24  # states of one outline before the distances between their int
 MAX_INTERVALS = 3  # states that differ in intervals alone before these are joined
 MAX_TEXTS = 9  # ways in which a text at one place is made of run-time parts before it is taken to grow
 MAX_KNOWN_TEXTS = 64  # the same for texts that are known on each path
+MAX_KEY_SETS = 24  # sets of keys of one size that a dict has on other paths before its keys are the run's
+MAX_KEPT_KEY_SETS = 8  # the same for a dict that the model keeps: each is a kind of state
 MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 
 
@@ -52,6 +54,7 @@ class Canonical:
     given: tuple[bool, ...] = ()  # which of its tensors lie in memory of the caller's
     texts: Mapping[Spot, Any] = field(default_factory=dict)  # at each position of a text: what it is made of
     spelled: Skeleton | None = None  # the skeleton without its texts, if it has any
+    tables: Mapping[Spot, tuple[Any, Any]] = field(default_factory=dict)  # of each dict: where it is made, its keys
 
 
 @dataclass(slots=True)
@@ -76,6 +79,7 @@ class Variants(Generalise):
         self._intervals: dict[Any, list[Mapping[int, Interval]]] = collections.defaultdict(list)
         self.at_point: dict[Any, int] = collections.defaultdict(int)
         self._outlines_at: dict[Any, int] = collections.defaultdict(int)
+        self._keys: dict[Any, set[Any]] = collections.defaultdict(set)  # by point and position: those of a dict
         self._texts: dict[Any, set[Any]] = collections.defaultdict(set)  # by point and position
         self._spelled: dict[Any, list[Mapping[Spot, Any]]] = collections.defaultdict(list)  # by skeleton without texts
         self._taken: dict[Any, list[Any]] = collections.defaultdict(list)  # by point and place: the values of a number
@@ -93,6 +97,7 @@ class Variants(Generalise):
             if type(value) is int:
                 self._taken[point, place].append(value)
         self._check_texts(form, point)
+        self._check_keys(form, point, MAX_KEY_SETS if variants == MAX_VARIANTS else MAX_KEPT_KEY_SETS)
         self._check_growth(point)
         self._check_intervals(form)
         self._check_ranges(form, point)
@@ -149,6 +154,19 @@ class Variants(Generalise):
                 self.hints.places_at.setdefault(point, set()).add(spot[0])
                 self.hints.points.add(point)
                 self.postpone("texts are generalised")
+
+    def _check_keys(self, form: Canonical, point: Any, most: int) -> None:
+        """A dict that has other keys on each path is one whose keys only the run knows.
+
+        A loop that puts one after the other in has one set of each size.
+        """
+        for spot, (site, keys) in form.tables.items():
+            seen = self._keys[point, spot]
+            seen.add(keys)
+            is_kept = site in self.hints.tabled or site in self.hints.untabled
+            if len(seen) - len(set(map(len, seen))) > most and not is_kept:
+                self.hints.tabled.add(site)
+                raise Restart("a dict has other keys on each path")
 
     def _check_intervals(self, form: Canonical) -> None:
         """States that differ in intervals alone are one: where a hull of them all grows, it opens (`_settle`)."""

@@ -108,6 +108,9 @@ class WalkedContainers(Positions):
             collections.defaultdict(value.default_factory) if isinstance(value, collections.defaultdict) else kind()
         )
         self._remember(value, copy)
+        site = self.machine.table_sites.get(id(value))
+        if general and site is not None and all(type(key) in (str, int) for key in value):
+            self.tables[self.place, self._scope] = (site, tuple(value))
         for key, item in list(value.items()):
             copy[self.walk(key, False)] = self.walk(item, general)
         self._note_table(value, copy)

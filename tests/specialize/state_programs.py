@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+
 import torch
 from torch import nn
 
@@ -211,7 +213,53 @@ class ModeSwitched(nn.Module):
         return self.drop(x), self.flag, self.drop.training
 
 
+class CountsByExit(nn.Module):
+    """How often each exit was taken: the keys of the dicts are in the order in which exits were first taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts, self.named = {}, collections.defaultdict(int)
+
+    def forward(self, x):
+        for exit in range(4):
+            if x[exit % 3, exit] > 0:
+                break
+        self.counts[exit] = self.counts.get(exit, 0) + 1
+        self.named[f"exit{exit}"] += 1
+        return exit, max(self.counts.values()), len(self.counts), sum(self.named.values())
+
+
+class CountsByToken(nn.Module):
+    """Counts by a number that only the run knows, from call to call; what was counted most often."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts, self.sums = {}, collections.defaultdict(float)
+
+    def forward(self, x):
+        for token in (x.abs().max().item(), x[0, 0].item()):
+            self.counts[int(token * 3)] = self.counts.get(int(token * 3), 0) + 1
+            self.sums[int(token)] += token
+        best = max(self.counts, key=lambda token: self.counts[token])
+        return best, self.counts[best], len(self.sums)
+
+
+class UsedByName(nn.Module):
+    """Which of many layers were used, by their names: a dict of other keys on each path."""
+
+    def forward(self, x):
+        used, total = {}, 0.0
+        for place, gate in enumerate(x.flatten()[:7]):
+            if gate > 0:
+                used[f"block{place}"] = place * gate.item()
+                total += used[f"block{place}"]
+        return used, total, "block3" in used, used.get("block5", -1.0)
+
+
 CASES = [
+    Case(CountsByExit, is_end_to_end=True),
+    Case(CountsByToken, is_end_to_end=True),
+    Case(UsedByName, is_end_to_end=True),
     Case(ReplacedOrWritten),
     Case(ModeSwitched),
     Case(ViewOfBufferWritten, is_end_to_end=True),
