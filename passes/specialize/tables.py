@@ -251,7 +251,9 @@ def _in_hash_order(machine: Machine, items: Any, *, native: Any) -> Any:
     made = items if isinstance(items, RuntimeList) else machine.list_of(items)
     if made is None or not _hashes_are_known(made.element):
         return _unordered(machine, items, native=native)
-    return machine.new_list("numerics.hash_order", made.element, Ref(made.vid))
+    ordered = machine.new_list("numerics.hash_order", made.element, Ref(made.vid))
+    machine.know_length(ordered, machine.list_length(made))
+    return ordered
 
 
 def _hashes_are_known(template: Template) -> bool:
