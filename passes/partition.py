@@ -37,8 +37,7 @@ has to; otherwise DY301.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
 from dycl.ir.environment import Environment
@@ -70,8 +69,25 @@ def run(program: Program, environment: Environment) -> Program:
     if program.subgraphs:
         raise InternalError("the program is partitioned already")
     partitioner = _Partitioner(program, environment)
-    blocks = tuple(partitioner.partition(block) for block in program.blocks)
+    levels = [partitioner.divide(block) for block in program.blocks]
+    # A view that is taken once more may be of what no later block had a use for.
+    divided = tuple(replace(b, ops=_in_order(of)) for b, of in zip(program.blocks, levels, strict=True))
+    before, after = (find_liveness(p).live_out for p in (program, replace(program, blocks=divided)))
+    pairs = zip(program.blocks, levels, strict=True)
+    blocks = tuple(partitioner.partition(block, of, before[block.id] | after[block.id]) for block, of in pairs)
     return renumber(replace(program, blocks=blocks, subgraphs=tuple(partitioner.subgraphs)))
+
+
+@dataclass(slots=True)
+class _Level:
+    """What of a block runs together: operations of the host, then those of one subgraph."""
+
+    host: list[HostOp | Invoke] = field(default_factory=list)
+    body: tuple[TensorOp, ...] = ()
+
+
+def _in_order(levels: list[_Level]) -> tuple[Op, ...]:
+    return tuple(op for level in levels for op in (*level.host, *level.body))
 
 
 class _Partitioner:
@@ -81,40 +97,40 @@ class _Partitioner:
         self._environment = environment
         self._types = value_types(program)
         self._tensors = {value for value, of in self._types.items() if isinstance(of, TensorType)}
-        self._live_out = find_liveness(program).live_out
         self._read = find_read_values(program)
         self._names = SubgraphNames(program)
         self._values = {value: definition.value for value, definition in definitions(program).items()}
         self._views = Views(program, self._tensors)
         self.subgraphs: list[Subgraph] = []
 
-    def partition(self, block: Block) -> Block:
-        """The block with its tensor operations in subgraphs."""
-        levels = schedule_block(block, self._types, self._environment)
-        numbers = range(max(levels, default=-1) + 1)
-        host: dict[int, list[HostOp | Invoke]] = {level: [] for level in numbers}
-        work: dict[int, list[TensorOp]] = {level: [] for level in numbers}
-        for op, level in zip(block.ops, levels, strict=True):
+    def divide(self, block: Block) -> list[_Level]:
+        """The operations of a block, level by level: host operations, then those of one subgraph."""
+        found = schedule_block(block, self._types, self._environment)
+        levels = [_Level() for _ in range(max(found, default=-1) + 1)]
+        for op, number in zip(block.ops, found, strict=True):
             if isinstance(op, HostOp | Invoke):
-                host[level].append(op)
+                levels[number].host.append(op)
             elif isinstance(op, TensorOp):
-                work[level].append(op)
-        bodies = {level: forget_unseen_names(ops, self._read) for level, ops in work.items()}
-        bodies = {level: self._views.retake(block, ops, self._values) for level, ops in bodies.items()}
+                levels[number].body += (op,)
+        for level in levels:
+            seen = forget_unseen_names(list(level.body), self._read)
+            level.body = self._views.retake(block, seen, self._values)
+        return levels
+
+    def partition(self, block: Block, levels: list[_Level], live_out: frozenset[ValueId]) -> Block:
+        """The block with its tensor operations in subgraphs."""
         ops: list[Op] = []
-        for level in numbers:
-            ops += host[level]
-            if bodies[level]:
-                ops.append(self._build(bodies[level], self._find_wanted(block, bodies, level)))
+        for level in levels:
+            ops += level.host
+            if level.body:
+                ops.append(self._build(level.body, live_out | self._find_wanted(block, levels, level)))
         return replace(block, ops=tuple(ops))
 
-    def _find_wanted(self, block: Block, bodies: Mapping[int, tuple[TensorOp, ...]], level: int) -> frozenset[ValueId]:
-        """What others than the dispatch of this level use: host, terminator, other dispatches, later blocks."""
-        others = [op for op in block.ops if isinstance(op, HostOp | Invoke)]
-        wanted = {value for op in others for value in op_uses(op)}
-        wanted.update(value for other, ops in bodies.items() if other != level for op in ops for value in op_uses(op))
-        wanted.update(end_uses(block.end))
-        return self._live_out[block.id] | wanted
+    def _find_wanted(self, block: Block, levels: list[_Level], level: _Level) -> frozenset[ValueId]:
+        """What others of the block than the dispatch of this level use: host, terminator, other dispatches."""
+        wanted = {value for other in levels for op in other.host for value in op_uses(op)}
+        wanted.update(value for other in levels if other is not level for op in other.body for value in op_uses(op))
+        return frozenset(wanted | set(end_uses(block.end)))
 
     def _build(self, body: tuple[TensorOp, ...], wanted: frozenset[ValueId]) -> Dispatch:
         """The dispatch to a new subgraph of these operations."""

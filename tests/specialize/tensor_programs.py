@@ -207,6 +207,26 @@ class AugmentedViews(nn.Module):
         return y
 
 
+class ElementsOfARowWritten(nn.Module):
+    """What a row is a view of has no use left, while elements of the row are written in several blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(4, 5)
+
+    def forward(self, x):
+        ids = [1]
+        for place in range(2):
+            logits = self.out(x[place : place + 1])[0]
+            for token in ids:
+                if logits[token] < 0:
+                    logits[token] *= 3
+                else:
+                    logits[token] /= 2
+            ids.append(logits.argmax().item())
+        return ids, logits
+
+
 class ReshapedInPlace(nn.Module):
     """Shapes that change in place, on one side only too: whoever holds the tensor sees it."""
 
@@ -625,6 +645,7 @@ CASES = [
     Case(WritesThroughContainers),
     Case(WriteOneSideThenJoin),
     Case(AugmentedViews),
+    Case(ElementsOfARowWritten, is_end_to_end=True),
     Case(ReshapedInPlace, is_end_to_end=True),
     Case(ExpandedAndReshaped),
     Case(StateNoneFirst, is_end_to_end=True),
