@@ -52,6 +52,7 @@ def load_item(machine: Machine, frame: Frame, ins: ir.LoadItem) -> None:
         machine.put(frame, ins.dst, item_of_text(machine, target, index))
         return
     if isinstance(target, dict) and hasattr(type(target), "__missing__"):
+        machine.adopt_table(target, index)
         tables.lift(machine, target, index)
         if tables.makes_own_default(target):
             machine.enter(pymodels.default_item, (target, index), {}, ins.dst)
@@ -120,6 +121,7 @@ def store_item(machine: Machine, frame: Frame, ins: ir.StoreItem) -> None:
         store_tensor_item(machine, target, index, value)
         return
     if isinstance(target, dict):
+        machine.adopt_table(target, index)
         tables.lift(machine, target, index)
     if isinstance(index, Scalar) and not isinstance(target, torch.Tensor):
         index = machine.concrete(index) if isinstance(target, dict) else choose(machine, target, index)

@@ -18,7 +18,7 @@ from dycl.passes.specialize.adoption import find_group
 from dycl.passes.specialize.joins import Joins
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.state import JournalEntry
-from dycl.passes.specialize.values import UNSET
+from dycl.passes.specialize.values import UNSET, Scalar, Text
 
 _LIBRARY = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(torch.__file__) + os.sep)
 CONTAINERS = (list, dict, set, collections.deque)
@@ -211,6 +211,13 @@ class Journal(Joins):
             _fill(container, before)
             self._adopt(container)
         self.record(JournalEntry(container, "content", "", _content(container), before, self.slot_name(container, "")))
+
+    def adopt_table(self, container: dict[Any, Any], key: Any) -> None:
+        """Adopt a dict of the model that is written at a key which only the run knows: it can be the run's."""
+        known = {*self.weight_names.tables, *self.hints.unadoptable, *self.hints.adopted}
+        if isinstance(key, (Scalar, Text)) and id(container) in self.known_objects and id(container) not in known:
+            self._check_mine(container)
+            self._adopt(container)
 
     def _adopt(self, container: Any) -> None:
         """Begin again with a container of the model as a value of the state; or with its content as state."""
