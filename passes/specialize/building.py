@@ -88,7 +88,11 @@ def build_dict(machine: Machine, frame: Frame, ins: ir.BuildDict) -> None:
     result: dict[Any, Any] = {}
     for key, value in ins.items:
         if key is None:
-            result.update(machine.native(dict, (read(frame, value),), {}))
+            given = read(frame, value)
+            made = given if type(given) is dict else machine.native(dict, (given,), {})
+            if isinstance(made, tables.STAND_INS):
+                raise tables.keep_table(machine, made)
+            result.update(made)
         else:
             result[machine.hashable(read(frame, key))] = read(frame, value)
     frame.regs[ins.dst] = tables.note_table(machine, result, site)

@@ -145,13 +145,18 @@ def new_table(machine: Machine, site: Any, kind: type, factory: Any = None) -> A
 def run_dict(machine: Machine, table: Any, what: str, loc: SourceRange) -> Operand:
     """The dict of the host that leaves the program."""
     if type(table) is not RunDict or table._kind is not dict:
+        keep_table(machine, table)  # which begins again, if it can be an ordinary one
         raise UnsupportedError(
             "DY213",
             loc,
             f"{what} holds a set, a view or another dict than `dict` of run-time keys",
             hint="return a dict or a sorted list",
         )
-    return dict_of_lists(machine, table._keys, table._values, what, loc)
+    try:
+        return dict_of_lists(machine, table._keys, table._values, what, loc)
+    except UnsupportedError:
+        keep_table(machine, table)
+        raise
 
 
 def dict_of_lists(machine: Machine, keys: Any, values: Any, what: str, loc: SourceRange) -> Operand:

@@ -31,7 +31,7 @@ MAX_RELATED = 24  # states of one outline before the distances between their int
 MAX_INTERVALS = 3  # states that differ in intervals alone before these are joined
 MAX_TEXTS = 9  # ways in which a text at one place is made of run-time parts before it is taken to grow
 MAX_KNOWN_TEXTS = 64  # the same for texts that are known on each path
-MAX_KEY_SETS = 24  # sets of keys of one size that a dict has on other paths before its keys are the run's
+MAX_KEY_SETS = 64  # sets of keys of one size that a dict has on other paths before its keys are the run's
 MAX_KEPT_KEY_SETS = 8  # the same for a dict that the model keeps: each is a kind of state
 MAX_AT_POINT = 1_000  # blocks at one point of one call stack
 
