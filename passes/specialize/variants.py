@@ -81,7 +81,9 @@ class Variants(Generalise):
         self._outlines_at: dict[Any, int] = collections.defaultdict(int)
         self._keys: dict[Any, set[Any]] = collections.defaultdict(set)  # by point and position: those of a dict
         self._texts: dict[Any, set[Any]] = collections.defaultdict(set)  # by point and position
-        self._spelled: dict[Any, list[Mapping[Spot, Any]]] = collections.defaultdict(list)  # by skeleton without texts
+        self._spelled: dict[Any, set[tuple[Any, ...]]] = collections.defaultdict(
+            set
+        )  # by skeleton without texts: these
         self._taken: dict[Any, list[Any]] = collections.defaultdict(list)  # by point and place: the values of a number
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
@@ -144,9 +146,10 @@ class Variants(Generalise):
                 many.append(spot)
         if form.spelled is not None:
             rows = self._spelled[form.spelled]
-            rows.append(form.texts)
+            rows.add(frozenset(form.texts.items()))
             if len(rows) > MAX_COMBINED:
-                many += [spot for spot in form.texts if len({row.get(spot) for row in rows}) > 1]
+                seen_rows = [dict(row) for row in rows]
+                many += [spot for spot in form.texts if len({row.get(spot) for row in seen_rows}) > 1]
         for spot in many:
             if spot[0] not in self.hints.pinned:
                 self.hints.texts.add(spot)
