@@ -81,9 +81,7 @@ class Variants(Generalise):
         self._outlines_at: dict[Any, int] = collections.defaultdict(int)
         self._keys: dict[Any, set[Any]] = collections.defaultdict(set)  # by point and position: those of a dict
         self._texts: dict[Any, set[Any]] = collections.defaultdict(set)  # by point and position
-        self._spelled: dict[Any, set[tuple[Any, ...]]] = collections.defaultdict(
-            set
-        )  # by skeleton without texts: these
+        self._spelled: dict[Any, set[Any]] = collections.defaultdict(set)  # by skeleton without texts: the texts
         self._taken: dict[Any, list[Any]] = collections.defaultdict(list)  # by point and place: the values of a number
 
     def note_variant(self, form: Canonical, point: Any, variants: int = MAX_VARIANTS) -> None:
