@@ -44,7 +44,7 @@ def _recurrent_shapes() -> Iterator[None]:
     """Recurrences keep a run-time length. An operator remembers the kernel of an earlier trace, so that is dropped."""
     with contextlib.ExitStack() as stack:
         for operator, rule in _SHAPES.items():
-            kernels = operator.py_kernels, torch._C.DispatchKey.CompositeImplicitAutograd
+            kernels: tuple[Any, Any] = operator.py_kernels, torch._C.DispatchKey.CompositeImplicitAutograd
             for table, key in (kernels, (global_decomposition_table["post_autograd"], operator)):
                 stack.enter_context(_replaced(table, key, rule(table.get(key) or operator)))
             stack.callback(operator._dispatch_cache.clear)

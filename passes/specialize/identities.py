@@ -28,8 +28,13 @@ def check_identities(machine: Machine, function: Any, args: tuple[Any, ...]) -> 
     if not machine.state.frozen:
         return
     for left, right in _compared(function, args):
-        if type(left).__eq__ is object.__eq__ and type(right).__eq__ is object.__eq__:
+        if _has_identity(left) and _has_identity(right):
             machine.check_identity(left, right)
+
+
+def _has_identity(value: Any) -> bool:
+    cls: Any = type(value)
+    return cls.__eq__ is object.__eq__
 
 
 def _compared(function: Any, args: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:

@@ -35,10 +35,11 @@ def register_recurrences(registry: Any) -> None:
 
 
 def _conversion(name: str) -> Any:
-    from onnxscript.function_libs.torch_lib.tensor_typing import TFloat
+    from onnxscript.function_libs.torch_lib import tensor_typing
     from onnxscript.onnx_opset import opset18
 
     op: Any = opset18
+    of: Any = tensor_typing.TFloat
 
     def convert(
         input: Any,
@@ -77,8 +78,8 @@ def _conversion(name: str) -> Any:
 
     # the exporter reads the types, and cannot look up names of this function
     types: dict[str, Any] = dict.fromkeys(("has_biases", "train", "bidirectional", "batch_first"), bool)
-    types |= {"num_layers": int, "dropout": float, "input": TFloat, "hx": TFloat, "params": Sequence[TFloat]}
-    convert.__annotations__ = types | {"return": tuple[TFloat, TFloat]}
+    types |= {"num_layers": int, "dropout": float, "input": of, "hx": of, "params": Sequence[of]}
+    convert.__annotations__ = types | {"return": tuple[of, of]}
     return convert
 
 
