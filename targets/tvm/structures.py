@@ -6,6 +6,7 @@ change of one layer one structure is lowered and its kernels are compiled; to li
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +17,7 @@ from dycl.targets.processes import try_in_processes
 from dycl.targets.tvm.kept import KeptWork
 from dycl.targets.tvm.kernels import Improve, Kernel, build_object, group_kernels, link_objects, schedule_kernel
 from dycl.targets.tvm.processor import Processor
+from dycl.targets.tvm.session import quiet
 
 if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
@@ -172,6 +174,8 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | _Refuse
     try:
         return function(item)
     except Exception as error:  # TVM raises whatever its passes raise
+        with quiet():  # what the frames of the failure hold complains when it is destroyed
+            traceback.clear_frames(error.__traceback__)
         return _Refused(f"TVM does not compile it: {first_line(error)}")
 
 

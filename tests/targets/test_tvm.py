@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -384,3 +385,18 @@ def test_tvm_is_imported_without_what_takes_a_second() -> None:
     """Its first error reads the symbols of all libraries: its import must raise none, not even one that it swallows."""
     done = subprocess.run([sys.executable, "-c", _IMPORT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_failure_leaves_behind_is_destroyed_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    """A builder of TVM's that was not finished says so on standard error when it goes."""
+
+    class Unfinished:
+        def __del__(self) -> None:
+            os.write(2, b"destroyed with remaining blocks")
+
+    def fail(item: int) -> None:
+        unfinished = Unfinished()
+        raise ValueError(f"{item}: {type(unfinished).__name__}")
+
+    assert structures._attempt(fail, 3) == structures._Refused("TVM does not compile it: 3: Unfinished")
+    assert capfd.readouterr().err == ""
