@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.nn import functional
 
 import dycl
 from dycl.artifact import load_artifact
+from dycl.ir.contents import read_contents
 from dycl.targets.onnxruntime.engine import SERIAL_MICROSECONDS
 from dycl.targets.work import heaviest_kernel
 
@@ -64,7 +64,7 @@ class Sizes(nn.Module):
 @pytest.mark.parametrize("tune", [0, 1])
 def test_subgraphs_of_small_kernels_have_one_thread(tmp_path: Path, tune: int) -> None:
     compiled = dycl.compile(Sizes().eval(), (torch.randn(1, 4, 32, 32),), output=tmp_path / "sizes", tune=tune)
-    entries = json.loads((tmp_path / "sizes" / "manifest.json").read_text())["subgraphs"]
+    entries = read_contents(tmp_path / "sizes")["subgraphs"]
     serial = {name: "serial" in entry.get("settings", {}) for name, entry in entries.items()}
     assert sorted(serial.values()) == [False, True]
     assert heaviest_kernel(Sizes().large, (torch.zeros(1, 4, 32, 32),)) > SERIAL_MICROSECONDS
@@ -80,5 +80,5 @@ def test_subgraphs_of_small_kernels_have_one_thread(tmp_path: Path, tune: int) -
 
 def test_sizes_that_the_call_chooses_may_be_large(tmp_path: Path) -> None:
     dycl.compile(nn.Linear(4, 4), (torch.randn(2, 4),), output=tmp_path / "rows", dynamic_shapes={"input": {0: "rows"}})
-    entries = json.loads((tmp_path / "rows" / "manifest.json").read_text())["subgraphs"].values()
+    entries = read_contents(tmp_path / "rows")["subgraphs"].values()
     assert not any("serial" in entry.get("settings", {}) for entry in entries)
