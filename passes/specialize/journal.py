@@ -53,6 +53,10 @@ class Journal(Joins):
             target, (torch.nn.Module, type, types.ModuleType, types.FunctionType)
         )
 
+    def is_frozen(self, value: Any) -> bool:
+        """Whether an object lies in a run-time list (`RuntimeLists`)."""
+        raise NotImplementedError
+
     def check_not_frozen(self, value: Any) -> None:
         """Refuse a write into an object that lies in a run-time list (`RuntimeLists`)."""
         raise NotImplementedError

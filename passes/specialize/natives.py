@@ -169,7 +169,7 @@ class Natives(Arrays):
             self._undo(snapshots, positions)
             raise
         for container, before in snapshots:
-            if id(container) in self.state.frozen and not same_content(container, before):
+            if self.is_frozen(container) and not same_content(container, before):
                 undo_content(container, before)
                 self.check_not_frozen(container)
             self._settle_keys(container)

@@ -205,9 +205,16 @@ class RuntimeLists(Natives):
         self.keep_static(items)
         return UnsupportedError("DY203", self.loc(), "native code goes through a list of run-time length")
 
+    def is_frozen(self, value: Any) -> bool:
+        """Whether an object lies in a run-time list, or is the `__dict__` of one that does."""
+        frozen = self.state.frozen
+        return id(value) in frozen or (
+            type(value) is dict and any(getattr(holder, "__dict__", None) is value for holder in frozen.values())
+        )
+
     def check_not_frozen(self, value: Any) -> None:
         """Refuse a write into an object that lies in a run-time list: the list would not see it."""
-        if id(value) in self.state.frozen:
+        if self.is_frozen(value):
             raise UnsupportedError(
                 "DY207",
                 self.loc(),

@@ -92,6 +92,22 @@ def changes_listed(x):
     return [len(item) for item in items]
 
 
+class Holder:
+    def __init__(self, value):
+        self.value = value
+
+
+def changes_attributes_of_listed(x):
+    items = []
+    for step in range(14):
+        if (x - step).sum() > 0:
+            items.append(Holder(x.max().item()))
+            x = x + 0
+    if items:
+        items[0].__dict__["value"] = 100.0
+    return sum(item.value for item in items)
+
+
 def asks_context(x):
     try:
         try:
@@ -131,6 +147,7 @@ def asks_info(x):
         (changes_cached, "DY207"),
         (compares_cached, "DY204"),
         (changes_listed, "DY207"),
+        (changes_attributes_of_listed, "DY207"),
         (asks_context, "DY203"),
         (asks_traceback, "DY203"),
         (asks_info, "DY203"),
