@@ -11,8 +11,6 @@ from dycl.passes.specialize.builtins import model
 if TYPE_CHECKING:
     from dycl.passes.specialize.machine import Machine
 
-_UNSET = "no value was set by the run"
-
 
 class ContextToken:
     """What `set` returns: the variable and what it was set to before."""
@@ -22,6 +20,11 @@ class ContextToken:
     def __init__(self, var: Any, old: Any) -> None:
         self.var = var
         self.old = old
+
+
+# The `old` of a variable that the run had not set. A class is what it is in all states; a text may become one that only
+# the run knows.
+_UNSET = ContextToken
 
 
 @model(contextvars.ContextVar.set)
@@ -42,7 +45,7 @@ def _get(machine: Machine, variable: Any, *default: Any, native: Any) -> Any:
 def _reset(machine: Machine, variable: Any, token: Any, *, native: Any) -> Any:
     if not isinstance(token, ContextToken) or token.var is not variable:
         raise UnsupportedError("DY206", machine.loc(), "a context variable is reset that the run did not set")
-    if isinstance(token.old, str) and token.old == _UNSET:
+    if token.old is _UNSET:
         machine.state.contexts.pop(variable, None)
     else:
         machine.state.contexts[variable] = token.old
