@@ -34,6 +34,7 @@ _EXPORT_SIZES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 # Sizes to check with, all symbols alike or each its own: a graph that holds an exported size fails on one of them.
 _CHECK_SIZES = ((5, 7, 6, 9, 8, 10), (3,), (1,), (0,), (150,))
 
+_LARGEST_NUMBER = 3  # of those that are drawn for numbers of the run
 _SEARCHES, _LARGEST_SEARCHED = 2000, 12  # of sizes for dimensions such as `4 - n`
 
 
@@ -65,10 +66,20 @@ def export_inputs(subgraph: Subgraph) -> tuple[torch.Tensor, ...]:
 
 
 def _longest_cut(subgraph: Subgraph) -> int:
-    """How far cuts of known length reach: the path knows that there is so much, an exporter tries."""
+    """How far cuts of known length reach: the path knows that there is so much, an exporter tries.
+
+    Numbers that only the run knows are small in what is tried.
+    """
     cuts = [op.args[2:4] for op in subgraph.ops if op.target == CallFunction("torch.narrow")]
-    known = [[arg.value for arg in cut if isinstance(arg, Lit) and type(arg.value) is int] for cut in cuts]
-    return max((sum(ends) for ends in known if len(ends) == 2), default=0)
+    known = [
+        [arg.value if isinstance(arg, Lit) and type(arg.value) is int else None for arg in cut]
+        for cut in cuts
+        if len(cut) == 2
+    ]
+    return max(
+        (length + (_LARGEST_NUMBER if start is None else start) for start, length in known if length is not None),
+        default=0,
+    )
 
 
 def conditions(subgraph: Subgraph) -> tuple[tuple[str, int | str], ...]:
@@ -157,7 +168,7 @@ def _random(param: Value, sizes: Mapping[str, int], generator: torch.Generator) 
         case ScalarType(kind=ScalarKind.INT, size=size) if size:
             return torch.tensor(evaluate_size(size, sizes))
         case ScalarType(kind=ScalarKind.INT):
-            return torch.randint(0, 4, (), generator=generator)
+            return torch.randint(0, _LARGEST_NUMBER + 1, (), generator=generator)
         case ScalarType(kind=kind):
             return _random_tensor(getattr(torch, SCALAR_DTYPES[kind]), [], generator)
         case ListType() | DictType() | ArrayType() | StructType() | ObjectType() | UnionType():
