@@ -132,8 +132,6 @@ def _find_better(program: Program, environment: Environment) -> _Better | None:
     """The first decision that work can be postponed behind so that a call takes less time."""
     before = 0.0
     for found in find_postponed(program, environment):
-        if len(found.work) > MOST_OPERATIONS or found.copied_bytes > MOST_BYTES:
-            continue
         fused = _fuse(found.program, environment)
         before = before or estimate_call(program, environment)
         gain = before - estimate_call(fused, environment)

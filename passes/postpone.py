@@ -50,7 +50,7 @@ from dycl.ir.graph import (
 from dycl.ir.nodes import Block, BlockId, Branch, Edge, Jump, Program, TensorOp, ValueId, edges
 from dycl.passes import simplify_cfg
 from dycl.passes.copy_down import ValueIds, copy_operations, find_tail
-from dycl.passes.cost import count_dispatches, count_weight_bytes
+from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.sizes import type_names
 
@@ -65,7 +65,7 @@ class Postponed:
 
 
 def find_postponed(program: Program, environment: Environment) -> Iterator[Postponed]:
-    """What could be done behind decisions, for each by itself. The program has canonical ids."""
+    """What could be done behind decisions, for each by itself, as far as its copies are few; ids are canonical."""
     types, written = value_types(program), mutated_values(program)
     named = {dimension.name for dimension in program.dimensions}
     splitter = _Splitter(program)
@@ -77,9 +77,11 @@ def find_postponed(program: Program, environment: Environment) -> Iterator[Postp
         sizes = {name for op in work for value in op.results for name in type_names(value.type)}
         rest = replace(block, ops=tuple(op for op in block.ops if op not in work))
         fewer = count_dispatches(block, types, environment) - count_dispatches(rest, types, environment)
-        if fewer > 0 and sizes <= named and splitter.reaches_all(block, made):
+        copied = count_weight_bytes(work, environment)
+        fits = len(work) <= MOST_OPERATIONS and copied <= MOST_BYTES
+        if fewer > 0 and fits and sizes <= named and splitter.reaches_all(block, made):
             moved = renumber(simplify_cfg.run(splitter.split(block, work), environment))
-            yield Postponed(work, moved, count_weight_bytes(work, environment))
+            yield Postponed(work, moved, copied)
 
 
 class _Splitter:
