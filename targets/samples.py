@@ -51,6 +51,13 @@ def symbols(subgraph: Subgraph) -> tuple[str, ...]:
     return tuple(seen)
 
 
+def has_run_time_sizes(subgraph: Subgraph) -> bool:
+    """Whether some size, of what it is given or of what it makes, is known at run time only."""
+    made = (value.type for op in subgraph.ops for value in op.results)
+    is_made = any(isinstance(size, str) for of in made if isinstance(of, TensorType) for size in of.shape)
+    return bool(symbols(subgraph)) or is_made
+
+
 def export_inputs(subgraph: Subgraph) -> tuple[torch.Tensor, ...]:
     """Inputs whose shapes the exporter sees."""
     names = symbols(subgraph)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch._decomp import global_decomposition_table
 
-from dycl.ir.nodes import Subgraph, TensorType
-from dycl.targets.samples import symbols
+from dycl.ir.nodes import Subgraph
+from dycl.targets.samples import has_run_time_sizes
 
 
 @contextlib.contextmanager
@@ -26,17 +26,11 @@ def exporting(subgraph: Subgraph) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(torch.fx.experimental._config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
-            if symbols(subgraph) or _makes_symbols(subgraph):
+            if has_run_time_sizes(subgraph):
                 stack.enter_context(_recurrent_shapes())
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _makes_symbols(subgraph: Subgraph) -> bool:
-    """Whether a size inside of the subgraph is known at run time only."""
-    made = (value.type for op in subgraph.ops for value in op.results)
-    return any(isinstance(size, str) for of in made if isinstance(of, TensorType) for size in of.shape)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from dycl.targets.onnx.export import check_types, check_weights, export
 from dycl.targets.onnx.exports import Exports, KeptExport
 from dycl.targets.ports import host_weights
 from dycl.targets.processes import try_in_processes
-from dycl.targets.samples import export_inputs, symbols
+from dycl.targets.samples import export_inputs, has_run_time_sizes
 from dycl.targets.weights import WeightFile, digest
 from dycl.targets.work import heaviest_kernel
 
@@ -101,7 +101,7 @@ class _Binder:
         return bound
 
     def _find_heaviest(self, subgraph: Subgraph) -> float:
-        if symbols(subgraph):
+        if has_run_time_sizes(subgraph):
             return math.inf
         return heaviest_kernel(SubgraphModule(subgraph, self._environment), export_inputs(subgraph))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,9 +69,9 @@ def test_subgraphs_of_small_kernels_have_one_thread(tmp_path: Path, tune: int) -
     serial = {name: "serial" in entry.get("settings", {}) for name, entry in entries.items()}
     assert sorted(serial.values()) == [False, True]
     assert heaviest_kernel(Sizes().large, (torch.zeros(1, 4, 32, 32),)) > SERIAL_MICROSECONDS
-    host = load_artifact(compiled.directory, threads=3).host
+    host: Any = load_artifact(compiled.directory, threads=3).host
     threads: dict[str, int] = {}
-    runtime = host.runtime  # type: ignore[attr-defined]
+    runtime = host.runtime
     make = runtime._open
     runtime._open = lambda *given, pooled: threads.update({str(given[0]): given[4]}) or make(*given, pooled=pooled)
     for name in entries:
@@ -82,3 +83,14 @@ def test_sizes_that_the_call_chooses_may_be_large(tmp_path: Path) -> None:
     dycl.compile(nn.Linear(4, 4), (torch.randn(2, 4),), output=tmp_path / "rows", dynamic_shapes={"input": {0: "rows"}})
     entries = read_contents(tmp_path / "rows")["subgraphs"].values()
     assert not any("serial" in entry.get("settings", {}) for entry in entries)
+
+
+def test_sizes_that_depend_on_data_may_be_large(tmp_path: Path) -> None:
+    class Chosen(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.exp(x[x > 0])
+
+    dycl.compile(Chosen(), (torch.randn(8),), output=tmp_path / "chosen")
+    entries = read_contents(tmp_path / "chosen")["subgraphs"].values()
+    assert entries
+    assert not any("serial" in entry["settings"] for entry in entries)
