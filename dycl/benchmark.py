@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def take_turns(
     """The seconds that each host has taken in each turn: all make the same call, then all the next one.
 
     The order is random: who always comes after a host with the same runtime finds its code in the caches. `seconds`:
-    after which no further turn begins, if there were `least` already.
+    after which no further turn begins, if there were `least` already. What a call raises is raised.
     """
     taken: list[list[float]] = [[] for _ in hosts]
     order, draw = list(range(len(hosts))), random.Random(0)
@@ -151,11 +151,29 @@ def take_turns(
 
 
 def _time_call(host: HostModel, call: Call) -> float:
-    """The seconds of a call from the first state; what the model raises is a result like others."""
+    """The seconds of a call from the first state."""
     args, kwargs = copy.deepcopy(call) if host.host.WRITTEN else call
     host.reset(None)
     host.seed(0)
     start = time.perf_counter()
-    with suppress(Exception):
-        host.call(*args, **kwargs)
+    host.call(*args, **kwargs)
     return time.perf_counter() - start
+
+
+def find_steady(hosts: Sequence[HostModel], calls: Sequence[Call]) -> tuple[list[int], list[Call]]:
+    """The calls that some host returns from, and the hosts, by number, that return from all of these.
+
+    Who raises at once would be the fastest. What the model raises by itself all raise, if each in its own words.
+    """
+    returned = [[_returns(host, call) for host in hosts] for call in calls]
+    kept = [number for number, row in enumerate(returned) if any(row)]
+    steady = [host for host in range(len(hosts)) if all(returned[number][host] for number in kept)]
+    return steady, [calls[number] for number in kept]
+
+
+def _returns(host: HostModel, call: Call) -> bool:
+    try:
+        _time_call(host, call)
+    except Exception:  # the model's own, or what is wrong with the host: to tell these apart is not for a clock
+        return False
+    return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import math
 import os
 import statistics
 import tempfile
@@ -22,7 +23,7 @@ from torch import nn
 
 from dycl.accuracy import AccuracyReport, measure_accuracy
 from dycl.artifact import UNHASHED, LoadedArtifact, Staging, check_output, load_here, stage_artifact
-from dycl.benchmark import take_turns
+from dycl.benchmark import find_steady, take_turns
 from dycl.cache import open_cache
 from dycl.calls import USUAL_CALLS, MethodCalls, find_methods, sample_to_verify
 from dycl.collecting import seldom_collected
@@ -288,6 +289,7 @@ def _build(
             cache.trim()
     with stages.stage("package"):
         package.write(compiled, staging)
+        _write_emitted(checked, settings.emit, staging.directory / UNHASHED)
     return compiled
 
 
@@ -309,7 +311,6 @@ class _Package:
             staging.write(name, text)
         staging.write("__init__.py", write_init(host_class, version))
         staging.write("pyproject.toml", write_pyproject(package, host_class, version, compiled.requirements))
-        _write_emitted(self.checked, settings.emit, staging.directory / UNHASHED)
         manifest = describe_program(
             program,
             package=package,
@@ -328,16 +329,24 @@ class _Package:
 def _time_calls(
     package: _Package, find_usual: Callable[[], Sequence[Call]], written: Sequence[tuple[Path, Compiled]]
 ) -> list[float]:
-    """The seconds of a usual call with each of these artifacts, which are completed for that."""
+    """The seconds of a usual call with each of these artifacts, which are completed for that.
+
+    Infinity for one that raises where others return, and for all where nothing returns.
+    """
     hosts = []
     for directory, compiled in written:
         package.write(compiled, Staging(directory, directory))
         loaded, _ = load_here(directory, threads=1)
         hosts.append(HostModel(loaded, package.checked.environment.classes))
-    calls = find_usual()
+    steady, calls = find_steady(hosts, find_usual())
     count = len(calls)
-    taken = take_turns(hosts, calls, seconds=_TURN_SECONDS, least=count, most=_MOST_TURNS)
-    return [statistics.fmean(statistics.median(times[call::count]) for call in range(count)) for times in taken]
+    seconds = [math.inf for _ in hosts]
+    if calls and steady:
+        racing = [hosts[number] for number in steady]
+        taken = take_turns(racing, calls, seconds=_TURN_SECONDS, least=count, most=_MOST_TURNS)
+        for number, times in zip(steady, taken, strict=True):
+            seconds[number] = statistics.fmean(statistics.median(times[call::count]) for call in range(count))
+    return seconds
 
 
 def _write_host(program: Program, device: str) -> str:

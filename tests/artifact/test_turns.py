@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from dycl import benchmark
-from dycl.benchmark import take_turns
+from dycl.benchmark import find_steady, take_turns
 from dycl.hosting import HostModel
 
 
 class Recorded:
     """Stands for a host: its calls are written down, and what it is given is written to."""
 
-    def __init__(self, number: int, log: list[tuple[int, float]]) -> None:
-        self.number, self.log = number, log
+    def __init__(self, number: int, log: list[tuple[int, float]], raises: frozenset[Any] = frozenset()) -> None:
+        self.number, self.log, self.raises = number, log, raises
         self.host: Any = self
         self.WRITTEN = {"": (0,)}
 
@@ -29,7 +29,7 @@ class Recorded:
     def call(self, given: np.ndarray) -> None:
         self.log.append((self.number, float(given[0])))
         given[0] += 100
-        if self.log[-1][1] == 1:
+        if (self.number, self.log[-1][1]) in self.raises:
             raise ValueError("the model's own")
 
 
@@ -52,3 +52,15 @@ def test_turns_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = [((np.zeros(1),), {})]
     assert len(take_turns(hosts, calls, seconds=0.0, least=3, most=10)[0]) == 3
     assert len(take_turns(hosts, calls, seconds=1000.0, least=3, most=10)[0]) == 10
+
+
+def test_who_raises_where_others_return_is_not_compared() -> None:
+    """All raise at the first call; the second host alone at the last one."""
+    raises = frozenset({(0, 0.0), (1, 0.0), (2, 0.0), (1, 2.0)})
+    hosts = cast(list[HostModel], [Recorded(number, [], raises) for number in range(3)])
+    calls = [((np.full(1, value),), {}) for value in (0.0, 1.0, 2.0)]
+    steady, kept = find_steady(hosts, calls)
+    assert steady == [0, 2]
+    assert [float(args[0][0]) for args, _ in kept] == [1.0, 2.0]
+    with pytest.raises(ValueError, match="the model's own"):
+        take_turns(hosts, calls, seconds=0.0, least=3, most=3)

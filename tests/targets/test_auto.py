@@ -206,6 +206,27 @@ def test_the_host_that_is_fastest_is_taken(
     assert not list(compiled.directory.glob("alternative-*"))
 
 
+@pytest.mark.parametrize(
+    ("broken", "wanted"),
+    [({"tvm"}, [{"onnxruntime"}]), ({"onnxruntime"}, [{"tvm"}]), ({"tvm", "onnxruntime"}, [{"onnxruntime"}, {"tvm"}])],
+)
+def test_a_host_that_raises_is_not_the_fastest(
+    monkeypatch: pytest.MonkeyPatch, broken: set[str], wanted: list[set[str]]
+) -> None:
+    """It would be, by the clock. Where nothing returns, one runtime alone is taken."""
+    call = HostModel.call
+
+    def fail(host: HostModel, *args: Any, **kwargs: Any) -> Any:
+        if broken & {entry.engine for entry in host.artifact.manifest.subgraphs.values()}:
+            raise RuntimeError("it is broken")
+        return call(host, *args, **kwargs)
+
+    monkeypatch.setattr(HostModel, "call", fail)
+    layers = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.Tanh()))
+    compiled = dycl.compile(Gates(layers).eval(), (samples(0),), target="auto", sample_inputs=samples, verify=False)
+    assert {each.engine for each in compiled.report.subgraphs} in wanted
+
+
 def test_what_is_timed_is_what_torch_accepts() -> None:
     """Some of the numbers that are drawn to check with are beyond the table."""
     compiled = dycl.compile(Rows().eval(), (samples(0),), target="auto", sample_inputs=samples, samples=4)
