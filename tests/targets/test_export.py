@@ -13,6 +13,7 @@ from torch import nn
 
 from dycl.diagnostics import TargetError
 from dycl.ir.nodes import CallModule, Lit, Seq, SeqKind, SliceOf, TensorType, TorchLit, Weight
+from dycl.targets.samples import export_inputs
 
 ANY = TensorType("float32", ())
 BOTH = [ANY, ANY]
@@ -379,3 +380,15 @@ def test_one_index_is_one_look_up(builder, make, look, operators) -> None:
         close(built.run(x.numpy(), i.numpy()), look(x, i))
     with pytest.raises(Exception, match=r"."):
         built.run(x.numpy(), np.array([6]))
+
+
+@pytest.mark.parametrize("start", [None, 7])
+def test_inputs_to_export_with_reach_as_far_as_a_cut(builder: Any, start: int | None) -> None:
+    """Of known length, at a place that is known or that the call gives."""
+    b = builder()
+    rows = b.tensor("n", 4)
+    place = b.scalar(int) if start is None else start
+    cut = b.op("torch.narrow", rows, 0, place, 512, out=(TensorType("float32", (512, 4)),))
+    x, *numbers = export_inputs(b.done(cut))
+    assert x.shape[0] >= (start if start is not None else int(numbers[0])) + 512
+    torch.narrow(x, 0, start if start is not None else int(numbers[0]), 512)
