@@ -7,10 +7,22 @@ must be stands in `containers.py`, what objects must be in `schemas.py`: artifac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+
+class Taken:
+    """The run-time values of a call whose arguments are as they usually are, in their order."""
+
+    __slots__ = ("has_tensors", "leaves", "schemas", "sizes")
+
+    def __init__(self, schemas: Mapping[str, Any]) -> None:
+        self.has_tensors = False  # torch's, in the objects that were given
+        self.leaves: list[Any] = []
+        self.schemas = schemas
+        self.sizes: dict[str, int] = {}
 
 
 class Spec:
@@ -19,6 +31,10 @@ class Spec:
     def bind(self, binder: Binder, where: str, value: object) -> None:
         """Check what was given and keep the run-time values in it; TypeError or ValueError where it does not fit."""
         raise NotImplementedError
+
+    def take(self, taken: Taken, value: Any) -> bool:
+        """Whether `bind` would keep its run-time values as they are, and they are taken; False: `bind` has to tell."""
+        return False
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The value that this stands for in a template."""
@@ -39,6 +55,18 @@ class Leaf(Spec):
         """Keep it, or compare it with what was given under its number before."""
         binder.bind_leaf(where, self, value)
 
+    def take(self, taken: Taken, value: Any) -> bool:
+        """Take the value where it comes first, and the same object where it comes again."""
+        leaves = taken.leaves
+        if self.index == len(leaves):
+            leaves.append(value)
+            return self.is_usual(taken, value)
+        return self.index < len(leaves) and leaves[self.index] is value
+
+    def is_usual(self, taken: Taken, value: Any) -> bool:
+        """Whether `read` would return the value itself; False where that takes longer to see."""
+        return False
+
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The value itself."""
         return leaves[self.index]
@@ -56,12 +84,19 @@ class Leaf(Spec):
         return same(first, second)
 
 
+READY = 0x101  # numpy's flags for arrays whose rows lie one after the other, at addresses that fit their type
+
+
 @dataclass(frozen=True)
 class Array(Leaf):
     """An array given at run time; a dimension with a name may have any size, the same wherever the name stands."""
 
     dtype: str
     shape: tuple[int | str, ...]
+    usual: np.dtype | None = field(init=False, repr=False, compare=False)  # the type's one object
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "usual", np.dtype(self.dtype) if self.dtype in np.sctypeDict else None)
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
@@ -76,6 +111,20 @@ class Array(Leaf):
         if value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative:
             return value
         return np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+
+    def is_usual(self, taken: Taken, value: Any) -> bool:
+        """Whether it is an array of numpy's own class, as subgraphs take it."""
+        if type(value) is not np.ndarray or value.dtype is not self.usual or value.flags.num & READY != READY:
+            return False
+        return value.shape == self.shape or self._takes_sizes(taken.sizes, value.shape)
+
+    def _takes_sizes(self, sizes: dict[str, int], shape: tuple[int, ...]) -> bool:
+        if len(shape) != len(self.shape):
+            return False
+        for size, want in zip(shape, self.shape, strict=True):
+            if size != want and (isinstance(want, int) or sizes.setdefault(want, size) != size):
+                return False
+        return True
 
     def equals(self, first: object, second: object) -> bool:
         """Whether two arrays hold the same."""
@@ -104,8 +153,15 @@ class Number(Leaf):
         self._check_bounds(where, value)
         return value
 
+    def is_usual(self, taken: Taken, value: Any) -> bool:
+        """Whether it is of the very type, within its bounds."""
+        return type(value) is _KINDS[self.kind] and self._is_within(value)
+
+    def _is_within(self, value: Any) -> bool:
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
     def _check_bounds(self, where: str, value: Any) -> None:
-        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+        if not self._is_within(value):
             wanted = f"{self.low} or more" if self.high is None else f"{self.high} or less"
             wanted = wanted if self.low is None or self.high is None else f"{self.low} to {self.high}"
             raise ValueError(f"{where}: compiled for {wanted}, got {value}")
@@ -125,6 +181,10 @@ class Constant(Spec):
         if not same(self.value, value):
             kind = ValueError if type(self.value) is type(value) else TypeError
             raise kind(f"{where}: compiled for {self}, got {shown(value)}")
+
+    def take(self, taken: Taken, value: Any) -> bool:
+        """Whether it is this value."""
+        return value is self.value or same(self.value, value)
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The value."""

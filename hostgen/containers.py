@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from dycl.hostgen.arguments import Array, Binder, Constant, Leaf, Number, Spec, same, shown
+from dycl.hostgen.arguments import Array, Binder, Constant, Leaf, Number, Spec, Taken, same, shown
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ class Items(Spec):
             raise ValueError(f"{where}: expected {len(self.items)} items, {self}, got {len(value)}")
         for index, (item, part) in enumerate(zip(value, self.items, strict=True)):
             part.bind(binder, f"{where}[{index}]", item)
+
+    def take(self, taken: Taken, value: Any) -> bool:
+        """Take each item; a set is told by `bind`."""
+        if not isinstance(value, (tuple, list)) or not isinstance(value, _SEQUENCES[self.kind]):
+            return False
+        if len(value) != len(self.items):
+            return False
+        return all(part.take(taken, item) for part, item in zip(self.items, value, strict=True))
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The sequence."""
@@ -121,6 +129,15 @@ class Keys(Spec):
             raise ValueError(f"{where}: expected the keys {expected}, in this order, got {list(value)}")
         for key, part in self.items:
             part.bind(binder, f"{where}[{key!r}]", value[key])
+
+    def take(self, taken: Taken, value: Any) -> bool:
+        """Take each value."""
+        if type(value) is not dict or len(value) != len(self.items):
+            return False
+        for (key, part), (given, item) in zip(self.items, value.items()):  # noqa: B905  seen above
+            if (given is not key and not same(key, given)) or not part.take(taken, item):
+                return False
+        return True
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The dict."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from dycl.diagnostics import InternalError
 from dycl.hostgen import arguments, containers, schemas, support
 from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
+from dycl.hostgen.decisions import find_deciding
 from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import find_inlining
 from dycl.hostgen.leaves import copy_leaves
@@ -43,7 +44,7 @@ from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
 from dycl.ir import kinds, numerics, printing, randomness
 from dycl.ir.copies import copied_text
-from dycl.ir.graph import definitions, find_owners
+from dycl.ir.graph import definitions
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import (
     BlockId,
@@ -78,7 +79,7 @@ _CONTAINER_NAMES = frozenset({"Fields", "Items", "Keys", "ListOf", "SliceOf"})
 _KIND_NAMES = frozenset({"is_a"})
 _SCHEMA_NAMES = frozenset({"as_array", "Field", "Object", "Schema"})
 _SUPPORT_NAMES = frozenset(
-    {"array_of_objects", "as_tensor", "fetch", "in_place", "Host", "RecordMapping", "ToArray", "ToArrays"}
+    {"array_of_objects", "as_tensor", "Decide", "fetch", "in_place", "Host", "RecordMapping", "ToArray", "ToArrays"}
 )
 _OUR_NAMES = _ARGUMENT_NAMES | _CONTAINER_NAMES | _KIND_NAMES | _SCHEMA_NAMES | _SUPPORT_NAMES
 
@@ -173,12 +174,23 @@ class _HostModule:
         expressions = Expressions(names, inlining, self._types, self._weights, self._classes, self._tunables)
         decide = unique("decide", params)
         ids = {subgraph.id: attribute for attribute, (_, subgraph) in self._subgraphs.items()}
-        return MethodText(program, expressions, owned, overlaps.used, ids, self._procedure_names, decide, given)
+        return MethodText(
+            program,
+            expressions,
+            owned,
+            overlaps.used,
+            ids,
+            self._procedure_names,
+            decide,
+            find_deciding(program),
+            given,
+        )
 
     def _body_of(self, index: int) -> Lines:
         """The lines of a method."""
         alone = _only(self._program, index)
-        text = replace(self._method, program=alone, method=alone.method if index else "", annotated=set())
+        method = alone.method if index else ""
+        text = replace(self._method, program=alone, method=method, deciding=find_deciding(alone), annotated=set())
         return text.lines(build_structure(alone, self._bare_blocks()))
 
     def _method_of(self, procedure: Procedure) -> Lines:
@@ -315,10 +327,6 @@ class _HostModule:
                 out.line(f'"""Run {literal(source.method)[0]} of the model, on the state that its calls share."""')
             else:
                 out.line(f'"""Run the model; see `{self._class}` for the types."""')
-            owners = find_owners(program)
-            own = [block for block in program.blocks if None in owners.get(block.id, ())]
-            if any(isinstance(block.end, Branch) for block in own):
-                out.line(f"{self._method.decide} = self._decide")
             for param in written_names(source, source.method):
                 out.line(f"{self._method.given[param]} = {param}")
             write_lines(out, self._bodies[index])
@@ -326,13 +334,12 @@ class _HostModule:
     def _write_procedure(self, out: PythonWriter, procedure: Procedure, lines: Lines) -> None:
         names = self._method.expressions.names
         params = ["self"]
+        if procedure.id in self._method.deciding:
+            params.append(f"{self._method.decide}: Decide")
         for index, param in enumerate(self._program.block(procedure.block).params):
             name = names[param.id] if param.id in self._method.used else f"_unused{index}"
             params.append(f"{name}: {annotation(param.type)}")
         with out.block(f"def {self._procedure_names[procedure.id]}({', '.join(params)}) -> Any:", str(procedure.loc)):
-            owners = find_owners(self._program)
-            if any(isinstance(b.end, Branch) and procedure.id in owners[b.id] for b in self._program.blocks):
-                out.line(f"{self._method.decide} = self._decide")
             write_lines(out, lines or [Line("pass")])
 
     def _write_tables(self, out: PythonWriter) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dycl.hostgen.arguments import Array, Binder, Constant, Number, Spec, shown
+from dycl.hostgen.arguments import Array, Binder, Constant, Number, Spec, Taken, shown
 from dycl.ir.kinds import is_a
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Object(Spec):
     """An object given at run time, of any structure that its schema allows; it is handed on as it is."""
 
@@ -35,10 +35,22 @@ class Object(Spec):
             if not _fits(spec, found):
                 raise TypeError(f"{place}: expected {_described(name, spec)}, got {shown(found)}")
             for inner, field, item in _parts(place, spec, found):
-                binder.has_tensors = binder.has_tensors or _is_torch(item)
+                binder.has_tensors = binder.has_tensors or _is_torch(type(item))
                 member = _member(binder.schemas, inner, field, item)
                 if isinstance(member, Object):
                     pending.append((inner, member.schema, item))
+
+    def take(self, taken: Taken, value: Any) -> bool:
+        """Check an object and all that it holds by their classes, without a word of where anything stands."""
+        spec = taken.schemas[self.schema]
+        if self.index != len(taken.leaves) or not _fits(spec, value):
+            return False
+        taken.leaves.append(value)
+        try:
+            _check_classes(taken, spec, value)
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The object itself."""
@@ -49,16 +61,23 @@ class Object(Spec):
         return (self.index,)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Field:
     """What an attribute or an item of an object may be; `optional`: it may be missing."""
 
     name: str
     members: tuple[Array | Number | Object | Constant, ...]
     optional: bool = False
+    known: dict[type, Schema | None] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    """By classes that fit whatever else a value is: its schema, or None where there is nothing more to see."""
 
 
-@dataclass(frozen=True)
+_PLAIN = frozenset({bool, dict, float, int, list, str, type(None)})  # no value of these looks like a tensor
+_UNKNOWN: Any = object()  # a class that was not met in a field
+_MOST_KNOWN = 64  # for each field: a program may make classes without end
+
+
+@dataclasses.dataclass(frozen=True)
 class Schema:
     """What an object looks like: an instance of a class of this name, a list of any length, a tuple or a dict."""
 
@@ -67,9 +86,60 @@ class Schema:
     fields: tuple[Field, ...]
 
 
+def _check_classes(taken: Taken, spec: Schema, value: object) -> None:
+    """Raise TypeError or ValueError unless an object of this schema holds what it may hold, at every depth."""
+    checked: dict[int, Schema] = {}
+    pending: list[tuple[Schema, Any]] = [(spec, value)]
+    while pending:
+        spec, found = pending.pop()
+        if checked.get(id(found)) is spec:
+            continue
+        checked[id(found)] = spec
+        if spec.kind == "instance":  # written out, as lists are: most of what there is to see
+            for field in spec.fields:
+                item = getattr(found, field.name, _MISSING)
+                inner = field.known.get(type(item), _UNKNOWN)
+                inner = _look_up(taken, field, item) if inner is _UNKNOWN else inner
+                if inner is not None:
+                    pending.append((inner, item))
+        elif spec.kind == "list" and spec.fields:
+            field = spec.fields[0]
+            for item in found:
+                inner = field.known.get(type(item), _UNKNOWN)
+                inner = _look_up(taken, field, item) if inner is _UNKNOWN else inner
+                if inner is not None:
+                    pending.append((inner, item))
+        else:
+            for _, field, item in _parts("", spec, found):
+                inner = _look_up(taken, field, item)
+                if inner is not None:
+                    pending.append((inner, item))
+
+
+def _look_up(taken: Taken, field: Field, value: object) -> Schema | None:
+    """The schema of the value of a field, if it has one; what its class alone says is kept."""
+    if value is _MISSING:
+        if field.optional:
+            return None
+        raise TypeError
+    taken.has_tensors = taken.has_tensors or _is_torch(type(value))
+    member = _member(taken.schemas, "", field, value)
+    found = taken.schemas[member.schema] if isinstance(member, Object) else None
+    if _tells_all(field, type(value)) and len(field.known) < _MOST_KNOWN:
+        field.known[type(value)] = found
+    return found
+
+
+def _tells_all(field: Field, cls: type) -> bool:
+    """Whether all values of this class are the same member of a field, and none of them is a tensor."""
+    if cls is tuple or _is_torch(cls):  # the length counts; a call is told of tensors
+        return False
+    return cls in _PLAIN or not any(isinstance(member, Array) for member in field.members)
+
+
 def as_array(value: Any) -> np.ndarray:
     """A tensor that an object holds, numpy's or torch's, as a subgraph takes it."""
-    if _is_torch(value):
+    if _is_torch(type(value)):
         value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
     return np.ascontiguousarray(value).reshape(value.shape)
 
@@ -94,7 +164,8 @@ def _fits(spec: Schema, value: object) -> bool:
 
 
 def _fits_array(where: str, spec: Array, value: Any) -> bool:
-    shape, dtype = tuple(value.shape), str(value.dtype).removeprefix("torch.")
+    shape, dtype = tuple(value.shape), value.dtype
+    dtype = spec.dtype if dtype is spec.usual else str(dtype).removeprefix("torch.")  # the name takes numpy long
     if dtype != spec.dtype or len(shape) != len(spec.shape):
         raise TypeError(f"{where}: expected {spec}, got {dtype}{list(shape)}")
     if any(isinstance(want, int) and size != want for size, want in zip(shape, spec.shape, strict=True)):
@@ -102,8 +173,8 @@ def _fits_array(where: str, spec: Array, value: Any) -> bool:
     return True
 
 
-def _is_torch(value: object) -> bool:
-    return hasattr(value, "detach") and hasattr(value, "numpy")
+def _is_torch(cls: type) -> bool:
+    return hasattr(cls, "detach") and hasattr(cls, "numpy")
 
 
 def _shape_of(spec: Schema) -> str:
@@ -114,7 +185,11 @@ def _described(name: str, spec: Schema) -> str:
     return f"a {spec.class_name}" if spec.kind == "instance" else f"a {_shape_of(spec)} ({name})"
 
 
-_MISSING = object()
+class _Missing:
+    """Stands for what is not there; nothing of the caller's is of this class."""
+
+
+_MISSING = _Missing()
 
 
 def _parts(place: str, spec: Schema, value: Any) -> Iterator[tuple[str, Field, object]]:

@@ -162,6 +162,7 @@ class MethodText:
     subgraphs: dict[SubgraphId, str]
     procedures: dict[ProcedureId, str]
     decide: str
+    deciding: frozenset[ProcedureId | None]  # the procedures, and None for the method, that need what records decisions
     given: dict[str, str]  # by parameters that the caller sees written: the names of what was passed
     method: str = ""  # of several: which one it is; empty for the model's own call
     is_procedure: bool = False
@@ -292,7 +293,8 @@ class MethodText:
         return f"{', '.join(self.expressions.names[value.id] for value in op.results)} = {call}"
 
     def _invoke(self, op: Invoke) -> str:
-        call = f"self.{self.procedures[op.procedure]}({self.expressions.arguments(op.args)})"
+        first = f"{self.decide}, " if op.procedure in self.deciding else ""
+        call = f"self.{self.procedures[op.procedure]}({first}{self.expressions.arguments(op.args)})"
         if not any(value.id in self.used for value in op.results):
             return call
         return f"{', '.join(self.expressions.names[value.id] for value in op.results)} = {call}"
@@ -344,15 +346,24 @@ class MethodText:
         arguments = ", ".join(param.name for param in self.program.signature)
         if self.method:
             arguments = ", ".join([*([arguments] if arguments else []), f"of={quoted(self.method)}"])
-        lines = [self._unpack(params[:count], f"self._begin({arguments})", always=True)]
-        lines += [self._unpack(params[count:], "self._state", always=False)]
-        return [line for line in lines if line.text]
+        lines = [self._begin(params[:count], f"self._begin({arguments})")]
+        if state := self._targets(params[count:]):
+            lines.append(f"{', '.join(state)} = self._state" if len(state) > 1 else f"({state[0]},) = self._state")
+        return list(map(Line, lines))
 
-    def _unpack(self, params: tuple[Value, ...], source: str, *, always: bool) -> Line:
+    def _begin(self, params: tuple[Value, ...], call: str) -> str:
+        """What every call starts with: its arguments are checked, and what records its decisions is ready."""
+        decide = self.decide if None in self.deciding else "_"
+        targets = self._targets(params)
+        if targets:
+            return f"{decide}, {', '.join(targets)} = {call}"
+        return f"{decide}, *_ = {call}" if None in self.deciding else call
+
+    def _targets(self, params: tuple[Value, ...]) -> list[str]:
+        """The names of these values, if any of them is used."""
         if not any(param.id in self.used for param in params):
-            return Line(source if always else "")
-        names = ", ".join(self.expressions.names[param.id] for param in params)
-        return Line(f"({names},) = {source}" if len(params) == 1 else f"{names} = {source}")
+            return []
+        return [self.expressions.names[param.id] for param in params]
 
     def _leave(self, block: BlockId) -> list[Line]:
         end = self.program.block(block).end

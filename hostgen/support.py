@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dycl.hostgen.arguments import UNSET, Array, Binder, Parameter, Slot, unset_value
+from dycl.hostgen.arguments import READY, UNSET, Array, Binder, Parameter, Slot, Taken, unset_value
 
 # A compiled subgraph: its result, or its results in order.
 ToArray = Callable[..., np.ndarray]
@@ -90,26 +90,47 @@ def _only_arrays(signature: tuple[Parameter, ...]) -> tuple[tuple[np.dtype, tupl
         spec = parameter.spec
         if not isinstance(spec, Array) or spec.index != index or any(isinstance(size, str) for size in spec.shape):
             return None
-        if spec.dtype not in np.sctypeDict:
+        if spec.usual is None:
             return None
-        found.append((np.dtype(spec.dtype), spec.shape))
+        found.append((spec.usual, spec.shape))
     return tuple(found)
 
 
 _ARRAY = np.ndarray
-_READY = 0x101  # numpy's flags for arrays whose rows lie one after the other, at addresses that fit their type
+Decide = Callable[[int, bool], bool]
 
 
 class _Record:
-    """What is told of a call."""
+    """What is told of a call, and what records its decisions: made once for each thread."""
 
-    __slots__ = ("arrays", "decisions", "has_tensors", "written")
+    __slots__ = ("arrays", "decide", "decisions", "force", "has_tensors", "is_new", "written")
 
     def __init__(self) -> None:
         self.decisions: list[tuple[int, bool]] = []
+        self.renew(None)
+
+    def renew(self, force: Decide | None) -> None:
+        """Forget all but the decisions, and let `force` change those to come."""
         self.arrays: list[np.ndarray] = []
         self.written: list[tuple[Any, str]] = []
         self.has_tensors = False
+        self.is_new = True  # none of these was changed since
+        self.force = force
+        self.decide = _recorder(self.decisions.append, force)
+
+
+def _recorder(record: Callable[[tuple[int, bool]], None], force: Decide | None) -> Decide:
+    """What a host asks at each decision: it records what is done."""
+
+    def decide(site: int, taken: bool) -> bool:
+        record((site, taken))
+        return taken
+
+    def ask(site: int, taken: bool) -> bool:
+        assert force is not None
+        return decide(site, bool(force(site, taken)))
+
+    return decide if force is None else ask
 
 
 class _LastCall(threading.local):
@@ -147,13 +168,20 @@ class Host:
     SCHEMAS: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, initial: tuple[Any, ...] = ()) -> None:
-        self.force: Callable[[int, bool], bool] | None = None
+        self.force: Decide | None = None
         """Called at each decision with its site and what it would be; what it returns is done instead."""
         self._call = _LastCall()
         self._usual = None if self.WRITTEN else _only_arrays(self.SIGNATURE)
         self._initial = initial
         self._resume = 0
         self._state = initial
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the compiled method the call itself: a function in between is not in the caches."""
+        super().__init_subclass__(**kwargs)
+        bases = [base for base in cls.__mro__[1:] if issubclass(base, Host)]
+        if cls.__call__ in [Host.__call__, *(getattr(base, base.METHOD, None) for base in bases)]:
+            cls.__call__ = getattr(cls, cls.METHOD, Host.__call__)  # type: ignore[method-assign]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compiled method."""
@@ -219,33 +247,56 @@ class Host:
         self._resume, self._state = 0, self._initial
 
     def _begin(self, *values: Any, of: str = "") -> tuple[Any, ...]:
-        """Check the arguments of a method; their run-time values in order, arrays contiguous."""
+        """What records decisions, and the run-time values in the arguments of a method, in order, arrays contiguous."""
         record = self._call.record
         record.decisions.clear()
-        if record.arrays or record.written or record.has_tensors:
-            record.arrays, record.written, record.has_tensors = [], [], False
+        if not record.is_new or record.force is not self.force:
+            record.renew(self.force)
         if not of and self._usual is not None:  # all of it here: what a call does before it begins is not in the caches
             for value, (dtype, shape) in zip(values, self._usual):  # noqa: B905  to be strict takes longer than the rest
                 if type(value) is not _ARRAY or value.dtype is not dtype or value.shape != shape:
                     break
-                if value.flags.num & _READY != _READY:
+                if value.flags.num & READY != READY:
                     break
             else:
-                return values
+                return record.decide, *values
+        signature = self.METHODS[of][1] if of else self.SIGNATURE
+        leaves = None if self.WRITTEN else self._take(record, signature, values)
+        return record.decide, *(self._bind(record, signature, values, of) if leaves is None else leaves)
+
+    def _take(self, record: _Record, signature: tuple[Parameter, ...], values: tuple[Any, ...]) -> list[Any] | None:
+        """The run-time values, if the arguments are as they usually are, which is quickly seen; else None."""
+        taken = Taken(self.SCHEMAS)
+        for parameter, value in zip(signature, values, strict=True):
+            if not parameter.spec.take(taken, value):
+                return None
+        for name, low, high in self.DIMENSIONS:
+            size = taken.sizes.get(name, low)
+            if size < low or (high is not None and size > high):
+                return None
+        if taken.has_tensors:
+            record.has_tensors, record.is_new = True, False
+        return taken.leaves
+
+    def _bind(self, record: _Record, signature: tuple[Parameter, ...], values: tuple[Any, ...], of: str) -> list[Any]:
+        """The run-time values; the first argument that does not fit raises an error that names it."""
         binder = Binder(by_identity=True, schemas=self.SCHEMAS, written=self.WRITTEN.get(of))
-        for parameter, value in zip(self.METHODS[of][1] if of else self.SIGNATURE, values, strict=True):
+        for parameter, value in zip(signature, values, strict=True):
             given = unset_value(parameter) if value is UNSET else value
             parameter.spec.bind(binder, parameter.name, given)
         for name, low, high in self.DIMENSIONS:
             binder.check_dimension(name, low, high)
         binder.check_apart()
-        record.has_tensors = binder.has_tensors
-        return tuple(binder.leaves[index] for index in sorted(binder.leaves))
+        if binder.has_tensors:
+            record.has_tensors, record.is_new = True, False
+        return [binder.leaves[index] for index in sorted(binder.leaves)]
 
     def _set(self, target: Any, name: str, value: object) -> None:
         """Write an attribute of an object of the caller's."""
         setattr(target, name, value)
-        self._call.record.written.append((target, name))
+        record = self._call.record
+        record.is_new = False
+        record.written.append((target, name))
 
     def is_array(self, value: object) -> bool:
         """Whether a part of the last result is an array in the source too, not what stands for a tensor."""
@@ -253,21 +304,10 @@ class Host:
 
     def _array(self, value: np.ndarray) -> np.ndarray:
         """Note that the source returns this array as one."""
-        self._call.record.arrays.append(value)
+        record = self._call.record
+        record.is_new = False
+        record.arrays.append(value)
         return value
-
-    @property
-    def _decide(self) -> Callable[[int, bool], bool]:
-        """What records the decisions of this thread's call, and lets `force` change them."""
-        record, force = self._call.record.decisions.append, self.force
-
-        def decide(site: int, taken: bool) -> bool:
-            if force is not None:
-                taken = bool(force(site, taken))
-            record((site, taken))
-            return taken
-
-        return decide
 
     def _commit(self, resume: int, state: tuple[Any, ...]) -> None:
         """Keep the state for the next call. Nothing that can fail may come between this and the end of the call."""

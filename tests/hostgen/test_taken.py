@@ -1,0 +1,218 @@
+"""Arguments that are as they usually are: what is quickly taken is what the binder would keep, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dycl.hostgen.arguments import Array, Binder, Constant, Number, Spec, Taken, TorchConstant
+from dycl.hostgen.containers import Items, Keys, ListOf, SliceOf
+from dycl.hostgen.schemas import Field, Object, Schema
+
+
+class Node:
+    """An object of the caller's."""
+
+    def __init__(self, word: Any, children: Any, **more: Any) -> None:
+        self.word, self.children = word, children
+        vars(self).update(more)
+
+
+class Other(Node):
+    """One that no example has."""
+
+
+def twin() -> type:
+    """Another class of the same name: schemas go by names."""
+    return type("Node", (Node,), {})
+
+
+SCHEMAS = {
+    "Node": Schema(
+        "instance",
+        "Node",
+        (
+            Field("word", (Number(-1, "int"), Constant(None))),
+            Field("children", (Object(-1, "list"), Object(-1, "pair"), Constant(None))),
+            Field("state", (Array(-1, "float32", (1, "n")), Object(-1, "dict")), optional=True),
+        ),
+    ),
+    "list": Schema("list", "list", (Field("item", (Object(-1, "Node"), Object(-1, "list"))),)),
+    "pair": Schema("tuple", "tuple", (Field("0", (Object(-1, "Node"),)), Field("1", (Number(-1, "bool"),)))),
+    "dict": Schema("dict", "dict", (Field("a", (Number(-1, "str"),), optional=True), Field("b", (Constant(None),)))),
+}
+
+
+def taken(spec: Spec, value: object) -> Taken | None:
+    """What is taken of a value, if it is."""
+    found = Taken(SCHEMAS)
+    return found if spec.take(found, value) else None
+
+
+def bound(spec: Spec, value: object) -> Binder | None:
+    """What the binder keeps of a value, if it accepts it."""
+    binder = Binder(by_identity=True, schemas=SCHEMAS)
+    try:
+        spec.bind(binder, "x", value)
+    except (TypeError, ValueError):
+        return None
+    return binder
+
+
+def check(spec: Spec, value: object) -> Taken | None:
+    """What is taken of a value, and the binder keeps, object by object."""
+    found, binder = taken(spec, value), bound(spec, value)
+    if found is not None:
+        assert binder is not None
+        assert list(range(len(found.leaves))) == sorted(binder.leaves)
+        assert all(leaf is binder.leaves[index] for index, leaf in enumerate(found.leaves))
+        assert found.has_tensors == binder.has_tensors
+        assert found.sizes == {name: size for name, (size, _) in binder._sizes.items()}
+    return found
+
+
+MATRIX = Array(0, "float32", (2, 3))
+USUAL = np.zeros((2, 3), np.float32)
+USUAL_VALUES: list[tuple[Spec, object]] = [
+    (MATRIX, USUAL),
+    (Array(0, "bool", ()), np.array(True)),
+    (Array(0, "int64", ("n", 3, "n")), np.zeros((4, 3, 4), np.int64)),
+    (Number(0, "int", 0, 5), 5),
+    (Number(0, "float"), 0.5),
+    (Constant(None), None),
+    (Constant((1, "a")), (1, "a")),
+    (Items("tuple", (MATRIX, Number(1, "bool"))), (USUAL, True)),
+    (Items("list", (MATRIX, MATRIX)), [USUAL, USUAL]),
+    (Items("size", (Constant(2), Number(0, "int"))), torch.Size((2, 3))),
+    (Keys((("a", MATRIX), (1, Number(1, "str")))), {"a": USUAL, 1: "x"}),
+    (Keys((("a", Keys((("b", MATRIX),))), ("c", Constant(None)))), {"a": {"b": USUAL}, "c": None}),
+]
+
+
+@pytest.mark.parametrize(("spec", "value"), USUAL_VALUES)
+def test_what_is_usual_is_taken(spec: Spec, value: object) -> None:
+    assert check(spec, value) is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "value"),
+    [
+        (MATRIX, USUAL.astype(np.float64)),
+        (MATRIX, USUAL.astype(">f4")),
+        (MATRIX, USUAL[:, :2]),
+        (MATRIX, np.asfortranarray(np.ones((2, 3), np.float32))),
+        (MATRIX, np.ones((2, 3), np.float32).view(np.matrix)),
+        (MATRIX, np.frombuffer(bytes(25), np.uint8)[1:].view(np.float32).reshape(2, 3)),
+        (MATRIX, torch.zeros(2, 3)),
+        (Array(0, "int64", ("n", 3, "n")), np.zeros((4, 3, 5), np.int64)),
+        (Array(0, "int64", ("n",)), np.zeros((4, 3), np.int64)),
+        (Array(0, "bfloat16", (1,)), np.zeros(1, np.float32)),
+        (Array(1, "float32", (2, 3)), USUAL),  # what stands first is the first
+        (Number(0, "int", 0, 5), 6),
+        (Number(0, "int", 0, 5), -1),
+        (Number(0, "int"), True),
+        (Number(0, "float"), np.float64(0.5)),
+        (Constant(None), 0),
+        (Constant(1), True),
+        (Constant(0.0), -0.0),
+        (TorchConstant("torch.float32"), "torch.float32"),
+        (ListOf(0, Number(-1, "int")), [1, 2]),
+        (SliceOf(Constant(None), Number(0, "int"), Constant(None)), slice(3)),
+        (Items("tuple", (MATRIX, Number(1, "bool"))), [USUAL, True]),
+        (Items("tuple", (MATRIX, Number(1, "bool"))), (USUAL,)),
+        (Items("set", (Constant(1),)), {1}),
+        (Items("list", (MATRIX, MATRIX)), [USUAL, USUAL.copy()]),
+        (Keys((("a", MATRIX), ("b", Constant(1)))), {"b": 1, "a": USUAL}),
+        (Keys((("a", MATRIX),)), {"a": USUAL, "b": 1}),
+        (Keys(((1, Constant(None)),)), {True: None}),
+        (Keys((("a", MATRIX),)), SimpleNamespace(a=USUAL)),
+    ],
+)
+def test_what_is_not_is_left_to_the_binder(spec: Spec, value: object) -> None:
+    assert taken(spec, value) is None
+
+
+TREE = Object(0, "Node")
+
+
+def test_objects_are_taken_by_the_classes_of_what_they_hold() -> None:
+    leaf = Node(1, None)
+    shared = Node(2, [leaf, leaf, [leaf]], state=np.zeros((1, 4), np.float32))
+    tree = Node(None, (shared, True), state={"b": None})
+    for _ in range(2):  # met for the first time, and known
+        found = check(TREE, tree)
+        assert found is not None and found.leaves == [tree] and not found.has_tensors
+    leaf.children = [tree]
+    assert check(TREE, tree) is not None  # round in a circle
+    assert check(TREE, twin()(1, [])) is not None
+    shared.state = torch.zeros(1, 2)
+    found = check(TREE, tree)
+    assert found is not None and found.has_tensors
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda node: setattr(node, "word", True),
+        lambda node: setattr(node, "word", "1"),
+        lambda node: delattr(node, "word"),
+        lambda node: delattr(node, "children"),
+        lambda node: setattr(node, "children", [Other(1, None)]),
+        lambda node: setattr(node, "children", [None]),
+        lambda node: setattr(node, "children", ()),
+        lambda node: setattr(node, "children", (Node(1, None), 1)),
+        lambda node: setattr(node, "state", np.zeros((1, 4))),
+        lambda node: setattr(node, "state", np.zeros((2, 4), np.float32)),
+        lambda node: setattr(node, "state", torch.zeros(4)),
+        lambda node: setattr(node, "state", {}),
+        lambda node: setattr(node, "state", {"b": None, "c": None}),
+        lambda node: setattr(node, "state", {"a": 1, "b": None}),
+    ],
+)
+def test_objects_that_do_not_fit_are_left_to_the_binder(spoil: Any) -> None:
+    node = Node(1, [Node(2, None)])
+    tree = Node(1, [Node(3, None), node])
+    assert check(TREE, tree) is not None
+    spoil(node)
+    assert taken(TREE, tree) is None and bound(TREE, tree) is None
+
+
+def random_value(draw: random.Random, depth: int) -> Any:
+    """A value that an object may hold, or not."""
+    if depth == 0 or draw.random() < 0.2:
+        arrays = np.zeros((1, 2), np.float32), np.zeros(2), torch.zeros(1, 3), torch.zeros(1, 3).double()
+        return draw.choice([None, 1, True, "x", 0.5, *arrays])
+    kind = draw.randrange(6)
+    parts = [random_value(draw, depth - 1) for _ in range(draw.randrange(4))]
+    if kind == 0:
+        return parts
+    if kind == 1:
+        return tuple(parts)
+    if kind == 2:
+        return dict(zip("bac", parts, strict=False))
+    node = draw.choice([Node, Node, Node, Other])(draw.choice([1, None, 2, "x"]), draw.choice([None, parts]))
+    if draw.random() < 0.3:
+        node.state = random_value(draw, depth - 1)
+    return node
+
+
+def test_random_objects_are_taken_where_the_binder_takes_them() -> None:
+    draw = random.Random(0)
+    accepted = 0
+    for _ in range(3000):
+        value = Node(1, [random_value(draw, 2)])
+        found = check(TREE, value)
+        assert (found is None) == (bound(TREE, value) is None)
+        accepted += found is not None
+    assert 100 < accepted < 2900
+
+
+def test_a_field_does_not_remember_classes_without_end() -> None:
+    for _ in range(200):
+        assert check(TREE, twin()(1, [twin()(1, None)])) is not None
+    assert len(SCHEMAS["list"].fields[0].known) <= 64
