@@ -1,13 +1,22 @@
-"""Floor division and remainder of floats as torch computes them.
+"""Floor division and remainder of floats, and rounded division of integers, as torch computes them.
 
 The exporter writes `floor(a / b)`, whose quotient is rounded before it is floored: 2.0 // 0.1 becomes 20 where torch,
 as Python, says 19. Here both are built on the exact remainder of the truncated division:
 
     y = aten.floor_divide(a, b)            m = fmod(a, b); q = (a - m) / b; minus 1 where the signs differ; rounded
     y = aten.remainder(a, b)               m = fmod(a, b); plus b where the signs differ
+
+Integers it divides as float32 where the call names how to round: in seven kernels, and wrong from 2^24 on. ONNX's own
+division of integers is exact and truncates:
+
+    y = aten.div(a, b, rounding_mode="floor")    y = aten.floor_divide(a, b)
+    y = aten.div(a, b, rounding_mode="trunc")    one `Div`
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -29,7 +38,7 @@ _REMAINDER = {
 
 
 def rewrite_divisions(program: ExportedProgram) -> None:
-    """Replace, in the program's graph, floor divisions and remainders of floats by exact operations."""
+    """Replace, in the program's graph, floor divisions and remainders by exact operations."""
     graph = program.graph_module.graph
     for node in list(graph.nodes):
         floors = node.target in _FLOOR or (node.target in _WITH_MODE and node.kwargs.get("rounding_mode") == "floor")
@@ -42,12 +51,16 @@ def rewrite_divisions(program: ExportedProgram) -> None:
 def _rewrite(graph: Graph, node: Node, floors: bool) -> None:
     value = node.meta["val"]
     known = all(isinstance(arg, (int, float)) or _is_tensor(arg) for arg in node.args[:2])
-    if not known or value.dtype not in (torch.float32, torch.float64):
+    is_whole = not value.dtype.is_floating_point and node.target in _WITH_MODE
+    if not known or (value.dtype not in (torch.float32, torch.float64) and not is_whole):
         return
     with graph.inserting_before(node):
         emit = Emitter(graph, value.fake_mode)
-        a, b = (emit.operand(arg, value.dtype) for arg in node.args[:2])
-        result = _floor_divide(emit, a, b) if floors else _remainder(emit, a, b)
+        if is_whole:
+            result = emit.call(_aten.floor_divide.default, *node.args[:2])
+        else:
+            a, b = (emit.operand(arg, value.dtype) for arg in node.args[:2])
+            result = _floor_divide(emit, a, b) if floors else _remainder(emit, a, b)
         target = node.args[0]
         if str(node.target).split(".")[1].endswith("_"):
             assert isinstance(target, Node)
@@ -80,3 +93,27 @@ def _floor_divide(emit: Emitter, a: Node, b: Node) -> Node:
 def _signs_differ(emit: Emitter, rest: Node, b: Node) -> Node:
     signs = emit.call(_aten.ne.Tensor, emit.call(_aten.lt.Scalar, b, 0), emit.call(_aten.lt.Scalar, rest, 0))
     return emit.call(_aten.logical_and.default, emit.call(_aten.ne.Scalar, rest, 0), signs)
+
+
+def register_divisions(registry: Any) -> None:
+    """Put before the exporter's conversion of a rounded division one that leaves integers what they are."""
+    for function in (_aten.div.Tensor_mode, _aten.div.Scalar_mode):
+        known = registry.get_decomps(function)[0].onnx_function
+        registry.register_op(function, _conversion(known))
+
+
+def _conversion(known: Callable[..., Any]) -> Any:
+    from onnxscript.function_libs.torch_lib import tensor_typing
+    from onnxscript.onnx_opset import opset18
+
+    op: Any = opset18
+    of: Any = tensor_typing.TReal
+
+    def convert(self: Any, other: Any, rounding_mode: Any = None) -> Any:
+        if self.dtype.is_integer() and rounding_mode == "trunc":
+            return op.Div(self, other)
+        return known(self, other, rounding_mode)
+
+    # the exporter reads the types, and cannot look up names of this function
+    convert.__annotations__ = {"self": of, "other": of, "rounding_mode": str | None, "return": of}
+    return convert

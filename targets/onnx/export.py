@@ -45,6 +45,7 @@ from dycl.targets.onnx import extremes as _extremes  # noqa: F401  (registers it
 from dycl.targets.onnx import pooling as _pooling  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx.compact import drop_defaults, merge_constants, number_values
 from dycl.targets.onnx.division import rewrite_divisions
+from dycl.targets.onnx.numbers import simplify_numbers
 from dycl.targets.onnx.opset import convert_opset
 from dycl.targets.onnx.promotion import rewrite_float_scalars
 from dycl.targets.onnx.replacements import replace_operators
@@ -90,6 +91,7 @@ def export(subgraph: Subgraph, module: SubgraphModule, opset: int = 0) -> Export
     tidy(model)
     _simplify(model)
     split_weights(model)
+    simplify_numbers(model)
     convert_opset(subgraph, model, opset)
     merge_constants(model)
     tensors = {name: tensor for name, tensor in tensors.items() if name in model.graph.initializers}

@@ -58,18 +58,28 @@ def _windows(size: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _largest(x: torch.Tensor, output_size: list[int]) -> torch.Tensor:
-    """The largest of each window: at once where they are equally large, else one dimension after the other."""
+    """The largest of each window: a dimension for the windows, and one for the places in them."""
     first = x.dim() - len(output_size)
     sizes = x.shape[first:]
     if all(isinstance(size, int) and size % wanted == 0 for size, wanted in zip(sizes, output_size, strict=True)):
         for axis, wanted in reversed(list(enumerate(output_size, first))):
             x = _aten.unflatten.int(x, axis, (wanted, x.shape[axis] // wanted))
-        found: torch.Tensor = nan_or_extreme(x, list(range(first + 1, x.dim(), 2)), False, _aten.amax.default)
-        return found
-    for axis, wanted in reversed(list(enumerate(output_size, first))):
-        _, _, masked = _masked(x, axis, wanted)
-        x = nan_or_extreme(masked, -1, False, _aten.amax.default).movedim(-1, axis)
-    return x
+    else:
+        for axis, wanted in reversed(list(enumerate(output_size, first))):
+            x = _aten.index.Tensor(x, [*[None] * axis, _within(x.shape[axis], wanted)])
+    found: torch.Tensor = nan_or_extreme(x, list(range(first + 1, x.dim(), 2)), False, _aten.amax.default)
+    return found
+
+
+def _within(size: int | torch.SymInt, wanted: int) -> torch.Tensor:
+    """For each window of a dimension the places in it, in a row; the last one again where a window is shorter.
+
+    They are as many as the longest window may have, and one more: a window is at most one longer than its share.
+    """
+    number = torch.arange(wanted).unsqueeze(1)
+    along = torch.arange(0, size + wanted, wanted)
+    last = torch.div((number + 1) * size - 1, wanted, rounding_mode="trunc")
+    return torch.minimum(torch.div(number * size + along, wanted, rounding_mode="trunc"), last)
 
 
 def _masked(x: torch.Tensor, axis: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ from unittest import mock
 
 import torch
 
+from dycl.targets.onnx.division import register_divisions
 from dycl.targets.onnx.recurrence import register_recurrences
 
 _COMPOSITE = "_collect_all_valid_cia_ops"
@@ -28,6 +29,7 @@ def registry() -> Any:
 
     found = ONNXRegistry.from_torchlib()
     register_recurrences(found)
+    register_divisions(found)
     return found
 
 

@@ -12,6 +12,8 @@ Before::
 After::
 
     y = Gather(x, index)
+
+Where the index is not of the first dimension, the transposes bring that to the front and back; `Gather` takes any.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 
 import onnx_ir
 
-_KEEP_TYPE = frozenset(["Identity", "InstanceNormalization", "Reshape", "Squeeze", "Transpose", "Unsqueeze"])
+_KEEP_TYPE = frozenset(["Gather", "Identity", "InstanceNormalization", "Reshape", "Squeeze", "Transpose", "Unsqueeze"])
 _OF_SEVERAL = frozenset(["Max", "Min", "Sum", "Mean", "Concat"])
 
 
@@ -35,6 +37,8 @@ def tidy(model: onnx_ir.Model) -> None:
             node.resize_inputs(1)
         elif node.op_type == "GatherND":
             _make_gather(node)
+        elif node.op_type == "Transpose":
+            _turn_gather(node)
 
 
 def _does_nothing(node: onnx_ir.Node) -> bool:
@@ -44,6 +48,8 @@ def _does_nothing(node: onnx_ir.Node) -> bool:
             return order is not None and list(order.as_ints()) == list(range(len(order.as_ints())))
         case "Expand":
             return _is_size_of(node.inputs[1], _source(node.inputs[0]))
+        case "Cast":
+            return _dtype(node.inputs[0]) == node.attributes["to"].as_int()
         case "CastLike":
             dtype = _dtype(node.inputs[0])
             return dtype is not None and dtype == _dtype(node.inputs[1])
@@ -87,6 +93,28 @@ def _make_gather(node: onnx_ir.Node) -> None:
     node.attributes.clear()
     node.attributes.add(onnx_ir.AttrInt64("axis", 0))
     node.replace_input_with(1, unsqueeze.inputs[0])
+
+
+def _turn_gather(node: onnx_ir.Node) -> None:
+    """A look-up in the first dimension, which another one has been made for that, is one in the other."""
+    gathered = _source(node.inputs[0])
+    gather = None if gathered is None else gathered.producer()
+    if gather is None or gather.op_type != "Gather" or gather.attributes["axis"].as_int():
+        return
+    turned, index = _source(gather.inputs[0]), gather.inputs[1]
+    turn = None if turned is None else turned.producer()
+    if turn is None or turn.op_type != "Transpose" or not {"perm"} <= turn.attributes.keys() & node.attributes.keys():
+        return
+    there, back = (list(each.attributes["perm"].as_ints()) for each in (turn, node))
+    axis, width = there[0], len(back) - len(there) + 1  # of the index
+    others = list(range(width, len(back)))
+    if there[1:] == sorted(there[1:]) and back == [*others[:axis], *range(width), *others[axis:]]:
+        node.op_type = "Gather"
+        node.attributes.clear()
+        node.attributes.add(onnx_ir.AttrInt64("axis", axis))
+        node.resize_inputs(2)
+        node.replace_input_with(0, turn.inputs[0])
+        node.replace_input_with(1, index)
 
 
 def _source(value: onnx_ir.Value | None) -> onnx_ir.Value | None:

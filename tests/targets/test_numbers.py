@@ -1,0 +1,119 @@
+"""Numbers and sizes of the run in exported models: fewer kernels, and the same results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import dycl
+
+GRID = torch.linspace(-3, 3, 60).tan().reshape(1, 2, 6, 5)
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: torch.Tensor) -> Any:
+        return self.function(*args)
+
+
+def _kernels(artifact: Path) -> Counter[str]:
+    paths = (artifact / "subgraphs").glob("*.onnx")
+    graphs = [onnx.load(path, load_external_data=False).graph for path in paths]
+    return Counter(node.op_type for graph in graphs for node in graph.node)
+
+
+def _cut(x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    start, end = place.tolist()
+    return x[:, :, start:end, 1:end].exp()
+
+
+def _region(x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    start, end = place.tolist()
+    return x[:, :, start : max(end, start + 1), 1 : max(end, 3)].log()
+
+
+SMALL = {  # what is compiled, its inputs, and the kernels that it takes
+    "a cut": (_cut, [(GRID, torch.tensor(p)) for p in ([1, 4], [0, 6], [2, 5], [-3, 5], [1, 9])], 17),
+    "places": (lambda x: torch.where(x > 0)[0], [(GRID[0, 0, 0] * s,) for s in (1.0, -1.0, 0.0)], 3),
+    "places in rows and columns": (
+        lambda x: (torch.where(x > 0)[0] * 2, torch.where(x > 0)[1]),
+        [(GRID[0, 0] * s,) for s in (1.0, -1.0, 0.0)],
+        5,
+    ),
+    "what a mask keeps": (lambda x: x[x > 0], [(GRID[0, 0, 0] * s,) for s in (1.0, -1.0, 0.0)], 4),
+    "a flat row of each": (
+        lambda x: x[:, x[0, :, 0, 0] > 0].transpose(0, 1).flatten(1),
+        [(GRID * torch.tensor(s).reshape(1, 2, 1, 1),) for s in ([1.0, -1.0], [1.0, 1.0], [-1.0, -1.0])],
+        9,
+    ),
+    "an order": (
+        lambda x: x[x > 0].sort(descending=True)[1],
+        [(GRID[0, 0, 0] * s,) for s in (1.0, -1.0, 0.0)],
+        6,
+    ),
+    "columns put together": (lambda x: torch.stack([x[:, 1], x[:, 0]], 1), [(GRID[0, 0],)], 3),
+    "one index behind others": (lambda x, i: x[:, :, i], [(GRID, torch.tensor([2, 0, -1]))], 1),
+    "windows of run-time size": (
+        lambda x, p: functional.adaptive_max_pool2d(_region(x, p), (3, 2)),
+        [(GRID * s, torch.tensor(p)) for s, p in ((1.0, [1, 4]), (-1.0, [0, 6]), (1.0, [2, 5]), (torch.nan, [1, 3]))],
+        76,
+    ),
+    "whole numbers divided": (
+        lambda x: (torch.div(x, 3, rounding_mode="trunc"), torch.div(x, x - 2, rounding_mode="trunc")),
+        [(torch.tensor([7, -7, 3 * (1 << 40) + 3, -(1 << 40), (1 << 24) + 1]),)],
+        3,
+    ),
+    "whole numbers divided downwards": (
+        lambda x: torch.div(x, 3, rounding_mode="floor"),
+        [(torch.tensor([7, -7, 3 * (1 << 40) + 3, -(1 << 40), (1 << 24) + 1]),)],
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_they_take_few_kernels(name: str, tmp_path: Path) -> None:
+    function, inputs, most = SMALL[name]
+    compiled = dycl.compile(Function(function), inputs[0], output=tmp_path / "artifact")
+    for args in inputs:
+        torch.testing.assert_close(compiled(*args), function(*args), equal_nan=True)
+    kernels = _kernels(tmp_path / "artifact")
+    assert kernels.total() <= most, kernels
+
+
+def test_a_shape_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """What one size of a shape is may not be left to the rest of it where that could be something else."""
+
+    def shaped(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x[x > 0].reshape(y[y > 0].shape[0], 2)
+
+    x, y = torch.tensor([1.0, 2.0, 3.0, 4.0, -1.0]), torch.tensor([1.0, 2.0, -1.0])
+    compiled = dycl.compile(Function(shaped), (x, y), output=tmp_path / "artifact")
+    torch.testing.assert_close(compiled(x, y), shaped(x, y))
+    with pytest.raises(RuntimeError):
+        compiled(x, y.abs())
+
+
+def test_a_division_by_zero_raises(tmp_path: Path) -> None:
+    def divided(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.div(x, y, rounding_mode="trunc")
+
+    x = torch.tensor([4, -5])
+    compiled = dycl.compile(Function(divided), (x, torch.tensor([3, 3])), output=tmp_path / "artifact")
+    for y in (torch.tensor([3, 3]), torch.tensor([-2, 2])):
+        torch.testing.assert_close(compiled(x, y), divided(x, y))
+    with pytest.raises(RuntimeError):
+        divided(x, torch.tensor([1, 0]))
+    with pytest.raises(Exception, match="division by zero"):
+        compiled(x, torch.tensor([1, 0]))
