@@ -36,7 +36,7 @@ def run_oracle(directory, sample, graph):
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    folder = str((directory / "artifact").resolve())
+    folder = str((directory / "oracles" / "artifact").resolve())
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     model = (directory / "oracles" / f"{graph}.onnx").read_bytes()
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -31,6 +31,7 @@ from bench.__main__ import RowError, run_module
 from bench.measure import summarise, take_turns
 from bench.oracle import Recorder, build_graph, graph_key
 from bench.peers import Peer, Peers, dycl_peer
+from bench.prepare import compile_whole
 from bench.report import ROOT, describe_machine, markdown_table, write_section
 from bench.rows import ROWS, Call, Row, sample_calls
 from bench.tables import rich_table
@@ -73,13 +74,14 @@ def measure_row(row: Row, place: Path, device: str, seconds: float) -> dict[str,
     where = built.artifact.device
     assert where == device, built.report.device_missing
     calls = sample_calls(row.load(), _SAMPLES)
-    recorder = Recorder(built.checked.program, built.checked.environment)
+    whole = compile_whole(row, replace(settings, verify=False), place.parent / "whole")
+    recorder = Recorder(whole.checked.program, whole.checked.environment)
     peers = Peers()
     with torch.inference_mode():
         for mode in ("eager", "torch_compile", "reduce_overhead"):
             model = row.load().model.to(device)
             peers.attempt(mode, lambda mode=mode, model=model: torch_peer(mode, model, calls, device))  # type: ignore[misc]
-        peers.attempt("oracle", lambda: oracle_peer(recorder, calls, place, device))
+        peers.attempt("oracle", lambda: oracle_peer(recorder, calls, place.parent / "whole", device))
         peers.attempt("dycl", lambda: dycl_peer(place, calls, threads=1, device=device))
         times, _ = take_turns(peers, len(calls), seconds)
     report = built.report.verification

@@ -137,7 +137,7 @@ def open_oracle(directory: Path, key: str, names: Sequence[str], threads: int) -
     """An oracle as a function of its inputs in this order."""
     options = session_options(threads)
     options.enable_cpu_mem_arena = _has_arena(directory / "artifact")
-    folder = str((directory / "artifact").resolve())
+    folder = str((directory / "oracles" / "artifact").resolve())
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     model = (directory / "oracles" / f"{key}.onnx").read_bytes()
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -18,10 +21,14 @@ from bench.compile_time import group_seconds
 from bench.oracle import Recorder, build_graph, graph_key
 from bench.rows import ROWS, Call, Row, sample_calls
 from bench.sizes import state_dict_bytes
-from dycl.pipeline import compile_model
+from dycl.knobs import WITHOUT
+from dycl.pipeline import Built, compile_model
+from dycl.settings import Settings
 from dycl.targets.onnxruntime.tuning import TUNED_WEIGHTS
 
 SAMPLES = 16
+# A host may decide by itself what a graph has to compute; along ways that a call does not take, a graph does nothing.
+NOT_OF_A_GRAPH = ("pin-to-host", "speculate")
 
 
 def prepare(row: Row, directory: Path) -> dict[str, Any]:
@@ -41,14 +48,15 @@ def prepare(row: Row, directory: Path) -> dict[str, Any]:
         sampler=loaded.sample_inputs,
     )
     spent = time.perf_counter() - start
-    recorder = Recorder(built.checked.program, built.checked.environment)
+    whole = compile_whole(row, replace(row.settings, tune=0), oracles / "artifact")
+    recorder = Recorder(whole.checked.program, whole.checked.environment)
     graphs: list[str] = []
     for seed, (args, kwargs) in enumerate(sample_calls(loaded, SAMPLES)):
         recorder.random.seed(seed)
         path = recorder.record(args, kwargs)
         key = graph_key(path)
         if key not in graphs:
-            onnx.save(build_graph(path, directory / "artifact"), oracles / f"{key}.onnx")
+            onnx.save(build_graph(path, oracles / "artifact"), oracles / f"{key}.onnx")
         np.savez(oracles / f"{seed}.npz", **{name: tensor.detach().numpy() for name, tensor in path.inputs.items()})
         graphs.append(key)
     np.savez(directory / "inputs.npz", **_name_inputs(sample_calls(loaded, SAMPLES)))
@@ -65,6 +73,13 @@ def prepare(row: Row, directory: Path) -> dict[str, Any]:
     }
     (directory / "prepared.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
+
+
+def compile_whole(row: Row, settings: Settings, directory: Path) -> Built:
+    """The row with every predicate in a subgraph: what the oracles are put together from."""
+    loaded = row.load()
+    with mock.patch.dict(os.environ, {WITHOUT.name: ",".join(NOT_OF_A_GRAPH)}):
+        return compile_model(loaded.model, loaded.args, loaded.kwargs, settings, output=directory)
 
 
 def _tuned_bytes(artifact: Path) -> int:

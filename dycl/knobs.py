@@ -19,13 +19,14 @@ class Knob:
 
 
 DUMP = Knob("DYCL_DUMP", "a directory: each stage writes NN-stage.txt there, with a diff from the stage before")
+WITHOUT = Knob("DYCL_WITHOUT", "passes, with commas: they are left out, to find out what one of them does")
 KILL_AT = Knob("DYCL_KILL_AT", "a stage: the process ends at once when that stage starts, as if killed (for tests)")
 
 CACHE_DIR = Knob("DYCL_CACHE_DIR", "a directory: what compiles have made is kept there instead of in ~/.cache/dycl")
 CACHE_SIZE = Knob("DYCL_CACHE_SIZE", "how many MiB the cache may take, 256 if unset; 0: nothing is kept")
 CACHE_HOME = Knob("XDG_CACHE_HOME", "a directory: where the system keeps caches, if not in ~/.cache")
 
-KNOBS = (DUMP, KILL_AT, CACHE_DIR, CACHE_SIZE, CACHE_HOME)
+KNOBS = (DUMP, WITHOUT, KILL_AT, CACHE_DIR, CACHE_SIZE, CACHE_HOME)
 
 _CACHE_MIB = 256
 
@@ -35,6 +36,7 @@ class Knobs:
     """The values of all knobs."""
 
     dump: Path | None = None
+    without: frozenset[str] = frozenset()
     kill_at: str = ""
     cache_dir: Path | None = None
     cache_size: int = _CACHE_MIB << 20  # bytes
@@ -45,6 +47,7 @@ def read_knobs(environ: Mapping[str, str] = os.environ) -> Knobs:
     dump = environ.get(DUMP.name, "")
     return Knobs(
         dump=Path(dump) if dump else None,
+        without=frozenset(name for name in environ.get(WITHOUT.name, "").split(",") if name),
         kill_at=environ.get(KILL_AT.name, ""),
         cache_dir=_cache_dir(environ),
         cache_size=_cache_size(environ),

@@ -37,9 +37,9 @@ from dycl.ir.environment import Call, Environment
 from dycl.ir.nodes import Branch, Program
 from dycl.ir.notes import Note
 from dycl.ir.printer import print_ir
-from dycl.knobs import read_knobs
+from dycl.knobs import WITHOUT, Knobs, read_knobs
 from dycl.package import find_package_name, write_init, write_pyproject
-from dycl.passes.order import DEVICE_PASSES, PASSES, Pass, explain_passes, run_passes
+from dycl.passes.order import DEVICE_PASSES, OPTIONAL_PASSES, PASSES, Pass, explain_passes, run_passes
 from dycl.passes.specialize.inputs import MethodExample
 from dycl.passes.specialize.specializer import specialize
 from dycl.sampling import Sample
@@ -210,8 +210,15 @@ def show_stage(
 # ---------------------------------------------------------------- program
 
 
-def _passes(settings: Settings) -> tuple[Pass, ...]:
-    return PASSES if settings.device == "cpu" else (*PASSES, *DEVICE_PASSES)
+def _passes(settings: Settings, knobs: Knobs, last: str | None) -> list[Pass]:
+    """The passes to run, up to the one before which to stop."""
+    unknown = sorted(knobs.without - OPTIONAL_PASSES)
+    if unknown:
+        message = f"{WITHOUT.name}: there is no pass {unknown[0]!r} that can be left out"
+        raise UsageError("DY505", UNKNOWN, message, hint=f"passes: {', '.join(sorted(OPTIONAL_PASSES))}")
+    steps = PASSES if settings.device == "cpu" else (*PASSES, *DEVICE_PASSES)
+    steps = steps if last is None else steps[: STOPS.index(last)]
+    return [step for step in steps if step.name not in knobs.without]
 
 
 @seldom_collected()
@@ -235,8 +242,7 @@ def _check(methods: Sequence[MethodCalls], settings: Settings, stages: Stages, l
         )
     stages.dump("specialize", print_ir(made.program))
     environment = replace(made.environment, calls=first.usual(settings.profile))
-    steps = _passes(settings)
-    steps = steps if last is None else steps[: STOPS.index(last)]
+    steps = _passes(settings, stages.knobs, last)
     program = run_passes(made.program, environment, steps, lambda name, result: stages.passed(name, print_ir(result)))
     report = CheckReport(
         name=program.name,

@@ -18,6 +18,7 @@ from dycl.passes import (
     fuse,
     hoist,
     partition,
+    pin_to_host,
     place,
     read_elements,
     simplify_cfg,
@@ -49,6 +50,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("dead-code-2", dead_code.run),
     # Writes that nobody can see stand in the way of what moves next.
     Pass("functionalise", functionalise.run),
+    # What the host alone looks at, and can do in the time of a kernel, it does.
+    Pass("pin-to-host", pin_to_host.run, explain=pin_to_host.explain),
     # What the host can read where it lies takes no dispatch.
     Pass("read-elements", read_elements.run),
     # What is the same in every round moves out of a loop.
@@ -74,6 +77,10 @@ PASSES: tuple[Pass, ...] = (
 
 # For a device that is not the host's processor. Last: what is placed and fetched depends on what is a dispatch.
 DEVICE_PASSES: tuple[Pass, ...] = (Pass("place", place.run, requires=("deduplicate",)),)
+
+
+# Passes that only improve a program: each may be left out.
+OPTIONAL_PASSES = frozenset(step.name for step in PASSES) - {"partition", "deduplicate"}
 
 
 def run_passes(program: Program, environment: Environment, steps: Sequence[Pass], observe: Observer) -> Program:

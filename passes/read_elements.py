@@ -16,11 +16,12 @@ After::
 
 Sound because what is read is the same element: selections by fixed numbers and reshapes say where each element comes
 from, and no memory is written between them and the reading. What is made in the dispatch right before the reading is
-not looked into: it would be one more result, and large.
+looked into if it is small: nine answers are one result then, not nine. A large one would be a result more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -48,6 +49,8 @@ from dycl.passes.rewriting import value_types
 from dycl.passes.schedule import schedule_block
 
 _RESHAPES = frozenset(["view", "reshape", "squeeze", "unsqueeze", "flatten", "detach"])
+_READINGS = {"item": "item_at", "peek": "peek_at"}
+_MOST_ELEMENTS = 64  # of a result that takes no longer to hand out than a single element
 _Position = tuple[ValueId, int]  # a tensor, and where an element is in it, counted row by row
 
 
@@ -69,7 +72,7 @@ class _Reader:
 
     def rewrite(self, block: Block) -> Block:
         """The block with its readings at their sources."""
-        if not any(isinstance(op, HostOp) and op.function == "item" for op in block.ops):
+        if not any(isinstance(op, HostOp) and op.function in _READINGS for op in block.ops):
             return block
         levels = schedule_block(block, self._types, self._environment)
         ready = {  # tensors made here: the dispatch after which the host has them
@@ -89,19 +92,24 @@ class _Reader:
         return replace(block, ops=tuple(ops))
 
     def _read(self, op: Op, made: Mapping[ValueId, TensorOp], ready: Mapping[ValueId, int]) -> Op:
-        if not isinstance(op, HostOp) or op.function != "item" or not isinstance(op.args[0], Ref):
+        if not isinstance(op, HostOp) or op.function not in _READINGS or not isinstance(op.args[0], Ref):
             return op
         first = op.args[0].id
         kind = self._types[first]
         if not isinstance(kind, TensorType) or any(size != 1 for size in kind.shape):
             return op  # it raises where there are more elements
-        found = (first, 0)
-        while (source := self._source(found, made)) is not None:
-            found = source
-        # Worth it only where one dispatch less comes before the reading.
-        if ready.get(found[0], -1) >= ready.get(first, -1):
-            return op
-        return replace(op, function="item_at", args=(Ref(found[0]), Lit(found[1])))
+        found: _Position | None = (first, 0)
+        best: _Position | None = None
+        while found is not None and (found := self._source(found, made)) is not None:
+            # Of a large one, worth it only where one dispatch less comes before the reading.
+            if self._is_small(found[0]) or ready.get(found[0], -1) < ready.get(first, -1):
+                best = found
+        return op if best is None else replace(op, function=_READINGS[op.function], args=(Ref(best[0]), Lit(best[1])))
+
+    def _is_small(self, value: ValueId) -> bool:
+        kind = self._types[value]
+        sizes = kind.shape if isinstance(kind, TensorType) else ()
+        return math.prod(size if isinstance(size, int) else _MOST_ELEMENTS + 1 for size in sizes) <= _MOST_ELEMENTS
 
     def _source(self, position: _Position, made: Mapping[ValueId, TensorOp]) -> _Position | None:
         """Where an element was before the operation that made its tensor."""

@@ -110,6 +110,9 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("item", "{0}.item()", _item, False),
     ("peek", "{0}.item()", _item, False),  # an item that a kernel of torch looks at, no line of the model
     ("item_at", "{0}.item({1})", _item_at, False),
+    ("peek_at", "{0}.item({1})", _item_at, False),
+    ("argmax", "{0}.argmax({1})", lambda tensor, dim: tensor.argmax(dim), False),  # a tensor of places
+    ("argmin", "{0}.argmin({1})", lambda tensor, dim: tensor.argmin(dim), False),
     ("size", "{0}.shape[{1}]", _size, False),
     ("list_append", "[*{0}, {1}]", lambda xs, x: [*xs, x], False),
     ("list_get", "{0}[{1}]", operator.getitem, True),

@@ -200,6 +200,22 @@ def test_dump(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(line.startswith("+") and "dispatch" in line for line in partition.read_text().splitlines())
 
 
+def test_passes_are_left_out(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYCL_DUMP", str(gate.parent / "dump"))
+    monkeypatch.setenv("DYCL_WITHOUT", "pin-to-host,fuse")
+    assert compile_gate(gate).exit_code == 0
+    names = {path.stem.partition("-")[2] for path in (gate.parent / "dump").glob("*.txt")}
+    assert {step.name for step in pipeline.PASSES} - names == {"pin-to-host", "fuse"}
+
+
+def test_a_pass_that_cannot_be_left_out(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYCL_WITHOUT", "partition")
+    result = compile_gate(gate)
+    assert result.exit_code != 0
+    assert "DY505" in result.output
+    assert "DYCL_WITHOUT: there is no pass 'partition' that can be left out" in " ".join(result.output.split())
+
+
 # Passes write nothing: that one is as good a place to be killed at as another is for the slow tests.
 PASS_NAMES = [step.name for step in pipeline.PASSES]
 STAGES = [pytest.param(stage, marks=[pytest.mark.slow] if stage in PASS_NAMES[1:] else []) for stage in pipeline.STAGES]

@@ -28,7 +28,7 @@ from dycl.hostgen.host import class_name
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import Program
 from dycl.ir.verifier import verify
-from dycl.passes.order import PASSES, Pass, run_passes
+from dycl.passes.order import OPTIONAL_PASSES, PASSES, Pass, run_passes
 from dycl.passes.specialize.signals import Signal
 from dycl.passes.specialize.specializer import Specialization, specialize
 from tests.hostgen.harness import fake_runtime, host_text, load_module
@@ -37,8 +37,6 @@ from tests.specialize.comparison import difference, outcome, plain_state
 SAMPLES = 10
 EAGER_SECONDS = 2.0
 COMPILE_SECONDS = 10.0
-# Passes that only improve a program: each may be left out.
-OPTIONAL_PASSES = frozenset(step.name for step in PASSES) - {"partition", "deduplicate"}
 
 
 class Verdict(enum.Enum):

@@ -58,6 +58,10 @@ TENSOR = TensorType("float32", (1, 4))
 SCALAR = TensorType("float32", ())
 FLAT = TensorType("float32", (4,))
 ONE = TensorType("float32", (1,))
+FLOATS = (TENSOR, SCALAR, FLAT, ONE)
+PLACE = TensorType("int64", (1,))
+TRUTH = TensorType("bool", ())
+TRUTHS = TensorType("bool", (1,))
 INT, FLOAT, BOOL = (ScalarType(kind) for kind in (ScalarKind.INT, ScalarKind.FLOAT, ScalarKind.BOOL))
 
 
@@ -90,6 +94,8 @@ class Variable:
 
 
 Scope = dict[str, Variable]
+
+_PLACES = ("torch.Tensor.argmax", "torch.argmin")
 
 START = BlockId(0)
 DEEPEST = 9  # the depth at which nothing is nested
@@ -247,9 +253,7 @@ class Generator:
     def write(self, scope: Scope, depth: int) -> Scope:
         """`name += something`, where it is known what else is a name of the memory."""
         names = [
-            name
-            for name, variable in scope.items()
-            if isinstance(variable.type, TensorType) and not variable.memory & {INPUTS, LOST}
+            name for name, variable in scope.items() if variable.type in FLOATS and not variable.memory & {INPUTS, LOST}
         ]
         number = self.pick(scope, FLOAT)
         if not names:
@@ -278,6 +282,8 @@ class Generator:
         return scope
 
     def compute(self, scope: Scope, depth: int) -> Scope:
+        if self.random.random() < 0.3:
+            return self.look(scope)
         kind = self.random.randrange(7)
         number, whole, truth = self.pick(scope, FLOAT), self.pick(scope, INT), self.pick(scope, BOOL)
         if kind == 0 or number is None:
@@ -301,6 +307,33 @@ class Generator:
         else:
             result, of = self.host_op("mul", (Ref(scope[number].id), Lit(0.25)), FLOAT), FLOAT
         scope[self.target_name(scope, of)] = Variable(result.id, of)
+        return scope
+
+    def look(self, scope: Scope) -> Scope:
+        """A largest number or its place, a comparison of single elements: small work that the host may do."""
+        name, place, number = self.pick(scope, TENSOR), self.pick(scope, PLACE), self.pick(scope, SCALAR)
+        assert name is not None
+        tensor = Ref(scope[name].id)
+        kind = self.random.randrange(4)
+        if kind == 0 or place is None:
+            found, of = self.tensor_op(self.random.choice(_PLACES), (tensor, Lit(1)), PLACE), PLACE
+        elif kind == 1:
+            other = self.tensor_op("torch.argmax", (tensor, Lit(-1)), PLACE)
+            equal = self.tensor_op("torch.Tensor.eq", (Ref(scope[place].id), Ref(other.id)), TRUTHS)
+            found, of = self.host_op("item", (Ref(equal.id),), BOOL), BOOL
+        elif kind == 2:
+            found, of = self.host_op("item", (Ref(scope[place].id),), INT), INT
+        else:
+            if number is None or self.random.random() < 0.5:
+                largest = self.tensor_op(self.random.choice(("torch.Tensor.max", "torch.amin")), (tensor,), SCALAR)
+            else:
+                largest = Value(scope[number].id, SCALAR)
+            limit = Lit(self.random.choice((0.1, 1, -2.5)))
+            truth = self.tensor_op("torch.Tensor.__gt__", (Ref(largest.id), limit), TRUTH)
+            function = self.random.choice(("item", "bool"))
+            found, of = self.host_op(function, (Ref(truth.id),), BOOL), BOOL
+        memory = frozenset({self.fresh()}) if of is PLACE else frozenset[int]()
+        scope[self.target_name(scope, of)] = Variable(found.id, of, memory)
         return scope
 
     def element(self, scope: Scope) -> Value:

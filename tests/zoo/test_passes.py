@@ -18,10 +18,10 @@ from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import Program
 from dycl.loading import load_model, split_call
-from dycl.passes.order import PASSES, run_passes
+from dycl.passes.order import OPTIONAL_PASSES, PASSES, run_passes
 from dycl.pipeline import Checked, check_model
 from dycl.settings import Settings
-from tests.fuzz.running import OPTIONAL_PASSES, remaining_passes
+from tests.fuzz.running import remaining_passes
 from tests.zoo.compiled import ZOO, agree
 
 QUICK = ("branchynet", "pondernet", "treelstm")  # the others are slow

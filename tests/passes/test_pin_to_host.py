@@ -1,0 +1,174 @@
+"""What the host does in place of tensor operations is the same to the bit: numpy beside torch, and whole models."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import dycl
+from dycl.ir.nodes import Lit, Ref, TensorType, ValueId
+from dycl.passes import pin_to_host
+from dycl.pipeline import check_model, explain_decisions
+from dycl.settings import Settings
+
+SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 1.0, -2.5, 3.4e38)
+FLOATS = st.one_of(st.sampled_from(SPECIAL), st.floats(width=32))
+OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+def same(first: float, second: float) -> bool:
+    return first == second or (first != first and second != second)
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=12), st.sampled_from(["argmax", "argmin"]))
+def test_places_and_numbers_are_those_of_torch(values: list[float], name: str) -> None:
+    array = np.array([values], np.float32)
+    tensor = torch.tensor([values], dtype=torch.float32)
+    place = getattr(array, name)(1).item()
+    assert place == getattr(tensor, name)(dim=1).item()
+    largest = getattr(torch, name.removeprefix("arg"))
+    number, index = largest(tensor, 1)
+    assert place == index.item()
+    assert same(array.item(place), number.item())
+    assert same(array.item(place), largest(tensor).item())
+    assert same(array.item(place), getattr(torch, "a" + name.removeprefix("arg"))(tensor).item())
+
+
+@given(FLOATS, st.one_of(FLOATS, st.floats(), st.integers(-(2**63), 2**63 - 1), st.booleans()))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_thresholds_are_those_of_torch(dtype: str, value: float, threshold: float) -> None:
+    tensor = torch.tensor(value, dtype=getattr(torch, dtype))
+    compared = pin_to_host._as_compared(Lit(threshold), TensorType(dtype, ()), {})
+    assert isinstance(compared, Lit)
+    for name in OPERATORS:
+        ours = getattr(tensor.item(), f"__{name}__")(compared.value)
+        assert ours is getattr(torch, name)(tensor, threshold).item(), name
+
+
+@given(st.data(), st.sampled_from(["int8", "uint8", "int32", "int64", "bool"]))
+def test_whole_numbers_are_those_of_torch(data: st.DataObject, dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    limits = torch.iinfo(torch.uint8 if dtype == "bool" else kind)
+    value = data.draw(st.integers(limits.min, limits.max)) if dtype != "bool" else data.draw(st.booleans())
+    threshold = data.draw(st.integers(-300, 300))
+    compared = pin_to_host._as_compared(Lit(threshold), TensorType(dtype, (1,)), {})
+    tensor = torch.tensor([value], dtype=kind)
+    if compared is None:
+        assert not limits.min <= threshold <= limits.max
+        return
+    assert isinstance(compared, Lit)
+    for name in OPERATORS:
+        assert (
+            getattr(int(tensor.item()), f"__{name}__")(compared.value) is getattr(torch, name)(tensor, threshold).item()
+        )
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_what_torch_would_round_is_left_to_it(dtype: str) -> None:
+    """A whole number beside a fraction is rounded to float32; one of another kind is converted."""
+    one, types = TensorType(dtype, (1,)), {ValueId(0): TensorType("float32", (1,))}
+    assert pin_to_host._as_compared(Lit(0.5), one, types) is None
+    assert pin_to_host._as_compared(Ref(ValueId(0)), one, types) is None
+    assert pin_to_host._as_compared(Lit(2**63), TensorType("float32", ()), types) is None
+
+
+class Exits(nn.Module):
+    """Answers early where it is sure; else gives the answer of the surest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+        self.last = -1
+
+    def forward(self, x):
+        answers, sure = [], []
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+            answers.append(x)
+            confidence = x.max()
+            if confidence > 0.7:
+                return x.argmax(dim=1), confidence.item()
+            sure.append(confidence)
+        best = torch.stack(sure).argmax().item()
+        value, label = answers[best].min(dim=1)
+        if value.item() < -0.45:
+            return label, -1.0
+        return answers[best].argmin(1), 0.0
+
+
+@pytest.fixture(scope="module")
+def exits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, object]:
+    model = Exits().eval()
+    directory = tmp_path_factory.mktemp("exits") / "out"
+    compiled = dycl.compile(model, torch.zeros(1, 6), output=directory, sample_inputs=lambda seed: (sample(seed),))
+    return model, compiled
+
+
+def sample(seed: int) -> torch.Tensor:
+    torch.manual_seed(seed)
+    x = torch.randn(1, 6) * (seed % 4 + 0.1)
+    if seed % 5 == 3:
+        x[0, seed % 6] = (math.nan, math.inf, -math.inf)[seed % 3]
+    return x
+
+
+def test_a_model_says_what_eager_says(exits: tuple[nn.Module, object]) -> None:
+    model, compiled = exits
+    found = set()
+    for seed in range(40):
+        x = sample(seed)
+        label, number = model(x)
+        own_label, own_number = compiled(x)  # type: ignore[operator]
+        assert isinstance(own_number, float)
+        assert np.asarray(own_label).dtype == np.int64
+        np.testing.assert_array_equal(np.asarray(own_label), label.numpy())
+        np.testing.assert_allclose(own_number, number, rtol=1e-5)
+        found.add(number if number <= 0 else 1.0 if number == number else 2.0)
+    assert len(found) >= 3
+
+
+def test_its_subgraphs_have_no_kernel_for_what_the_host_does(tmp_path: Path) -> None:
+    import onnx
+
+    model = Exits().eval()
+    dycl.compile(model, torch.zeros(1, 6), output=tmp_path / "out")
+    kinds = {n.op_type for path in (tmp_path / "out").glob("subgraphs/*.onnx") for n in onnx.load(path, load_external_data=False).graph.node}
+    assert not kinds & {"ArgMax", "ArgMin", "ReduceMax", "ReduceMin", "IsNaN", "Greater", "Less"}
+
+
+def test_the_decision_is_explained() -> None:
+    checked = check_model(Exits().eval(), (torch.zeros(1, 6),), {}, Settings())
+    texts = [note.text for note in explain_decisions(checked) if note.step == "pin-to-host"]
+    assert any(text.startswith("argmax: done by the host, which alone looks at it (") for text in texts)
+    assert any(text.startswith("gt: done by the host") for text in texts)
+    assert any(text.startswith("stack: done by the host") for text in texts)
+
+
+class Reused(nn.Module):
+    """Each answer goes into the next dispatch, so none goes to the host and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(6, 6)
+
+    def forward(self, x):
+        word = x.argmax(dim=1)
+        steps = 0
+        while word.item() != 0 and steps < 400:
+            word = (x + self.table(word)).argmax(dim=1)
+            steps += 1
+        return word, steps
+
+
+def test_what_a_dispatch_reads_again_stays() -> None:
+    checked = check_model(Reused().eval(), (torch.zeros(1, 6),), {}, Settings())
+    assert not [note for note in explain_decisions(checked) if note.step == "pin-to-host"]
