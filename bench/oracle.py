@@ -5,11 +5,13 @@ other in that order, are the graph. What the host reads of a tensor, and what th
 that the host passes to a subgraph are constants of the path, but for those that come from the caller's objects (the
 words of a tree): these are inputs, or ONNX Runtime would compute the whole call when it loads the graph. So it sees the
 whole path at once, free to optimise across every border that a host needs: what a perfect dynamic compiler could reach
-with the same target.
+with the same target. Where the source itself calls numpy, no graph stands for that: these calls are noted, for whoever
+runs the oracle to make them, too.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +46,7 @@ class CallPath:
     steps: list[Step] = field(default_factory=list)
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    numpy: list[tuple[str, list[object]]] = field(default_factory=list)  # the source's own calls: function, operands
 
 
 _NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
@@ -89,7 +92,11 @@ class Recorder(Executor):
         self._path.steps.append(Step(self._subgraphs[op.subgraph].name, inputs, tuple(made)))
 
     def _run_host_op(self, op: HostOp, values: Values) -> None:
-        self._want(_pytree.tree_leaves(self._objects(op.args, values)))
+        args = list(self._objects(op.args, values))
+        leaves = _pytree.tree_leaves(args)
+        self._want(leaves)
+        if op.function.startswith("np.") and not any(isinstance(leaf, torch.Tensor) for leaf in leaves):
+            self._path.numpy.append((op.function, copy.deepcopy(args)))
         super()._run_host_op(op, values)
 
     def _is_given(self, arg: Operand, value: object) -> bool:

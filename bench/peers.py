@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import logging
+import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from torch import nn
 from bench.rows import Call
 from dycl.artifact import load_artifact
 from dycl.ir.contents import read_contents
+from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.sampling import map_tensors
 from dycl.targets.onnxruntime.dispatch import Memory, make_call
 
@@ -124,13 +126,22 @@ def oracle_peer(directory: Path, graphs: Sequence[str], threads: int) -> Peer:
             names = list(stored.files)
         if key not in sessions:
             sessions[key] = open_oracle(directory, key, names, threads)
-        runs.append((sessions[key], arrays))
+        runs.append((sessions[key], arrays, _numpy_calls(directory / "oracles" / f"{sample}.pickle")))
 
     def run(sample: int) -> object:
-        call, arrays = runs[sample]
-        return call(*arrays)
+        call, arrays, others = runs[sample]
+        found = call(*arrays)
+        for function, args in others:
+            function(*args)
+        return found
 
     return Peer("oracle", run)
+
+
+def _numpy_calls(stored: Path) -> list[tuple[Callable[..., object], list[object]]]:
+    """What the source itself calls of numpy on the path of a sample, which is in no graph."""
+    calls = pickle.loads(stored.read_bytes()) if stored.exists() else ()
+    return [(HOST_FUNCTIONS[name].call, args) for name, args in calls]
 
 
 def open_oracle(directory: Path, key: str, names: Sequence[str], threads: int) -> Callable[..., object]:

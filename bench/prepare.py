@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import sys
 import time
@@ -58,6 +59,8 @@ def prepare(row: Row, directory: Path) -> dict[str, Any]:
         if key not in graphs:
             onnx.save(build_graph(path, oracles / "artifact"), oracles / f"{key}.onnx")
         np.savez(oracles / f"{seed}.npz", **{name: tensor.detach().numpy() for name, tensor in path.inputs.items()})
+        if path.numpy:
+            (oracles / f"{seed}.pickle").write_bytes(pickle.dumps(path.numpy))
         graphs.append(key)
     np.savez(directory / "inputs.npz", **_name_inputs(sample_calls(loaded, SAMPLES)))
     report = built.report
