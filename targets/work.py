@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,23 +23,38 @@ _BYTES = 12e3
 _LOOK_UPS = frozenset({"embedding", "gather", "index", "index_select", "take"})
 
 
-def heaviest_kernel(run: Callable[..., object], inputs: Sequence[torch.Tensor]) -> float:
-    """The microseconds of the heaviest kernel on one thread, estimated; infinity where it cannot be told."""
-    watch = _Watch()
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a subgraph does: the microseconds of its heaviest kernel on one thread, and the bytes of all it makes."""
+
+    heaviest: float
+    size: float
+
+    def or_more(self, other: Work) -> Work:
+        """The larger of both, in each."""
+        return Work(max(self.heaviest, other.heaviest), max(self.size, other.size))
+
+
+UNKNOWN_WORK = Work(math.inf, math.inf)
+
+
+def find_work(run: Callable[..., object], inputs: Sequence[torch.Tensor]) -> Work:
+    """What a function of tensors does, estimated; without an end where it cannot be told."""
+    watch = Watch()
     try:
         with torch.no_grad(), watch:
             run(*inputs)
     except Exception:  # whatever torch does not accept of these inputs
-        return math.inf
-    return watch.heaviest
+        return UNKNOWN_WORK
+    return watch.work
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees each kernel that torch runs."""
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees each kernel that torch runs: the heaviest one's microseconds, and the bytes of all that they make."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.heaviest = 0.0
+        self.work = Work(0.0, 0)
 
     def __torch_dispatch__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -53,7 +69,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = func(*args, **given)
         if not func.is_view:
             read = made if func._overloadpacket.__name__ in _LOOK_UPS else (args, given)
-            size = sum(leaf.nbytes for leaf in tree_leaves((read, made)) if isinstance(leaf, torch.Tensor))
             floating = count(*args, **given, out_val=made) if count is not None else 0
-            self.heaviest = max(self.heaviest, floating / _FLOATING, size / _BYTES)
+            heaviest = max(self.work.heaviest, floating / _FLOATING, _bytes((read, made)) / _BYTES)
+            self.work = Work(heaviest, self.work.size + _bytes(made))
         return made
+
+
+def _bytes(values: object) -> int:
+    return sum(leaf.nbytes for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +18,9 @@ from dycl.targets.onnx.exports import Exports, KeptExport
 from dycl.targets.ports import host_weights
 from dycl.targets.processes import try_in_processes
 from dycl.targets.samples import export_inputs, has_run_time_sizes
+from dycl.targets.usual import find_usual_work
 from dycl.targets.weights import WeightFile, digest
-from dycl.targets.work import heaviest_kernel
+from dycl.targets.work import UNKNOWN_WORK, Work, find_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class BoundSubgraph:
     initializers: tuple[tuple[str, str], ...]
     slots: tuple[str, ...]
     has_constants: bool = False  # some of its tensors are neither parameters nor buffers, but attributes of a module
-    heaviest: float = math.inf  # of its kernels: the estimated microseconds on one thread
+    work: Work = UNKNOWN_WORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def bind_program(program: Program, environment: Environment, exports: Exports, j
 
     `jobs`: how many processes export at the same time.
     """
-    binder = _Binder(environment, exports)
+    binder = _Binder(environment, exports, _by_structure(program, find_usual_work(program, environment)))
     binder.export_ahead(program.subgraphs, jobs)
     bound = tuple(binder.bind(subgraph) for subgraph in program.subgraphs)
     for name in host_weights(program):
@@ -69,10 +69,11 @@ class _Made:
 class _Binder:
     """Exports each structure once and finds the weights of each subgraph."""
 
-    def __init__(self, environment: Environment, exports: Exports) -> None:
+    def __init__(self, environment: Environment, exports: Exports, usual: Mapping[object, Work]) -> None:
         self.weights = WeightFile()
         self.exported = 0
         self._exports = exports
+        self._usual = usual  # what a profile knows of structures of run-time sizes
         self._environment = environment
         self._structures: dict[int, BoundSubgraph] = {}
         self._made: dict[SubgraphId, _Made] = {}  # ahead, with what was kept
@@ -95,21 +96,21 @@ class _Binder:
             for _, weight in initializers:
                 self.weights.add(weight, self._named[weight])
             return replace(known, subgraph=subgraph, initializers=initializers, slots=slots)
-        bound = replace(self._export(subgraph, slots), heaviest=self._find_heaviest(subgraph))
+        bound = replace(self._export(subgraph, slots), work=self._find_work(subgraph))
         if subgraph.structure >= 0 and self._is_shareable(bound):
             self._structures[subgraph.structure] = bound
         return bound
 
-    def _find_heaviest(self, subgraph: Subgraph) -> float:
+    def _find_work(self, subgraph: Subgraph) -> Work:
         if has_run_time_sizes(subgraph):
-            return math.inf
-        return heaviest_kernel(SubgraphModule(subgraph, self._environment), export_inputs(subgraph))
+            return self._usual.get(_structure_of(subgraph), UNKNOWN_WORK)
+        return find_work(SubgraphModule(subgraph, self._environment), export_inputs(subgraph))
 
     def export_ahead(self, subgraphs: Sequence[Subgraph], jobs: int) -> None:
         """Export the first subgraph of each structure, in several processes; what fails is left to `bind`."""
         first: dict[object, Subgraph] = {}
         for subgraph in subgraphs:
-            first.setdefault(subgraph.structure if subgraph.structure >= 0 else subgraph.name, subgraph)
+            first.setdefault(_structure_of(subgraph), subgraph)
         missing = []
         for subgraph in first.values() if jobs > 1 else ():
             kept = self._exports.find(self._structure(subgraph))
@@ -189,6 +190,21 @@ class _Binder:
         """
         slots = set(bound.slots)
         return not bound.has_constants and all(weight in slots for _, weight in bound.initializers)
+
+
+def _structure_of(subgraph: Subgraph) -> object:
+    """What subgraphs of one structure have in common, and no other."""
+    return subgraph.structure if subgraph.structure >= 0 else subgraph.name
+
+
+def _by_structure(program: Program, usual: Mapping[SubgraphId, Work]) -> Mapping[object, Work]:
+    """The most that any subgraph of a structure does."""
+    found: dict[object, Work] = {}
+    for subgraph in program.subgraphs:
+        if subgraph.id in usual:
+            of = _structure_of(subgraph)
+            found[of] = usual[subgraph.id].or_more(found.get(of, Work(0, 0)))
+    return found
 
 
 def _constant_name(tensor: torch.Tensor) -> str:

@@ -71,7 +71,7 @@ def _largest(x: torch.Tensor, output_size: list[int]) -> torch.Tensor:
     return found
 
 
-def _within(size: int | torch.SymInt, wanted: int) -> torch.Tensor:
+def _within(size: int, wanted: int) -> torch.Tensor:
     """For each window of a dimension the places in it, in a row; the last one again where a window is shorter.
 
     They are as many as the longest window may have, and one more: a window is at most one longer than its share.

@@ -24,6 +24,7 @@ from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder, Tuned
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.weights import WeightFile
+from dycl.targets.work import Work
 
 if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
@@ -82,9 +83,9 @@ class OnnxRuntimeEngine:
             settings: dict[str, object] = {"placed": True} if is_placed else {}
             if options.ort_optimization != "all":
                 settings["optimization"] = options.ort_optimization
-            if is_small(subgraph):
+            if is_small(subgraph, bound.work):
                 settings["arena"] = False
-            if bound.heaviest <= SERIAL_MICROSECONDS:
+            if bound.work.heaviest <= SERIAL_MICROSECONDS:
                 settings["serial"] = True
 
             def open_call() -> Opened:
@@ -119,12 +120,12 @@ class OnnxRuntimeEngine:
         return files
 
 
-def is_small(subgraph: Subgraph) -> bool:
-    """Whether all that a subgraph computes surely takes little memory."""
+def is_small(subgraph: Subgraph, work: Work) -> bool:
+    """Whether all that a subgraph computes surely takes little memory, or where its sizes are the run's, usually."""
     values = [value for op in subgraph.ops for value in op_definitions(op)]
     types = [value.type for value in (*subgraph.params, *values) if isinstance(value.type, TensorType)]
     if any(isinstance(size, str) for type_ in types for size in type_.shape):
-        return False
+        return work.size <= SMALL_BYTES
     total: int = sum(math.prod(map(int, type_.shape)) * getattr(torch, type_.dtype).itemsize for type_ in types)
     return total <= SMALL_BYTES
 
