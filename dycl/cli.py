@@ -268,6 +268,9 @@ def run_command(
             write_outputs(output, leaves)
 
 
+_CHECKS = frozenset({"arguments.py", "containers.py", "scalars.py", "schemas.py"})  # what a call must pass
+
+
 def _call_host(host: HostModel, loaded: LoadedArtifact, method: str, values: dict[str, object]) -> object:
     """The model's result; a call that does not fit is a wrong use, an exception of the model is told as such."""
     manifest = loaded.manifest
@@ -282,7 +285,7 @@ def _call_host(host: HostModel, loaded: LoadedArtifact, method: str, values: dic
         return host.call_method("" if found is None else method, *positional, **call)
     except Exception as error:
         last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        if last.name in ("arguments.py", "schemas.py") and last.parent == loaded.directory:
+        if last.name in _CHECKS and last.parent == loaded.directory:
             raise UsageError("DY502", UNKNOWN, str(error), hint=f"the model is {signature}") from error
         stderr().print(f"[bold red]the model raises[/] {escape(type(error).__name__)}: {escape(str(error))}")
         raise typer.Exit(EXIT_UNSUPPORTED) from error

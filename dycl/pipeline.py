@@ -31,7 +31,8 @@ from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
 from dycl.emit import EMIT_KINDS, write_torch
 from dycl.explain import find_branches
-from dycl.hostgen.host import class_name, find_parts, write_host
+from dycl.hostgen.host import class_name, write_host
+from dycl.hostgen.parts import find_parts
 from dycl.hosting import HostModel
 from dycl.ir.environment import Call, Environment
 from dycl.ir.nodes import Branch, Program

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 
-class Taken:
-    """The run-time values of a call whose arguments are as they usually are, in their order."""
+class Seen:
+    """What comes out while the run-time values of a call are looked at."""
 
-    __slots__ = ("has_tensors", "leaves", "schemas", "sizes")
+    __slots__ = ("has_tensors", "schemas", "sizes")
 
     def __init__(self, schemas: Mapping[str, Any]) -> None:
         self.has_tensors = False  # torch's, in the objects that were given
-        self.leaves: list[Any] = []
         self.schemas = schemas
         self.sizes: dict[str, int] = {}
 
@@ -32,16 +31,16 @@ class Spec:
         """Check what was given and keep the run-time values in it; TypeError or ValueError where it does not fit."""
         raise NotImplementedError
 
-    def take(self, taken: Taken, value: Any) -> bool:
-        """Whether `bind` would keep its run-time values as they are, and they are taken; False: `bind` has to tell."""
+    def open(self, value: Any, leaves: list[Any]) -> bool:
+        """Put the values that stand for run-time values in their order; False: only `bind` can tell whether it fits."""
         return False
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The value that this stands for in a template."""
         raise NotImplementedError
 
-    def indices(self) -> tuple[int, ...]:
-        """The numbers of the run-time values in it."""
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The run-time values in it."""
         return ()
 
 
@@ -50,30 +49,28 @@ class Leaf(Spec):
     """A value given at run time, the same wherever its number stands."""
 
     index: int
+    is_object: ClassVar[bool] = True  # what is given in two places must be one object, not just equal
 
     def bind(self, binder: Binder, where: str, value: object) -> None:
         """Keep it, or compare it with what was given under its number before."""
         binder.bind_leaf(where, self, value)
 
-    def take(self, taken: Taken, value: Any) -> bool:
-        """Take the value where it comes first, and the same object where it comes again."""
-        leaves = taken.leaves
-        if self.index == len(leaves):
-            leaves.append(value)
-            return self.is_usual(taken, value)
-        return self.index < len(leaves) and leaves[self.index] is value
+    def open(self, value: Any, leaves: list[Any]) -> bool:
+        """Put the value in its place, to be looked at later."""
+        leaves.append(value)
+        return True
 
-    def is_usual(self, taken: Taken, value: Any) -> bool:
-        """Whether `read` would return the value itself; False where that takes longer to see."""
+    def is_usual(self, seen: Seen, value: Any) -> bool:
+        """Whether `bind` would keep the value as it is; False: only `bind` can tell."""
         return False
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The value itself."""
         return leaves[self.index]
 
-    def indices(self) -> tuple[int, ...]:
-        """Its own number."""
-        return (self.index,)
+    def leaves(self) -> tuple[Leaf, ...]:
+        """It is one itself."""
+        return (self,)
 
     def read(self, binder: Binder, where: str, value: object) -> object:
         """What the model computes with of what was given; TypeError or ValueError where it does not fit."""
@@ -112,11 +109,11 @@ class Array(Leaf):
             return value
         return np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
 
-    def is_usual(self, taken: Taken, value: Any) -> bool:
+    def is_usual(self, seen: Seen, value: Any) -> bool:
         """Whether it is an array of numpy's own class, as subgraphs take it."""
         if type(value) is not np.ndarray or value.dtype is not self.usual or value.flags.num & READY != READY:
             return False
-        return value.shape == self.shape or self._takes_sizes(taken.sizes, value.shape)
+        return value.shape == self.shape or self._takes_sizes(seen.sizes, value.shape)
 
     def _takes_sizes(self, sizes: dict[str, int], shape: tuple[int, ...]) -> bool:
         if len(shape) != len(self.shape):
@@ -131,83 +128,6 @@ class Array(Leaf):
         if not isinstance(second, np.ndarray):
             return False
         return np.array_equal(np.asarray(first), second, equal_nan=second.dtype.kind in "fc")
-
-
-@dataclass(frozen=True)
-class Number(Leaf):
-    """A Python int, float, bool or str given at run time; an int may have bounds."""
-
-    kind: str
-    low: int | None = None
-    high: int | None = None
-
-    def __str__(self) -> str:
-        return self.kind
-
-    def read(self, binder: Binder, where: str, value: object) -> object:
-        """The number."""
-        if type(value) is not _KINDS[self.kind]:
-            if isinstance(value, np.float64) and self.kind == "float":
-                return float(value)
-            raise TypeError(f"{where}: expected {self}, got {shown(value)}")
-        self._check_bounds(where, value)
-        return value
-
-    def is_usual(self, taken: Taken, value: Any) -> bool:
-        """Whether it is of the very type, within its bounds."""
-        return type(value) is _KINDS[self.kind] and self._is_within(value)
-
-    def _is_within(self, value: Any) -> bool:
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
-
-    def _check_bounds(self, where: str, value: Any) -> None:
-        if not self._is_within(value):
-            wanted = f"{self.low} or more" if self.high is None else f"{self.high} or less"
-            wanted = wanted if self.low is None or self.high is None else f"{self.low} to {self.high}"
-            raise ValueError(f"{where}: compiled for {wanted}, got {value}")
-
-
-@dataclass(frozen=True)
-class Constant(Spec):
-    """A value that was fixed when the model was compiled."""
-
-    value: object
-
-    def __str__(self) -> str:
-        return repr(self.value)
-
-    def bind(self, binder: Binder, where: str, value: object) -> None:
-        """Refuse any other value."""
-        if not same(self.value, value):
-            kind = ValueError if type(self.value) is type(value) else TypeError
-            raise kind(f"{where}: compiled for {self}, got {shown(value)}")
-
-    def take(self, taken: Taken, value: Any) -> bool:
-        """Whether it is this value."""
-        return value is self.value or same(self.value, value)
-
-    def build(self, leaves: Mapping[int, Any]) -> Any:
-        """The value."""
-        return self.value
-
-
-@dataclass(frozen=True)
-class TorchConstant(Spec):
-    """A torch constant that was fixed when the model was compiled, as it is written; or that text itself."""
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-    def bind(self, binder: Binder, where: str, value: object) -> None:
-        """Refuse any other constant."""
-        if self.text not in (value, str(value), repr(value)):
-            raise ValueError(f"{where}: compiled for {self}, got {shown(value)}")
-
-    def build(self, leaves: Mapping[int, Any]) -> Any:
-        """Its text."""
-        return self.text
 
 
 UNSET: Any = object()  # the default of a parameter that cannot be written as a literal
@@ -228,9 +148,6 @@ class Slot:
 
     name: str
     spec: Spec
-
-
-_KINDS = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 def shown(value: object) -> str:
@@ -264,7 +181,7 @@ class Binder:
         """Check a value given at run time and keep it."""
         if spec.index in self.leaves:
             before = self._given[spec.index]
-            by_identity = self._by_identity and not isinstance(spec, Number)
+            by_identity = self._by_identity and spec.is_object
             if value is not before and (by_identity or not spec.equals(before, value)):
                 raise ValueError(f"{where}: compiled for the same object given in two places, got different ones")
             return
@@ -312,6 +229,6 @@ def same(a: object, b: object) -> bool:
 
 def unset_value(parameter: Parameter) -> Any:
     """What leaving out an optional parameter means."""
-    if parameter.spec.indices():
+    if parameter.spec.leaves():
         raise TypeError(f"{parameter.name}: compiled for a call that passes {parameter.spec}, got nothing")
     return parameter.spec.build({})

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from dycl.hostgen.arguments import Array, Binder, Constant, Leaf, Number, Spec, Taken, same, shown
+from dycl.hostgen.arguments import Binder, Leaf, Spec, same, shown
 
 
 @dataclass(frozen=True)
 class ListOf(Leaf):
     """A list given at run time, of any length."""
 
-    element: Array | Number
+    element: Leaf
 
     def __str__(self) -> str:
         return f"list[{self.element}]"
@@ -53,7 +53,7 @@ class Items(Spec):
         if not isinstance(value, _SEQUENCES[self.kind]):
             raise TypeError(f"{where}: expected {self}, got {shown(value)}")
         if isinstance(value, (set, frozenset)):
-            expected = {item.value for item in self.items if isinstance(item, Constant)}
+            expected = {item.build({}) for item in self.items if not item.leaves()}
             if value != expected or {(type(v), v) for v in value} != {(type(v), v) for v in expected}:
                 raise ValueError(f"{where}: compiled for {expected!r}, got {value!r}")
             return
@@ -65,21 +65,26 @@ class Items(Spec):
         for index, (item, part) in enumerate(zip(value, self.items, strict=True)):
             part.bind(binder, f"{where}[{index}]", item)
 
-    def take(self, taken: Taken, value: Any) -> bool:
-        """Take each item; a set is told by `bind`."""
+    def open(self, value: Any, leaves: list[Any]) -> bool:
+        """Open each item; of a set `bind` tells."""
         if not isinstance(value, (tuple, list)) or not isinstance(value, _SEQUENCES[self.kind]):
             return False
         if len(value) != len(self.items):
             return False
-        return all(part.take(taken, item) for part, item in zip(self.items, value, strict=True))
+        for part, item in zip(self.items, value, strict=True):
+            if isinstance(part, Leaf):
+                leaves.append(item)
+            elif not part.open(item, leaves):
+                return False
+        return True
 
     def build(self, leaves: Mapping[int, Any]) -> Any:
         """The sequence."""
         return _BUILT[self.kind]([item.build(leaves) for item in self.items])
 
-    def indices(self) -> tuple[int, ...]:
+    def leaves(self) -> tuple[Leaf, ...]:
         """Those of the items."""
-        return tuple(index for item in self.items for index in item.indices())
+        return tuple(leaf for item in self.items for leaf in item.leaves())
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,9 @@ class SliceOf(Spec):
         """The slice."""
         return slice(self.start.build(leaves), self.stop.build(leaves), self.step.build(leaves))
 
-    def indices(self) -> tuple[int, ...]:
+    def leaves(self) -> tuple[Leaf, ...]:
         """Those of its parts."""
-        return (*self.start.indices(), *self.stop.indices(), *self.step.indices())
+        return (*self.start.leaves(), *self.stop.leaves(), *self.step.leaves())
 
 
 @dataclass(frozen=True)
@@ -130,12 +135,16 @@ class Keys(Spec):
         for key, part in self.items:
             part.bind(binder, f"{where}[{key!r}]", value[key])
 
-    def take(self, taken: Taken, value: Any) -> bool:
-        """Take each value."""
+    def open(self, value: Any, leaves: list[Any]) -> bool:
+        """Open each value of a dict."""
         if type(value) is not dict or len(value) != len(self.items):
             return False
-        for (key, part), (given, item) in zip(self.items, value.items()):  # noqa: B905  seen above
-            if (given is not key and not same(key, given)) or not part.take(taken, item):
+        for (key, part), (given, item) in zip(self.items, value.items(), strict=True):
+            if given is not key and not same(key, given):
+                return False
+            if isinstance(part, Leaf):
+                leaves.append(item)
+            elif not part.open(item, leaves):
                 return False
         return True
 
@@ -143,9 +152,9 @@ class Keys(Spec):
         """The dict."""
         return {key: item.build(leaves) for key, item in self.items}
 
-    def indices(self) -> tuple[int, ...]:
+    def leaves(self) -> tuple[Leaf, ...]:
         """Those of the values."""
-        return tuple(index for _, item in self.items for index in item.indices())
+        return tuple(leaf for _, item in self.items for leaf in item.leaves())
 
 
 @dataclass(frozen=True)
@@ -177,9 +186,9 @@ class Fields(Spec):
         fields = {name: item.build(leaves) for name, item in self.fields}
         return self.cls(fields) if self.mapping else self.cls(**fields)
 
-    def indices(self) -> tuple[int, ...]:
+    def leaves(self) -> tuple[Leaf, ...]:
         """Those of the fields."""
-        return tuple(index for _, item in self.fields for index in item.indices())
+        return tuple(leaf for _, item in self.fields for leaf in item.leaves())
 
 
 def _check_container(binder: Binder, where: str, value: object) -> None:

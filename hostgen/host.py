@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dycl.diagnostics import InternalError
-from dycl.hostgen import arguments, containers, schemas, support
+from dycl.hostgen import support
 from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
 from dycl.hostgen.decisions import find_deciding
 from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
@@ -21,6 +21,7 @@ from dycl.hostgen.inlining import find_inlining
 from dycl.hostgen.leaves import copy_leaves
 from dycl.hostgen.liveness import find_overlaps, find_owned_lists
 from dycl.hostgen.names import OWN, choose_names, identifier, unique
+from dycl.hostgen.parts import IMPORTED, OUR_NAMES, PARTS
 from dycl.hostgen.signature import (
     filled_leaves,
     method_parameters,
@@ -42,8 +43,6 @@ from dycl.hostgen.statements import (
 )
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
-from dycl.ir import kinds, numerics, printing, randomness
-from dycl.ir.copies import copied_text
 from dycl.ir.graph import definitions
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import (
@@ -65,23 +64,9 @@ from dycl.ir.nodes import (
 )
 from dycl.ir.writes import all_writes, written_names
 
-# Modules of ours that a host stands on, and those that it may stand on: its artifact holds a copy of them.
-SUPPORT = {"arguments": arguments, "support": support}
-CONTAINERS = {"containers": containers}  # for calls and states that have lists, dicts and the like
-OBJECTS = {"kinds": kinds, "schemas": schemas}  # for calls that pass objects
-PARTS = {"numerics": numerics, "printing": printing, "randomness": randomness}
-
 # What the class inherits and what is written into it: no attribute of the model's may hide it.
 _HOST_ATTRIBUTES = frozenset({*dir(support.Host), *vars(support.Host()), "random", "runtime", "seed"})
 _REPLACEABLE = frozenset({"reset"})  # what the model's own method of this name stands for in a host
-_ARGUMENT_NAMES = frozenset({"Array", "Constant", "Number", "Parameter", "Slot", "TorchConstant", "UNSET"})
-_CONTAINER_NAMES = frozenset({"Fields", "Items", "Keys", "ListOf", "SliceOf"})
-_KIND_NAMES = frozenset({"is_a"})
-_SCHEMA_NAMES = frozenset({"as_array", "Field", "Object", "Schema"})
-_SUPPORT_NAMES = frozenset(
-    {"array_of_objects", "as_tensor", "Decide", "fetch", "in_place", "Host", "RecordMapping", "ToArray", "ToArrays"}
-)
-_OUR_NAMES = _ARGUMENT_NAMES | _CONTAINER_NAMES | _KIND_NAMES | _SCHEMA_NAMES | _SUPPORT_NAMES
 
 
 def write_host(program: Program, *, source_hash: str, version: str, device: str = "cpu") -> str:
@@ -89,16 +74,6 @@ def write_host(program: Program, *, source_hash: str, version: str, device: str 
     if any(isinstance(op, TensorOp) for block in program.blocks for op in block.ops):
         raise InternalError("host generator: the program is not partitioned")
     return _HostModule(program, source_hash, version, device).text()
-
-
-def find_parts(text: str) -> dict[str, str]:
-    """The names and texts of the modules that a host's text stands on, but for the runtime."""
-    wanted = SUPPORT | {name: part for name, part in PARTS.items() if f"from . import {name}\n" in text}
-    if "from .containers import " in text:
-        wanted |= CONTAINERS
-    if re.search(r"^from \.(?:kinds|schemas) import ", text, re.MULTILINE):
-        wanted |= OBJECTS
-    return {f"{name}.py": copied_text(part.__name__) for name, part in sorted(wanted.items())}
 
 
 def class_name(program: Program) -> str:
@@ -121,11 +96,7 @@ class _HostModule:
         taken = {
             self._class,
             *OWN,
-            *_ARGUMENT_NAMES,
-            *_CONTAINER_NAMES,
-            *_KIND_NAMES,
-            *_SCHEMA_NAMES,
-            *_SUPPORT_NAMES,
+            *OUR_NAMES,
             "dataclass",
         }
         self._classes = name_classes(program, taken)
@@ -252,14 +223,9 @@ class _HostModule:
         for module in sorted(PARTS):
             if module in words:
                 out.line(f"from . import {module}")
-        ours = {"arguments": _ARGUMENT_NAMES, "containers": _CONTAINER_NAMES, "kinds": _KIND_NAMES}
-        for module, known in ours.items():
+        for module, known in IMPORTED.items():
             if given := sorted(known & words, key=_import_order):
                 out.line(f"from .{module} import {', '.join(given)}")
-        out.line("from .runtime import Runtime")
-        if given := sorted(_SCHEMA_NAMES & words, key=_import_order):
-            out.line(f"from .schemas import {', '.join(given)}")
-        out.line(f"from .support import {', '.join(sorted(_SUPPORT_NAMES & words, key=_import_order))}")
 
     def _write_class(self, out: PythonWriter) -> None:
         with out.block(f"class {self._class}(Host):"):

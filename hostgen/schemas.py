@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from dycl.hostgen.arguments import Array, Binder, Constant, Number, Spec, Taken, shown
+from dycl.hostgen.arguments import Array, Binder, Leaf, Seen, Spec, shown
+from dycl.hostgen.scalars import Constant, Number
 from dycl.ir.kinds import is_a
 
 
 @dataclasses.dataclass(frozen=True)
-class Object(Spec):
+class Object(Leaf):
     """An object given at run time, of any structure that its schema allows; it is handed on as it is."""
 
-    index: int
     schema: str
 
     def __str__(self) -> str:
@@ -40,25 +40,16 @@ class Object(Spec):
                 if isinstance(member, Object):
                     pending.append((inner, member.schema, item))
 
-    def take(self, taken: Taken, value: Any) -> bool:
+    def is_usual(self, seen: Seen, value: Any) -> bool:
         """Check an object and all that it holds by their classes, without a word of where anything stands."""
-        spec = taken.schemas[self.schema]
-        if self.index != len(taken.leaves) or not _fits(spec, value):
+        spec = seen.schemas[self.schema]
+        if not _fits(spec, value):
             return False
-        taken.leaves.append(value)
         try:
-            _check_classes(taken, spec, value)
+            _check_classes(seen, spec, value)
         except (TypeError, ValueError):
             return False
         return True
-
-    def build(self, leaves: Mapping[int, Any]) -> Any:
-        """The object itself."""
-        return leaves[self.index]
-
-    def indices(self) -> tuple[int, ...]:
-        """Its own number."""
-        return (self.index,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +77,7 @@ class Schema:
     fields: tuple[Field, ...]
 
 
-def _check_classes(taken: Taken, spec: Schema, value: object) -> None:
+def _check_classes(seen: Seen, spec: Schema, value: object) -> None:
     """Raise TypeError or ValueError unless an object of this schema holds what it may hold, at every depth."""
     checked: dict[int, Schema] = {}
     pending: list[tuple[Schema, Any]] = [(spec, value)]
@@ -99,32 +90,32 @@ def _check_classes(taken: Taken, spec: Schema, value: object) -> None:
             for field in spec.fields:
                 item = getattr(found, field.name, _MISSING)
                 inner = field.known.get(type(item), _UNKNOWN)
-                inner = _look_up(taken, field, item) if inner is _UNKNOWN else inner
+                inner = _look_up(seen, field, item) if inner is _UNKNOWN else inner
                 if inner is not None:
                     pending.append((inner, item))
         elif spec.kind == "list" and spec.fields:
             field = spec.fields[0]
             for item in found:
                 inner = field.known.get(type(item), _UNKNOWN)
-                inner = _look_up(taken, field, item) if inner is _UNKNOWN else inner
+                inner = _look_up(seen, field, item) if inner is _UNKNOWN else inner
                 if inner is not None:
                     pending.append((inner, item))
         else:
             for _, field, item in _parts("", spec, found):
-                inner = _look_up(taken, field, item)
+                inner = _look_up(seen, field, item)
                 if inner is not None:
                     pending.append((inner, item))
 
 
-def _look_up(taken: Taken, field: Field, value: object) -> Schema | None:
+def _look_up(seen: Seen, field: Field, value: object) -> Schema | None:
     """The schema of the value of a field, if it has one; what its class alone says is kept."""
     if value is _MISSING:
         if field.optional:
             return None
         raise TypeError
-    taken.has_tensors = taken.has_tensors or _is_torch(type(value))
-    member = _member(taken.schemas, "", field, value)
-    found = taken.schemas[member.schema] if isinstance(member, Object) else None
+    seen.has_tensors = seen.has_tensors or _is_torch(type(value))
+    member = _member(seen.schemas, "", field, value)
+    found = seen.schemas[member.schema] if isinstance(member, Object) else None
     if _tells_all(field, type(value)) and len(field.known) < _MOST_KNOWN:
         field.known[type(value)] = found
     return found

@@ -1,4 +1,4 @@
-"""What every generated host stands on: state between calls, the record of decisions, results and arrays.
+"""What every generated host stands on: state between calls, the record of decisions, the start of a call.
 
 This file is part of the artifact. It needs numpy and the standard library, nothing else.
 """
@@ -6,63 +6,16 @@ This file is part of the artifact. It needs numpy and the standard library, noth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from dycl.hostgen.arguments import READY, UNSET, Array, Binder, Parameter, Slot, Taken, unset_value
+from dycl.hostgen.arguments import READY, UNSET, Array, Binder, Leaf, Parameter, Seen, Slot, unset_value
 
 # A compiled subgraph: its result, or its results in order.
 ToArray = Callable[..., np.ndarray]
 ToArrays = Callable[..., "tuple[np.ndarray, ...]"]
-
-# ---------------------------------------------------------------- results
-
-
-class RecordMapping(dict[str, Any]):
-    """A dict whose items can also be read as attributes and, by position, as in a tuple."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
-
-    def to_tuple(self) -> tuple[Any, ...]:
-        """The items, without their names."""
-        return tuple(self.values())
-
-
-# ---------------------------------------------------------------- arrays
-
-
-def in_place(ufunc: np.ufunc, array: np.ndarray, other: Any) -> np.ndarray:
-    """What `array += other` does, and its likes; the array itself."""
-    ufunc(array, other, out=array)
-    return array
-
-
-def array_of_objects(shape: tuple[int, ...], items: list[Any]) -> np.ndarray:
-    """An array of these objects as they are: numpy would take apart those that have a length."""
-    made = np.empty(shape, object)
-    for index, item in zip(np.ndindex(shape), items, strict=True):
-        made[index] = item
-    return made
-
-
-def as_tensor(array: np.ndarray) -> np.ndarray:
-    """What stands for `torch.from_numpy(array)`: torch takes no negative strides."""
-    if any(stride < 0 for stride in array.strides):
-        raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-            "currently supported. (You can probably work around this by making a copy of your array  with "
-            "array.copy().) "
-        )
-    return array
 
 
 def fetch(value: Any) -> Any:
@@ -83,17 +36,33 @@ def _is_on_device(value: object) -> bool:
 # ---------------------------------------------------------------- the host
 
 
-def _only_arrays(signature: tuple[Parameter, ...]) -> tuple[tuple[np.dtype, tuple[int | str, ...]], ...] | None:
-    """The types and shapes of the arguments, in order, if all are arrays of known sizes; else None."""
-    found = []
-    for index, parameter in enumerate(signature):
-        spec = parameter.spec
-        if not isinstance(spec, Array) or spec.index != index or any(isinstance(size, str) for size in spec.shape):
+class _Usual(NamedTuple):
+    """What the arguments of a method usually are: each run-time value once, in containers as they were compiled for."""
+
+    arrays: tuple[tuple[np.dtype | None, tuple[int | str, ...]], ...]  # the types and shapes of those that are arrays
+    leaves: tuple[Leaf, ...]
+    signature: tuple[Parameter, ...] | None  # None: each argument is a run-time value itself
+
+
+def _find_usual(signature: tuple[Parameter, ...]) -> _Usual | None:
+    """What is usual for a signature; None where that tells too little."""
+    leaves = tuple(leaf for parameter in signature for leaf in parameter.spec.leaves())
+    if [leaf.index for leaf in leaves] != list(range(len(leaves))):
+        return None
+    arrays = ((leaf.usual, leaf.shape) if isinstance(leaf, Array) else (None, ()) for leaf in leaves)
+    is_flat = all(isinstance(parameter.spec, Leaf) for parameter in signature)
+    return _Usual(tuple(arrays), leaves, None if is_flat else signature)
+
+
+def _open(signature: tuple[Parameter, ...], values: tuple[Any, ...]) -> list[Any] | None:
+    """What stands for the run-time values in the arguments; None where the containers are not as usual."""
+    leaves: list[Any] = []
+    for parameter, value in zip(signature, values, strict=True):
+        if value is UNSET and not parameter.spec.leaves():
+            continue
+        if not parameter.spec.open(value, leaves):
             return None
-        if spec.usual is None:
-            return None
-        found.append((spec.usual, spec.shape))
-    return tuple(found)
+    return leaves
 
 
 _ARRAY = np.ndarray
@@ -171,7 +140,8 @@ class Host:
         self.force: Decide | None = None
         """Called at each decision with its site and what it would be; what it returns is done instead."""
         self._call = _LastCall()
-        self._usual = None if self.WRITTEN else _only_arrays(self.SIGNATURE)
+        self._usual = None if self.WRITTEN else _find_usual(self.SIGNATURE)
+        self._usual_of = {of: None if self.WRITTEN else _find_usual(row[1]) for of, row in self.METHODS.items()}
         self._initial = initial
         self._resume = 0
         self._state = initial
@@ -252,34 +222,39 @@ class Host:
         record.decisions.clear()
         if not record.is_new or record.force is not self.force:
             record.renew(self.force)
-        if not of and self._usual is not None:  # all of it here: what a call does before it begins is not in the caches
-            for value, (dtype, shape) in zip(values, self._usual):  # noqa: B905  to be strict takes longer than the rest
-                if type(value) is not _ARRAY or value.dtype is not dtype or value.shape != shape:
-                    break
-                if value.flags.num & READY != READY:
-                    break
-            else:
-                return record.decide, *values
-        signature = self.METHODS[of][1] if of else self.SIGNATURE
-        leaves = None if self.WRITTEN else self._take(record, signature, values)
-        return record.decide, *(self._bind(record, signature, values, of) if leaves is None else leaves)
+        usual = self._usual_of[of] if of else self._usual
+        if usual is not None:
+            arrays, leaves, signature = usual
+            given = values if signature is None else _open(signature, values)
+            if given is not None:  # what follows is all of it here: little of what a call begins with is in the caches
+                for value, (dtype, shape) in zip(given, arrays):  # noqa: B905  to be strict takes longer
+                    if type(value) is not _ARRAY or value.dtype is not dtype or value.shape != shape:
+                        break
+                    if value.flags.num & READY != READY:
+                        break
+                else:
+                    return record.decide, *given
+                if self._are_usual(record, leaves, given):
+                    return record.decide, *given
+        return record.decide, *self._bind(record, values, of)
 
-    def _take(self, record: _Record, signature: tuple[Parameter, ...], values: tuple[Any, ...]) -> list[Any] | None:
-        """The run-time values, if the arguments are as they usually are, which is quickly seen; else None."""
-        taken = Taken(self.SCHEMAS)
-        for parameter, value in zip(signature, values, strict=True):
-            if not parameter.spec.take(taken, value):
-                return None
+    def _are_usual(self, record: _Record, leaves: tuple[Leaf, ...], given: Sequence[Any]) -> bool:
+        """Whether these are the run-time values, as they are."""
+        seen = Seen(self.SCHEMAS)
+        for leaf, value in zip(leaves, given, strict=True):
+            if not leaf.is_usual(seen, value):
+                return False
         for name, low, high in self.DIMENSIONS:
-            size = taken.sizes.get(name, low)
+            size = seen.sizes.get(name, low)
             if size < low or (high is not None and size > high):
-                return None
-        if taken.has_tensors:
+                return False
+        if seen.has_tensors:
             record.has_tensors, record.is_new = True, False
-        return taken.leaves
+        return True
 
-    def _bind(self, record: _Record, signature: tuple[Parameter, ...], values: tuple[Any, ...], of: str) -> list[Any]:
+    def _bind(self, record: _Record, values: tuple[Any, ...], of: str) -> list[Any]:
         """The run-time values; the first argument that does not fit raises an error that names it."""
+        signature = self.METHODS[of][1] if of else self.SIGNATURE
         binder = Binder(by_identity=True, schemas=self.SCHEMAS, written=self.WRITTEN.get(of))
         for parameter, value in zip(signature, values, strict=True):
             given = unset_value(parameter) if value is UNSET else value

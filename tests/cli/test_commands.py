@@ -469,6 +469,40 @@ def test_run_with_wrong_inputs(compiled: Path, tmp_path: Path, arrays: dict[str,
     assert "x: float32[1, 3]" in result.stderr
 
 
+PAIR = """
+import torch
+from torch import nn
+
+
+class Pair(nn.Module):
+    def forward(self, data, count):
+        return data["a"] + data["b"] * count
+
+
+def build():
+    return Pair()
+
+
+def example_inputs():
+    return {"a": torch.zeros(3), "b": torch.zeros(3)}, 2
+"""
+
+
+def test_a_dict_or_a_number_that_does_not_fit_is_a_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "pair.py").write_text(PAIR)
+    assert run("compile", tmp_path / "pair.py", "-o", tmp_path / "out").exit_code == 0
+    ones = np.ones(3, np.float32)
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("expected the keys ['a', 'b']", {"data.a": ones, "count": 2}),
+        ("count: compiled for 2, got 2.5", {"data.a": ones, "data.b": ones, "count": 2.5}),
+    ]
+    for words, arrays in wrong:
+        np.savez(tmp_path / "wrong.npz", **arrays)
+        result = run("run", tmp_path / "out", "--inputs", tmp_path / "wrong.npz")
+        assert result.exit_code == 2
+        assert "DY502" in result.stderr and words in " ".join(result.stderr.split())
+
+
 BACKWARDS = """
 import torch
 from torch import nn

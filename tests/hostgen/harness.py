@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dycl.hostgen.host import CONTAINERS, OBJECTS, PARTS, SUPPORT, class_name, write_host
+from dycl.hostgen.host import class_name, write_host
+from dycl.hostgen.parts import CONTAINERS, OBJECTS, PARTS, RESULTS, SCALARS, SUPPORT
 from dycl.hosting import HostModel
 from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
@@ -74,7 +75,7 @@ def fake_runtime(program: Program, environment: Environment) -> type:
 
 
 # In the order in which they import each other.
-_COPIED = sorted({**SUPPORT, **CONTAINERS, **OBJECTS}.items())
+_COPIED = tuple({**SUPPORT, **SCALARS, **CONTAINERS, **OBJECTS, **RESULTS}.items())
 
 
 @functools.cache

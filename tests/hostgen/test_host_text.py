@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycl.hostgen.host import find_parts
+from dycl.hostgen.parts import find_parts
 from dycl.hostgen.writer import PythonWriter
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Program

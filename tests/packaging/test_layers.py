@@ -31,6 +31,8 @@ DEVIATIONS = {
 DEPLOYED = {
     "dycl.hostgen.arguments": {"numpy"},
     "dycl.hostgen.containers": set(),
+    "dycl.hostgen.results": {"numpy"},
+    "dycl.hostgen.scalars": {"numpy"},
     "dycl.hostgen.schemas": {"numpy"},
     "dycl.hostgen.support": {"numpy"},
     "dycl.ir.contents": set(),

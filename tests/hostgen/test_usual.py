@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from dycl.hostgen.arguments import Array, Binder, Constant, Number, Spec, Taken, TorchConstant
+from dycl.hostgen.arguments import UNSET, Array, Binder, Parameter, Spec
 from dycl.hostgen.containers import Items, Keys, ListOf, SliceOf
+from dycl.hostgen.scalars import Constant, Number, TorchConstant
 from dycl.hostgen.schemas import Field, Object, Schema
+from dycl.hostgen.support import Host
 
 
 class Node:
@@ -48,12 +50,6 @@ SCHEMAS = {
 }
 
 
-def taken(spec: Spec, value: object) -> Taken | None:
-    """What is taken of a value, if it is."""
-    found = Taken(SCHEMAS)
-    return found if spec.take(found, value) else None
-
-
 def bound(spec: Spec, value: object) -> Binder | None:
     """What the binder keeps of a value, if it accepts it."""
     binder = Binder(by_identity=True, schemas=SCHEMAS)
@@ -64,16 +60,35 @@ def bound(spec: Spec, value: object) -> Binder | None:
     return binder
 
 
-def check(spec: Spec, value: object) -> Taken | None:
-    """What is taken of a value, and the binder keeps, object by object."""
-    found, binder = taken(spec, value), bound(spec, value)
-    if found is not None:
-        assert binder is not None
-        assert list(range(len(found.leaves))) == sorted(binder.leaves)
-        assert all(leaf is binder.leaves[index] for index, leaf in enumerate(found.leaves))
-        assert found.has_tensors == binder.has_tensors
-        assert found.sizes == {name: size for name, (size, _) in binder._sizes.items()}
-    return found
+class BinderError(Exception):
+    """A host has come to what takes longer."""
+
+
+def host_of(spec: Spec) -> Any:
+    """A host that is called with one argument, and knows what is usual alone."""
+
+    class Usual(Host):
+        SIGNATURE = (Parameter("x", spec),)
+
+        def _bind(self, *_: object) -> list[Any]:
+            raise BinderError
+
+    Usual.SCHEMAS = SCHEMAS
+    return Usual()
+
+
+def check(spec: Spec, value: object) -> list[Any] | None:
+    """What a host takes as usual, which the binder would keep object by object; None where it is not usual."""
+    host, binder = host_of(spec), bound(spec, value)
+    try:
+        decide, *leaves = host._begin(value)
+    except BinderError:
+        return None
+    assert binder is not None and decide(7, True) and host.decisions == [(7, True)]
+    assert list(range(len(leaves))) == sorted(binder.leaves)
+    assert all(leaf is binder.leaves[index] for index, leaf in enumerate(leaves))
+    assert host.has_tensors == binder.has_tensors
+    return [*leaves, host.has_tensors]
 
 
 MATRIX = Array(0, "float32", (2, 3))
@@ -87,7 +102,7 @@ USUAL_VALUES: list[tuple[Spec, object]] = [
     (Constant(None), None),
     (Constant((1, "a")), (1, "a")),
     (Items("tuple", (MATRIX, Number(1, "bool"))), (USUAL, True)),
-    (Items("list", (MATRIX, MATRIX)), [USUAL, USUAL]),
+    (Items("list", (MATRIX, Array(1, "float32", ("n", 3)))), [USUAL, USUAL]),
     (Items("size", (Constant(2), Number(0, "int"))), torch.Size((2, 3))),
     (Keys((("a", MATRIX), (1, Number(1, "str")))), {"a": USUAL, 1: "x"}),
     (Keys((("a", Keys((("b", MATRIX),))), ("c", Constant(None)))), {"a": {"b": USUAL}, "c": None}),
@@ -126,6 +141,7 @@ def test_what_is_usual_is_taken(spec: Spec, value: object) -> None:
         (Items("tuple", (MATRIX, Number(1, "bool"))), [USUAL, True]),
         (Items("tuple", (MATRIX, Number(1, "bool"))), (USUAL,)),
         (Items("set", (Constant(1),)), {1}),
+        (Items("list", (MATRIX, MATRIX)), [USUAL, USUAL]),  # one object in two places
         (Items("list", (MATRIX, MATRIX)), [USUAL, USUAL.copy()]),
         (Keys((("a", MATRIX), ("b", Constant(1)))), {"b": 1, "a": USUAL}),
         (Keys((("a", MATRIX),)), {"a": USUAL, "b": 1}),
@@ -134,7 +150,37 @@ def test_what_is_usual_is_taken(spec: Spec, value: object) -> None:
     ],
 )
 def test_what_is_not_is_left_to_the_binder(spec: Spec, value: object) -> None:
-    assert taken(spec, value) is None
+    assert check(spec, value) is None
+
+
+class Several(Host):
+    """A host with several arguments, sizes with bounds and a method more."""
+
+    SIGNATURE = (
+        Parameter("x", Array(0, "float32", (1, "n"))),
+        Parameter("y", Items("tuple", (Number(1, "int"), Array(2, "float32", ("n",))))),
+        Parameter("mode", Constant(("a", 1)), optional=True),
+    )
+    METHODS: ClassVar = {
+        "step": ("step", (Parameter("z", Number(0, "int")), Parameter("x", Array(1, "float32", (2, 3)))))
+    }
+    DIMENSIONS = (("n", 2, 4),)
+
+    def _bind(self, *_: object) -> list[Any]:
+        return ["bound"]
+
+
+def test_several_arguments_are_taken_in_their_order() -> None:
+    x, y = np.zeros((1, 3), np.float32), np.zeros(3, np.float32)
+    host: Any = Several()
+    assert [id(leaf) for leaf in host._begin(x, (2, y), ("a", 1))[1:]] == [id(x), id(2), id(y)]
+    assert [id(leaf) for leaf in host._begin(x, (2, y), UNSET)[1:]] == [id(x), id(2), id(y)]
+    assert [id(leaf) for leaf in host._begin(5, USUAL, of="step")[1:]] == [id(5), id(USUAL)]
+    for wrong in ((x, (2, y), None), (x, (2, np.zeros(2, np.float32)), UNSET), (x, UNSET, UNSET)):
+        assert host._begin(*wrong)[1:] == ("bound",)
+    long, short = np.zeros((1, 5), np.float32), np.zeros((1, 1), np.float32)
+    for array in (long, short):
+        assert host._begin(array, (2, array[0]), UNSET)[1:] == ("bound",)
 
 
 TREE = Object(0, "Node")
@@ -145,14 +191,12 @@ def test_objects_are_taken_by_the_classes_of_what_they_hold() -> None:
     shared = Node(2, [leaf, leaf, [leaf]], state=np.zeros((1, 4), np.float32))
     tree = Node(None, (shared, True), state={"b": None})
     for _ in range(2):  # met for the first time, and known
-        found = check(TREE, tree)
-        assert found is not None and found.leaves == [tree] and not found.has_tensors
+        assert check(TREE, tree) == [tree, False]
     leaf.children = [tree]
     assert check(TREE, tree) is not None  # round in a circle
     assert check(TREE, twin()(1, [])) is not None
     shared.state = torch.zeros(1, 2)
-    found = check(TREE, tree)
-    assert found is not None and found.has_tensors
+    assert check(TREE, tree) == [tree, True]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +223,7 @@ def test_objects_that_do_not_fit_are_left_to_the_binder(spoil: Any) -> None:
     tree = Node(1, [Node(3, None), node])
     assert check(TREE, tree) is not None
     spoil(node)
-    assert taken(TREE, tree) is None and bound(TREE, tree) is None
+    assert check(TREE, tree) is None and bound(TREE, tree) is None
 
 
 def random_value(draw: random.Random, depth: int) -> Any:
