@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
-Value = Any  # an array, or a Python number where the subgraph takes a scalar
+from dycl.targets.onnxruntime.unsized import CPU, RUN, SCALARS, Known, Made, can_feed, fed_call
 
-_RUN = ort.RunOptions()  # the defaults; who passes none has them made anew in each call, which takes 1 microsecond
-_SCALARS = {"int": np.int64, "float": np.float64, "bool": np.bool_}
+Value = Any  # an array, what ONNX Runtime has made, or a Python number where the subgraph takes a scalar
+
 TYPES = {
     f"tensor({name})": dtype
     for name, dtype in (
@@ -62,6 +62,10 @@ def make_call(
     if outputs and _can_bind(session):
         for array in given.values():
             memory.keep(array)
+        is_late = any(output.shape is None for output in outputs) and not any(output.is_big for output in outputs)
+        if is_late and can_feed(session, len(given)):
+            ports = [(output.name, output.is_handed_on) for output in outputs]
+            return fed_call(session, entry["inputs"], ports, memory, given)
         return _bound_call(session, entry, outputs, memory, given)
     return _plain_call(session, entry, given)
 
@@ -87,7 +91,7 @@ def _find_outputs(session: ort.InferenceSession, entry: dict[str, Any]) -> list[
 def _can_bind(session: ort.InferenceSession) -> bool:
     """Whether this ONNX Runtime has the calls below its public ones, and this Python counts references."""
     has_calls = hasattr(getattr(session, "_sess", None), "run_with_iobinding")
-    return has_calls and hasattr(session.io_binding(), "_iobinding") and _COUNTS_REFERENCES and _CPU is not None
+    return has_calls and hasattr(session.io_binding(), "_iobinding") and _COUNTS_REFERENCES and CPU is not None
 
 
 def _plain_call(
@@ -96,29 +100,20 @@ def _plain_call(
     """New arrays for each call. The session's inner `run` is private, and faster than the public one."""
     inner = getattr(getattr(session, "_sess", None), "run", None)
     run: Callable[..., list[Value]] = inner if inner is not None else session.run
-    inputs = [(port["name"], _SCALARS.get(port.get("scalar", ""))) for port in entry["inputs"]]
+    inputs = [(port["name"], SCALARS.get(port.get("scalar", ""))) for port in entry["inputs"]]
     outputs = [port["name"] for port in entry["outputs"]]
     single = len(outputs) == 1
 
     def call(*values: Value) -> Value:
         feed = {
-            name: np.array(value, dtype) if dtype is not None else value.numpy() if type(value) is _Made else value
+            name: np.array(value, dtype) if dtype is not None else value.numpy() if type(value) is Made else value
             for (name, dtype), value in zip(inputs, values, strict=True)
         }
-        results = run(outputs, feed | given, _RUN)
+        results = run(outputs, feed | given, RUN)
         return results[0] if single else tuple(results)
 
     return call
 
-
-def _processor() -> Any:
-    """Where ONNX Runtime is to make a result whose size it learns in the call; None if it cannot be told."""
-    device = getattr(ort.capi.onnxruntime_pybind11_state, "OrtDevice", None)
-    return None if device is None else device(device.cpu(), device.default_memory(), 0)
-
-
-_CPU = _processor()
-_Made = getattr(ort.capi.onnxruntime_pybind11_state, "OrtValue", None)  # what ONNX Runtime has made, not an array yet
 
 # ---------------------------------------------------------------- bound memory
 
@@ -130,7 +125,7 @@ _MOST_KEPT = 8  # frames of one subgraph, big arrays of one size: who holds more
 _COUNTS_REFERENCES = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class Memory:
+class Memory(Known):
     """The arrays that results are written to. One is written again only when nobody but we refer to it.
 
     Whoever holds a result (a variable of the host, the caller, a view, a torch tensor over it) refers to the array, so
@@ -139,7 +134,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self.values: dict[int, Any] = {}  # by the id of an array of ours: its memory as ONNX Runtime takes it
+        super().__init__()
         self._kept: list[np.ndarray] = []  # so that an id stays that of its array
         self._big: dict[tuple[str, tuple[int, ...]], deque[np.ndarray]] = {}
 
@@ -215,7 +210,7 @@ class _Frame:
         self.names = [port["name"] for port in entry["inputs"]]
         self.bound = [0] * len(self.names)  # the ids of those of our arrays that are bound to the inputs
         self.numbers: list[np.ndarray | None] = [
-            np.zeros((), _SCALARS[p["scalar"]]) if "scalar" in p else None for p in entry["inputs"]
+            np.zeros((), SCALARS[p["scalar"]]) if "scalar" in p else None for p in entry["inputs"]
         ]
         self.own: list[np.ndarray | None] = [None] * len(self.names)  # what small arrays of others are copied to
         for name, number in zip(self.names, self.numbers, strict=True):
@@ -230,7 +225,7 @@ class _Frame:
         ]
         for output in outputs:
             if output.shape is None:
-                self.binding.bind_output(output.name, _CPU)
+                self.binding.bind_output(output.name, CPU)
 
     def _bind_result(self, name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         array = self.memory.make(dtype, shape)
@@ -263,7 +258,7 @@ class _Frame:
         if number is not None:
             number[()] = value
             return
-        if type(value) is _Made:
+        if type(value) is Made:
             self.bound[index] = 0
             self.binding.bind_ortvalue_input(self.names[index], value)
             return
@@ -408,10 +403,10 @@ def _call_maker(inputs: int, kinds: str) -> Callable[..., Any]:
         after="\n            ".join(after),
     )
     known: dict[str, Any] = {
-        "options": _RUN,
+        "options": RUN,
         "count": sys.getrefcount,
         "unseen": _REFERENCES,
-        "processor": _CPU,
+        "processor": CPU,
     }
     exec(text, known)
     made: Callable[..., Any] = known["make"]

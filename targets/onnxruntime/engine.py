@@ -114,7 +114,9 @@ class OnnxRuntimeEngine:
 
     def runtime_files(self) -> Mapping[str, bytes]:
         """What reads the manifest and calls sessions, and for a GPU what keeps values there."""
-        files = copied_files("dycl.ir.contents", "dycl.targets.onnxruntime.dispatch")
+        files = copied_files(
+            "dycl.ir.contents", "dycl.targets.onnxruntime.dispatch", "dycl.targets.onnxruntime.unsized"
+        )
         if self.device != "cpu":
             files |= copied_files("dycl.targets.onnxruntime.device", "dycl.targets.devicearray")
         return files

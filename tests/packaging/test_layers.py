@@ -42,6 +42,7 @@ DEPLOYED = {
     "dycl.targets.onnxruntime.device": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.dispatch": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.runtime": {"numpy", "onnxruntime"},
+    "dycl.targets.onnxruntime.unsized": {"numpy", "onnxruntime"},
     "dycl.targets.reference.runtime": {"numpy", "onnx"},
     "dycl.targets.tvm.cuda": {"numpy", "tvm_ffi"},
     "dycl.targets.tvm.runtime": {"numpy", "tvm_ffi"},

@@ -228,7 +228,7 @@ def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path)
     first, second = files_of(tmp_path / "a"), files_of(tmp_path / "b")
     assert sorted(first) == [
         "contents.py", "dispatch.py", "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx",
-        "weights.bin",
+        "unsized.py", "weights.bin",
     ]  # fmt: skip
     assert first == second
     shutil.rmtree(tmp_path / "b")

@@ -1,0 +1,140 @@
+"""Calls of sessions whose results have sizes that only the call knows: all inputs at once, and all results."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort  # type: ignore[import-untyped]
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+import dycl
+from dycl.ir.contents import read_contents
+from dycl.targets.onnxruntime.dispatch import Memory, make_call
+from dycl.targets.onnxruntime.unsized import Known
+
+TYPES = {"int": TensorProto.INT64, "float": TensorProto.DOUBLE, "bool": TensorProto.BOOL}
+
+
+def _repeated(kind: str) -> Callable[..., Any]:
+    """A number, and a row that has it as often as there are elements in another."""
+    ports = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"]),
+        helper.make_tensor_value_info("number", TYPES[kind], []),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("row", TYPES[kind], ["n"]),
+        helper.make_tensor_value_info("one", TYPES[kind], [1]),
+    ]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"]),
+        helper.make_node("Expand", ["number", "size"], ["row"]),
+        helper.make_node("Reshape", ["number", "size1"], ["one"]),
+    ]
+    one = helper.make_tensor("size1", TensorProto.INT64, [1], [1])
+    graph = helper.make_graph(nodes, "graph", ports, outputs, [one])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    entry = {
+        "inputs": [{"name": "x"}, {"name": "number", "scalar": kind}],
+        "outputs": [{"name": "row", "shape": ["n"]}, {"name": "one", "shape": [1]}],
+    }
+    return make_call(session, entry, Memory(), {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        ("int", [0, 3, -1, 3, 1 << 40, True]),
+        ("float", [0.0, -0.0, 0.0, math.inf, math.nan, math.nan, 0.1, 3]),
+        ("bool", [True, False, True, 1, 0]),
+    ],
+)
+def test_a_number_is_taken_as_what_it_is(kind: str, numbers: list[float]) -> None:
+    call = _repeated(kind)
+    for number in numbers:
+        row, one = call(np.zeros(3, np.float32), number)
+        wanted = np.array(number, {"int": np.int64, "float": np.float64, "bool": np.bool_}[kind])
+        for result, size in ((row, 3), (one, 1)):
+            assert result.dtype == wanted.dtype
+            assert result.tobytes() == np.full(size, wanted).tobytes()  # the sign of a zero among it
+
+
+def test_numbers_that_are_remembered_have_an_end() -> None:
+    known = Known()
+    for number in range(3000):
+        assert known.number(number, "int").numpy() == number
+    assert len(known._numbers["int"]) < 2000
+
+
+def test_results_are_everybodys_own() -> None:
+    call = _repeated("int")
+    held = [call(np.zeros(size, np.float32), size) for size in range(50)]
+    for size, (row, one) in enumerate(held):
+        assert row.tolist() == [size] * size
+        assert one.tolist() == [size]
+        row[...], one[...] = -1, -1
+    assert call(np.zeros(2, np.float32), 7)[0].tolist() == [7, 7]
+
+
+def test_an_array_in_pieces_is_read_as_it_is() -> None:
+    call = _repeated("float")
+    pieces = np.arange(12, dtype=np.float32).reshape(3, 4)[:, 1]
+    assert call(pieces, 2.0)[0].tolist() == [2.0] * 3
+    known = Known()
+    assert known.find(pieces).numpy().tolist() == [1, 5, 9]
+    assert known.find(np.float32(3)).numpy() == 3
+    whole = np.arange(3, dtype=np.float32)
+    assert np.shares_memory(known.find(whole).numpy(), whole)
+
+
+def test_threads_do_not_meet() -> None:
+    call = _repeated("int")
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for size in range(200):
+            row, one = call(np.zeros(size, np.float32), number)
+            if row.tolist() != [number] * size or one.tolist() != [number]:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+class Picked(nn.Module):
+    """Rows that the data chooses, through layers that share a session where they were optimised for this machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x[x[:, 0] > -0.5])
+            if x.sum().item() > 100:
+                break
+        return x
+
+
+@pytest.mark.parametrize("tune", [0, 1])
+def test_what_comes_out_is_what_torch_computes(tmp_path: Path, tune: int) -> None:
+    torch.manual_seed(0)
+    model = Picked().eval()
+    compiled = dycl.compile(model, torch.randn(8, 6), output=tmp_path / "picked", tune=tune)
+    entries = read_contents(compiled.directory)["subgraphs"].values()
+    assert any("given" in entry["settings"] for entry in entries) is bool(tune)
+    for seed in range(8):
+        x = torch.randn(8, 6, generator=torch.Generator().manual_seed(seed)) * (seed % 3)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
