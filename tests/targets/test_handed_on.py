@@ -58,9 +58,9 @@ def _assert_equals(host: Any, model: Grow) -> None:
 def test_what_only_subgraphs_see_never_becomes_an_array(artifact: Path, model: Grow) -> None:
     host = load_artifact(artifact, threads=1).host
     made = set()
-    calls = {call: name for name, call in host.runtime.calls.items()}  # type: ignore[attr-defined]
+    calls = {id(call) for call in host.runtime.calls.values()}  # type: ignore[attr-defined]
     for attribute, call in list(vars(host).items()):
-        if calls.get(call) is not None:  # a subgraph
+        if id(call) in calls:  # a subgraph
 
             def noted(*values: Any, call: Any = call) -> Any:
                 results = call(*values)
