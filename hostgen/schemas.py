@@ -18,6 +18,8 @@ class Object(Leaf):
     """An object given at run time, of any structure that its schema allows; it is handed on as it is."""
 
     schema: str
+    known: set[type] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
+    """Classes that fit, whatever the value is."""
 
     def __str__(self) -> str:
         return self.schema
@@ -42,9 +44,12 @@ class Object(Leaf):
 
     def is_usual(self, seen: Seen, value: Any) -> bool:
         """Check an object and all that it holds by their classes, without a word of where anything stands."""
-        spec = seen.schemas[self.schema]
-        if not _fits(spec, value):
-            return False
+        spec, cls = seen.schemas[self.schema], type(value)
+        if cls not in self.known:
+            if not _fits(spec, value):
+                return False
+            if cls is not tuple and len(self.known) < _MOST_KNOWN:
+                self.known.add(cls)
         try:
             _check_classes(seen, spec, value)
         except (TypeError, ValueError):

@@ -69,12 +69,13 @@ _ARRAY = np.ndarray
 Decide = Callable[[int, bool], bool]
 
 
-class _Record:
+class _Record(Seen):
     """What is told of a call, and what records its decisions: made once for each thread."""
 
-    __slots__ = ("arrays", "decide", "decisions", "force", "has_tensors", "is_new", "written")
+    __slots__ = ("arrays", "decide", "decisions", "force", "is_new", "written")
 
-    def __init__(self) -> None:
+    def __init__(self, schemas: Mapping[str, Any]) -> None:
+        super().__init__(schemas)
         self.decisions: list[tuple[int, bool]] = []
         self.renew(None)
 
@@ -105,8 +106,8 @@ def _recorder(record: Callable[[tuple[int, bool]], None], force: Decide | None) 
 class _LastCall(threading.local):
     """What is told of the last call, to the thread that made it."""
 
-    def __init__(self) -> None:
-        self.record = _Record()
+    def __init__(self, schemas: Mapping[str, Any]) -> None:
+        self.record = _Record(schemas)
 
 
 def _copy(value: Any) -> Any:
@@ -139,7 +140,7 @@ class Host:
     def __init__(self, initial: tuple[Any, ...] = ()) -> None:
         self.force: Decide | None = None
         """Called at each decision with its site and what it would be; what it returns is done instead."""
-        self._call = _LastCall()
+        self._call = _LastCall(self.SCHEMAS)
         self._usual = None if self.WRITTEN else _find_usual(self.SIGNATURE)
         self._usual_of = {of: None if self.WRITTEN else _find_usual(row[1]) for of, row in self.METHODS.items()}
         self._initial = initial
@@ -240,20 +241,21 @@ class Host:
 
     def _are_usual(self, record: _Record, leaves: tuple[Leaf, ...], given: Sequence[Any]) -> bool:
         """Whether these are the run-time values, as they are."""
-        seen = Seen(self.SCHEMAS)
+        record.sizes.clear()
         for leaf, value in zip(leaves, given, strict=True):
-            if not leaf.is_usual(seen, value):
+            if not leaf.is_usual(record, value):
                 return False
         for name, low, high in self.DIMENSIONS:
-            size = seen.sizes.get(name, low)
+            size = record.sizes.get(name, low)
             if size < low or (high is not None and size > high):
                 return False
-        if seen.has_tensors:
-            record.has_tensors, record.is_new = True, False
+        if record.has_tensors:
+            record.is_new = False
         return True
 
     def _bind(self, record: _Record, values: tuple[Any, ...], of: str) -> list[Any]:
         """The run-time values; the first argument that does not fit raises an error that names it."""
+        record.has_tensors = False
         signature = self.METHODS[of][1] if of else self.SIGNATURE
         binder = Binder(by_identity=True, schemas=self.SCHEMAS, written=self.WRITTEN.get(of))
         for parameter, value in zip(signature, values, strict=True):
