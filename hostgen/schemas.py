@@ -70,6 +70,7 @@ class Field:
 
 _PLAIN = frozenset({bool, dict, float, int, list, str, type(None)})  # no value of these looks like a tensor
 _UNKNOWN: Any = object()  # a class that was not met in a field
+_FEW = 100
 _MOST_KNOWN = 64  # for each field: a program may make classes without end
 
 
@@ -86,11 +87,11 @@ def _check_classes(seen: Seen, spec: Schema, value: object) -> None:
     """Raise TypeError or ValueError unless an object of this schema holds what it may hold, at every depth."""
     checked: dict[int, Schema] = {}
     pending: list[tuple[Schema, Any]] = [(spec, value)]
-    while pending:
-        spec, found = pending.pop()
-        if checked.get(id(found)) is spec:
-            continue
-        checked[id(found)] = spec
+    for count, (spec, found) in enumerate(pending):  # which grows meanwhile
+        if count > _FEW:  # to see a few of them twice takes less than to remember all
+            if checked.get(id(found)) is spec:
+                continue
+            checked[id(found)] = spec
         if spec.kind == "instance":  # written out, as lists are: most of what there is to see
             for field in spec.fields:
                 item = getattr(found, field.name, _MISSING)

@@ -226,6 +226,13 @@ def test_objects_that_do_not_fit_are_left_to_the_binder(spoil: Any) -> None:
     assert check(TREE, tree) is None and bound(TREE, tree) is None
 
 
+def test_objects_that_are_shared_are_not_looked_at_on_every_way_to_them() -> None:
+    node = Node(1, None)
+    for _ in range(200):
+        node = Node(1, [node, node])
+    assert check(TREE, node) == [node, False]
+
+
 def random_value(draw: random.Random, depth: int) -> Any:
     """A value that an object may hold, or not."""
     if depth == 0 or draw.random() < 0.2:
