@@ -100,7 +100,7 @@ class Array(Leaf):
 
     def read(self, binder: Binder, where: str, value: object) -> np.ndarray:
         """The array, in one piece and in the machine's order of bytes."""
-        if not isinstance(value, np.ndarray) or value.dtype.name != self.dtype or value.ndim != len(self.shape):
+        if not isinstance(value, np.ndarray) or value.ndim != len(self.shape) or not self._fits(value.dtype):
             raise TypeError(f"{where}: expected {self}, got {shown(value)}")
         for size, expected in zip(value.shape, self.shape, strict=True):
             if size != expected:
@@ -114,6 +114,9 @@ class Array(Leaf):
         if type(value) is not np.ndarray or value.dtype is not self.usual or value.flags.num & READY != READY:
             return False
         return value.shape == self.shape or self._takes_sizes(seen.sizes, value.shape)
+
+    def _fits(self, dtype: np.dtype) -> bool:
+        return dtype is self.usual or dtype.name == self.dtype  # the name takes numpy long
 
     def _takes_sizes(self, sizes: dict[str, int], shape: tuple[int, ...]) -> bool:
         if len(shape) != len(self.shape):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from dycl.hostgen.arguments import Binder, Leaf, Spec, same, shown
+from dycl.hostgen.arguments import Binder, Leaf, Seen, Spec, same, shown
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class ListOf(Leaf):
         """A list of what the model computes with of each item."""
         if not isinstance(value, list):
             raise TypeError(f"{where}: expected {self}, got {shown(value)}")
+        seen = Seen({})
+        if all(self.element.is_usual(seen, item) for item in value) and not seen.sizes:
+            return list(value)
         return [self.element.read(binder, f"{where}[{i}]", item) for i, item in enumerate(value)]
 
     def equals(self, first: object, second: object) -> bool:

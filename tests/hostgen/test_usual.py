@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycl.hostgen.arguments import UNSET, Array, Binder, Parameter, Spec
+from dycl.hostgen.arguments import UNSET, Array, Binder, Leaf, Parameter, Spec
 from dycl.hostgen.containers import Items, Keys, ListOf, SliceOf
 from dycl.hostgen.scalars import Constant, Number, TorchConstant
 from dycl.hostgen.schemas import Field, Object, Schema
@@ -151,6 +151,25 @@ def test_what_is_usual_is_taken(spec: Spec, value: object) -> None:
 )
 def test_what_is_not_is_left_to_the_binder(spec: Spec, value: object) -> None:
     assert check(spec, value) is None
+
+
+@pytest.mark.parametrize("element", [Number(-1, "float"), Array(-1, "float32", (2,)), Array(-1, "float32", ("n",))])
+def test_a_list_is_read_item_by_item_into_a_list_of_the_hosts_own(element: Leaf) -> None:
+    ones = np.ones(4, np.float32)
+    usual = {"Number": [0.5, 0.5], "Array": [ones[:2], ones[2:]]}[type(element).__name__]
+    other = {"Number": np.float64(0.5), "Array": ones[::2]}[type(element).__name__]
+    for given in (usual, [*usual, other]):
+        binder = bound(ListOf(0, element), given)
+        assert binder is not None
+        read: Any = binder.leaves[0]
+        assert read is not given and len(read) == len(given)
+        assert all(a is b for a, b in zip(read, usual, strict=False))
+        assert all(np.array_equal(a, b) for a, b in zip(read, given, strict=True))
+        assert all(isinstance(a, float) or a.flags.c_contiguous for a in read)
+    assert type(read[-1]) is type(usual[0])
+    for wrong in (1, True, "x", ones.astype(np.float64)):
+        assert bound(ListOf(0, element), [*usual, wrong]) is None
+    assert bound(ListOf(0, Array(-1, "float32", ("n",))), [ones, ones[:3]]) is None
 
 
 class Several(Host):
