@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,3 +108,34 @@ def test_sizes_that_are_equal_get_one_name() -> None:
     assert isinstance(params[2].type, ScalarType)
     assert params[2].type.size == "u0 + 4"
     assert done == replace(op, sizes=(("Mod(u0, 2)", 0),))
+
+
+class Stacks(torch.nn.Module):
+    """Rows, numbers and answers of as many rounds as the data says, put together along each dimension."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        rows, numbers, answers = [], [], []
+        while x.sum() > 1:
+            rows.append(x)
+            numbers.append(x.argmax())
+            answers.append(x[0] > 0.5)
+            x = x * 0.7 - 0.1
+        if not rows:
+            return (x,)
+        return (
+            torch.stack(rows),
+            torch.stack(rows, 1),
+            torch.stack(numbers),
+            torch.stack(answers),
+            torch.stack(rows, -2),
+        )
+
+
+def test_what_is_put_together_is_as_torch_puts_it(tmp_path: Path) -> None:
+    compiled = dycl.compile(Stacks(), (torch.tensor([1.0, 3.0, 0.5]),), output=tmp_path / "stacks")
+    for seed in range(6):
+        x = torch.rand(3, generator=torch.Generator().manual_seed(seed)) * seed
+        for made, expected in zip(compiled(x), Stacks()(x), strict=True):
+            torch.testing.assert_close(made, expected)
+    text = (tmp_path / "stacks" / "host.py").read_text(encoding="utf-8")
+    assert (text.count("np.stack("), text.count("np.array(")) == (1, 4)
