@@ -127,6 +127,8 @@ class _Folder:
                 return _as_literal(self.environment.weights[first.name].item())
             case "not_":
                 return self._fold_double_not(first)
+            case "eq" | "ne":
+                return self._fold_counted_truth(op)
             case "list_len" if isinstance(first, Seq):
                 return Lit(len(first.items))
             case "list_get" if isinstance(first, Seq):
@@ -161,6 +163,15 @@ class _Folder:
         if inner is None or inner.function != "not_":
             return None
         return inner.args[0] if scalar_kind(inner.args[0], self.types) is ScalarKind.BOOL else None
+
+    def _fold_counted_truth(self, op: HostOp) -> Operand | None:
+        """`float(b) == 1` is b if b is a bool, and so is `int(b) != 0`."""
+        counted, number = op.args
+        inner = self.makers.get(counted.id) if isinstance(counted, Ref) else None
+        if inner is None or inner.function not in ("int", "float") or not isinstance(number, Lit):
+            return None
+        is_truth = scalar_kind(inner.args[0], self.types) is ScalarKind.BOOL
+        return inner.args[0] if is_truth and number.value == (1 if op.function == "eq" else 0) else None
 
     def _turn_comparison(self, op: HostOp) -> HostOp:
         """`not a < b` as `a >= b`, where both mean the same."""

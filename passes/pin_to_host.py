@@ -60,6 +60,7 @@ from dycl.ir.nodes import (
     SeqKind,
     TensorOp,
     TensorType,
+    TorchLit,
     Value,
     ValueId,
     ValueType,
@@ -81,6 +82,9 @@ _COMPARISONS = {
 }
 _BOTH = {"__and__": "and_", "logical_and": "and_", "__or__": "or_", "logical_or": "or_"}
 _LARGEST = {"max": "argmax", "amax": "argmax", "min": "argmin", "amin": "argmin"}
+# Of one truth value: as it is counted. (`to` is given what it shall be.)
+_CONVERSIONS = {"float": "float", "double": "float", "long": "int", "int": "int"}
+_CONVERTED = {"torch.float32": "float", "torch.float64": "float", "torch.int64": "int", "torch.int32": "int"}
 _STACKS = {"stack": 0, "cat": 1, "concat": 1}  # of single elements with so many dimensions
 _PLACES = frozenset({"argmax", "argmin"})
 _ALONE = {"logical_not": "not_", "__invert__": "not_", "all": "bool", "any": "bool"}  # of one truth value
@@ -185,7 +189,11 @@ def _find_form(op: TensorOp, types: Types) -> _Form | None:
         return _Scalar(_BOTH[name], op.args) if _as_compared(op.args[1], kind, types) else None
     if name in _ALONE and len(op.args) == 1:
         return _Scalar(_ALONE[name], op.args)
-    return None
+    if name == "to" and len(op.args) == 2 and isinstance(op.args[1], TorchLit):
+        function = _CONVERTED.get(op.args[1].text)
+    else:
+        function = _CONVERSIONS.get(name) if len(op.args) == 1 else None
+    return None if function is None else _Scalar(function, op.args[:1])
 
 
 def _find_stack(op: TensorOp, rank: int, types: Types) -> _Stack | None:
