@@ -62,12 +62,21 @@ def make_call(
     if outputs and _can_bind(session):
         for array in given.values():
             memory.keep(array)
-        is_late = any(output.shape is None for output in outputs) and not any(output.is_big for output in outputs)
-        if is_late and can_feed(session, len(given)):
+        if _is_open(entry, outputs) and can_feed(session, len(given)):
             ports = [(output.name, output.is_handed_on) for output in outputs]
             return fed_call(session, entry["inputs"], ports, memory, given)
         return _bound_call(session, entry, outputs, memory, given)
     return _plain_call(session, entry, given)
+
+
+def _is_open(entry: dict[str, Any], outputs: Sequence[_Output]) -> bool:
+    """Whether sizes of inputs or results are known in the call only, and no memory could stay bound to any result.
+
+    Larger results of known size are worth more bound: other subgraphs find them bound, too.
+    """
+    sizes = [size for port in entry["inputs"] for size in port.get("shape", ())]
+    is_unknown = any(isinstance(size, str) for size in sizes) or any(output.shape is None for output in outputs)
+    return is_unknown and all(not output.shape for output in outputs)
 
 
 def _find_outputs(session: ort.InferenceSession, entry: dict[str, Any]) -> list[_Output] | None:

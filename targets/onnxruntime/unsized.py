@@ -1,4 +1,4 @@
-"""Calls of sessions whose results have sizes that only the call knows. Copied into artifacts beside their dispatch.
+"""Calls of sessions in which sizes are known in the call only. Copied into artifacts beside their dispatch.
 
 Nothing can be bound to memory before such a call, and what was bound in the last one has to be bound anew, input by
 input and result by result. ONNX Runtime takes all inputs at once, too, and gives all results: measured with three of

@@ -1,4 +1,4 @@
-"""Calls of sessions whose results have sizes that only the call knows: all inputs at once, and all results."""
+"""Calls of sessions in which sizes are known in the call only: all inputs at once, and all results."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from dycl.targets.onnxruntime.unsized import Known
 TYPES = {"int": TensorProto.INT64, "float": TensorProto.DOUBLE, "bool": TensorProto.BOOL}
 
 
-def _repeated(kind: str) -> Callable[..., Any]:
-    """A number, and a row that has it as often as there are elements in another."""
+def _repeated(kind: str, shape: tuple[int, ...] = ()) -> Callable[..., Any]:
+    """A number, and a row that has it as often as there are elements in another; and it in a shape."""
     ports = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"]),
         helper.make_tensor_value_info("number", TYPES[kind], []),
     ]
     outputs = [
         helper.make_tensor_value_info("row", TYPES[kind], ["n"]),
-        helper.make_tensor_value_info("one", TYPES[kind], [1]),
+        helper.make_tensor_value_info("one", TYPES[kind], shape),
     ]
     nodes = [
         helper.make_node("Shape", ["x"], ["size"]),
         helper.make_node("Expand", ["number", "size"], ["row"]),
-        helper.make_node("Reshape", ["number", "size1"], ["one"]),
+        helper.make_node("Expand", ["number", "wanted"], ["one"]),
     ]
-    one = helper.make_tensor("size1", TensorProto.INT64, [1], [1])
-    graph = helper.make_graph(nodes, "graph", ports, outputs, [one])
+    wanted = helper.make_tensor("wanted", TensorProto.INT64, [len(shape)], shape)
+    graph = helper.make_graph(nodes, "graph", ports, outputs, [wanted])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     entry = {
         "inputs": [{"name": "x"}, {"name": "number", "scalar": kind}],
-        "outputs": [{"name": "row", "shape": ["n"]}, {"name": "one", "shape": [1]}],
+        "outputs": [{"name": "row", "shape": ["n"]}, {"name": "one", "shape": list(shape)}],
     }
     return make_call(session, entry, Memory(), {})
 
@@ -62,6 +62,7 @@ def test_a_number_is_taken_as_what_it_is(kind: str, numbers: list[float]) -> Non
     for number in numbers:
         row, one = call(np.zeros(3, np.float32), number)
         wanted = np.array(number, {"int": np.int64, "float": np.float64, "bool": np.bool_}[kind])
+        assert one.shape == ()
         for result, size in ((row, 3), (one, 1)):
             assert result.dtype == wanted.dtype
             assert result.tobytes() == np.full(size, wanted).tobytes()  # the sign of a zero among it
@@ -79,9 +80,21 @@ def test_results_are_everybodys_own() -> None:
     held = [call(np.zeros(size, np.float32), size) for size in range(50)]
     for size, (row, one) in enumerate(held):
         assert row.tolist() == [size] * size
-        assert one.tolist() == [size]
+        assert one == size
         row[...], one[...] = -1, -1
     assert call(np.zeros(2, np.float32), 7)[0].tolist() == [7, 7]
+
+
+def test_a_result_of_known_size_stays_bound() -> None:
+    """Others that take it find it bound."""
+    call = _repeated("int", (2, 1))
+    places = set()
+    for size in range(4):
+        row, one = call(np.zeros(size, np.float32), size)
+        assert (row.tolist(), one.tolist()) == ([size] * size, [[size]] * 2)
+        places.add(one.ctypes.data)
+        del row, one
+    assert len(places) == 1
 
 
 def test_an_array_in_pieces_is_read_as_it_is() -> None:
@@ -102,7 +115,7 @@ def test_threads_do_not_meet() -> None:
     def work(number: int) -> None:
         for size in range(200):
             row, one = call(np.zeros(size, np.float32), number)
-            if row.tolist() != [number] * size or one.tolist() != [number]:
+            if row.tolist() != [number] * size or one != number:
                 wrong.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
