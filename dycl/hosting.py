@@ -39,6 +39,8 @@ class HostModel:
         self.artifact = artifact
         self._host: Any = artifact.host
         self._own_module: str = type(artifact.host).__module__
+        schemas = self._host.SCHEMAS.values()
+        self._objects = frozenset(schema.class_name for schema in schemas if schema.kind == "instance")
         self._classes = {name.split(":")[-1].split(".")[-1]: found for name, found in classes.items()}
 
     def __call__(self, *args: object, **kwargs: object) -> object:
@@ -67,7 +69,8 @@ class HostModel:
             passed.seen |= self._host.has_tensors
             if passed.seen:
                 self._convert_written()
-            self._give_back(pairs, partial(self._given_out, has_tensors=passed.seen))
+            if pairs:
+                self._give_back(pairs, partial(self._given_out, has_tensors=passed.seen))
         return self._given_out(result, has_tensors=passed.seen)
 
     def _given_out(self, value: object, *, has_tensors: bool) -> object:
@@ -95,8 +98,7 @@ class HostModel:
 
     def _is_object(self, value: object) -> bool:
         """Whether a value is an object of the caller's that the host reads, and writes, where it is."""
-        schemas = self._host.SCHEMAS.values()
-        return any(schema.kind == "instance" and schema.class_name == type(value).__name__ for schema in schemas)
+        return type(value).__name__ in self._objects
 
     def _convert_written(self) -> None:
         """What the host has hung on objects of the caller's, as tensors."""
@@ -206,7 +208,10 @@ class _Conversion:
         if torch is None or not isinstance(leaf, torch.Tensor):
             return leaf
         self.seen = True
-        return leaf.detach().cpu().resolve_conj().resolve_neg().numpy()
+        return leaf.numpy(force=True)
+
+
+_LEAVES = frozenset({bool, float, int, np.ndarray, str, type(None)})  # seen at once, as most are
 
 
 def map_values(
@@ -217,6 +222,8 @@ def map_values(
     is_leaf: Callable[[Any], bool] = lambda value: False,
 ) -> Any:
     """A new value of the same nesting, every leaf changed and then every object with fields restored."""
+    if type(value) in _LEAVES:
+        return change(value)
 
     def map_item(item: Any) -> Any:
         return map_values(item, change, restore, is_leaf=is_leaf)
