@@ -171,7 +171,7 @@ class Binder:
     ) -> None:
         self.has_tensors = False  # torch's, in the objects that were given
         self.schemas = schemas or {}
-        self.checked: dict[int, str] = {}  # objects known to fit their schema
+        self.checked: dict[int, tuple[str, object]] = {}  # objects known to fit their schema; kept, as their ids are
         self.containers: dict[int, str] = {}  # those that were given, and where
         self.leaves: dict[int, object] = {}
         self.written = written  # the arrays that the call fills; None: it writes to nothing that it is given

@@ -30,9 +30,9 @@ class Object(Leaf):
         pending = [(where, self.schema, value)]
         while pending:
             place, name, found = pending.pop()
-            if binder.checked.get(id(found)) == name:
+            if binder.checked.get(id(found), ("",))[0] == name:
                 continue
-            binder.checked[id(found)] = name
+            binder.checked[id(found)] = (name, found)
             spec = binder.schemas[name]
             if not _fits(spec, found):
                 raise TypeError(f"{place}: expected {_described(name, spec)}, got {shown(found)}")

@@ -26,13 +26,13 @@ _NOT_IN_EXAMPLES = SchemaField("item", ())
 def check_object(where: str, name: str, value: object, schemas: Sequence[Schema]) -> None:
     """Raise TypeError or ValueError unless the object, and all that it holds, is as the schemas say."""
     table = {schema.name: schema for schema in schemas}
-    seen: dict[int, str] = {}
+    seen: dict[int, tuple[str, object]] = {}  # the objects are kept: what a property makes may lie where another lay
     pending = [(where, name, value)]
     while pending:
         place, name, found = pending.pop()
-        if seen.get(id(found)) == name:
+        if seen.get(id(found), ("",))[0] == name:
             continue
-        seen[id(found)] = name
+        seen[id(found)] = (name, found)
         if not _fits_schema(found, table[name]):
             raise TypeError(f"{place}: expected {name}, got a {type(found).__name__}")
         for inner, field, item in object_parts(place, table[name], found):
@@ -92,14 +92,14 @@ def object_parts(place: str, schema: Schema, value: Any) -> Iterator[tuple[str, 
 def find_written(where: str, name: str, value: object, schemas: Sequence[Schema]) -> dict[str, object]:
     """What the fields hold that the program writes, by their places, in the object and all that it holds."""
     table = {schema.name: schema for schema in schemas}
-    seen: set[int] = set()
+    seen: dict[int, object] = {}
     found: dict[str, object] = {}
     pending = [(where, name, value)]
     while pending:
         place, name, holder = pending.pop()
         if id(holder) in seen:
             continue
-        seen.add(id(holder))
+        seen[id(holder)] = holder
         for inner, field, item in object_parts(place, table[name], holder):
             if field.is_written:
                 found[inner] = item

@@ -15,6 +15,9 @@ from dycl.hostgen.containers import Items, Keys, ListOf, SliceOf
 from dycl.hostgen.scalars import Constant, Number, TorchConstant
 from dycl.hostgen.schemas import Field, Object, Schema
 from dycl.hostgen.support import Host
+from dycl.ir.nodes import ObjectType, SchemaField, SchemaKind
+from dycl.ir.nodes import Schema as IrSchema
+from dycl.ir.schemas import check_object
 
 
 class Node:
@@ -250,6 +253,38 @@ def test_objects_that_are_shared_are_not_looked_at_on_every_way_to_them() -> Non
     for _ in range(200):
         node = Node(1, [node, node])
     assert check(TREE, node) == [node, False]
+
+
+class Computed:
+    """Its list is made when it is asked for, and may lie where another one has lain."""
+
+    word = 1
+
+    def __init__(self, *children: Any) -> None:
+        self._children = children
+
+    @property
+    def children(self) -> list[Any]:
+        return list(self._children)
+
+
+Computed.__name__ = "Node"
+
+
+def test_a_list_that_lies_where_another_was_is_looked_at() -> None:
+    table = (
+        IrSchema("Node", SchemaKind.INSTANCE, "m:Node", (SchemaField("children", (ObjectType("list"),)),)),
+        IrSchema("list", SchemaKind.LIST, "list", (SchemaField("item", (ObjectType("Node"),)),)),
+    )
+    for depth in range(12):
+        good, wrong = Computed(), Computed(Other(1, None))
+        for _ in range(depth):
+            good, wrong = Computed(good), Computed(wrong)
+        assert check(TREE, wrong) is None and bound(TREE, wrong) is None
+        assert check(TREE, good) is not None
+        check_object("x", "Node", good, table)
+        with pytest.raises(TypeError, match="the examples have no Other like this"):
+            check_object("x", "Node", wrong, table)
 
 
 def random_value(draw: random.Random, depth: int) -> Any:
