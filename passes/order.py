@@ -69,6 +69,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("dead-code-3", dead_code.run),
     # Along the ways that calls usually take one dispatch does the work of several.
     Pass("speculate", speculate.run, explain=speculate.explain),
+    # Nor is a dispatch needed for what the host looks at before another dispatch does.
+    Pass("pin-to-host-late", pin_to_host.run_late, explain=pin_to_host.explain_late),
     Pass("partition", partition.run),
     # Host operations no longer race with writes of memory: a text can be put together on the side that needs it.
     Pass("sink", sink.run, requires=("partition",)),

@@ -29,24 +29,23 @@ this name for small work beside an accelerator.
 
 Sound because the results are the same to the bit: nothing is rounded, a threshold is the number that torch compares
 with (`0.9` beside `float32` is 0.8999999761581421), and of several NaN or equal numbers numpy, too, takes the first.
-What a dispatch reads again is not moved: it would go to the host and back.
+What a dispatch reads again is not moved: it would go to the host and back. But once it is settled what is a dispatch
+(`run_late`), the place of a largest number that the host looks at before a later dispatch reads it is the host's, too:
+the next word of a text, say.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import assert_never
-
-import torch
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Use, definitions, renumber, uses
 from dycl.ir.nodes import (
     Block,
-    CallFunction,
+    BlockId,
     HostOp,
     Lit,
     Op,
@@ -60,49 +59,32 @@ from dycl.ir.nodes import (
     SeqKind,
     TensorOp,
     TensorType,
-    TorchLit,
     Value,
     ValueId,
-    ValueType,
     edges,
     refs,
 )
 from dycl.ir.notes import Note
 from dycl.passes import dead_code
 from dycl.passes.cost import estimate_operations
+from dycl.passes.host_forms import KINDS, Form, Reduction, Scalar, Stack, find_form, is_array_of
 from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import Substitution, replace_values, value_types
 
-MOST_ELEMENTS = 1 << 10  # that numpy goes through in about a microsecond
-
-_COMPARISONS = {
-    **{name: name for name in ("eq", "ne", "lt", "le", "gt", "ge")},
-    **{f"__{name}__": name for name in ("eq", "ne", "lt", "le", "gt", "ge")},
-    **{"less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "not_equal": "ne"},
-}
-_BOTH = {"__and__": "and_", "logical_and": "and_", "__or__": "or_", "logical_or": "or_"}
-_LARGEST = {"max": "argmax", "amax": "argmax", "min": "argmin", "amin": "argmin"}
-# Of one truth value: as it is counted. (`to` is given what it shall be.)
-_CONVERSIONS = {"float": "float", "double": "float", "long": "int", "int": "int"}
-_CONVERTED = {"torch.float32": "float", "torch.float64": "float", "torch.int64": "int", "torch.int32": "int"}
-_STACKS = {"stack": 0, "cat": 1, "concat": 1}  # of single elements with so many dimensions
-_PLACES = frozenset({"argmax", "argmin"})
-_ALONE = {"logical_not": "not_", "__invert__": "not_", "all": "bool", "any": "bool"}  # of one truth value
 _READINGS = frozenset({"item", "peek", "bool", "int", "float"})
-_KINDS = {
-    "bool": ScalarKind.BOOL,
-    "float32": ScalarKind.FLOAT,
-    "float64": ScalarKind.FLOAT,
-    **dict.fromkeys(("int8", "uint8", "int16", "int32", "int64"), ScalarKind.INT),
-}
-
-
-Types = Mapping[ValueId, ValueType]
 
 
 def run(program: Program, environment: Environment) -> Program:
     """The program in which the host does what it alone looks at."""
-    pinner = _Pinner(program)
+    return _pin_all(program, environment, _Pinner(program))
+
+
+def run_late(program: Program, environment: Environment) -> Program:
+    """The program in which the host also does what it looks at before another dispatch does."""
+    return _pin_all(program, environment, _Pinner(program, is_late=True))
+
+
+def _pin_all(program: Program, environment: Environment, pinner: _Pinner) -> Program:
     blocks = tuple(replace(block, ops=tuple(pinner.rewrite(block))) for block in program.blocks)
     if blocks == program.blocks:
         return program
@@ -112,157 +94,26 @@ def run(program: Program, environment: Environment) -> Program:
 
 def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
     """What `run` leaves to the host."""
-    pinner = _Pinner(program)
+    return _explain_all(program, environment, _Pinner(program), "pin-to-host", "which alone looks at it")
+
+
+def explain_late(program: Program, environment: Environment) -> tuple[Note, ...]:
+    """What `run_late` leaves to the host."""
+    pinner = _Pinner(program, is_late=True)
+    return _explain_all(
+        program, environment, pinner, "pin-to-host-late", "which looks at it before another dispatch does"
+    )
+
+
+def _explain_all(program: Program, environment: Environment, pinner: _Pinner, step: str, why: str) -> tuple[Note, ...]:
     types = value_types(program)
     notes = []
     for op in (op for block in program.blocks for op in block.ops):
         if isinstance(op, TensorOp) and pinner.form(op) is not None:
             spared = estimate_operations([op], types, environment)
-            text = (
-                f"{name_operations([op])}: done by the host, which alone looks at it ({spared:.1f} µs of kernels less)"
-            )
-            notes.append(Note("pin-to-host", True, op.loc, text))
+            text = f"{name_operations([op])}: done by the host, {why} ({spared:.1f} µs of kernels less)"
+            notes.append(Note(step, True, op.loc, text))
     return tuple(notes)
-
-
-# ---------------------------------------------------------------- what the host can do
-
-
-@dataclass(frozen=True, slots=True)
-class _Scalar:
-    """A comparison of single elements, or a connection of truth values: `function` of numbers of the host's."""
-
-    function: str
-    operands: tuple[Operand, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reduction:
-    """A largest or least number of `source` along `dim`, or its place."""
-
-    function: str  # argmax or argmin
-    source: Ref
-    dim: int
-    number: ValueId | None  # the result that is the number itself
-    place: ValueId | None  # the result that is its place
-    is_array: bool  # whether numpy gives the place as an array as torch gives a tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Stack:
-    """Single elements of one kind, one after the other."""
-
-    elements: tuple[Ref, ...]
-    dtype: str
-
-
-_Form = _Scalar | _Reduction | _Stack
-
-
-def _is_array(form: _Form, result: ValueId) -> bool:
-    """Whether the host has this result as an array, not as a number only."""
-    return isinstance(form, _Stack) or (isinstance(form, _Reduction) and form.is_array and result != form.number)
-
-
-def _find_form(op: TensorOp, types: Types) -> _Form | None:
-    """How the host would do it; None if it cannot, or not with the very same result."""
-    if not isinstance(op.target, CallFunction) or op.mutates or not op.args:
-        return None
-    name = op.target.name.rpartition(".")[2]
-    if name in _STACKS:
-        return _find_stack(op, _STACKS[name], types)
-    if not isinstance(op.args[0], Ref):
-        return None
-    kind = types[op.args[0].id]
-    if not isinstance(kind, TensorType) or kind.dtype not in _KINDS:
-        return None
-    if name in _PLACES or name in _LARGEST:
-        return _find_reduction(op, name, op.args[0], kind, types)
-    if op.kwargs or len(op.results) != 1 or not _is_one(kind):
-        return None
-    if name in _COMPARISONS and len(op.args) == 2:
-        other = _as_compared(op.args[1], kind, types)
-        return None if other is None else _Scalar(_COMPARISONS[name], (op.args[0], other))
-    if kind.dtype != "bool":
-        return None
-    if name in _BOTH and len(op.args) == 2 and isinstance(op.args[1], Ref):
-        return _Scalar(_BOTH[name], op.args) if _as_compared(op.args[1], kind, types) else None
-    if name in _ALONE and len(op.args) == 1:
-        return _Scalar(_ALONE[name], op.args)
-    if name == "to" and len(op.args) == 2 and isinstance(op.args[1], TorchLit):
-        function = _CONVERTED.get(op.args[1].text)
-    else:
-        function = _CONVERSIONS.get(name) if len(op.args) == 1 else None
-    return None if function is None else _Scalar(function, op.args[:1])
-
-
-def _find_stack(op: TensorOp, rank: int, types: Types) -> _Stack | None:
-    parts = op.args[0].items if isinstance(op.args[0], Seq) else ()
-    elements = tuple(part for part in parts if isinstance(part, Ref))
-    dim = (*op.args[1:], *(value for key, value in op.kwargs if key == "dim"), Lit(0))[0]
-    kinds = {types[element.id] for element in elements}
-    kind = next(iter(kinds), None)
-    is_plain = len(elements) == len(parts) and len(kinds) == 1 and dim in (Lit(0), Lit(-1))
-    if not is_plain or not isinstance(kind, TensorType) or kind.dtype not in _KINDS or kind.shape != (1,) * rank:
-        return None
-    return _Stack(elements, kind.dtype)
-
-
-def _is_one(kind: TensorType) -> bool:
-    return all(size == 1 for size in kind.shape)
-
-
-def _find_reduction(op: TensorOp, name: str, source: Ref, kind: TensorType, types: Types) -> _Reduction | None:
-    sizes = [size for size in kind.shape if isinstance(size, int)]
-    elements = math.prod(sizes)
-    is_known = len(sizes) == len(kind.shape) > 0 and 0 < elements <= MOST_ELEMENTS and kind.dtype != "bool"
-    dim = _find_dim(op, sizes) if is_known else None
-    if dim is None:
-        return None
-    first = op.results[0]
-    rest = tuple(size for place, size in enumerate(sizes) if place != dim)
-    if name in _PLACES:
-        is_array = rest != () and types[first.id] == TensorType("int64", rest)
-        return _Reduction(name, source, dim, None, first.id, is_array) if is_array or math.prod(rest) == 1 else None
-    if math.prod(rest) != 1:
-        return None  # the host reads one number
-    place = op.results[1] if len(op.results) > 1 else None
-    is_array = place is not None and rest != () and place.type == TensorType("int64", rest)
-    return _Reduction(_LARGEST[name], source, dim, first.id, place.id if place else None, is_array)
-
-
-def _find_dim(op: TensorOp, sizes: list[int]) -> int | None:
-    """Along which dimension an operation goes whose result has the elements of the others."""
-    named = dict(op.kwargs)
-    given = {"dim": op.args[1]} if len(op.args) > 1 else {}
-    given |= {"keepdim": op.args[2]} if len(op.args) > 2 else {}
-    given |= named
-    dim = given.pop("dim", Lit(None))
-    keeps = given.pop("keepdim", Lit(False))
-    if given or not isinstance(dim, Lit) or not isinstance(keeps, Lit):
-        return None
-    if type(dim.value) is int:
-        return dim.value % len(sizes)
-    wide = [place for place, size in enumerate(sizes) if size > 1]
-    return (wide or [len(sizes) - 1])[0] if dim.value is None and len(wide) < 2 else None
-
-
-def _as_compared(operand: Operand, kind: TensorType, types: Types) -> Operand | None:
-    """What a single element of this kind is compared with, as torch does it: a number is one of the tensor's kind."""
-    if isinstance(operand, Ref):
-        other = types[operand.id]
-        return operand if isinstance(other, TensorType) and other.dtype == kind.dtype and _is_one(other) else None
-    if not isinstance(operand, Lit) or not isinstance(operand.value, bool | int | float):
-        return None
-    is_float = kind.dtype in ("float32", "float64")
-    limits = torch.iinfo(torch.int64 if is_float or kind.dtype == "bool" else getattr(torch, kind.dtype))
-    fits = is_float if isinstance(operand.value, float) else limits.min <= operand.value <= limits.max
-    if not fits:  # such an integer torch does not take, or wraps
-        return None
-    return Lit(torch.tensor(operand.value, dtype=getattr(torch, kind.dtype)).item()) if is_float else operand
-
-
-# ---------------------------------------------------------------- what it does
 
 
 class _Pinner:
@@ -271,31 +122,32 @@ class _Pinner:
     `numbers`: the readings that are numbers of the host's already, found while blocks are rewritten.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, is_late: bool = False) -> None:
         self.numbers: Substitution = {}
         self._program = program
         self._types = value_types(program)
         self._uses = uses(program)
         self._ids = map(ValueId, count(1 + max(map(int, definitions(program)), default=0)))
         ops = [op for block in program.blocks for op in block.ops if isinstance(op, TensorOp) and op.results]
-        forms = {op.results[0].id: _find_form(op, self._types) for op in ops}
+        forms = {op.results[0].id: find_form(op, self._types) for op in ops}
         self._forms = {first: form for first, form in forms.items() if form is not None}
         results = {op.results[0].id: [value.id for value in op.results] for op in ops}
+        self._homes = self._find_homes() if is_late else {}
         names = {op.results[0].id: op.results[0].name for op in ops}
         while needed := [
             first
             for first, form in self._forms.items()
-            if not all(self._stays(value, set(), _is_array(form, value)) for value in results[first])
+            if not all(self._stays(value, set(), is_array_of(form, value)) for value in results[first])
         ]:
             for first in needed:
                 del self._forms[first]
         self._scalars = {
             first: Value(next(self._ids), ScalarType(self._kind(first)), names[first])
             for first, form in self._forms.items()
-            if isinstance(form, _Scalar) or (isinstance(form, _Reduction) and form.number is not None)
+            if isinstance(form, Scalar) or (isinstance(form, Reduction) and form.number is not None)
         }
 
-    def form(self, op: TensorOp) -> _Form | None:
+    def form(self, op: TensorOp) -> Form | None:
         """What the host does in place of an operation, if it does anything."""
         return self._forms.get(op.results[0].id) if op.results else None
 
@@ -314,7 +166,7 @@ class _Pinner:
 
     def _kind(self, value: ValueId) -> ScalarKind:
         kind = self._types.get(value)  # of a place that the host finds for itself nothing is noted
-        return ScalarKind.INT if not isinstance(kind, TensorType) else _KINDS[kind.dtype]
+        return ScalarKind.INT if not isinstance(kind, TensorType) else KINDS[kind.dtype]
 
     # ------------------------------------------------------------ who looks
 
@@ -335,18 +187,50 @@ class _Pinner:
             if isinstance(op, HostOp):
                 return op.function in _READINGS
             form = self.form(op) if isinstance(op, TensorOp) else None
-            return is_array if isinstance(form, _Reduction) else form is not None
+            if isinstance(form, Scalar | Stack):
+                return True
+            return is_array and (form is not None or self._is_read_later(op, place, value, seen))
         if not is_array:
             return False
         if isinstance(block.end, Return):
             return value not in (v for operand in block.end.state for v in refs(operand)) and not block.end.writes
-        given = [
+        given = self._given(block, value)
+        return bool(given) and all(arg == Ref(value) and self._stays(param, seen) for param, arg in given)
+
+    def _find_homes(self) -> dict[ValueId, BlockId]:
+        """The blocks of the places that the host looks at, under whatever name."""
+        made = definitions(self._program)
+        places = [form.place for form in self._forms.values() if isinstance(form, Reduction) and form.place is not None]
+        return {place: made[place].block for place in places if self._is_read(place, set())}
+
+    def _is_read(self, value: ValueId, seen: set[ValueId]) -> bool:
+        if value in seen:
+            return False
+        seen.add(value)
+        for use in self._uses.get(value, ()):
+            block = self._program.block(use.block)
+            if use.index == len(block.ops):
+                if any(self._is_read(param, seen) for param, arg in self._given(block, value) if arg == Ref(value)):
+                    return True
+            elif isinstance(op := block.ops[use.index], HostOp) and op.function in _READINGS:
+                return True
+        return False
+
+    def _given(self, block: Block, value: ValueId) -> list[tuple[ValueId, Operand]]:
+        """The parameters that a block hands a value to, and how."""
+        return [
             (param.id, arg)
             for edge in edges(block.end)
             for param, arg in zip(self._program.block(edge.target).params, edge.args, strict=True)
             if value in refs(arg)
         ]
-        return bool(given) and all(arg == Ref(value) and self._stays(param, seen) for param, arg in given)
+
+    def _is_read_later(self, op: Op, use: Use, value: ValueId, seen: set[ValueId]) -> bool:
+        """Whether a tensor operation reads a place in a later dispatch than the one that makes it, and writes none."""
+        if not isinstance(op, TensorOp) or any(old == value for old, _ in op.mutates):
+            return False
+        known = [self._homes.get(place) for place in seen]
+        return any(home is not None and (use.block != home or value not in self._homes) for home in known)
 
     # ------------------------------------------------------------ rewriting
 
@@ -357,16 +241,16 @@ class _Pinner:
         scalar = self._scalars.get(op.args[0].id)
         return None if scalar is None else Ref(scalar.id)
 
-    def _pin(self, op: TensorOp, form: _Form) -> Iterator[HostOp]:
+    def _pin(self, op: TensorOp, form: Form) -> Iterator[HostOp]:
         """What the host does in place of an operation."""
         match form:
-            case _Scalar(function=function, operands=operands):
+            case Scalar(function=function, operands=operands):
                 numbers = yield from self._read_all(operands, op)
                 yield HostOp(function=function, args=numbers, result=self._scalars[op.results[0].id], loc=op.loc)
-            case _Stack(elements=elements, dtype=dtype):
+            case Stack(elements=elements, dtype=dtype):
                 items = Seq(SeqKind.LIST, (yield from self._read_all(elements, op)))
                 yield HostOp(function="tensor_of", args=(items, Lit(dtype)), result=op.results[0], loc=op.loc)
-            case _Reduction(function=function, source=source, dim=dim, number=number):
+            case Reduction(function=function, source=source, dim=dim, number=number):
                 place = self._place(op, form)
                 yield HostOp(function=function, args=(source, Lit(dim)), result=place, loc=op.loc)
                 if number is not None:
@@ -389,7 +273,7 @@ class _Pinner:
             numbers.append(Ref(scalar.id))
         return tuple(numbers)
 
-    def _place(self, op: TensorOp, form: _Reduction) -> Value:
+    def _place(self, op: TensorOp, form: Reduction) -> Value:
         """The place as the host has it: an array of the sizes of the other dimensions."""
         source = self._types[form.source.id]
         assert isinstance(source, TensorType)

@@ -60,6 +60,7 @@ TO_THE_HOST = {
     "sink_work": sink_work.run,
     "copy_down": copy_down.run,
     "pin_to_host": pin_to_host.run,
+    "pin_to_host_late": pin_to_host.run_late,
     "read_elements": read_elements.run,
     "speculate": speculate.run,
     "postpone": postpone_all,

@@ -45,6 +45,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "sink_work": sink_work.run,
     "copy_down": copy_down.run,
     "pin_to_host": pin_to_host.run,
+    "pin_to_host_late": pin_to_host.run_late,
     "read_elements": read_elements.run,
     "speculate": lambda program, environment: speculate.run(program, replace(environment, calls=CALLS)),
     "partition": partition.run,
