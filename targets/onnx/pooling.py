@@ -72,14 +72,15 @@ def _largest(x: torch.Tensor, output_size: list[int]) -> torch.Tensor:
 
 
 def _within(size: int, wanted: int) -> torch.Tensor:
-    """For each window of a dimension the places in it, in a row; the last one again where a window is shorter.
+    """For each window of a dimension the places in it, as many as the longest may have; some twice where it is shorter.
 
-    They are as many as the longest window may have, and one more: a window is at most one longer than its share.
+    The places of window i are `(i * size + t) // wanted` for t from 0 to size - 1: every one of them shows up where t
+    goes in steps of `wanted`, and ends there.
     """
     number = torch.arange(wanted).unsqueeze(1)
-    along = torch.arange(0, size + wanted, wanted)
-    last = torch.div((number + 1) * size - 1, wanted, rounding_mode="trunc")
-    return torch.minimum(torch.div(number * size + along, wanted, rounding_mode="trunc"), last)
+    last = size - 1
+    steps = torch.arange(0, last + wanted, wanted).clamp(max=last)
+    return torch.div(number * size + steps, wanted, rounding_mode="trunc")
 
 
 def _masked(x: torch.Tensor, axis: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
