@@ -151,14 +151,14 @@ class Memory(Known):
         """A new array, kept for ever."""
         value = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype), "cpu", 0)
         array: np.ndarray = value.numpy()
-        self.values[id(array)] = value._ortvalue
+        self.add(array, value._ortvalue)
         self._kept.append(array)
         return array
 
     def keep(self, array: np.ndarray) -> None:
         """Let an array that is never written be bound as ours are."""
         if id(array) not in self.values:
-            self.values[id(array)] = ort.OrtValue.ortvalue_from_numpy(array)._ortvalue
+            self.add(array, ort.OrtValue.ortvalue_from_numpy(array)._ortvalue)
             self._kept.append(array)
 
     def take(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -169,7 +169,7 @@ class Memory(Known):
                 box = [arrays.popleft()]
             except IndexError:
                 return self.make(dtype, shape)
-            if _is_unseen(box, shape):
+            if _is_unseen(box, dtype, shape):
                 return box.pop()
             arrays.append(box.pop())
             if tried + 1 >= len(arrays):
@@ -182,9 +182,9 @@ class Memory(Known):
             self._big[array.dtype.name, array.shape].append(array)
 
 
-def _is_unseen(box: list[Any], shape: tuple[int, ...]) -> bool:
+def _is_unseen(box: list[Any], dtype: str, shape: tuple[int, ...]) -> bool:
     """Whether an array of ours in a box is referred to by the box alone, and looks as it was made."""
-    return sys.getrefcount(box[0]) == _REFERENCES and box[0].shape == shape
+    return sys.getrefcount(box[0]) == _REFERENCES and box[0].shape == shape and box[0].dtype == dtype
 
 
 def _count_references() -> int:
@@ -203,7 +203,7 @@ class _Frame:
     `results` has an array for each output that is not late; those that are late are bound anew in each call.
     """
 
-    __slots__ = ("binding", "bound", "memory", "names", "numbers", "own", "owner", "results")
+    __slots__ = ("binding", "bound", "is_sized", "memory", "names", "numbers", "own", "owner", "results")
 
     def __init__(
         self,
@@ -218,6 +218,8 @@ class _Frame:
         self.memory = memory
         self.names = [port["name"] for port in entry["inputs"]]
         self.bound = [0] * len(self.names)  # the ids of those of our arrays that are bound to the inputs
+        shapes = {port.name: port.shape for port in session.get_inputs()}
+        self.is_sized = [all(isinstance(size, int) for size in shapes[name]) for name in self.names]
         self.numbers: list[np.ndarray | None] = [
             np.zeros((), SCALARS[p["scalar"]]) if "scalar" in p else None for p in entry["inputs"]
         ]
@@ -271,14 +273,14 @@ class _Frame:
             self.bound[index] = 0
             self.binding.bind_ortvalue_input(self.names[index], value)
             return
-        known = self.memory.values.get(id(value))
+        known = self.memory.of_ours(value)
         if known is None and (own := self._own_for(index, value)) is not None:
             own[...] = value
             if self.bound[index] == id(own):
                 return
             value, known = own, self.memory.values[id(own)]
         if known is not None:
-            self.bound[index] = id(value)
+            self.bound[index] = id(value) if self.is_sized[index] else 0  # the caller may give it another shape
             self.binding.bind_ortvalue_input(self.names[index], known)
         else:
             self.bound[index] = 0  # somebody else's: tomorrow another array may have its id
@@ -326,7 +328,7 @@ def make({given}):
     return call, is_free
 """
 
-_IS_SEEN = "count(results[{0}]) != unseen or results[{0}].shape != shape{0}"
+_IS_SEEN = "count(results[{0}]) != unseen or results[{0}].shape != shape{0} or results[{0}].dtype != dtype{0}"
 
 
 def _bound_call(
@@ -366,6 +368,7 @@ def _bound_call(
         session._sess.run_with_iobinding,
         [output for output in outputs if output.is_big],
         *(output.shape for output in outputs if not output.is_late),
+        *(np.dtype(output.dtype) for output in outputs if not output.is_late),
         *(output.name for output in outputs if output.shape is None),
     )
     bound_call: Callable[..., Value] = call
@@ -391,6 +394,7 @@ def _call_maker(inputs: int, kinds: str) -> Callable[..., Any]:
     forms = {_SMALL: "results[{}]", _BIG: "big[{}]", _UNKNOWN: "made[{}].numpy()", _HANDED_ON: "made[{}]"}
     returned = [forms[kind].format(next(places[_UNKNOWN if kind == _HANDED_ON else kind])) for kind in kinds]
     names = [f"name{index}" for index in range(unknown)]
+    looks = [f"{look}{index}" for look in ("shape", "dtype") for index in range(small)]
     before, run, after = ["pass"], ["run(frame.binding, options)"], ["frames.append(frame)"]
     if _BIG in kinds:
         before = ["big = []"]
@@ -400,7 +404,7 @@ def _call_maker(inputs: int, kinds: str) -> Callable[..., Any]:
         run += ["made = frame.binding.get_outputs()"]
         after = [*(f"frame.binding.bind_output({name}, processor)" for name in names), *after]
     text = _CALL.format(
-        given=", ".join(["frames", "find_frame", "plain", "run", "late", *(f"shape{i}" for i in range(small)), *names]),
+        given=", ".join(["frames", "find_frame", "plain", "run", "late", *looks, *names]),
         values=", ".join(values),
         is_seen=" or ".join(_IS_SEEN.format(index) for index in range(small)) or "False",
         before="\n        ".join(before),

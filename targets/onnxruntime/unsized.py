@@ -43,11 +43,22 @@ class Known:
 
     def __init__(self) -> None:
         self.values: dict[int, Any] = {}  # by the id of an array
+        self._looks: dict[int, tuple[tuple[int, ...], np.dtype]] = {}  # as they were made
         self._numbers: dict[str, dict[int, Any]] = {"int": {}, "bool": {}}
+
+    def add(self, array: np.ndarray, value: Any) -> None:
+        """Let an array that stays be known as this."""
+        self.values[id(array)] = value
+        self._looks[id(array)] = array.shape, array.dtype
+
+    def of_ours(self, array: np.ndarray) -> Any:
+        """What ONNX Runtime takes for an array of ours; None for others, and where somebody gave it another shape."""
+        value = self.values.get(id(array))
+        return None if value is None or (array.shape, array.dtype) != self._looks[id(array)] else value
 
     def find(self, array: np.ndarray) -> Any:
         """What ONNX Runtime takes for an array: in the same memory, if that is in one piece."""
-        value = self.values.get(id(array))
+        value = self.of_ours(array)
         if value is not None:
             return value
         if type(array) is np.ndarray and array.flags.c_contiguous:
