@@ -21,7 +21,7 @@ class Row:
 
     name: str
     settings: Settings = _TUNED
-    core: bool = False  # of the rows that the targets in issue 4 speak of
+    core: bool = False  # of those that `bench.targets` and `bench.gpu` take unasked
 
     def load(self) -> LoadedModel:
         """The live model."""

@@ -97,16 +97,16 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 
 def overview(rows: Rows) -> str:
-    """The targets' numbers in words, over the core rows."""
+    """The targets' numbers in words, over all rows."""
     lines = []
     for threads in sorted({row["threads"] for row in rows}):
-        core = [row for row in rows if row["core"] and row["threads"] == threads and "ratio_oracle" in row]
-        if not core:
+        measured = [row for row in rows if row["threads"] == threads and "ratio_oracle" in row]
+        if not measured:
             continue
         keys = ("ratio_oracle", "ratio_eager", "ratio_best_peer")
-        means = {key: geometric_mean(clock(row)[key] for row in core if key in clock(row)) for key in keys}
+        means = {key: geometric_mean(clock(row)[key] for row in measured if key in clock(row)) for key in keys}
         text = (
-            f"{threads} thread{'s' if threads > 1 else ''}, geometric mean over {len(core)} rows: "
+            f"{threads} thread{'s' if threads > 1 else ''}, geometric mean over {len(measured)} rows: "
             f"dycl / oracle {means['ratio_oracle']:.2f}, eager / dycl {means['ratio_eager']:.2f}, "
             f"best peer / dycl {means['ratio_best_peer']:.2f}."
         )
