@@ -37,9 +37,10 @@ class HostModel:
 
     def __init__(self, artifact: LoadedArtifact, classes: Mapping[str, type]) -> None:
         self.artifact = artifact
-        self._host: Any = artifact.host
+        host: Any = artifact.host
+        self._host = host
         self._own_module: str = type(artifact.host).__module__
-        schemas = self._host.SCHEMAS.values()
+        schemas = host.SCHEMAS.values()
         self._objects = frozenset(schema.class_name for schema in schemas if schema.kind == "instance")
         self._classes = {name.split(":")[-1].split(".")[-1]: found for name, found in classes.items()}
 

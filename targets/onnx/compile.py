@@ -99,7 +99,7 @@ class _Writer:
         used = [each for each in self.engines if any(item.engine is each for item in finished)] or [self.engines[0]]
         files = {name: data for item in finished for name, data in item.built.files.items()}
         for engine in used:
-            files |= {**self.maker.shared_files(engine, finished), **engine.runtime_files()}
+            files |= {**self.maker.shared_files(engine, finished), **engine.runtime_files(self.program)}
         if any(item.compiled.microseconds for item in finished):
             files[PLAN] = write_plan(finished)
         for name, data in files.items():

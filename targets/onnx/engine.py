@@ -123,5 +123,5 @@ class Engine(Protocol):
     def runtime_source(self) -> str:
         """The text of its runtime module: a class `Runtime(directory, threads=)` with `subgraph` and `weight`."""
 
-    def runtime_files(self) -> Mapping[str, bytes]:
-        """Further files that its runtime module needs, by their place in the artifact."""
+    def runtime_files(self, program: Program) -> Mapping[str, bytes]:
+        """Further files that its runtime module needs for this program, by their place in the artifact."""

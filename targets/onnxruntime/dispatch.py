@@ -9,6 +9,7 @@ arrays.
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 import sys
 from collections import deque
@@ -18,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
-from dycl.targets.onnxruntime.unsized import CPU, RUN, SCALARS, Known, Made, can_feed, fed_call
-
 Value = Any  # an array, what ONNX Runtime has made, or a Python number where the subgraph takes a scalar
 
+RUN = ort.RunOptions()  # the defaults; who passes none has them made anew in each call, which takes 1 microsecond
+SCALARS = {"int": np.int64, "float": np.float64, "bool": np.bool_}
 TYPES = {
     f"tensor({name})": dtype
     for name, dtype in (
@@ -62,11 +63,20 @@ def make_call(
     if outputs and _can_bind(session):
         for array in given.values():
             memory.keep(array)
-        if _is_open(entry, outputs) and can_feed(session, len(given)):
+        if _is_open(entry, outputs) and (unsized := _find_unsized()) and unsized.can_feed(session, len(given)):
             ports = [(output.name, output.is_handed_on) for output in outputs]
-            return fed_call(session, entry["inputs"], ports, memory, given)
+            fed_call: Callable[..., Value] = unsized.fed_call(session, entry["inputs"], ports, memory, given)
+            return fed_call
         return _bound_call(session, entry, outputs, memory, given)
     return _plain_call(session, entry, given)
+
+
+def _find_unsized() -> Any:
+    """What calls subgraphs of unknown sizes best; an artifact without such sizes does not have it."""
+    try:
+        return importlib.import_module(".unsized", __package__)
+    except ModuleNotFoundError:
+        return None
 
 
 def _is_open(entry: dict[str, Any], outputs: Sequence[_Output]) -> bool:
@@ -124,6 +134,16 @@ def _plain_call(
     return call
 
 
+def _processor() -> Any:
+    """Where ONNX Runtime is to make a result whose size it learns in the call; None if it cannot be told."""
+    device = getattr(ort.capi.onnxruntime_pybind11_state, "OrtDevice", None)
+    return None if device is None else device(device.cpu(), device.default_memory(), 0)
+
+
+CPU = _processor()
+# What ONNX Runtime has made, and is not an array yet.
+Made: Any = getattr(ort.capi.onnxruntime_pybind11_state, "OrtValue", None)
+
 # ---------------------------------------------------------------- bound memory
 
 _BIG_BYTES = 1 << 18
@@ -134,7 +154,7 @@ _MOST_KEPT = 8  # frames of one subgraph, big arrays of one size: who holds more
 _COUNTS_REFERENCES = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class Memory(Known):
+class Memory:
     """The arrays that results are written to. One is written again only when nobody but we refer to it.
 
     Whoever holds a result (a variable of the host, the caller, a view, a torch tensor over it) refers to the array, so
@@ -143,7 +163,8 @@ class Memory(Known):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self.values: dict[int, Any] = {}  # by the id of an array of ours: its memory as ONNX Runtime takes it
+        self._looks: dict[int, tuple[tuple[int, ...], np.dtype]] = {}  # as they were made
         self._kept: list[np.ndarray] = []  # so that an id stays that of its array
         self._big: dict[tuple[str, tuple[int, ...]], deque[np.ndarray]] = {}
 
@@ -151,15 +172,23 @@ class Memory(Known):
         """A new array, kept for ever."""
         value = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype), "cpu", 0)
         array: np.ndarray = value.numpy()
-        self.add(array, value._ortvalue)
-        self._kept.append(array)
+        self._add(array, value)
         return array
 
     def keep(self, array: np.ndarray) -> None:
         """Let an array that is never written be bound as ours are."""
         if id(array) not in self.values:
-            self.add(array, ort.OrtValue.ortvalue_from_numpy(array)._ortvalue)
-            self._kept.append(array)
+            self._add(array, ort.OrtValue.ortvalue_from_numpy(array))
+
+    def _add(self, array: np.ndarray, value: ort.OrtValue) -> None:
+        self._looks[id(array)] = array.shape, array.dtype
+        self.values[id(array)] = value._ortvalue
+        self._kept.append(array)
+
+    def of_ours(self, array: np.ndarray) -> Any:
+        """What ONNX Runtime takes for an array of ours; None for others, and where somebody gave it another shape."""
+        value = self.values.get(id(array))
+        return None if value is None or (array.shape, array.dtype) != self._looks[id(array)] else value
 
     def take(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         """A big array that nobody refers to, and that nobody else can take until `give_back`."""

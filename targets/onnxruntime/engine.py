@@ -23,6 +23,7 @@ from dycl.targets.base import Capabilities, Options, port_entry
 from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder, Tuned
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.ports import input_ports, output_ports
+from dycl.targets.samples import has_run_time_sizes
 from dycl.targets.weights import WeightFile
 from dycl.targets.work import Work
 
@@ -112,11 +113,11 @@ class OnnxRuntimeEngine:
         """The text of the runtime module that goes into the artifact."""
         return copied_text("dycl.targets.onnxruntime.runtime")
 
-    def runtime_files(self) -> Mapping[str, bytes]:
+    def runtime_files(self, program: Program) -> Mapping[str, bytes]:
         """What reads the manifest and calls sessions, and for a GPU what keeps values there."""
-        files = copied_files(
-            "dycl.ir.contents", "dycl.targets.onnxruntime.dispatch", "dycl.targets.onnxruntime.unsized"
-        )
+        files = copied_files("dycl.ir.contents", "dycl.targets.onnxruntime.dispatch")
+        if any(map(has_run_time_sizes, program.subgraphs)):
+            files |= copied_files("dycl.targets.onnxruntime.unsized")
         if self.device != "cpu":
             files |= copied_files("dycl.targets.onnxruntime.device", "dycl.targets.devicearray")
         return files

@@ -17,48 +17,24 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
-Value = Any  # an array, what ONNX Runtime has made, or a Python number where the subgraph takes a scalar
+from dycl.targets.onnxruntime.dispatch import CPU, RUN, SCALARS, Made, Memory
 
-RUN = ort.RunOptions()  # the defaults; who passes none has them made anew in each call, which takes 1 microsecond
-SCALARS = {"int": np.int64, "float": np.float64, "bool": np.bool_}
+Value = Any  # an array, what ONNX Runtime has made, or a Python number where the subgraph takes a scalar
 
 _MOST_NUMBERS = 1 << 10
 _MOST_GIVEN = 4  # inputs that are the same in each call: they cost nothing where they are bound, 0.3 microseconds here
 
 
-def _processor() -> Any:
-    """Where ONNX Runtime is to make a result whose size it learns in the call; None if it cannot be told."""
-    device = getattr(ort.capi.onnxruntime_pybind11_state, "OrtDevice", None)
-    return None if device is None else device(device.cpu(), device.default_memory(), 0)
+class Feeder:
+    """Values as ONNX Runtime takes them: arrays, those of ours as they stay, and whole numbers."""
 
-
-CPU = _processor()
-Made: Any = getattr(
-    ort.capi.onnxruntime_pybind11_state, "OrtValue", None
-)  # what ONNX Runtime has made, not an array yet
-
-
-class Known:
-    """Values as ONNX Runtime takes them: arrays of ours that stay, and whole numbers."""
-
-    def __init__(self) -> None:
-        self.values: dict[int, Any] = {}  # by the id of an array
-        self._looks: dict[int, tuple[tuple[int, ...], np.dtype]] = {}  # as they were made
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self._numbers: dict[str, dict[int, Any]] = {"int": {}, "bool": {}}
-
-    def add(self, array: np.ndarray, value: Any) -> None:
-        """Let an array that stays be known as this."""
-        self.values[id(array)] = value
-        self._looks[id(array)] = array.shape, array.dtype
-
-    def of_ours(self, array: np.ndarray) -> Any:
-        """What ONNX Runtime takes for an array of ours; None for others, and where somebody gave it another shape."""
-        value = self.values.get(id(array))
-        return None if value is None or (array.shape, array.dtype) != self._looks[id(array)] else value
 
     def find(self, array: np.ndarray) -> Any:
         """What ONNX Runtime takes for an array: in the same memory, if that is in one piece."""
-        value = self.of_ours(array)
+        value = self._memory.of_ours(array)
         if value is not None:
             return value
         if type(array) is np.ndarray and array.flags.c_contiguous:
@@ -85,8 +61,7 @@ def copied(array: np.ndarray) -> Any:
 
 # One call, written out for its inputs and results: loops would take longer than all the rest of it.
 _CALL = """
-def make(run, known, names, options, {given}):
-    find, number = known.find, known.number
+def make(run, find, number, names, options, {given}):
     def call({values}):
         made = run({{{feed}}}, names, options)
         return {returned}
@@ -104,7 +79,7 @@ def fed_call(
     session: ort.InferenceSession,
     inputs: Sequence[dict[str, Any]],
     outputs: Sequence[tuple[str, bool]],
-    known: Known,
+    memory: Memory,
     given: dict[str, np.ndarray],
 ) -> Callable[..., Value]:
     """The session as a function: `outputs` are names, and which are handed on as ONNX Runtime has made them."""
@@ -112,9 +87,10 @@ def fed_call(
     make = _call_maker(
         tuple(port["name"] for port in inputs), kinds, tuple(handed_on for _, handed_on in outputs), tuple(given)
     )
-    values = [known.values[id(array)] for array in given.values()]
+    values = [memory.of_ours(array) for array in given.values()]
+    feeder = Feeder(memory)
     call: Callable[..., Value] = make(
-        session._sess.run_with_ort_values, known, [name for name, _ in outputs], RUN, *values
+        session._sess.run_with_ort_values, feeder.find, feeder.number, [name for name, _ in outputs], RUN, *values
     )
     return call
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dycl.ir.copies import copied_files, copied_text
+from dycl.ir.nodes import Program
 from dycl.targets.base import Capabilities, Options, port_entry, refuse
 from dycl.targets.check import first_line
 from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder
@@ -75,6 +76,6 @@ class ReferenceEngine:
         """The text of the runtime module that goes into the artifact."""
         return copied_text("dycl.targets.reference.runtime")
 
-    def runtime_files(self) -> Mapping[str, bytes]:
+    def runtime_files(self, program: Program) -> Mapping[str, bytes]:
         """What reads the manifest; onnx is a package."""
         return copied_files("dycl.ir.contents")

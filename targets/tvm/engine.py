@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dycl.ir.copies import copied_files, copied_text
-from dycl.ir.nodes import Subgraph
+from dycl.ir.nodes import Program, Subgraph
 from dycl.targets.base import Capabilities, Options, port_entry, refuse, weight_entry
 from dycl.targets.check import Run, first_line
 from dycl.targets.onnx.engine import Built, Opened
@@ -90,7 +90,7 @@ class TvmEngine:
         """The text of the runtime module that goes into the artifact."""
         return copied_text("dycl.targets.tvm.runtime")
 
-    def runtime_files(self) -> Mapping[str, bytes]:
+    def runtime_files(self, program: Program) -> Mapping[str, bytes]:
         """TVM's runtime libraries, what reads the manifest, and for a GPU what runs there."""
         names = LIBRARIES if self.device == "cpu" else (*LIBRARIES, GPU_LIBRARY)
         files = {f"lib/{name}": (library_folder() / name).read_bytes() for name in names}

@@ -18,7 +18,7 @@ from torch import nn
 import dycl
 from dycl.ir.contents import read_contents
 from dycl.targets.onnxruntime.dispatch import Memory, make_call
-from dycl.targets.onnxruntime.unsized import Known
+from dycl.targets.onnxruntime.unsized import Feeder
 
 TYPES = {"int": TensorProto.INT64, "float": TensorProto.DOUBLE, "bool": TensorProto.BOOL}
 
@@ -69,10 +69,10 @@ def test_a_number_is_taken_as_what_it_is(kind: str, numbers: list[float]) -> Non
 
 
 def test_numbers_that_are_remembered_have_an_end() -> None:
-    known = Known()
+    feeder = Feeder(Memory())
     for number in range(3000):
-        assert known.number(number, "int").numpy() == number
-    assert len(known._numbers["int"]) < 2000
+        assert feeder.number(number, "int").numpy() == number
+    assert len(feeder._numbers["int"]) < 2000
 
 
 def test_results_are_everybodys_own() -> None:
@@ -101,11 +101,11 @@ def test_an_array_in_pieces_is_read_as_it_is() -> None:
     call = _repeated("float")
     pieces = np.arange(12, dtype=np.float32).reshape(3, 4)[:, 1]
     assert call(pieces, 2.0)[0].tolist() == [2.0] * 3
-    known = Known()
-    assert known.find(pieces).numpy().tolist() == [1, 5, 9]
-    assert known.find(np.float32(3)).numpy() == 3
+    feeder = Feeder(Memory())
+    assert feeder.find(pieces).numpy().tolist() == [1, 5, 9]
+    assert feeder.find(np.float32(3)).numpy() == 3
     whole = np.arange(3, dtype=np.float32)
-    assert np.shares_memory(known.find(whole).numpy(), whole)
+    assert np.shares_memory(feeder.find(whole).numpy(), whole)
 
 
 def test_threads_do_not_meet() -> None:
