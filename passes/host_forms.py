@@ -22,7 +22,7 @@ from dycl.ir.nodes import (
     ValueType,
 )
 
-MOST_ELEMENTS = 1 << 10  # that numpy goes through in about a microsecond
+_MOST_ELEMENTS = 1 << 10  # that numpy goes through in about a microsecond
 
 _COMPARISONS = {
     **{name: name for name in ("eq", "ne", "lt", "le", "gt", "ge")},
@@ -35,7 +35,7 @@ _LARGEST = {"max": "argmax", "amax": "argmax", "min": "argmin", "amin": "argmin"
 _CONVERSIONS = {"float": "float", "double": "float", "long": "int", "int": "int"}
 _CONVERTED = {"torch.float32": "float", "torch.float64": "float", "torch.int64": "int", "torch.int32": "int"}
 _STACKS = {"stack": 0, "cat": 1, "concat": 1}  # of single elements with so many dimensions
-PLACES = frozenset({"argmax", "argmin"})
+_PLACES = frozenset({"argmax", "argmin"})
 _ALONE = {"logical_not": "not_", "__invert__": "not_", "all": "bool", "any": "bool"}  # of one truth value
 KINDS = {
     "bool": ScalarKind.BOOL,
@@ -95,7 +95,7 @@ def find_form(op: TensorOp, types: Types) -> Form | None:
     kind = types[op.args[0].id]
     if not isinstance(kind, TensorType) or kind.dtype not in KINDS:
         return None
-    if name in PLACES or name in _LARGEST:
+    if name in _PLACES or name in _LARGEST:
         return _find_reduction(op, name, op.args[0], kind, types)
     if op.kwargs or len(op.results) != 1 or not _is_one(kind):
         return None
@@ -134,13 +134,13 @@ def _is_one(kind: TensorType) -> bool:
 def _find_reduction(op: TensorOp, name: str, source: Ref, kind: TensorType, types: Types) -> Reduction | None:
     sizes = [size for size in kind.shape if isinstance(size, int)]
     elements = math.prod(sizes)
-    is_known = len(sizes) == len(kind.shape) > 0 and 0 < elements <= MOST_ELEMENTS and kind.dtype != "bool"
+    is_known = len(sizes) == len(kind.shape) > 0 and 0 < elements <= _MOST_ELEMENTS and kind.dtype != "bool"
     dim = _find_dim(op, sizes) if is_known else None
     if dim is None:
         return None
     first = op.results[0]
     rest = tuple(size for place, size in enumerate(sizes) if place != dim)
-    if name in PLACES:
+    if name in _PLACES:
         is_array = rest != () and types[first.id] == TensorType("int64", rest)
         return Reduction(name, source, dim, None, first.id, is_array) if is_array or math.prod(rest) == 1 else None
     if math.prod(rest) != 1:

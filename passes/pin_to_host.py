@@ -27,7 +27,7 @@ In a subgraph a comparison is a kernel, and the largest of some numbers is seven
 not. numpy does as torch, and the host reads a result of the dispatch in any case. TensorFlow's Grappler has a pass of
 this name for small work beside an accelerator.
 
-Sound because the results are the same to the bit: nothing is rounded, a threshold is the number that torch compares
+Sound because the results are equal: nothing is rounded, a threshold is the number that torch compares
 with (`0.9` beside `float32` is 0.8999999761581421), and of several NaN or equal numbers numpy, too, takes the first.
 What a dispatch reads again is not moved: it would go to the host and back. But once it is settled what is a dispatch
 (`run_late`), the place of a largest number that the host looks at before a later dispatch reads it is the host's, too:

@@ -28,12 +28,14 @@ def same(first: float, second: float) -> bool:
     return first == second or (first != first and second != second)
 
 
-@given(st.lists(FLOATS, min_size=1, max_size=12), st.sampled_from(["argmax", "argmin"]))
-def test_places_and_numbers_are_those_of_torch(values: list[float], name: str) -> None:
+@given(st.lists(FLOATS, min_size=1, max_size=12), st.integers(1, 85), st.sampled_from(["argmax", "argmin"]))
+def test_places_and_numbers_are_those_of_torch(few: list[float], times: int, name: str) -> None:
+    """Of long rows, too, which both go through several elements at a time; each element is in them several times."""
+    values = few * times
     array = np.array([values], np.float32)
     tensor = torch.tensor([values], dtype=torch.float32)
     place = getattr(array, name)(1).item()
-    assert place == getattr(tensor, name)(dim=1).item()
+    assert place == getattr(tensor, name)(dim=1).item() == getattr(tensor, name)().item()
     largest = getattr(torch, name.removeprefix("arg"))
     number, index = largest(tensor, 1)
     assert place == index.item()
