@@ -99,7 +99,8 @@ def _turn_gather(node: onnx_ir.Node) -> None:
     """A look-up in the first dimension, which another one has been made for that, is one in the other."""
     gathered = _source(node.inputs[0])
     gather = None if gathered is None else gathered.producer()
-    if gather is None or gather.op_type != "Gather" or gather.attributes["axis"].as_int():
+    along = None if gather is None else gather.attributes.get("axis")  # the first dimension, where it is not said
+    if gather is None or gather.op_type != "Gather" or (along is not None and along.as_int()):
         return
     turned, index = _source(gather.inputs[0]), gather.inputs[1]
     turn = None if turned is None else turned.producer()

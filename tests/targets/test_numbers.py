@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.parser
+import onnx_ir
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 import dycl
+from dycl.targets.onnx.tidy import tidy
 
 GRID = torch.linspace(-3, 3, 60).tan().reshape(1, 2, 6, 5)
 
@@ -117,3 +120,17 @@ def test_a_division_by_zero_raises(tmp_path: Path) -> None:
         divided(x, torch.tensor([1, 0]))
     with pytest.raises(Exception, match="division by zero"):
         compiled(x, torch.tensor([1, 0]))
+
+
+def test_a_look_up_that_does_not_say_its_dimension_goes_along_the_first() -> None:
+    text = """<ir_version: 8, opset_import: ["": 18]> graph (float[3, 4] x, int64[2] i) => (float[3, 2] y) {
+        t = Transpose <perm = [1, 0]> (x)
+        g = Gather (t, i)
+        y = Transpose <perm = [1, 0]> (g)
+    }"""
+    model = onnx_ir.from_proto(onnx.parser.parse_model(text))
+    tidy(model)
+    last = model.graph.outputs[0].producer()
+    assert last is not None
+    assert (last.op_type, last.attributes["axis"].as_int()) == ("Gather", 1)
+    assert [value.name for value in last.inputs if value is not None] == ["x", "i"]
