@@ -29,9 +29,10 @@ this name for small work beside an accelerator.
 
 Sound because the results are equal: nothing is rounded, a threshold is the number that torch compares
 with (`0.9` beside `float32` is 0.8999999761581421), and of several NaN or equal numbers numpy, too, takes the first.
-What a dispatch reads again is not moved: it would go to the host and back. But once it is settled what is a dispatch
-(`run_late`), the place of a largest number that the host looks at before a later dispatch reads it is the host's, too:
-the next word of a text, say.
+What a dispatch reads again is not moved: it would go to the host and back. A row of an array that the host has anyway
+is a view: `order[0]` takes no dispatch (`host_arrays.py`). But once it is settled what is a dispatch (`run_late`), the
+place of a largest number that the host looks at before a later dispatch reads it is the host's, too: the next word of a
+text, say.
 """
 
 from __future__ import annotations
@@ -67,21 +68,26 @@ from dycl.ir.nodes import (
 from dycl.ir.notes import Note
 from dycl.passes import dead_code
 from dycl.passes.cost import estimate_operations
+from dycl.passes.host_arrays import Arrays, Pick, find_pick
 from dycl.passes.host_forms import KINDS, Form, Reduction, Scalar, Stack, find_form, is_array_of
 from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import Substitution, replace_values, value_types
 
+AnyForm = Form | Pick
+
 _READINGS = frozenset({"item", "peek", "bool", "int", "float"})
+# These take an array as it is, or read one of its elements.
+_TAKING = frozenset({"item_at", "peek_at", "size", "list_append", "list_insert", "list_set", "stack", "cat"})
 
 
 def run(program: Program, environment: Environment) -> Program:
     """The program in which the host does what it alone looks at."""
-    return _pin_all(program, environment, _Pinner(program))
+    return _pin_all(program, environment, _Pinner(program, environment))
 
 
 def run_late(program: Program, environment: Environment) -> Program:
     """The program in which the host also does what it looks at before another dispatch does."""
-    return _pin_all(program, environment, _Pinner(program, is_late=True))
+    return _pin_all(program, environment, _Pinner(program, environment, is_late=True))
 
 
 def _pin_all(program: Program, environment: Environment, pinner: _Pinner) -> Program:
@@ -94,12 +100,12 @@ def _pin_all(program: Program, environment: Environment, pinner: _Pinner) -> Pro
 
 def explain(program: Program, environment: Environment) -> tuple[Note, ...]:
     """What `run` leaves to the host."""
-    return _explain_all(program, environment, _Pinner(program), "pin-to-host", "which alone looks at it")
+    return _explain_all(program, environment, _Pinner(program, environment), "pin-to-host", "which alone looks at it")
 
 
 def explain_late(program: Program, environment: Environment) -> tuple[Note, ...]:
     """What `run_late` leaves to the host."""
-    pinner = _Pinner(program, is_late=True)
+    pinner = _Pinner(program, environment, is_late=True)
     return _explain_all(
         program, environment, pinner, "pin-to-host-late", "which looks at it before another dispatch does"
     )
@@ -122,14 +128,15 @@ class _Pinner:
     `numbers`: the readings that are numbers of the host's already, found while blocks are rewritten.
     """
 
-    def __init__(self, program: Program, *, is_late: bool = False) -> None:
+    def __init__(self, program: Program, environment: Environment, *, is_late: bool = False) -> None:
         self.numbers: Substitution = {}
         self._program = program
         self._types = value_types(program)
         self._uses = uses(program)
         self._ids = map(ValueId, count(1 + max(map(int, definitions(program)), default=0)))
         ops = [op for block in program.blocks for op in block.ops if isinstance(op, TensorOp) and op.results]
-        forms = {op.results[0].id: find_form(op, self._types) for op in ops}
+        self._arrays = Arrays(program, environment)
+        forms = {op.results[0].id: self._find_form(op) for op in ops}
         self._forms = {first: form for first, form in forms.items() if form is not None}
         results = {op.results[0].id: [value.id for value in op.results] for op in ops}
         self._homes = self._find_homes() if is_late else {}
@@ -137,7 +144,8 @@ class _Pinner:
         while needed := [
             first
             for first, form in self._forms.items()
-            if not all(self._stays(value, set(), is_array_of(form, value)) for value in results[first])
+            if not self._is_had(first, form)
+            or not all(self._stays(value, set(), is_array_of(form, value)) for value in results[first])
         ]:
             for first in needed:
                 del self._forms[first]
@@ -147,7 +155,7 @@ class _Pinner:
             if isinstance(form, Scalar) or (isinstance(form, Reduction) and form.number is not None)
         }
 
-    def form(self, op: TensorOp) -> Form | None:
+    def form(self, op: TensorOp) -> AnyForm | None:
         """What the host does in place of an operation, if it does anything."""
         return self._forms.get(op.results[0].id) if op.results else None
 
@@ -168,7 +176,21 @@ class _Pinner:
         kind = self._types.get(value)  # of a place that the host finds for itself nothing is noted
         return ScalarKind.INT if not isinstance(kind, TensorType) else KINDS[kind.dtype]
 
+    def _find_form(self, op: TensorOp) -> AnyForm | None:
+        form = find_form(op, self._types)
+        if form is not None or not self._arrays.are_kept:
+            return form
+        pick = find_pick(op, self._types)
+        is_kept = pick is not None and not {pick.source.id, op.results[0].id} & self._arrays.written
+        return pick if pick is not None and is_kept and self._arrays.is_of_the_call(pick.source.id) else None
+
     # ------------------------------------------------------------ who looks
+
+    def _is_had(self, first: ValueId, form: AnyForm) -> bool:
+        """Whether the host has what it is to take a row of."""
+        if not isinstance(form, Pick):
+            return True
+        return form.source.id in self._forms or self._arrays.is_had(form.source.id, first)
 
     def _stays(self, value: ValueId, seen: set[ValueId], is_array: bool = True) -> bool:
         """Whether nobody but the host sees a value, or the caller where the host has it as an array.
@@ -185,7 +207,7 @@ class _Pinner:
         if place.index < len(block.ops):
             op = block.ops[place.index]
             if isinstance(op, HostOp):
-                return op.function in _READINGS
+                return op.function in _READINGS or (is_array and op.function in _TAKING)
             form = self.form(op) if isinstance(op, TensorOp) else None
             if isinstance(form, Scalar | Stack):
                 return True
@@ -195,7 +217,7 @@ class _Pinner:
         if isinstance(block.end, Return):
             return value not in (v for operand in block.end.state for v in refs(operand)) and not block.end.writes
         given = self._given(block, value)
-        return bool(given) and all(arg == Ref(value) and self._stays(param, seen) for param, arg in given)
+        return bool(given) and all(arg != Ref(value) or self._stays(param, seen) for param, arg in given)
 
     def _find_homes(self) -> dict[ValueId, BlockId]:
         """The blocks of the places that the host looks at, under whatever name."""
@@ -241,7 +263,7 @@ class _Pinner:
         scalar = self._scalars.get(op.args[0].id)
         return None if scalar is None else Ref(scalar.id)
 
-    def _pin(self, op: TensorOp, form: Form) -> Iterator[HostOp]:
+    def _pin(self, op: TensorOp, form: AnyForm) -> Iterator[HostOp]:
         """What the host does in place of an operation."""
         match form:
             case Scalar(function=function, operands=operands):
@@ -256,6 +278,8 @@ class _Pinner:
                 if number is not None:
                     (index,) = yield from self._read_all((Ref(place.id),), op)
                     yield HostOp(function="peek_at", args=(source, index), result=self._scalars[number], loc=op.loc)
+            case Pick(source=source, index=index):
+                yield HostOp(function="row", args=(source, index), result=op.results[0], loc=op.loc)
             case _:
                 assert_never(form)
 

@@ -113,6 +113,7 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("peek_at", "{0}.item({1})", _item_at, False),
     ("argmax", "{0}.argmax({1})", lambda tensor, dim: tensor.argmax(dim), False),  # a tensor of places
     ("argmin", "{0}.argmin({1})", lambda tensor, dim: tensor.argmin(dim), False),
+    ("row", "{0}[{1}, ...]", lambda tensor, index: tensor[index, ...], False),  # a view, of an element, too
     ("size", "{0}.shape[{1}]", _size, False),
     ("list_append", "[*{0}, {1}]", lambda xs, x: [*xs, x], False),
     ("list_get", "{0}[{1}]", operator.getitem, True),

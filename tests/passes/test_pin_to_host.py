@@ -185,3 +185,64 @@ def test_what_the_next_dispatch_reads_is_the_hosts_where_it_looks_at_it_first(tm
         word, steps = model(sample(seed))
         own_word, own_steps = compiled(sample(seed))
         assert (np.asarray(own_word).tolist(), own_steps) == (word.tolist(), steps)
+
+
+class Best(nn.Module):
+    """Takes the best, then the best of what is left: places that the host looks at, puts in a list, and returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x):
+        rows = torch.tanh(self.layer(x)).expand(6, 6) + x.t()
+        order = torch.where(x[0] > 0)[0]
+        kept = []
+        while order.numel() > 0:
+            first = order[0]
+            kept.append(first)
+            order = order[order > first.item() + 1]
+        chosen = torch.stack(kept) if kept else torch.empty(0, dtype=torch.long)
+        last = int(x.argmax())
+        return chosen, kept[:1], rows[last], rows, x[0]
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, object, str]:
+    model, directory = Best().eval(), tmp_path_factory.mktemp("best") / "out"
+    compiled = dycl.compile(model, torch.zeros(1, 6), output=directory, sample_inputs=lambda seed: (torch.randn(1, 6),))
+    return model, compiled, (directory / "host.py").read_text()
+
+
+def test_the_host_takes_rows_of_what_it_has(best: tuple[nn.Module, object, str]) -> None:
+    model, compiled, host = best
+    assert "first = order[0, ...]" in host and "rows[x.argmax(1).item(), ...]" in host
+    torch.manual_seed(3)
+    for _ in range(12):
+        x = torch.randn(1, 6)
+        found, wanted = compiled(x.numpy()), model(x)  # type: ignore[operator]
+        for mine, theirs in zip((found[0], *found[1], *found[2:]), (wanted[0], *wanted[1], *wanted[2:]), strict=True):
+            assert type(mine) is np.ndarray
+            np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_row_stays_as_it_is_while_somebody_has_it(best: tuple[nn.Module, object, str]) -> None:
+    """Its memory is that of a dispatch's result, which is used again once nobody refers to it."""
+    _, compiled, _ = best
+    torch.manual_seed(4)
+    inputs = [torch.randn(1, 6).numpy() for _ in range(30)]
+    kept = [compiled(x)[2] for x in inputs]  # type: ignore[operator]
+    before = [row.copy() for row in kept]
+    for x in inputs:
+        compiled(x)  # type: ignore[operator]
+    for x, row, as_it_was in zip(inputs, kept, before, strict=True):
+        np.testing.assert_array_equal(row, as_it_was)
+        np.testing.assert_array_equal(row, compiled(x)[2])  # type: ignore[operator]
+
+
+def test_no_result_is_a_row_of_the_callers_array(best: tuple[nn.Module, object, str]) -> None:
+    _, compiled, _ = best
+    x = np.ones((1, 6), np.float32)
+    for result in compiled(x)[2:]:  # type: ignore[operator]
+        assert not np.shares_memory(result, x)
