@@ -17,6 +17,7 @@ from dycl.passes import (
     functionalise,
     fuse,
     hoist,
+    inline,
     partition,
     pin_to_host,
     place,
@@ -54,6 +55,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("pin-to-host", pin_to_host.run, explain=pin_to_host.explain),
     # What the host can read where it lies takes no dispatch.
     Pass("read-elements", read_elements.run),
+    # What a recursive function does where it does not recurse, its callers do.
+    Pass("inline", inline.run, explain=inline.explain),
     # What is the same in every round moves out of a loop.
     Pass("hoist", hoist.run, explain=hoist.explain),
     # Light work is done before decisions, in the dispatch that makes its operands.

@@ -336,7 +336,8 @@ def substitute_operand(operand: Operand, mapping: Substitution) -> Operand:
     return map_operand(operand, lambda ref: mapping.get(ref.id, ref))
 
 
-def _substitute_all(operands: Iterable[Operand], mapping: Substitution) -> tuple[Operand, ...]:
+def substitute_operands(operands: Iterable[Operand], mapping: Substitution) -> tuple[Operand, ...]:
+    """The operands with values replaced as the mapping says."""
     return tuple(substitute_operand(operand, mapping) for operand in operands)
 
 
@@ -351,7 +352,7 @@ def substitute_op(op: Op, mapping: Substitution) -> Op:
     """The operation with the values it uses replaced; itself if it uses none of them."""
     if not any(value in mapping for value in op_uses(op)):
         return op
-    args = _substitute_all(op.args, mapping)
+    args = substitute_operands(op.args, mapping)
     match op:
         case TensorOp():
             kwargs = tuple((name, substitute_operand(value, mapping)) for name, value in op.kwargs)
@@ -365,7 +366,7 @@ def substitute_op(op: Op, mapping: Substitution) -> Op:
 
 def substitute_edge(edge: Edge, mapping: Substitution) -> Edge:
     """The edge with its arguments replaced."""
-    return Edge(edge.target, _substitute_all(edge.args, mapping))
+    return Edge(edge.target, substitute_operands(edge.args, mapping))
 
 
 def substitute_end(end: Terminator, mapping: Substitution) -> Terminator:
@@ -378,12 +379,12 @@ def substitute_end(end: Terminator, mapping: Substitution) -> Terminator:
             return replace(end, cond=_substitute_id(end.cond, mapping), if_true=yes, if_false=no)
         case Return(state=state):
             value, writes = substitute_operand(end.value, mapping), _substitute_writes(end.writes, mapping)
-            return replace(end, value=value, state=_substitute_all(state, mapping), writes=writes)
+            return replace(end, value=value, state=substitute_operands(state, mapping), writes=writes)
         case Raise(state=state):
-            args, writes = _substitute_all(end.args, mapping), _substitute_writes(end.writes, mapping)
-            return replace(end, args=args, state=_substitute_all(state, mapping), writes=writes)
+            args, writes = substitute_operands(end.args, mapping), _substitute_writes(end.writes, mapping)
+            return replace(end, args=args, state=substitute_operands(state, mapping), writes=writes)
         case Reply(values=values):
-            return replace(end, values=_substitute_all(values, mapping))
+            return replace(end, values=substitute_operands(values, mapping))
         case _:
             assert_never(end)
 

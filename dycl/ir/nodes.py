@@ -438,12 +438,14 @@ class Procedure:
     """A function of the source that calls itself in an unknown depth.
 
     Its blocks are the program's, reached from `block` alone, whose parameters are the arguments. They end in `Reply`,
-    or in a `Raise` that leaves the whole program.
+    or in a `Raise` that leaves the whole program. `is_rest`: it is what such a function does once it is settled that it
+    calls itself; who invokes it has done what comes before (`passes/split.py`).
     """
 
     id: ProcedureId
     name: str
     block: BlockId
+    is_rest: bool = False
     loc: SourceRange = UNKNOWN
 
 

@@ -250,7 +250,8 @@ class _Parser(Reader):
 
     def procedure(self) -> Procedure:
         number, name = ProcedureId(self.numbered("p", "a procedure")), self.name()
-        return Procedure(id=number, name=name, block=self.block_id(), loc=self.loc())
+        block, is_rest = self.block_id(), self.accept("rest")
+        return Procedure(id=number, name=name, block=block, is_rest=is_rest, loc=self.loc())
 
     def schema(self) -> Schema:
         name, kind, class_name = self.name(), self.one_of(_SCHEMAS, "a kind of schema"), self.class_name()

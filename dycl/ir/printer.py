@@ -364,4 +364,5 @@ def _schema(schema: Schema) -> list[str]:
 
 
 def _procedure(procedure: Procedure) -> str:
-    return f"procedure p{procedure.id} {_name(procedure.name)} b{procedure.block}"
+    rest = " rest" if procedure.is_rest else ""
+    return f"procedure p{procedure.id} {_name(procedure.name)} b{procedure.block}{rest}"

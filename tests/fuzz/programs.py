@@ -369,15 +369,19 @@ class ProgramWriter:
         statements = self._function(0)
         statements.scope.names.update({"x": Kind.ROW, "n": Kind.INT})
         test, step, result = statements.cond(2), statements.expr(Kind.ROW, 2), statements.expr(Kind.ROW, 1)
+        again = f" + recurse({statements.expr(Kind.ROW, 1)}, n - 2)"
+        params = [("x", Kind.ROW, "")]
+        if self.rng.random() < 0.5:
+            params.append(("n", Kind.INT, ""))  # a depth that only the run may know
         self.lines += [
             "def recurse(x, n=3):",
-            f"    if n <= 0 or {test}:",
+            f"    if n <= 0 or n > 6 or {test}:",
             f"        return {result}",
-            f"    return recurse({step}, n - 1){statements.one_of('', ' * 0.5', ' + x')}",
+            f"    return recurse({step}, n - 1){statements.one_of('', ' * 0.5', ' + x', again)}",
             "",
             "",
         ]
-        self.functions.append(Callee("recurse", (("x", Kind.ROW, ""),), Kind.ROW))
+        self.functions.append(Callee("recurse", tuple(params), Kind.ROW))
 
     # ------------------------------------------------------------ classes
 

@@ -1,0 +1,169 @@
+"""Copies of blocks, and one value again where what was made once is now made in several places."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from dycl.ir.graph import map_edges, op_definitions, substitute_block, substitute_op
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Edge,
+    HostOp,
+    Invoke,
+    Op,
+    Operand,
+    Program,
+    Ref,
+    TensorOp,
+    Value,
+    ValueId,
+    edges,
+)
+from dycl.ir.sizes import size_names
+from dycl.passes.copy_down import ValueIds
+from dycl.passes.rewriting import Substitution
+from dycl.passes.sizes import Sizes, rename_op_sizes, retyped, type_names
+
+
+@dataclass(slots=True)
+class Blocks:
+    """The blocks of a program while they are rewritten; what is new has numbers and names that nothing has."""
+
+    program: Program
+    found: dict[BlockId, Block] = field(init=False)
+    _values: ValueIds = field(init=False)
+    _names: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.found = {block.id: block for block in self.program.blocks}
+        self._values = ValueIds(self.program)
+        self._names = {name for block in self.program.blocks for name in _names_in(block)}
+
+    def finish(self) -> Program:
+        """The program with these blocks."""
+        return replace(self.program, blocks=tuple(self.found[BlockId(index)] for index in range(len(self.found))))
+
+    def reserve(self) -> BlockId:
+        """The number of a block that is still to be made; it is made before the next one."""
+        return BlockId(len(self.found))
+
+    def fresh(self, value: Value) -> Value:
+        """The same under a number of its own."""
+        return replace(value, id=self._values.new())
+
+    def new_sizes(self, blocks: Iterable[Block]) -> Sizes:
+        """Names of their own for the sizes that blocks speak of; those of the inputs are the same everywhere."""
+        given = {dimension.name for dimension in self.program.dimensions}
+        # What procedures hand back has the same names wherever they are called.
+        calls = (op for block in self.program.blocks for op in block.ops if isinstance(op, Invoke))
+        given.update(name for op in calls for value in op.results for name in type_names(value.type))
+        sizes: Sizes = {}
+        for name in dict.fromkeys(name for block in blocks for name in _names_in(block)):
+            if name not in given:
+                number = next(n for n in range(len(self._names) + 1) if f"{name}_{n}" not in self._names)
+                sizes[name] = f"{name}_{number}"
+                self._names.add(f"{name}_{number}")
+        return sizes
+
+    def copy_ops(self, ops: Iterable[Op], mapping: Substitution) -> tuple[Op, ...]:
+        """Operations in a row with results of their own; `mapping` says what they use instead, and knows these then."""
+        return tuple(self._define(substitute_op(op, mapping), mapping) for op in ops)
+
+    def _define(self, op: Op, mapping: Substitution) -> Op:
+        """The operation with results of its own."""
+        fresh = {value.id: self.fresh(value) for value in op_definitions(op)}
+        mapping.update((old, Ref(new.id)) for old, new in fresh.items())
+        if isinstance(op, HostOp):
+            return replace(op, result=fresh[op.result.id])
+        results = tuple(fresh[value.id] for value in op.results)
+        if isinstance(op, TensorOp):
+            return replace(op, results=results, mutates=tuple((old, fresh[new.id]) for old, new in op.mutates))
+        return replace(op, results=results)
+
+    def copy(self, blocks: Iterable[Block], mapping: Substitution, sizes: Sizes) -> dict[BlockId, BlockId]:
+        """Copy blocks whose values are used among themselves alone; which block is the copy of which.
+
+        `mapping`: what they use of others is replaced so; it knows what they define, then.
+        """
+        blocks = tuple(blocks)
+        first = len(self.found)
+        ids = {block.id: BlockId(first + index) for index, block in enumerate(blocks)}
+        made = []
+        for block in blocks:
+            params = tuple(self.fresh(param) for param in block.params)
+            mapping.update((old.id, Ref(new.id)) for old, new in zip(block.params, params, strict=True))
+            ops = tuple(self._define(op, mapping) for op in block.ops)
+            made.append(replace(block, id=ids[block.id], params=params, ops=ops))
+        for block in made:
+            block = _renamed(substitute_block(block, mapping), sizes)
+            end = map_edges(block.end, lambda _, edge: Edge(ids.get(edge.target, edge.target), edge.args))
+            self.found[block.id] = replace(block, end=end)
+        return ids
+
+    def join(
+        self, versions: Mapping[BlockId, Mapping[ValueId, Operand]], live: Mapping[BlockId, Collection[ValueId]]
+    ) -> bool:
+        """Hand on to all other blocks what several blocks make now; `versions` say what stands for it behind each.
+
+        `live`: what a block uses, or hands on, and does not define. False where a version is missing: nothing is done.
+        """
+        values = {value for known in versions.values() for value in known}
+        types = {value.id: value for block in self.found.values() for value in defined_in(block) if value.id in values}
+        types.update((v.id, v) for block in self.program.blocks for v in defined_in(block) if v.id in values)
+        wanted = {block: sorted(values.intersection(live.get(block, ()))) for block in self.found}
+        params = {block: {value: self.fresh(types[value]) for value in found} for block, found in wanted.items()}
+        changed = {}
+        for block in self.found.values():
+            mapping: Substitution = {old: Ref(new.id) for old, new in params[block.id].items()}
+            known = {**mapping, **versions.get(block.id, {})}
+            if not all(value in known for target in _targets(block) for value in params[target]):
+                return False
+            block = substitute_block(block, mapping)
+            end = map_edges(block.end, lambda _, edge, known=known: _hand_on(edge, known, params[edge.target]))  # type: ignore[misc]
+            changed[block.id] = replace(block, params=block.params + tuple(params[block.id].values()), end=end)
+        self.found.update(changed)
+        return True
+
+
+def _hand_on(edge: Edge, known: Mapping[ValueId, Operand], wanted: Iterable[ValueId]) -> Edge:
+    return Edge(edge.target, edge.args + tuple(known[value] for value in wanted))
+
+
+def reachable(blocks: Mapping[BlockId, Block], start: BlockId) -> tuple[BlockId, ...]:
+    """The blocks that a block leads to, and itself, in the order of their numbers."""
+    seen: set[BlockId] = set()
+    pending = [start]
+    while pending:
+        block = pending.pop()
+        if block not in seen:
+            seen.add(block)
+            pending += _targets(blocks[block])
+    return tuple(sorted(seen))
+
+
+def _targets(block: Block) -> tuple[BlockId, ...]:
+    return tuple(edge.target for edge in edges(block.end))
+
+
+def defined_in(block: Block) -> tuple[Value, ...]:
+    """What a block defines."""
+    return (*block.params, *(value for op in block.ops for value in op_definitions(op)))
+
+
+def _renamed(block: Block, sizes: Sizes) -> Block:
+    if not sizes:
+        return block
+    params = tuple(retyped(param, sizes) for param in block.params)
+    return replace(block, params=params, ops=tuple(rename_op_sizes(op, sizes) for op in block.ops))
+
+
+def _names_in(block: Block) -> Iterable[str]:
+    """The names of sizes in a block."""
+    for value in defined_in(block):
+        yield from type_names(value.type)
+    for op in block.ops:
+        if isinstance(op, TensorOp):
+            for left, right in op.sizes:
+                yield from (*size_names(left), *size_names(right))

@@ -1,0 +1,223 @@
+"""Callers do what does not recurse: results, errors and decisions stay, dispatches become fewer."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dycl.ir.environment import Environment
+from dycl.ir.executor import Executor
+from dycl.ir.graph import renumber
+from dycl.ir.nodes import Dispatch, Program
+from dycl.ir.parser import parse_ir
+from dycl.ir.verifier import verify
+from dycl.passes import inline, unfold
+from dycl.passes.order import PASSES, run_passes
+from dycl.passes.specialize.specializer import specialize
+from models_zoo import treelstm
+from tests.passes.test_differential import is_part
+from tests.specialize import object_programs
+from tests.specialize.comparison import build, difference
+from tests.specialize.programs import Case
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "inline"
+BEFORE = PASSES[: [step.name for step in PASSES].index("inline")]
+WITHOUT = tuple(step for step in PASSES if step.name != "inline")
+
+
+def environment() -> Environment:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        modules: dict[str, nn.Module] = {"stem": nn.Linear(4, 4), "head": nn.Linear(4, 4)}
+    weights = {f"{path}.{name}": p for path, module in modules.items() for name, p in module.named_parameters()}
+    return Environment(weights=weights, modules=modules)
+
+
+class Counting(Executor):
+    """The reference executor, which counts the dispatches of all calls, and how deep procedures called each other."""
+
+    def __init__(self, program: Program, environment: Environment) -> None:
+        super().__init__(program, environment)
+        self.dispatches = self.depth = self.deepest = 0
+
+    def _run_dispatch(self, op: Dispatch, values: dict[Any, object]) -> None:
+        self.dispatches += 1
+        super()._run_dispatch(op, values)
+
+    def _run_invoke(self, op: Any, values: dict[Any, object]) -> None:
+        self.depth += 1
+        self.deepest = max(self.deepest, self.depth)
+        super()._run_invoke(op, values)
+        self.depth -= 1
+
+
+def outcome(executor: Executor, inputs: list[object]) -> tuple[object, ...]:
+    try:
+        return ("returns", executor.run(inputs))
+    except ValueError as error:
+        return ("raises", str(error))
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.txt")), ids=lambda path: path.stem)
+def test_results_and_errors_stay(path: Path) -> None:
+    program, around = parse_ir(path.read_text().partition("\n---\n")[0]), environment()
+    changed = inline.run(program, around)
+    verify(changed, after="inline")
+    done = [run_passes(program, around, steps, lambda name, result: None) for steps in (WITHOUT, PASSES)]
+    x = torch.tensor([[0.5, -1.0, 2.0, 0.25]])
+    for n in range(-1, 6):
+        wanted = outcome(Executor(program, around), [n, x])
+        for one in (changed, *done):
+            assert difference(wanted, outcome(Executor(one, around), [n, x])) is None, n
+    counted = [Counting(one, around) for one in done]
+    for n in range(6):
+        for executor in counted:
+            outcome(executor, [n, x])
+    assert counted[1].dispatches <= counted[0].dispatches
+    assert counted[1].deepest <= counted[0].deepest
+
+
+@pytest.mark.parametrize("case", object_programs.CASES, ids=lambda case: case.name)
+def test_decisions_stay(case: Case) -> None:
+    """Of a program that recurses over objects: those of eager, in their order; which way a reply took, nobody asks."""
+    model = build(case)
+    made = specialize(model, case.inputs(0), examples=[(case.inputs(seed), {}) for seed in range(1, 6)])
+    program = run_passes(made.program, made.environment, BEFORE, lambda name, result: None)
+    changed = inline.run(program, made.environment)
+    verify(changed, after="inline")
+    first, second = Executor(program, made.environment), Executor(changed, made.environment)
+    for seed in range(20):
+        results = [executor.call(*copy.deepcopy(case.inputs(seed))) for executor in (first, second)]
+        assert difference(*results) is None
+        before, after = (
+            [(executor.program.block(block).end.loc, side) for block, side in executor.decisions]
+            for executor in (first, second)
+        )
+        assert is_part(after, before)
+        if not program.procedures:
+            assert changed is program
+
+
+def compiled(model: nn.Module, args: tuple[Any, ...], more: list[tuple[Any, ...]]) -> list[Counting]:
+    """Executors of the model without the pass and with it."""
+    made = specialize(model, args, examples=[(given, {}) for given in more])
+    return [
+        Counting(run_passes(made.program, made.environment, steps, lambda name, result: None), made.environment)
+        for steps in (WITHOUT, PASSES)
+    ]
+
+
+def test_a_tree_takes_fewer_dispatches() -> None:
+    model = treelstm.build()
+    without, with_it = compiled(model, treelstm.example_inputs(), [treelstm.sample_inputs(s) for s in range(1, 4)])
+    for count in range(1, 5):
+        tree = treelstm.Tree(1, [treelstm.Tree(word) for word in range(count)])
+        for executor in (without, with_it):
+            executor.dispatches = 0
+            assert difference(model(tree), executor.call(tree)) is None
+        # Each leaf, what is added of it, the embedding of the root; and the classifier.
+        assert (without.dispatches, with_it.dispatches) == (2 * count + 2, count + 2)
+
+
+class Halving(nn.Module):
+    """The data decides how deep it goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def halve(self, x: torch.Tensor) -> torch.Tensor:
+        if x.abs().max() < 0.25:
+            return torch.tanh(self.second(x))
+        return self.halve(torch.sin(self.first(x)) * 0.5) + x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.halve(x)
+
+
+def test_what_the_data_decides_is_done_by_the_caller() -> None:
+    torch.manual_seed(0)
+    model = Halving().eval()
+    samples = [(torch.full((1, 4), 2.0**n),) for n in range(-3, 5)]
+    without, with_it = compiled(model, samples[-1], samples)
+    with torch.no_grad():
+        for sample in samples:
+            wanted = model(*sample)
+            for executor in (without, with_it):
+                assert difference(wanted, executor.call(*sample)) is None
+    assert with_it.dispatches < without.dispatches
+    assert with_it.deepest < without.deepest
+
+
+def test_a_deep_tree_needs_no_deeper_calls() -> None:
+    model = treelstm.build()
+    executors = compiled(model, treelstm.example_inputs(), [treelstm.sample_inputs(s) for s in range(1, 4)])
+    tree = treelstm.Tree(0)
+    for word in range(40):
+        tree = treelstm.Tree(word, [tree])
+    results = [executor.call(tree) for executor in executors]
+    assert difference(*results) is None
+    assert executors[1].deepest <= executors[0].deepest
+
+
+def test_reasons_are_told() -> None:
+    texts = {}
+    for path in GOLDEN.glob("*.txt"):
+        notes = inline.explain(parse_ir(path.read_text().partition("\n---\n")[0]), environment())
+        texts[path.stem] = [note.text for note in notes]
+    stays = "what does not recurse stays in it"
+    assert texts["no_work"] == [f"count: {stays}: it has no tensor work"]
+    assert texts["no_base_case"] == [f"walk: {stays}: every way through it does"]
+    assert texts["written"] == [f"walk: {stays}: it writes memory in place"]
+    assert texts["base_case"] == [
+        "stem, exp: done by the callers of walk where it does not recurse (2 calls replaced, 6 operations, 0 KiB of "
+        "weights copied)"
+    ]
+
+
+def text_of(case: str) -> str:
+    return (GOLDEN / f"{case}.txt").read_text().partition("\n---\n")[0]
+
+
+def is_untouched(text: str) -> str:
+    """What is told of a program that stays as it is."""
+    program = renumber(parse_ir(text))
+    verify(program, after="the test")
+    assert inline.run(program, environment()) == program
+    (note,) = inline.explain(program, environment())
+    assert not note.done
+    return note.text
+
+
+def test_what_is_large_stays() -> None:
+    work = "\n".join(f"  %{n}: float32[1, 4] = module stem(%{n - 1})" for n in range(100, 170))
+    text = text_of("base_case")
+    text = text.replace("call torch.exp(%6)", f"call torch.exp(%6)\n  %99: float32[1, 4] = call torch.exp(%11)\n{work}")
+    text = text.replace("reply (%11)", "reply (%169)")
+    assert "73 operations" in is_untouched(text)
+
+
+def test_a_call_that_cannot_be_replaced_leaves_all_as_it_was() -> None:
+    """Otherwise every call would be two. Here a block gets values of two ways, one of which is not there."""
+    text = text_of("ways").replace("host eq(%2, 0)", "host gt(%4, 0)").replace("host eq(%10, 0)", "host ne(%10, 1)")
+    assert "a call cannot be replaced" in is_untouched(text)
+
+
+def test_a_call_of_the_method_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of the procedure does not recurse itself."""
+    monkeypatch.setattr(unfold, "MOST_COPIED", 4)
+    program, around = renumber(parse_ir(text_of("base_case"))), environment()
+    changed = inline.run(program, around)
+    assert [part.is_rest for part in changed.procedures] == [False, True]
+    (note,) = inline.explain(program, around)
+    assert "1 calls replaced, 1 stay" in note.text
+    x = torch.ones(1, 4)
+    for n in range(4):
+        before, after = Counting(program, around), Counting(changed, around)
+        assert difference(outcome(before, [n, x]), outcome(after, [n, x])) is None
+        assert after.deepest <= before.deepest + 1
