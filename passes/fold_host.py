@@ -127,6 +127,8 @@ class _Folder:
                 return _as_literal(self.environment.weights[first.name].item())
             case "not_":
                 return self._fold_double_not(first)
+            case "eq" | "ne" | "le" | "ge" | "lt" | "gt" if kind in _TOTALLY_ORDERED and op.args[0] == op.args[1]:
+                return Lit(op.function in ("eq", "le", "ge"))
             case "eq" | "ne":
                 return self._fold_counted_truth(op)
             case "list_len" if isinstance(first, Seq):

@@ -24,6 +24,7 @@ from dycl.passes import (
     read_elements,
     simplify_cfg,
     sink,
+    sink_common,
     sink_work,
     speculate,
 )
@@ -55,6 +56,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("pin-to-host", pin_to_host.run, explain=pin_to_host.explain),
     # What the host can read where it lies takes no dispatch.
     Pass("read-elements", read_elements.run),
+    # What every way into a block does at its end is done once, in the block.
+    Pass("sink-common", sink_common.run, explain=sink_common.explain),
     # What a recursive function does where it does not recurse, its callers do.
     Pass("inline", inline.run, explain=inline.explain),
     # What is the same in every round moves out of a loop.

@@ -95,6 +95,7 @@ class Variable:
 
 Scope = dict[str, Variable]
 
+COMMON = (("torch.relu",), ("torch.add",), ("blocks.0",), ("torch.minimum", "stem"), ("torch.relu", "torch.add"))
 _PLACES = ("torch.Tensor.argmax", "torch.argmin")
 
 START = BlockId(0)
@@ -389,6 +390,15 @@ class Generator:
                 self.finish(self.leave(after))
             else:
                 ends.append((self.block, self.params, self.ops, after))
+        if self.random.random() < 0.4:
+            work = self.random.choice(COMMON)
+            names = [
+                name for name in ends[0][3] if all(name in after and after[name].type == TENSOR for *_, after in ends)
+            ]
+            given = [self.random.choice(names) for _ in range(2)]
+            for number, (block, params, ops, after) in enumerate(ends):
+                self.block, self.params, self.ops = block, params, ops
+                ends[number] = block, params, ops, self.common(after, work, given)
         kept = sorted(set.intersection(*(set(after) for *_, after in ends)))
         if self.random.random() < 0.5:
             passed = [name for name in kept if len({after[name].id for *_, after in ends}) > 1]
@@ -411,9 +421,22 @@ class Generator:
         self.start(join, tuple(values))
         return joined
 
+    def common(self, scope: Scope, work: Sequence[str], given: Sequence[str]) -> Scope:
+        """What other ways into the same join do, too: one operation after the other, on variables of these names."""
+        first, second = (Ref(scope[name].id) for name in given)
+        for target in work:
+            args = (first, second) if target in ("torch.add", "torch.minimum") else (first,)
+            made = self.tensor_op(target, args, TENSOR)
+            first = Ref(made.id)
+        return {**scope, "common": Variable(first.id, TENSOR, frozenset({self.fresh()}))}
+
     def loop(self, scope: Scope, depth: int) -> Scope:
         """`while count < bound [and cond]`; memory of what goes around is lost to the generator, so never written."""
         header, inside, after = self.reserve(), self.reserve(), self.reserve()
+        work = self.random.choice((*COMMON, ()))
+        names = [name for name in scope if scope[name].type == TENSOR]
+        given = [self.random.choice(names) for _ in range(2)]
+        scope = self.common(scope, work, given) if work else scope
         passed = sorted(scope)
         self.finish(Jump(edge=Edge(header, (Lit(0), *(Ref(scope[name].id) for name in passed))), loc=self.loc()))
         count = self.value(INT, "count")
@@ -427,6 +450,7 @@ class Generator:
         self.finish(Branch(cond=go_on.id, if_true=Edge(inside), if_false=Edge(after), loc=loc))
         self.start(inside)
         end = self.body(looped, depth + 1)
+        end = self.common(end, work, given) if work and self.random.random() < 0.8 else end
         more = self.host_op("add", (Ref(count.id), Lit(1)), INT)
         args = tuple(Ref(end[name].id) for name in passed)
         self.finish(Jump(edge=Edge(header, (Ref(more.id), *args)), loc=loc))

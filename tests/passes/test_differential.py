@@ -29,9 +29,11 @@ from dycl.passes import (
     pin_to_host,
     read_elements,
     simplify_cfg,
+    sink_common,
     sink_work,
     speculate,
 )
+from dycl.passes.common_work import find_common
 from dycl.passes.order import PASSES, run_passes
 from dycl.passes.postpone import find_postponed
 
@@ -50,6 +52,15 @@ def postpone_all(program: Program, environment: Environment) -> Program:
     return program
 
 
+def sink_all_common(program: Program, environment: Environment) -> Program:
+    """Whether it pays or not, wherever a way into a join is spared a dispatch."""
+    program, done = renumber(program), []
+    while (found := find_common(program, environment, done)) is not None:
+        program = found.program
+        done.append(found.join)
+    return renumber(program)
+
+
 TO_THE_HOST = {
     "simplify_cfg": simplify_cfg.run,
     "dead_code": dead_code.run,
@@ -66,6 +77,8 @@ TO_THE_HOST = {
     "read_elements": read_elements.run,
     "speculate": speculate.run,
     "postpone": postpone_all,
+    "sink_common": sink_common.run,
+    "sink_all_common": sink_all_common,
 }
 
 # ---------------------------------------------------------------- comparing

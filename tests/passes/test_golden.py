@@ -30,6 +30,7 @@ from dycl.passes import (
     place,
     read_elements,
     simplify_cfg,
+    sink_common,
     sink_work,
     speculate,
 )
@@ -45,6 +46,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "inline": inline.run,
     "fuse": fuse.run,
     "sink_work": sink_work.run,
+    "sink_common": sink_common.run,
     "copy_down": copy_down.run,
     "pin_to_host": pin_to_host.run,
     "pin_to_host_late": pin_to_host.run_late,
