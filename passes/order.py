@@ -10,6 +10,7 @@ from dycl.ir.nodes import Program
 from dycl.ir.notes import Note
 from dycl.ir.verifier import verify
 from dycl.passes import (
+    compute_elements,
     copy_down,
     dead_code,
     deduplicate,
@@ -56,6 +57,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("pin-to-host", pin_to_host.run, explain=pin_to_host.explain),
     # What the host can read where it lies takes no dispatch.
     Pass("read-elements", read_elements.run),
+    # What the host would only have a dispatch compute for it, it computes itself.
+    Pass("compute-elements", compute_elements.run, explain=compute_elements.explain),
     # What every way into a block does at its end is done once, in the block.
     Pass("sink-common", sink_common.run, explain=sink_common.explain),
     # What a recursive function does where it does not recurse, its callers do.

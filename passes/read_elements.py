@@ -51,7 +51,7 @@ from dycl.passes.schedule import schedule_block
 _RESHAPES = frozenset(["view", "reshape", "squeeze", "unsqueeze", "flatten", "detach"])
 _READINGS = {"item": "item_at", "peek": "peek_at"}
 _MOST_ELEMENTS = 64  # of a result that takes no longer to hand out than a single element
-_Position = tuple[ValueId, int]  # a tensor, and where an element is in it, counted row by row
+Position = tuple[ValueId, int]  # a tensor, and where an element is in it, counted row by row
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -98,8 +98,8 @@ class _Reader:
         kind = self._types[first]
         if not isinstance(kind, TensorType) or any(size != 1 for size in kind.shape):
             return op  # it raises where there are more elements
-        found: _Position | None = (first, 0)
-        best: _Position | None = None
+        found: Position | None = (first, 0)
+        best: Position | None = None
         while found is not None and (found := self._source(found, made)) is not None:
             # Of a large one, worth it only where one dispatch less comes before the reading.
             if self._is_small(found[0]) or ready.get(found[0], -1) < ready.get(first, -1):
@@ -111,22 +111,27 @@ class _Reader:
         sizes = kind.shape if isinstance(kind, TensorType) else ()
         return math.prod(size if isinstance(size, int) else _MOST_ELEMENTS + 1 for size in sizes) <= _MOST_ELEMENTS
 
-    def _source(self, position: _Position, made: Mapping[ValueId, TensorOp]) -> _Position | None:
+    def _source(self, position: Position, made: Mapping[ValueId, TensorOp]) -> Position | None:
         """Where an element was before the operation that made its tensor."""
         value, index = position
         op = made.get(value)
-        if op is None or not isinstance(op.target, CallFunction) or not op.args or not isinstance(op.args[0], Ref):
-            return None
-        source = op.args[0].id
-        before, after = self._types[source], self._types[value]
-        if not isinstance(before, TensorType) or not isinstance(after, TensorType):
-            return None
-        name = op.target.name.rpartition(".")[2]
-        if name in _RESHAPES:
-            return source, index
-        fixed = _fixed_numbers(name, op, len(before.shape))
-        moved = None if fixed is None else _place(index, before.shape, after.shape, fixed)
-        return None if moved is None else (source, moved)
+        return None if op is None else find_source(op, index, self._types)
+
+
+def find_source(op: TensorOp, index: int, types: Mapping[ValueId, ValueType]) -> Position | None:
+    """Where an element of the result of a selection or a reshape was before."""
+    if not isinstance(op.target, CallFunction) or not op.args or not isinstance(op.args[0], Ref):
+        return None
+    source = op.args[0].id
+    before, after = types[source], op.results[0].type
+    if not isinstance(before, TensorType) or not isinstance(after, TensorType):
+        return None
+    name = op.target.name.rpartition(".")[2]
+    if name in _RESHAPES:
+        return source, index
+    fixed = _fixed_numbers(name, op, len(before.shape))
+    moved = None if fixed is None else _place(index, before.shape, after.shape, fixed)
+    return None if moved is None else (source, moved)
 
 
 def _fixed_numbers(name: str, op: TensorOp, rank: int) -> list[int | None] | None:

@@ -25,8 +25,9 @@ def _item(tensor: object) -> object:
     return tensor.item()  # type: ignore[attr-defined]
 
 
-def _item_at(tensor: object, index: int) -> object:
-    return tensor.reshape(-1)[index].item()  # type: ignore[attr-defined]
+def _item_at(tensor: object, index: int | tuple[int, ...]) -> object:
+    found = tensor if isinstance(index, tuple) else tensor.reshape(-1)  # type: ignore[attr-defined]
+    return found[index].item()  # type: ignore[index]
 
 
 def _error_of(name: str, *args: object) -> int:
@@ -174,6 +175,8 @@ _TEXT_METHODS_BY_KIND = {
 }
 TEXT_METHODS = {name: kind for kind, names in _TEXT_METHODS_BY_KIND.items() for name in names.split()}
 TEXT_SPLITTERS = frozenset({"split", "rsplit", "splitlines"})  # these give lists of texts
+# What torch does with one element of a tensor, on a number.
+_OF_ELEMENTS = ("single", "rounded", "floored", "ceiled", "truncated", "int32", "int64")
 
 _MATH = [
     "acos",
@@ -245,6 +248,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("numerics.pieces", numerics.pieces, ""),
         HostFunction("numerics.chunks", numerics.chunks, ""),
         HostFunction("numerics.span", numerics.span, ""),
+        *(HostFunction(f"numerics.{name}", getattr(numerics, name), "") for name in _OF_ELEMENTS),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in sorted(TEXT_SPLITTERS)),
         HostFunction("sorted", sorted, "sorted({0})"),

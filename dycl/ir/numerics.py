@@ -5,9 +5,13 @@ The reference executor calls these functions; an artifact whose host uses them h
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 ERRORS_OF_NUMBERS = (ValueError, OverflowError, ZeroDivisionError)
 ERRORS = (*ERRORS_OF_NUMBERS, IndexError)  # of operations on arrays as well
@@ -96,6 +100,50 @@ def clip(bound: int, size: int) -> int:
 def span(start: int, stop: int) -> int:
     """How many items a slice between places inside takes: none where it ends before it begins."""
     return max(stop - start, 0)
+
+
+def single(number: float) -> float:
+    """The number as `float32` has it."""
+    return ctypes.c_float(number).value
+
+
+_WHOLE = 2.0**52  # from here on every number is whole
+
+
+def rounded(number: float) -> float:
+    """The nearest whole number, of two the even one, as a tensor is rounded: with the sign of the number."""
+    return math.copysign(round(number), number) if -_WHOLE < number < _WHOLE else number
+
+
+def floored(number: float) -> float:
+    """The greatest whole number that is not greater, as of an element."""
+    return math.copysign(math.floor(number), number) if -_WHOLE < number < _WHOLE else number
+
+
+def ceiled(number: float) -> float:
+    """The least whole number that is not less, as of an element."""
+    return math.copysign(math.ceil(number), number) if -_WHOLE < number < _WHOLE else number
+
+
+def truncated(number: float) -> float:
+    """The whole number towards zero, as of an element."""
+    return math.copysign(math.trunc(number), number) if -_WHOLE < number < _WHOLE else number
+
+
+def int32(number: float) -> int:
+    """The number as an element of `int32`."""
+    return int(number) if -2147483649.0 < number < 2147483648.0 else _converted(number, np.int32)
+
+
+def int64(number: float) -> int:
+    """The number as an element of `int64`."""
+    return int(number) if -9223372036854775808.0 <= number < 9223372036854775808.0 else _converted(number, np.int64)
+
+
+def _converted(number: float, dtype: Any) -> int:
+    """What this processor makes of a number that does not fit."""
+    with np.errstate(invalid="ignore"):
+        return int(np.array([number]).astype(dtype)[0])
 
 
 def order_of(reverse: bool, *keys: list[float]) -> list[int]:

@@ -95,6 +95,7 @@ class Variable:
 
 Scope = dict[str, Variable]
 
+ELEMENTWISE = ("add", "sub", "mul", "div", "round", "floor", "neg", "abs")
 COMMON = (("torch.relu",), ("torch.add",), ("blocks.0",), ("torch.minimum", "stem"), ("torch.relu", "torch.add"))
 _PLACES = ("torch.Tensor.argmax", "torch.argmin")
 
@@ -341,7 +342,7 @@ class Generator:
         """One element of a tensor, cut out in one of several ways."""
         name = self.pick(scope, self.random.choice((TENSOR, FLAT))) or self.pick(scope, TENSOR)
         assert name is not None
-        source = scope[name]
+        source = self.computed(scope[name]) if self.random.random() < 0.5 else scope[name]
         whole = SliceOf(Lit(None), Lit(None), Lit(None))
         index = Lit(self.random.randint(-4, 3))
         if source.type == TENSOR and self.random.random() < 0.5:
@@ -356,6 +357,16 @@ class Generator:
             return self.host_op("item", (Ref(cut.id),), FLOAT)
         cut = self.tensor_op("torch.Tensor.select", (Ref(source.id), Lit(0), index), SCALAR)
         return self.host_op("item", (Ref(cut.id),), FLOAT)
+
+    def computed(self, source: Variable) -> Variable:
+        """What is computed element by element: on the host, if only that reads it."""
+        assert isinstance(source.type, TensorType)
+        made = source.id
+        for _ in range(self.random.randint(1, 3)):
+            target = self.random.choice(ELEMENTWISE)
+            others = (Lit(self.random.choice((0.1, 3, -2.5, 1e-3))),) if target in ELEMENTWISE[:4] else ()
+            made = self.tensor_op(f"torch.Tensor.{target}", (Ref(made), *others), source.type).id
+        return Variable(made, source.type)
 
     def divide(self, scope: Scope, depth: int) -> Scope:
         """A host operation that may raise; its result may never be used."""

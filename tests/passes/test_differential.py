@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -17,6 +18,7 @@ from dycl.ir.nodes import Dispatch, Program, TensorOp, edges
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
 from dycl.passes import (
+    compute_elements,
     copy_down,
     dead_code,
     deduplicate,
@@ -61,6 +63,13 @@ def sink_all_common(program: Program, environment: Environment) -> Program:
     return renumber(program)
 
 
+def compute_all_elements(program: Program, environment: Environment) -> Program:
+    """Whether it pays or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute_elements, "_OPERATION", -math.inf)
+        return compute_elements.run(program, environment)
+
+
 TO_THE_HOST = {
     "simplify_cfg": simplify_cfg.run,
     "dead_code": dead_code.run,
@@ -75,6 +84,8 @@ TO_THE_HOST = {
     "pin_to_host": pin_to_host.run,
     "pin_to_host_late": pin_to_host.run_late,
     "read_elements": read_elements.run,
+    "compute_elements": compute_elements.run,
+    "compute_all_elements": compute_all_elements,
     "speculate": speculate.run,
     "postpone": postpone_all,
     "sink_common": sink_common.run,

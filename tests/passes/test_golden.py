@@ -17,6 +17,7 @@ from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.ir.verifier import verify
 from dycl.passes import (
+    compute_elements,
     copy_down,
     dead_code,
     deduplicate,
@@ -51,6 +52,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "pin_to_host": pin_to_host.run,
     "pin_to_host_late": pin_to_host.run_late,
     "read_elements": read_elements.run,
+    "compute_elements": compute_elements.run,
     "speculate": lambda program, environment: speculate.run(program, replace(environment, calls=CALLS)),
     "partition": partition.run,
     "deduplicate": deduplicate.run,
