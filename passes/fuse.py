@@ -80,7 +80,7 @@ from dycl.passes.naming import name_operations
 from dycl.passes.postpone import find_postponed
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
-from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, type_names
+from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, retyped, type_names
 
 _LEAST_GAIN = 0.5  # microseconds of a call: less is chance
 
@@ -257,8 +257,9 @@ class _Finder:
     def _fits(self, join: Block, moved: tuple[Op, ...], edge: Edge) -> bool:
         """Whether what an edge passes can stand in the moved operations as it is."""
         used = {value for op in moved for value in op_uses(op)}
-        given = zip(join.params, edge.args, strict=True)
-        return all(self._is_alike(param, arg) for param, arg in given if param.id in used)
+        given = list(zip(join.params, edge.args, strict=True))
+        sizes = bind_sizes(given, self._types)
+        return all(self._is_alike(retyped(param, sizes), arg) for param, arg in given if param.id in used)
 
     def _is_alike(self, param: Value, arg: Operand) -> bool:
         if isinstance(arg, Ref):

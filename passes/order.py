@@ -22,6 +22,7 @@ from dycl.passes import (
     partition,
     pin_to_host,
     place,
+    propagate,
     read_elements,
     simplify_cfg,
     sink,
@@ -51,6 +52,9 @@ PASSES: tuple[Pass, ...] = (
     Pass("simplify-cfg-2", simplify_cfg.run),
     Pass("fold-host-2", fold_host.run),
     Pass("dead-code-2", dead_code.run),
+    # What was asked before in other words is not asked again.
+    Pass("propagate", propagate.run, explain=propagate.explain),
+    Pass("simplify-cfg-3", simplify_cfg.run),
     # Writes that nobody can see stand in the way of what moves next.
     Pass("functionalise", functionalise.run),
     # What the host alone looks at, and can do in the time of a kernel, it does.
@@ -73,7 +77,7 @@ PASSES: tuple[Pass, ...] = (
     Pass("sink-work", sink_work.run, explain=sink_work.explain),
     # The work at a join moves into the dispatches before it; what that leaves empty is simplified once more.
     Pass("fuse", fuse.run, explain=fuse.explain),
-    Pass("simplify-cfg-3", simplify_cfg.run),
+    Pass("simplify-cfg-4", simplify_cfg.run),
     Pass("fold-host-3", fold_host.run),
     Pass("dead-code-3", dead_code.run),
     # Along the ways that calls usually take one dispatch does the work of several.
