@@ -7,6 +7,7 @@ some 10 bytes a nanosecond, and a layer computes some 30 operations in one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from torch import nn
@@ -19,6 +20,7 @@ from dycl.passes.schedule import schedule_block
 DISPATCH = 8.0
 MOST_OPERATIONS = 64  # that are copied for one dispatch less
 MOST_BYTES = 1 << 18  # of weights in them
+_MOST_ELEMENTS = 64
 _KERNEL = 1.2
 _BYTES = 10e3  # in a microsecond
 _FLOATING = 30e3
@@ -34,6 +36,12 @@ def estimate_bytes(kind: ValueType) -> int:
     for dim in kind.shape:
         size *= dim if isinstance(dim, int) else _USUAL
     return size
+
+
+def has_few_elements(kind: ValueType) -> bool:
+    """Whether a tensor takes no longer to hand out than a single element, as far as is known."""
+    sizes = kind.shape if isinstance(kind, TensorType) else ()
+    return math.prod(size if isinstance(size, int) else _MOST_ELEMENTS + 1 for size in sizes) <= _MOST_ELEMENTS
 
 
 def estimate_transfer(size: int) -> float:

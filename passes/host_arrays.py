@@ -7,7 +7,6 @@ it may be the caller's own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,10 +30,10 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
 )
+from dycl.passes.cost import has_few_elements
 from dycl.passes.rewriting import edges_into, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
 
-MOST_ELEMENTS = 64  # of a result that takes no longer to hand out than a single element
 _NEW_ARRAYS = frozenset({"stack", "cat", "tensor_of", "argmax", "argmin"})  # functions that make one
 
 
@@ -108,18 +107,12 @@ class Arrays:
         """Whether the host has a tensor before the dispatch that would make the result, or with no more work."""
         block, index, op = self._made.get(value, (None, 0, None))
         there, place, _ = self._made[result]
-        if block is None or not isinstance(op, TensorOp) or block != there or self.is_small(value):
+        if block is None or not isinstance(op, TensorOp) or block != there or has_few_elements(self._types[value]):
             return True
         level = self._level(block, index)
         return level < self._level(there, place) or any(
             self._is_outside(use, block, level) for use in self._uses.get(value, ())
         )
-
-    def is_small(self, value: ValueId) -> bool:
-        """Whether a tensor has few elements, and it is known how many."""
-        kind = self._types[value]
-        sizes = kind.shape if isinstance(kind, TensorType) else ()
-        return math.prod(size if isinstance(size, int) else MOST_ELEMENTS + 1 for size in sizes) <= MOST_ELEMENTS
 
     def _is_outside(self, use: Use, block: BlockId, level: int) -> bool:
         """Whether a use is not in this dispatch of the block."""

@@ -16,12 +16,12 @@ After::
 
 Sound because what is read is the same element: selections by fixed numbers and reshapes say where each element comes
 from, and no memory is written between them and the reading. What is made in the dispatch right before the reading is
-looked into if it is small: nine answers are one result then, not nine. A large one would be a result more.
+looked into if it is small: nine answers are one result then, not nine. A large one would be a result more. Of a row
+that the host takes (`pin_to_host.py`) it reads the element without taking the row.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -45,12 +45,12 @@ from dycl.ir.nodes import (
     ValueType,
 )
 from dycl.passes import dead_code
+from dycl.passes.cost import has_few_elements
 from dycl.passes.rewriting import value_types
 from dycl.passes.schedule import schedule_block
 
 _RESHAPES = frozenset(["view", "reshape", "squeeze", "unsqueeze", "flatten", "detach"])
 _READINGS = {"item": "item_at", "peek": "peek_at"}
-_MOST_ELEMENTS = 64  # of a result that takes no longer to hand out than a single element
 Position = tuple[ValueId, int]  # a tensor, and where an element is in it, counted row by row
 
 
@@ -81,7 +81,7 @@ class _Reader:
             if isinstance(op, TensorOp)
             for value in op_definitions(op)
         }
-        made: dict[ValueId, TensorOp] = {}  # since memory was written last
+        made: dict[ValueId, TensorOp | HostOp] = {}  # since memory was written last
         ops = []
         for op in block.ops:
             ops.append(self._read(op, made, ready))
@@ -89,9 +89,11 @@ class _Reader:
                 made.clear()
             elif isinstance(op, TensorOp) and len(op.results) == 1:
                 made[op.results[0].id] = op
+            elif isinstance(op, HostOp) and op.function == "row":
+                made[op.result.id] = op
         return replace(block, ops=tuple(ops))
 
-    def _read(self, op: Op, made: Mapping[ValueId, TensorOp], ready: Mapping[ValueId, int]) -> Op:
+    def _read(self, op: Op, made: Mapping[ValueId, TensorOp | HostOp], ready: Mapping[ValueId, int]) -> Op:
         if not isinstance(op, HostOp) or op.function not in _READINGS or not isinstance(op.args[0], Ref):
             return op
         first = op.args[0].id
@@ -100,21 +102,22 @@ class _Reader:
             return op  # it raises where there are more elements
         found: Position | None = (first, 0)
         best: Position | None = None
-        while found is not None and (found := self._source(found, made)) is not None:
+        while found is not None and (source := self._source(found, made)) is not None:
+            is_had = isinstance(made[found[0]], HostOp)  # a row of what the host has
             # Of a large one, worth it only where one dispatch less comes before the reading.
-            if self._is_small(found[0]) or ready.get(found[0], -1) < ready.get(first, -1):
-                best = found
+            if is_had or has_few_elements(self._types[source[0]]) or ready.get(source[0], -1) < ready.get(first, -1):
+                best = source
+            found = source
         return op if best is None else replace(op, function=_READINGS[op.function], args=(Ref(best[0]), Lit(best[1])))
 
-    def _is_small(self, value: ValueId) -> bool:
-        kind = self._types[value]
-        sizes = kind.shape if isinstance(kind, TensorType) else ()
-        return math.prod(size if isinstance(size, int) else _MOST_ELEMENTS + 1 for size in sizes) <= _MOST_ELEMENTS
-
-    def _source(self, position: Position, made: Mapping[ValueId, TensorOp]) -> Position | None:
+    def _source(self, position: Position, made: Mapping[ValueId, TensorOp | HostOp]) -> Position | None:
         """Where an element was before the operation that made its tensor."""
         value, index = position
         op = made.get(value)
+        if isinstance(op, HostOp):
+            source, row = op.args
+            selection = CallFunction("torch.Tensor.select")
+            op = TensorOp(target=selection, args=(source, Lit(0), row), results=(op.result,))
         return None if op is None else find_source(op, index, self._types)
 
 
