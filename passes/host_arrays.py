@@ -1,8 +1,10 @@
-"""What the host takes out of an array that it has anyway, in place of a dispatch: the form `Pick` of `pin_to_host`.
+"""What the host has without a dispatch, for `pin_to_host`: rows of arrays that it has anyway, arrays of no elements.
 
 A row is a view, as it is in torch. numpy's view refers to the array that it shows, so the memory of a dispatch's result
 is not used again while somebody has the row. It may go to the caller where the array was made in the call: never where
 it may be the caller's own.
+
+What has no elements takes no computing, whatever it is made of.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ from dycl.passes.cost import has_few_elements
 from dycl.passes.rewriting import edges_into, mutated_values, value_types
 from dycl.passes.schedule import schedule_block
 
-_NEW_ARRAYS = frozenset({"stack", "cat", "tensor_of", "argmax", "argmin"})  # functions that make one
+# These draw no numbers, write nothing and, where nothing is taken, cannot fail.
+_MAKING = frozenset({"empty", "zeros", "ones", "full", "new_empty", "new_zeros", "new_ones", "__getitem__", "narrow"})
+_DTYPES = frozenset({"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"})
+_NEW_ARRAYS = frozenset({"empty", "stack", "cat", "tensor_of", "argmax", "argmin"})  # functions that make one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,25 @@ class Pick:
 
     source: Ref
     index: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """An array of no elements."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def find_empty(op: TensorOp) -> Empty | None:
+    """The array of no elements that an operation makes, if that is all it does."""
+    if not isinstance(op.target, CallFunction) or op.mutates or len(op.results) != 1:
+        return None
+    kind = op.results[0].type
+    if op.target.name.rpartition(".")[2] not in _MAKING or not isinstance(kind, TensorType) or 0 not in kind.shape:
+        return None
+    sizes = tuple(size for size in kind.shape if isinstance(size, int))
+    return Empty(sizes, kind.dtype) if len(sizes) == len(kind.shape) and kind.dtype in _DTYPES else None
 
 
 def find_pick(op: TensorOp, types: Mapping[ValueId, ValueType]) -> Pick | None:

@@ -21,7 +21,7 @@ from dycl.ir.nodes import (
     ValueId,
     ValueType,
 )
-from dycl.passes.host_arrays import Pick
+from dycl.passes.host_arrays import Empty, Pick
 
 _MOST_ELEMENTS = 1 << 10  # that numpy goes through in about a microsecond
 
@@ -77,11 +77,14 @@ class Stack:
 
 
 Form = Scalar | Reduction | Stack
+AnyForm = Form | Pick | Empty
 
 
-def is_array_of(form: Form | Pick, result: ValueId) -> bool:
+def is_array_of(form: AnyForm, result: ValueId) -> bool:
     """Whether the host has this result as an array, not as a number only."""
-    return isinstance(form, Stack | Pick) or (isinstance(form, Reduction) and form.is_array and result != form.number)
+    return isinstance(form, Stack | Pick | Empty) or (
+        isinstance(form, Reduction) and form.is_array and result != form.number
+    )
 
 
 def find_form(op: TensorOp, types: Types) -> Form | None:

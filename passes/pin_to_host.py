@@ -30,9 +30,9 @@ this name for small work beside an accelerator.
 Sound because the results are equal: nothing is rounded, a threshold is the number that torch compares
 with (`0.9` beside `float32` is 0.8999999761581421), and of several NaN or equal numbers numpy, too, takes the first.
 What a dispatch reads again is not moved: it would go to the host and back. A row of an array that the host has anyway
-is a view: `order[0]` takes no dispatch (`host_arrays.py`). But once it is settled what is a dispatch (`run_late`), the
-place of a largest number that the host looks at before a later dispatch reads it is the host's, too: the next word of a
-text, say.
+is a view: `order[0]` takes no dispatch. Nor does an array of no elements (`host_arrays.py`). But once it is settled
+what is a dispatch (`run_late`), the place of a largest number that the host looks at before a later dispatch reads it
+is the host's, too: the next word of a text, say.
 """
 
 from __future__ import annotations
@@ -68,12 +68,10 @@ from dycl.ir.nodes import (
 from dycl.ir.notes import Note
 from dycl.passes import dead_code
 from dycl.passes.cost import estimate_operations
-from dycl.passes.host_arrays import Arrays, Pick, find_pick
-from dycl.passes.host_forms import KINDS, Form, Reduction, Scalar, Stack, find_form, is_array_of
+from dycl.passes.host_arrays import Arrays, Empty, Pick, find_empty, find_pick
+from dycl.passes.host_forms import KINDS, AnyForm, Reduction, Scalar, Stack, find_form, is_array_of
 from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import Substitution, replace_values, value_types
-
-AnyForm = Form | Pick
 
 _READINGS = frozenset({"item", "peek", "bool", "int", "float"})
 # These take an array as it is, or read one of its elements.
@@ -144,8 +142,7 @@ class _Pinner:
         while needed := [
             first
             for first, form in self._forms.items()
-            if not self._is_had(first, form)
-            or not all(self._stays(value, set(), is_array_of(form, value)) for value in results[first])
+            if not self._is_had(first, form) or not all(self._is_the_hosts(value, form) for value in results[first])
         ]:
             for first in needed:
                 del self._forms[first]
@@ -180,6 +177,9 @@ class _Pinner:
         form = find_form(op, self._types)
         if form is not None or not self._arrays.are_kept:
             return form
+        empty = find_empty(op)
+        if empty is not None and not self._arrays.written:
+            return empty
         pick = find_pick(op, self._types)
         is_kept = pick is not None and not {pick.source.id, op.results[0].id} & self._arrays.written
         return pick if pick is not None and is_kept and self._arrays.is_of_the_call(pick.source.id) else None
@@ -191,6 +191,20 @@ class _Pinner:
         if not isinstance(form, Pick):
             return True
         return form.source.id in self._forms or self._arrays.is_had(form.source.id, first)
+
+    def _is_the_hosts(self, value: ValueId, form: AnyForm) -> bool:
+        """Whether nobody but the host sees a result; one of no elements may be handed on."""
+        if not isinstance(form, Empty):
+            return self._stays(value, set(), is_array_of(form, value))
+        return all(
+            self._takes_empty(self._program.block(use.block), use.index, value) for use in self._uses.get(value, ())
+        )
+
+    def _takes_empty(self, block: Block, index: int, value: ValueId) -> bool:
+        if index < len(block.ops):
+            op = block.ops[index]
+            return isinstance(op, HostOp) or (isinstance(op, TensorOp) and self.form(op) is not None)
+        return not isinstance(block.end, Return) or value not in (v for each in block.end.state for v in refs(each))
 
     def _stays(self, value: ValueId, seen: set[ValueId], is_array: bool = True) -> bool:
         """Whether nobody but the host sees a value, or the caller where the host has it as an array.
@@ -278,6 +292,9 @@ class _Pinner:
                 if number is not None:
                     (index,) = yield from self._read_all((Ref(place.id),), op)
                     yield HostOp(function="peek_at", args=(source, index), result=self._scalars[number], loc=op.loc)
+            case Empty(shape=shape, dtype=dtype):
+                sizes = Seq(SeqKind.TUPLE, tuple(map(Lit, shape)))
+                yield HostOp(function="empty", args=(sizes, Lit(dtype)), result=op.results[0], loc=op.loc)
             case Pick(source=source, index=index):
                 yield HostOp(function="row", args=(source, index), result=op.results[0], loc=op.loc)
             case _:

@@ -68,6 +68,12 @@ def _tensor_of(items: object, dtype: str) -> object:
     return torch.tensor(items, dtype=getattr(torch, dtype))
 
 
+def _empty(shape: tuple[int, ...], dtype: str) -> object:
+    import torch
+
+    return torch.empty(shape, dtype=getattr(torch, dtype))
+
+
 def _tunable(name: str) -> object:
     raise LookupError(f"the value of tunable {name!r} is the executor's to give")
 
@@ -141,6 +147,7 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("stack", "np.stack({0}, {1})", _stack, True),
     ("cat", "np.concatenate({0}, {1})", _cat, True),
     ("tensor_of", "np.array({0}, {1})", _tensor_of, True),
+    ("empty", "np.empty({0}, {1})", _empty, False),  # of no elements
     ("tolist", "{0}.tolist()", lambda x: x.tolist(), False),
     # where values lie is a matter of the target's: here both hand on what they are given
     ("place", "self.runtime.place({0})", lambda value: value, False),

@@ -246,3 +246,38 @@ def test_no_result_is_a_row_of_the_callers_array(best: tuple[nn.Module, object, 
     x = np.ones((1, 6), np.float32)
     for result in compiled(x)[2:]:  # type: ignore[operator]
         assert not np.shares_memory(result, x)
+
+
+class Nothing(nn.Module):
+    """Hands arrays of no elements to the caller, and takes some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        kept = torch.where(x[:, 0] > 0)[0]
+        if kept.numel() == 0:
+            kept = torch.empty(0, dtype=torch.long)
+        elif kept.numel() == 1:
+            return torch.zeros(0, 4), kept.new_zeros(2, 0, dtype=torch.bool)
+        rows = self.layer(x)[kept]
+        if rows.sum() > 100:
+            return rows, rows
+        return rows * 2, kept
+
+
+def test_arrays_of_no_elements_take_no_dispatch(tmp_path: Path) -> None:
+    model = Nothing().eval()
+    inputs = [torch.randn(3, 4) * sign for sign in (1.0, -1.0) for _ in range(6)] + [-torch.ones(3, 4)]
+    inputs.append(torch.tensor([[1.0] * 4, [-1.0] * 4, [-1.0] * 4]))
+    compiled = dycl.compile(
+        model, torch.ones(3, 4), output=tmp_path / "out", sample_inputs=lambda seed: (inputs[seed % len(inputs)],)
+    )
+    host = (tmp_path / "out" / "host.py").read_text()
+    assert 'np.empty((0, 4), "float32"), np.empty((2, 0), "bool")' in host
+    for x in inputs * 2:
+        for mine, theirs in zip(compiled(x.numpy()), model(x), strict=True):
+            assert (mine.dtype, mine.shape) == (theirs.detach().numpy().dtype, tuple(theirs.shape))
+            np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
