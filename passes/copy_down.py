@@ -51,7 +51,7 @@ from dycl.ir.graph import (
     substitute_block,
     substitute_op,
 )
-from dycl.ir.nodes import Block, BlockId, Branch, Program, Ref, TensorOp, Value, ValueId, ValueType, edges
+from dycl.ir.nodes import Block, BlockId, Branch, Invoke, Program, Ref, TensorOp, Value, ValueId, ValueType, edges
 from dycl.ir.notes import Note
 from dycl.passes.cost import (
     DISPATCH,
@@ -265,10 +265,12 @@ def find_tail(
     types: Mapping[ValueId, ValueType],
     written: Collection[ValueId],
     kept: Collection[int] = (),
+    *,
+    passes_calls: bool = False,
 ) -> tuple[TensorOp, ...]:
     """The tensor work of a block that could be done after all the rest of it, if the rest makes what is wanted.
 
-    `kept`: operations that shall stay, by `id`.
+    `kept`: operations that shall stay, by `id`. `passes_calls`: no procedure does what work must not pass.
     """
     work: list[TensorOp] = []
     needed = set(wanted)
@@ -277,7 +279,7 @@ def find_tail(
         may_go = isinstance(op, TensorOp) and not op.mutates and not results & (needed | set(written))
         if isinstance(op, TensorOp) and may_go and id(op) not in kept:
             work.insert(0, op)
-        elif not may_be_passed(op, types):
+        elif not may_be_passed(op, types) and not (passes_calls and isinstance(op, Invoke)):
             break
         else:
             needed.update(op_uses(op))

@@ -20,6 +20,7 @@ from dycl.passes import (
     hoist,
     inline,
     partition,
+    peel,
     pin_to_host,
     place,
     propagate,
@@ -67,6 +68,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("sink-common", sink_common.run, explain=sink_common.explain),
     # What a recursive function does where it does not recurse, its callers do.
     Pass("inline", inline.run, explain=inline.explain),
+    # The work of a node and that for its first child can be one.
+    Pass("peel", peel.run, explain=peel.explain),
     # What is the same in every round moves out of a loop.
     Pass("hoist", hoist.run, explain=hoist.explain),
     # Light work is done before decisions, in the dispatch that makes its operands.

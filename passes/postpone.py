@@ -26,32 +26,24 @@ After, and with `fuse`, the last round of the loop and the head are one dispatch
       return %7
 
 `copy-down` does so where the blocks behind the decision are its own and have dispatches; here they may be joins, which
-take what was done as arguments. By itself it wins nothing, so `fuse` tries it and keeps it where calls then take less
-time.
+take what was done as arguments. Nor does work wait here for a call of a procedure, where nothing in the program writes
+memory or reads a clock. By itself it wins nothing, so `fuse` tries it and keeps it where calls then take less time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    Dominators,
-    dominators,
-    end_uses,
-    entry_blocks,
-    op_uses,
-    predecessors,
-    renumber,
-    substitute_block,
-    substitute_edge,
-)
-from dycl.ir.nodes import Block, BlockId, Branch, Edge, Jump, Program, TensorOp, ValueId, edges
+from dycl.ir.graph import find_liveness, map_edges, renumber, substitute_edge
+from dycl.ir.nodes import Block, BlockId, Branch, Edge, Invoke, Jump, Program, TensorOp, ValueId
 from dycl.passes import simplify_cfg
-from dycl.passes.copy_down import ValueIds, copy_operations, find_tail
+from dycl.passes.cloning import Blocks
+from dycl.passes.copy_down import find_tail
 from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
+from dycl.passes.sink_work import may_be_passed
 from dycl.passes.sizes import type_names
 
 
@@ -68,70 +60,38 @@ def find_postponed(program: Program, environment: Environment) -> Iterator[Postp
     """What could be done behind decisions, for each by itself, as far as its copies are few; ids are canonical."""
     types, written = value_types(program), mutated_values(program)
     named = {dimension.name for dimension in program.dimensions}
-    splitter = _Splitter(program)
+    live = find_liveness(program).live_in
+    ops = (op for block in program.blocks for op in block.ops if not isinstance(op, Invoke))
+    passes_calls = not written and all(may_be_passed(op, types) for op in ops)
     for block in program.blocks:
         if not isinstance(block.end, Branch):
             continue
-        work = find_tail(block, {block.end.cond}, types, written)
-        made = {value.id for op in work for value in op.results}
+        work = find_tail(block, {block.end.cond}, types, written, passes_calls=passes_calls)
         sizes = {name for op in work for value in op.results for name in type_names(value.type)}
         rest = replace(block, ops=tuple(op for op in block.ops if op not in work))
         fewer = count_dispatches(block, types, environment) - count_dispatches(rest, types, environment)
         copied = count_weight_bytes(work, environment)
         fits = len(work) <= MOST_OPERATIONS and copied <= MOST_BYTES
-        if fewer > 0 and fits and sizes <= named and splitter.reaches_all(block, made):
-            moved = renumber(simplify_cfg.run(splitter.split(block, work), environment))
-            yield Postponed(work, moved, copied)
+        if fewer > 0 and fits and sizes <= named and (moved := _split(program, block, work, live)) is not None:
+            yield Postponed(work, renumber(simplify_cfg.run(moved, environment)), copied)
 
 
-class _Splitter:
-    """Puts blocks on the edges of a branch."""
+def _split(
+    program: Program, block: Block, work: tuple[TensorOp, ...], live: Mapping[BlockId, Collection[ValueId]]
+) -> Program | None:
+    """The program with the work of the block on each of its edges; what it makes is handed on to all that need it."""
+    blocks = Blocks(program)
+    versions: dict[BlockId, Substitution] = {}
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._order: Dominators = dominators(program)
-        self._before = predecessors(program)
-        self._begins = entry_blocks(program)
+    def copy(_: int, edge: Edge) -> Edge:
+        mapping: Substitution = {}
+        copied = blocks.copy_ops(work, mapping)
+        new = blocks.reserve()
+        end = Jump(edge=substitute_edge(edge, mapping), loc=block.end.loc)
+        blocks.found[new] = Block(id=new, ops=copied, end=end, loc=block.loc)
+        versions[new] = mapping
+        return Edge(new)
 
-    def reaches_all(self, block: Block, made: set[ValueId]) -> bool:
-        """Whether all that use these values behind a block are behind one of its edges alone."""
-        own = [edge.target for edge in edges(block.end) if self._is_own(block, edge)]
-        users = {
-            other.id
-            for other in self._program.blocks
-            if other.id != block.id
-            and made.intersection(value for found in (*map(op_uses, other.ops), end_uses(other.end)) for value in found)
-        }
-        return all(any(self._order.dominates(target, user) for target in own) for user in users)
-
-    def _is_own(self, block: Block, edge: Edge) -> bool:
-        """Whether nobody else leads to where an edge leads."""
-        return self._before[edge.target] == (block.id,) and edge.target not in self._begins
-
-    def split(self, block: Block, work: tuple[TensorOp, ...]) -> Program:
-        """The program with the work of the block on each of its edges."""
-        assert isinstance(block.end, Branch)
-        fresh = ValueIds(self._program)
-        blocks = {each.id: each for each in self._program.blocks}
-        onward = []
-        for edge in edges(block.end):
-            copied, mapping = copy_operations(work, fresh)
-            new = BlockId(len(blocks))
-            blocks[new] = Block(
-                id=new,
-                ops=copied,
-                end=Jump(edge=substitute_edge(edge, mapping), loc=block.end.loc),
-                loc=block.loc,
-            )
-            onward.append(Edge(new))
-            if self._is_own(block, edge):
-                self._substitute_behind(blocks, edge.target, mapping)
-        end = replace(block.end, if_true=onward[0], if_false=onward[1])
-        kept = tuple(op for op in block.ops if op not in work)
-        blocks[block.id] = replace(blocks[block.id], ops=kept, end=end)
-        return replace(self._program, blocks=tuple(blocks.values()))
-
-    def _substitute_behind(self, blocks: dict[BlockId, Block], target: BlockId, mapping: Substitution) -> None:
-        for other in self._program.blocks:
-            if self._order.dominates(target, other.id):
-                blocks[other.id] = substitute_block(blocks[other.id], mapping)
+    kept = tuple(op for op in block.ops if op not in work)
+    blocks.found[block.id] = replace(block, ops=kept, end=map_edges(block.end, copy))
+    return blocks.finish() if blocks.join(versions, live) else None

@@ -16,7 +16,7 @@ from dycl.ir.graph import renumber
 from dycl.ir.nodes import Dispatch, Program
 from dycl.ir.parser import parse_ir
 from dycl.ir.verifier import verify
-from dycl.passes import inline, unfold
+from dycl.passes import inline, peel, unfold
 from dycl.passes.order import PASSES, run_passes
 from dycl.passes.specialize.specializer import specialize
 from models_zoo import treelstm
@@ -26,14 +26,15 @@ from tests.specialize.comparison import build, difference
 from tests.specialize.programs import Case
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "inline"
+PEEL = GOLDEN.parent / "peel"
 BEFORE = PASSES[: [step.name for step in PASSES].index("inline")]
-WITHOUT = tuple(step for step in PASSES if step.name != "inline")
+WITHOUT = tuple(step for step in PASSES if step.name not in ("inline", "peel"))
 
 
 def environment() -> Environment:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        modules: dict[str, nn.Module] = {"stem": nn.Linear(4, 4), "head": nn.Linear(4, 4)}
+        modules: dict[str, nn.Module] = {path: nn.Linear(4, 4) for path in ("stem", "head", "blocks.0")}
     weights = {f"{path}.{name}": p for path, module in modules.items() for name, p in module.named_parameters()}
     return Environment(weights=weights, modules=modules)
 
@@ -63,11 +64,14 @@ def outcome(executor: Executor, inputs: list[object]) -> tuple[object, ...]:
         return ("raises", str(error))
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.txt")), ids=lambda path: path.stem)
+CASES = sorted([*GOLDEN.glob("*.txt"), *PEEL.glob("*.txt")])
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_results_and_errors_stay(path: Path) -> None:
     program, around = parse_ir(path.read_text().partition("\n---\n")[0]), environment()
-    changed = inline.run(program, around)
-    verify(changed, after="inline")
+    changed = peel.run(inline.run(program, around), around)
+    verify(changed, after="inline and peel")
     done = [run_passes(program, around, steps, lambda name, result: None) for steps in (WITHOUT, PASSES)]
     x = torch.tensor([[0.5, -1.0, 2.0, 0.25]])
     for n in range(-1, 6):
@@ -88,8 +92,8 @@ def test_decisions_stay(case: Case) -> None:
     model = build(case)
     made = specialize(model, case.inputs(0), examples=[(case.inputs(seed), {}) for seed in range(1, 6)])
     program = run_passes(made.program, made.environment, BEFORE, lambda name, result: None)
-    changed = inline.run(program, made.environment)
-    verify(changed, after="inline")
+    changed = peel.run(inline.run(program, made.environment), made.environment)
+    verify(changed, after="inline and peel")
     first, second = Executor(program, made.environment), Executor(changed, made.environment)
     for seed in range(20):
         results = [executor.call(*copy.deepcopy(case.inputs(seed))) for executor in (first, second)]
@@ -120,8 +124,9 @@ def test_a_tree_takes_fewer_dispatches() -> None:
         for executor in (without, with_it):
             executor.dispatches = 0
             assert difference(model(tree), executor.call(tree)) is None
-        # Each leaf, what is added of it, the embedding of the root; and the classifier.
-        assert (without.dispatches, with_it.dispatches) == (2 * count + 2, count + 2)
+        # Each leaf, what is added of it, the embedding of the root; and the classifier. The first and the third are one
+        # with the second.
+        assert (without.dispatches, with_it.dispatches) == (2 * count + 2, count + 1)
 
 
 class Halving(nn.Module):
@@ -178,6 +183,17 @@ def test_reasons_are_told() -> None:
         "stem, exp: done by the callers of walk where it does not recurse (2 calls replaced, 6 operations, 0 KiB of "
         "weights copied)"
     ]
+
+
+def test_why_a_round_is_taken_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, around = parse_ir((PEEL / "first_child.txt").read_text().partition("\n---\n")[0]), environment()
+    (note,) = peel.explain(program, around)
+    size = "2 operations, 0 KiB of weights"
+    assert note.done and note.text == f"stem: the first round of the loop behind it is taken out of it ({size} copied)"
+    monkeypatch.setattr(peel, "MOST_OPERATIONS", 1)
+    assert peel.run(program, around) == renumber(program)
+    (note,) = peel.explain(program, around)
+    assert not note.done and note.text.endswith(f"{size} would be copied")
 
 
 def text_of(case: str) -> str:
