@@ -6,6 +6,7 @@ what was made in copied blocks has two makers from then on, and becomes a parame
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -78,9 +79,9 @@ class _Opening:
 
     def open(self, targets: Iterable[BlockId]) -> None:
         """Let blocks be handed what is made in copied blocks and used behind them; the joins further on, too."""
-        pending = list(targets)
-        while pending:
-            target = pending.pop()
+        pending = deque(targets)
+        while pending:  # in turns: a loop's header is looked at again once the joins behind it are open
+            target = pending.popleft()
             if self._open(target):
                 pending += self._joins_behind(target)
 

@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 import copy
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.graph import renumber
-from dycl.ir.nodes import Dispatch, Program
+from dycl.ir.graph import renumber, substitute_operand
+from dycl.ir.nodes import (
+    Block,
+    BlockId,
+    Branch,
+    CallFunction,
+    Dispatch,
+    Edge,
+    HostOp,
+    Invoke,
+    Lit,
+    Op,
+    Procedure,
+    ProcedureId,
+    Program,
+    Ref,
+    Reply,
+    Return,
+    TensorOp,
+    Value,
+    ValueId,
+    ValueType,
+    edges,
+    refs,
+)
 from dycl.ir.parser import parse_ir
 from dycl.ir.verifier import verify
-from dycl.passes import inline, peel, unfold
+from dycl.passes import functionalise, inline, peel, unfold
 from dycl.passes.order import PASSES, run_passes
+from dycl.passes.rewriting import value_types
 from dycl.passes.specialize.specializer import specialize
 from models_zoo import treelstm
-from tests.passes.test_differential import is_part
+from tests.passes.conftest import BOOL, INT, TENSOR
+from tests.passes.test_differential import Generate, check, is_part
 from tests.specialize import object_programs
 from tests.specialize.comparison import build, difference
 from tests.specialize.programs import Case
@@ -237,3 +266,98 @@ def test_a_call_of_the_method_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
         before, after = Counting(program, around), Counting(changed, around)
         assert difference(outcome(before, [n, x]), outcome(after, [n, x])) is None
         assert after.deepest <= before.deepest + 1
+
+
+# ---------------------------------------------------------------- random procedures
+
+
+def recursive(program: Program, rng: random.Random) -> Program | None:
+    """A random program as a procedure of its inputs and a depth, which where it would return may call itself first.
+
+    None for one that writes memory in place: that is left alone, and what is written could not be handed on.
+    """
+    if any(isinstance(op, TensorOp) and op.mutates for block in program.blocks for op in block.ops):
+        return None
+    (entry,) = program.entries
+    first = program.block(entry.block)
+    assert not any(edge.target == first.id for block in program.blocks for edge in edges(block.end))
+    types = value_types(program)
+    number = max(types) + 1
+    depth = Value(ValueId(number), INT, "depth")
+    blocks = [replace(first, params=(*first.params, depth)) if block is first else block for block in program.blocks]
+
+    def value(of: ValueType) -> Value:
+        nonlocal number
+        number += 1
+        return Value(ValueId(number), of)
+
+    def call(x: Value, less: int, after: Value) -> tuple[Op, ...]:
+        """A call with less depth, and something done with what it replies."""
+        left, replied = value(INT), value(TENSOR)
+        rest = tuple(Ref(param.id) for param in first.params[1:])
+        invoke = Invoke(procedure=ProcedureId(0), args=(Ref(x.id), *rest, Ref(left.id)), results=(replied,), loc=loc)
+        done = TensorOp(
+            target=CallFunction(name="torch.Tensor.add"), args=(Ref(replied.id), Ref(x.id)), results=(after,), loc=loc
+        )
+        return (HostOp(function="sub", args=(Ref(depth.id), Lit(less)), result=left, loc=loc), invoke, done)
+
+    for block in list(blocks):
+        if not isinstance(block.end, Return):
+            continue
+        loc = block.end.loc
+        tensors = [ref for ref in refs(block.end.value) if types[ref] == TENSOR]
+        found = Value(tensors[0], TENSOR) if tensors else first.params[0]
+        reply = Reply(values=(Ref(found.id),), loc=loc)
+        if rng.random() < 0.4:
+            blocks[block.id] = replace(block, end=reply)
+            continue
+        deeper, again, last = value(BOOL), BlockId(len(blocks)), BlockId(len(blocks) + 1)
+        test = HostOp(function="gt", args=(Ref(depth.id), Lit(0)), result=deeper, loc=loc)
+        branch = Branch(cond=deeper.id, if_true=Edge(again), if_false=Edge(last), loc=loc)
+        blocks[block.id] = replace(block, ops=(*block.ops, test), end=branch)
+        one, two = value(TENSOR), value(TENSOR)
+        ops = call(found, 1, one)
+        if rng.random() < 0.5:
+            ops += call(one, 2, two)
+        values = (Ref((two if len(ops) > 3 else one).id),)
+        blocks.append(Block(id=again, ops=ops, end=Reply(values=values, loc=loc), loc=loc))
+        blocks.append(Block(id=last, end=reply, loc=loc))
+    given = tuple(replace(param, id=value(param.type).id) for param in first.params)
+    names = {old.id: Ref(new.id) for old, new in zip(first.params, given, strict=True)}
+    result = value(TENSOR)
+    args = (*(Ref(param.id) for param in given), Lit(3))
+    start = Block(
+        id=BlockId(len(blocks)),
+        params=given,
+        ops=(Invoke(procedure=ProcedureId(0), args=args, results=(result,)),),
+        end=Return(value=Ref(result.id), state=tuple(Ref(param.id) for param in given[2:])),
+    )
+    slots = tuple(replace(slot, template=substitute_operand(slot.template, names)) for slot in entry.slots)
+    program = replace(
+        program,
+        entries=(replace(entry, block=start.id, slots=slots),),
+        blocks=(*blocks, start),
+        procedures=(Procedure(id=ProcedureId(0), name="again", block=first.id),),
+    )
+    verify(program, after="the generator")
+    return renumber(program)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_random_procedures(generate: Generate, random_environment: Environment, seed: int) -> None:
+    program = recursive(functionalise.run(generate(seed), random_environment), random.Random(seed))
+    assume(program is not None)
+    assert program is not None
+    changed = peel.run(inline.run(program, random_environment), random_environment)
+    check(program, changed, random_environment, decides_less=True)
+    done = run_passes(program, random_environment, PASSES, lambda name, result: None)
+    check(program, done, random_environment, decides_less=True)
+
+
+def test_many_random_procedures_are_parted(generate: Generate, random_environment: Environment) -> None:
+    notes = []
+    for seed in range(100):
+        program = recursive(functionalise.run(generate(seed), random_environment), random.Random(seed))
+        notes += inline.explain(program, random_environment) if program is not None else ()
+    assert sum(note.done for note in notes) > 10, [note.text for note in notes]
