@@ -44,6 +44,7 @@ from dycl.targets.onnx import einsum as _einsum  # noqa: F401  (registers its re
 from dycl.targets.onnx import extremes as _extremes  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import pooling as _pooling  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx.compact import drop_defaults, merge_constants, number_values
+from dycl.targets.onnx.cuts import take_cut_sizes
 from dycl.targets.onnx.division import rewrite_divisions
 from dycl.targets.onnx.numbers import simplify_numbers
 from dycl.targets.onnx.opset import convert_opset
@@ -86,6 +87,7 @@ def export(subgraph: Subgraph, module: SubgraphModule, opset: int = 0) -> Export
     rewrite_float_scalars(subgraph, program)
     rewrite_divisions(program)
     replace_operators(program)
+    take_cut_sizes(program)
     model = _convert(subgraph, program)
     tensors = _detach_weights(program, model, module)
     tidy(model)

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from dycl.targets.onnx.cuts import find_most
 from dycl.targets.onnx.extremes import nan_or_extreme
 from dycl.targets.onnx.replacements import replaces
 
 _aten = torch.ops.aten
+_TABLE = 128  # whole numbers: what the exporter folds to a constant
 
 
 @replaces(_aten._adaptive_avg_pool2d.default, _aten.adaptive_avg_pool2d.default, _aten.adaptive_avg_pool1d.default)
@@ -75,12 +77,24 @@ def _within(size: int, wanted: int) -> torch.Tensor:
     """For each window of a dimension the places in it, as many as the longest may have; some twice where it is shorter.
 
     The places of window i are `(i * size + t) // wanted` for t from 0 to size - 1: every one of them shows up where t
-    goes in steps of `wanted`, and ends there.
+    goes in steps of `wanted`, and ends there. Of few sizes a table has them all, a constant of the graph.
     """
     number = torch.arange(wanted).unsqueeze(1)
+    most = find_most(size)
+    longest = 0 if most is None else max(_longest(fewer, wanted) for fewer in range(most + 1))
+    if most is not None and (most + 1) * wanted * longest <= _TABLE:
+        sizes = torch.arange(most + 1).reshape(-1, 1, 1)
+        steps = torch.minimum(torch.arange(0, longest * wanted, wanted), (sizes - 1).clamp(min=0))
+        table = torch.div(number * sizes + steps, wanted, rounding_mode="trunc")
+        return _aten.select.int(table, 0, size)  # type: ignore[no-any-return]
     last = size - 1
     steps = torch.arange(0, last + wanted, wanted).clamp(max=last)
     return torch.div(number * size + steps, wanted, rounding_mode="trunc")
+
+
+def _longest(size: int, wanted: int) -> int:
+    """How many places the longest window has."""
+    return max(-(-(number + 1) * size // wanted) - number * size // wanted for number in range(wanted))
 
 
 def _masked(x: torch.Tensor, axis: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -19,6 +19,7 @@ import dycl
 from dycl.targets.onnx.tidy import tidy
 
 GRID = torch.linspace(-3, 3, 60).tan().reshape(1, 2, 6, 5)
+WIDE = torch.linspace(-3, 3, 2 * 31 * 33).tan().reshape(1, 2, 31, 33)
 
 
 class Function(nn.Module):
@@ -70,7 +71,12 @@ SMALL = {  # what is compiled, its inputs, and the kernels that it takes
     "windows of run-time size": (
         lambda x, p: functional.adaptive_max_pool2d(_region(x, p), (3, 2)),
         [(GRID * s, torch.tensor(p)) for s, p in ((1.0, [1, 4]), (-1.0, [0, 6]), (1.0, [2, 5]), (torch.nan, [1, 3]))],
-        68,
+        39,
+    ),
+    "windows of one of many run-time sizes": (
+        lambda x, p: functional.adaptive_max_pool2d(_region(x, p), (3, 2)),
+        [(WIDE * s, torch.tensor(p)) for s, p in ((1.0, [1, 4]), (-1.0, [0, 31]), (1.0, [2, 29]), (torch.nan, [5, 9]))],
+        62,
     ),
     "whole numbers divided": (
         lambda x: (torch.div(x, 3, rounding_mode="trunc"), torch.div(x, x - 2, rounding_mode="trunc")),
