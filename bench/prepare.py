@@ -29,7 +29,7 @@ from dycl.targets.onnxruntime.tuning import TUNED_WEIGHTS
 
 SAMPLES = 16
 # A host may decide by itself what a graph has to compute; along ways that a call does not take, a graph does nothing.
-NOT_OF_A_GRAPH = ("pin-to-host", "pin-to-host-late", "compute-elements", "speculate")
+NOT_OF_A_GRAPH = ("pin-to-host", "pin-to-host-late", "compute-elements", "read-sizes", "speculate")
 
 
 def prepare(row: Row, directory: Path) -> dict[str, Any]:

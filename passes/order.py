@@ -25,6 +25,7 @@ from dycl.passes import (
     place,
     propagate,
     read_elements,
+    read_sizes,
     simplify_cfg,
     sink,
     sink_common,
@@ -88,6 +89,8 @@ PASSES: tuple[Pass, ...] = (
     # Nor is a dispatch needed for what the host looks at before another dispatch does.
     Pass("pin-to-host-late", pin_to_host.run_late, explain=pin_to_host.explain_late),
     Pass("partition", partition.run),
+    # A result that is handed out for its size alone is not, where another has that size.
+    Pass("read-sizes", read_sizes.run, requires=("partition",)),
     # Host operations no longer race with writes of memory: a text can be put together on the side that needs it.
     Pass("sink", sink.run, requires=("partition",)),
     Pass("deduplicate", deduplicate.run, requires=("partition",)),

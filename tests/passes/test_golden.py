@@ -32,6 +32,7 @@ from dycl.passes import (
     place,
     propagate,
     read_elements,
+    read_sizes,
     simplify_cfg,
     sink_common,
     sink_work,
@@ -59,6 +60,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "compute_elements": compute_elements.run,
     "speculate": lambda program, environment: speculate.run(program, replace(environment, calls=CALLS)),
     "partition": partition.run,
+    "read_sizes": read_sizes.run,
     "deduplicate": deduplicate.run,
     "place": place.run,
 }
