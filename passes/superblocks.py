@@ -6,7 +6,6 @@ what was made in copied blocks has two makers from then on, and becomes a parame
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,11 +78,12 @@ class _Opening:
 
     def open(self, targets: Iterable[BlockId]) -> None:
         """Let blocks be handed what is made in copied blocks and used behind them; the joins further on, too."""
-        pending = deque(targets)
-        while pending:  # in turns: a loop's header is looked at again once the joins behind it are open
-            target = pending.popleft()
+        pending = list(targets)
+        while pending:
+            target = pending.pop()
             if self._open(target):
-                pending += self._joins_behind(target)
+                # A loop's header is looked at again once the other joins behind it are open: it may hand on to them.
+                pending += sorted(self._joins_behind(target), key=lambda join: join != target)
 
     def _joins_behind(self, target: BlockId) -> Iterator[BlockId]:
         """Where ways through a block meet others."""
