@@ -1,4 +1,4 @@
-"""A compiled gate model for the tests of the commands; makes `driving` importable, which the driver's tests share."""
+"""The gate model for the tests of the commands; makes `driving` and `commanding` importable, which these share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from pathlib import Path
 
 import pytest
 
-_TESTS = str(Path(__file__).parent.parent)
-if _TESTS not in sys.path:
-    sys.path.append(_TESTS)
+_SHARED = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path += [folder for folder in _SHARED if folder not in sys.path]
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The gate model's file, the hand-written program in the specializer's place, and a target that is quick."""
+    import commanding
+    import driving
+
+    from dycl import pipeline
+
+    path = driving.write_gate(tmp_path)
+    driving.replace_specializer(monkeypatch, pipeline, path)
+    monkeypatch.setattr(pipeline, "find_target", lambda name: commanding.FakeTarget())
+    monkeypatch.chdir(tmp_path)
+    return path
 
 
 @pytest.fixture(scope="session")
