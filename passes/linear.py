@@ -70,8 +70,9 @@ class Sum:
         return Sum().plus(self, factor)
 
 
-_SAME_LENGTH = frozenset({"list_copy", "list_reversed", "list_sorted", "list_set", "tuple_of"})
-_RESIZED = {"list_append": 1, "list_insert": 1, "list_delete": -1}
+# Not `list_set` and `list_delete`: with an index that the list does not have they give a list of another length.
+_SAME_LENGTH = frozenset({"list_copy", "list_reversed", "list_sorted", "tuple_of"})
+_RESIZED = {"list_append": 1, "list_insert": 1}
 
 
 class Sums:

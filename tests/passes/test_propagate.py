@@ -249,6 +249,21 @@ b2:
     assert decide(body) == [True, True, None]
 
 
+def test_an_index_that_a_list_does_not_have_leaves_its_length_open() -> None:
+    body = """
+  %1: int = host size(%0, 0)
+  %2: list[int] = host list_append([], 7)
+  %3: list[int] = host list_set(%2, %1, 8)
+  %4: int = host list_len(%3)
+  %5: bool = host eq(%4, 1)
+  %6: list[int] = host list_delete(%2, %1)
+  %7: int = host list_len(%6)
+  %8: bool = host eq(%7, 0)
+  return (%5, %8)
+"""
+    assert decide(body) == [None, None]
+
+
 def test_what_is_stacked_has_as_many_rows_as_the_list_items() -> None:
     body = """
   %1: float32[] = call torch.sum(%0)
