@@ -25,7 +25,9 @@ from torch.utils import _pytree
 from dycl.ir.clocks import find_derived
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor, Values
-from dycl.ir.nodes import Dispatch, HostOp, Op, Operand, Program, Ref
+from dycl.ir.nodes import Dispatch, HostOp, Op
+from dycl.ir.program import Program
+from dycl.ir.values import Operand, Ref
 from dycl.sampling import map_leaves
 from dycl.targets.onnxruntime.runtime import Runtime
 

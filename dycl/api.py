@@ -19,7 +19,7 @@ from dycl.hosting import Decision, HostModel, import_classes
 if TYPE_CHECKING:
     from torch import nn
 
-    from dycl.ir.nodes import Program
+    from dycl.ir.program import Program
     from dycl.pipeline import CompileReport
     from dycl.settings import OtherMethod
 

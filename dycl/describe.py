@@ -10,21 +10,19 @@ from typing import Any, assert_never
 import msgspec
 
 from dycl.diagnostics import SourceRange
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Branch
+from dycl.ir.program import Method, Param, Program
+from dycl.ir.values import (
     ArrayForm,
     ArrayType,
-    Branch,
     DictType,
     InputLeaf,
     ListType,
     Lit,
     Mapping,
-    Method,
     NothingType,
     ObjectType,
     Operand,
-    Param,
-    Program,
     Record,
     Ref,
     ScalarType,

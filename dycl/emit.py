@@ -18,10 +18,9 @@ import torch
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import (
+from dycl.ir.nodes import CallFunction, CallModule, Subgraph, TensorOp
+from dycl.ir.values import (
     ArrayType,
-    CallFunction,
-    CallModule,
     DictType,
     InputLeaf,
     ListType,
@@ -36,8 +35,6 @@ from dycl.ir.nodes import (
     SeqKind,
     SliceOf,
     StructType,
-    Subgraph,
-    TensorOp,
     TensorType,
     TorchLit,
     UnionType,

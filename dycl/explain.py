@@ -15,22 +15,9 @@ from typing import assert_never
 import networkx as nx  # type: ignore[import-untyped]
 
 from dycl.diagnostics import SourceRange
-from dycl.ir.nodes import (
-    BlockId,
-    Branch,
-    CallModule,
-    Dispatch,
-    HostOp,
-    Invoke,
-    Jump,
-    Op,
-    Program,
-    Raise,
-    Reply,
-    Return,
-    TensorOp,
-    edges,
-)
+from dycl.ir.nodes import Branch, CallModule, Dispatch, HostOp, Invoke, Jump, Op, Raise, Reply, Return, TensorOp, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId
 
 _EXIT = BlockId(-2)  # the virtual block after every return and raise
 

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dycl.comparison import Comparison
-from dycl.ir.nodes import BlockId, Branch, Invoke, Jump, Program, Raise, Reply, Return, edges
+from dycl.ir.nodes import Branch, Invoke, Jump, Raise, Reply, Return, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId
 from dycl.sampling import Sample
 from dycl.trials import ExecutorTrial, HostTrial, Outcome, Subject, compare_outcomes
 

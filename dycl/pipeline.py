@@ -35,9 +35,10 @@ from dycl.hostgen.host import class_name, write_host
 from dycl.hostgen.parts import find_parts
 from dycl.hosting import HostModel
 from dycl.ir.environment import Call, Environment
-from dycl.ir.nodes import Branch, Program
+from dycl.ir.nodes import Branch
 from dycl.ir.notes import Note
 from dycl.ir.printer import print_ir
+from dycl.ir.program import Program
 from dycl.knobs import WITHOUT, Knobs, read_knobs
 from dycl.package import find_package_name, write_init, write_pyproject
 from dycl.passes.order import DEVICE_PASSES, OPTIONAL_PASSES, PASSES, Pass, explain_passes, run_passes

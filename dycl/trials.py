@@ -29,10 +29,12 @@ from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import definitions, operand_parts
 from dycl.ir.hosteffects import DRAWS
-from dycl.ir.nodes import BlockId, HostOp, InputLeaf, ObjectType, Param, Program, Raise, TensorType
+from dycl.ir.nodes import HostOp, Raise
 from dycl.ir.objects import bind_arguments, bind_inputs
+from dycl.ir.program import Param, Program
 from dycl.ir.schemas import find_written
 from dycl.ir.structures import find_structures
+from dycl.ir.values import BlockId, InputLeaf, ObjectType, TensorType
 from dycl.ir.writes import all_writes
 from dycl.sampling import Sample, map_leaves
 

@@ -39,8 +39,8 @@ from dycl.forcing import (
 )
 from dycl.inputs import flatten_names
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import BlockId
 from dycl.ir.objects import bind_inputs
+from dycl.ir.values import BlockId
 from dycl.rounding import RoundingNoise
 from dycl.sampling import Sample, map_tensors
 from dycl.trials import EagerTrial, ExecutorTrial, HostTrial, Outcome, Subject, compare_outcomes

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from dycl.ir.arrays import ARRAY_FUNCTIONS
 from dycl.ir.hostfunctions import HostFunction
-from dycl.ir.nodes import HostOp, Lit, Mapping, Operand, Seq, SeqKind, SliceOf
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import Lit, Mapping, Operand, Seq, SeqKind, SliceOf
 
 ATOM = 100
 

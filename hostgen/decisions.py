@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dycl.ir.graph import find_owners
-from dycl.ir.nodes import Branch, Invoke, ProcedureId, Program
+from dycl.ir.nodes import Branch, Invoke
+from dycl.ir.program import Program
+from dycl.ir.values import ProcedureId
 
 
 def find_deciding(program: Program) -> frozenset[ProcedureId | None]:

@@ -17,8 +17,8 @@ from dycl.hostgen.inlining import ONE_ELEMENT, Inlining
 from dycl.hostgen.names import Names, identifier
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import (
-    HostOp,
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import (
     InputLeaf,
     Lit,
     Mapping,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dycl.ir.graph import ROOT, block_order
-from dycl.ir.nodes import BlockId, Program, edges
+from dycl.ir.nodes import edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,23 +45,9 @@ from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
 from dycl.ir.graph import definitions
 from dycl.ir.hosteffects import DRAWS
-from dycl.ir.nodes import (
-    BlockId,
-    Branch,
-    Entry,
-    HostOp,
-    Procedure,
-    ProcedureId,
-    Program,
-    RecordKind,
-    Ref,
-    SeqKind,
-    Subgraph,
-    TensorOp,
-    ValueId,
-    ValueType,
-    Weight,
-)
+from dycl.ir.nodes import Branch, HostOp, Procedure, Subgraph, TensorOp
+from dycl.ir.program import Entry, Program
+from dycl.ir.values import BlockId, ProcedureId, RecordKind, Ref, SeqKind, ValueId, ValueType, Weight
 from dycl.ir.writes import all_writes, written_names
 
 # What the class inherits and what is written into it: no attribute of the model's may hide it.

@@ -12,22 +12,9 @@ from typing import assert_never
 
 from dycl.ir.graph import definitions, end_uses, op_uses, uses
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import (
-    Block,
-    Branch,
-    HostOp,
-    Jump,
-    Op,
-    Program,
-    Raise,
-    Reply,
-    Return,
-    TensorType,
-    Terminator,
-    ValueId,
-    ValueType,
-    refs,
-)
+from dycl.ir.nodes import Block, Branch, HostOp, Jump, Op, Raise, Reply, Return, Terminator
+from dycl.ir.program import Program
+from dycl.ir.values import TensorType, ValueId, ValueType, refs
 
 # An expression of more operations than this is hard to read; the part that would exceed it gets a name.
 MAX_OPERATIONS = 6

@@ -32,7 +32,7 @@ from dycl.hostgen.shape import (
     Work,
 )
 from dycl.ir.graph import ROOT
-from dycl.ir.nodes import BlockId
+from dycl.ir.values import BlockId
 
 _NOWHERE = BlockId(-2)  # the end of a body that control never reaches
 

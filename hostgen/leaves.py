@@ -15,25 +15,9 @@ from itertools import count
 
 from dycl.hostgen.structure import build_structure, count_detours
 from dycl.ir.graph import definitions, end_uses, entry_blocks, op_uses, substitute_end, substitute_op
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    Edge,
-    HostOp,
-    Jump,
-    Op,
-    Operand,
-    Program,
-    Raise,
-    Ref,
-    Return,
-    Seq,
-    Terminator,
-    Value,
-    ValueId,
-    edges,
-)
+from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Op, Raise, Return, Terminator, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Operand, Ref, Seq, Value, ValueId
 
 MAX_OPERATIONS = 4
 MAX_COPIES = 16

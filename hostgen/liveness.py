@@ -10,22 +10,9 @@ from dataclasses import dataclass
 
 from dycl.hostgen.inlining import Inlining, block_uses
 from dycl.ir.graph import definitions, end_uses, entry_blocks, op_definitions, op_uses, predecessors
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Edge,
-    HostOp,
-    Invoke,
-    ListType,
-    Operand,
-    Program,
-    Ref,
-    Reply,
-    Seq,
-    Value,
-    ValueId,
-    edges,
-)
+from dycl.ir.nodes import Block, Edge, HostOp, Invoke, Reply, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, ListType, Operand, Ref, Seq, Value, ValueId
 
 
 @dataclass(frozen=True, slots=True)

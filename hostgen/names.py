@@ -16,17 +16,15 @@ from dataclasses import dataclass, field
 from dycl.hostgen.inlining import Inlining
 from dycl.hostgen.liveness import Overlaps
 from dycl.ir.graph import block_order, op_definitions
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, edges
+from dycl.ir.printer import print_type
+from dycl.ir.program import Program
+from dycl.ir.values import (
     ArrayForm,
     ArrayType,
-    Block,
     DictType,
-    Dispatch,
-    HostOp,
-    Invoke,
     ListType,
     ObjectType,
-    Program,
     Ref,
     ScalarType,
     StructType,
@@ -34,9 +32,7 @@ from dycl.ir.nodes import (
     UnionType,
     Value,
     ValueId,
-    edges,
 )
-from dycl.ir.printer import print_type
 
 # Names that the host's own text uses in `forward`.
 OWN = frozenset(

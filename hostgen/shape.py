@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dycl.ir.nodes import BlockId
+from dycl.ir.values import BlockId
 
 # ---------------------------------------------------------------- tree
 

@@ -8,10 +8,12 @@ from dycl.diagnostics import InternalError
 from dycl.hostgen.expressions import literal, quoted
 from dycl.hostgen.statements import annotation
 from dycl.ir.graph import block_order
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Raise, Return, Terminator, WriteKind
+from dycl.ir.printer import print_type
+from dycl.ir.program import Entry, Param, ParamKind, Program, Schema
+from dycl.ir.values import (
     ArrayType,
     DictType,
-    Entry,
     InputLeaf,
     ListType,
     Lit,
@@ -19,30 +21,21 @@ from dycl.ir.nodes import (
     NothingType,
     ObjectType,
     Operand,
-    Param,
-    ParamKind,
-    Program,
-    Raise,
     Record,
     RecordKind,
     Ref,
-    Return,
     ScalarType,
-    Schema,
     Seq,
     SeqKind,
     SliceOf,
     StructType,
     TensorType,
-    Terminator,
     TorchLit,
     UnionType,
     ValueId,
     ValueType,
     Weight,
-    WriteKind,
 )
-from dycl.ir.printer import print_type
 from dycl.ir.writes import all_writes, leaf_at
 
 MAX_UNION = 3

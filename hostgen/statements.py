@@ -25,27 +25,21 @@ from dycl.hostgen.shape import (
 )
 from dycl.hostgen.writer import PythonWriter
 from dycl.ir.graph import ROOT, op_uses
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Branch, Dispatch, HostOp, Invoke, Raise, Reply, Return, Write, WriteKind, edges
+from dycl.ir.program import Program
+from dycl.ir.values import (
     ArrayForm,
     ArrayType,
     BlockId,
-    Branch,
     DictType,
-    Dispatch,
-    HostOp,
     InputLeaf,
-    Invoke,
     ListType,
     Lit,
     Mapping,
     ObjectType,
     Operand,
     ProcedureId,
-    Program,
-    Raise,
     Ref,
-    Reply,
-    Return,
     ScalarType,
     Seq,
     SeqKind,
@@ -56,9 +50,6 @@ from dycl.ir.nodes import (
     Value,
     ValueId,
     ValueType,
-    Write,
-    WriteKind,
-    edges,
     refs,
 )
 

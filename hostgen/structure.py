@@ -30,7 +30,8 @@ from dycl.hostgen.shape import (
     Work,
 )
 from dycl.ir.graph import ROOT
-from dycl.ir.nodes import BlockId, Program
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId
 
 # Merges reached from deeper than this get a loop that runs once.
 MAX_TAIL_DEPTH = 2

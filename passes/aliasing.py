@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import CallFunction, CallModule, Lit, Operand, TensorOp, TensorType, ValueId, ValueType
+from dycl.ir.nodes import CallFunction, CallModule, TensorOp
+from dycl.ir.values import Lit, Operand, TensorType, ValueId, ValueType
 from dycl.passes.rewriting import op_reads
 
 _FRESH_MODULES: tuple[type[nn.Module], ...] = (

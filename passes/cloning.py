@@ -6,22 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dycl.ir.graph import map_edges, op_definitions, substitute_block, substitute_op
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Edge,
-    HostOp,
-    Invoke,
-    Op,
-    Operand,
-    Program,
-    Ref,
-    TensorOp,
-    Value,
-    ValueId,
-    edges,
-)
+from dycl.ir.nodes import Block, Edge, HostOp, Invoke, Op, TensorOp, edges
+from dycl.ir.program import Program
 from dycl.ir.sizes import size_names
+from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId
 from dycl.passes.copy_down import ValueIds
 from dycl.passes.rewriting import Substitution
 from dycl.passes.sizes import Sizes, rename_op_sizes, retyped, type_names

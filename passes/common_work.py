@@ -8,26 +8,21 @@ from dataclasses import dataclass, field, replace
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Definition, definitions, entry_blocks, map_edges, op_uses, predecessors, uses
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import (
-    Block,
+from dycl.ir.nodes import Block, Edge, HostOp, Op, TensorOp, edges
+from dycl.ir.program import Program
+from dycl.ir.values import (
     BlockId,
-    Edge,
-    HostOp,
     Lit,
-    Op,
     Operand,
-    Program,
     Ref,
     ScalarKind,
     ScalarType,
     Seq,
     SliceOf,
-    TensorOp,
     TensorType,
     Value,
     ValueId,
     ValueType,
-    edges,
 )
 from dycl.passes.copy_down import ValueIds
 from dycl.passes.cost import count_dispatches

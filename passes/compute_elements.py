@@ -39,28 +39,23 @@ import torch
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import definitions, op_definitions, op_uses, renumber, uses
-from dycl.ir.nodes import (
-    Block,
-    CallFunction,
-    HostOp,
-    Invoke,
+from dycl.ir.nodes import Block, CallFunction, HostOp, Invoke, Op, TensorOp
+from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import (
     Lit,
-    Op,
     Operand,
-    Program,
     Ref,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
-    TensorOp,
     TensorType,
     TorchLit,
     Value,
     ValueId,
     ValueType,
 )
-from dycl.ir.notes import Note
 from dycl.passes import dead_code
 from dycl.passes.cost import DISPATCH, count_dispatches
 from dycl.passes.naming import name_operations

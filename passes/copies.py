@@ -11,7 +11,9 @@ from collections.abc import Iterator
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Use, definitions, uses
-from dycl.ir.nodes import CallFunction, HostOp, Op, Program, Raise, Ref, Return, TensorOp, Terminator, ValueId
+from dycl.ir.nodes import CallFunction, HostOp, Op, Raise, Return, TensorOp, Terminator
+from dycl.ir.program import Program
+from dycl.ir.values import Ref, ValueId
 from dycl.passes.aliasing import may_alias
 from dycl.passes.rewriting import mutated_values
 

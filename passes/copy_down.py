@@ -51,8 +51,10 @@ from dycl.ir.graph import (
     substitute_block,
     substitute_op,
 )
-from dycl.ir.nodes import Block, BlockId, Branch, Invoke, Program, Ref, TensorOp, Value, ValueId, ValueType, edges
+from dycl.ir.nodes import Block, Branch, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Ref, Value, ValueId, ValueType
 from dycl.passes.cost import (
     DISPATCH,
     MOST_BYTES,

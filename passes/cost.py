@@ -14,7 +14,8 @@ from torch import nn
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_uses
-from dycl.ir.nodes import Block, CallModule, TensorOp, TensorType, ValueId, ValueType
+from dycl.ir.nodes import Block, CallModule, TensorOp
+from dycl.ir.values import TensorType, ValueId, ValueType
 from dycl.passes.schedule import schedule_block
 
 DISPATCH = 8.0

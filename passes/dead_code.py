@@ -41,25 +41,9 @@ from typing import assert_never
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.graph import entry_blocks, leave_operands, op_definitions, renumber
-from dycl.ir.nodes import (
-    Block,
-    Branch,
-    Dispatch,
-    HostOp,
-    Invoke,
-    Jump,
-    Op,
-    Operand,
-    Program,
-    Raise,
-    Reply,
-    Return,
-    TensorOp,
-    Terminator,
-    ValueId,
-    ValueType,
-    refs,
-)
+from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Jump, Op, Raise, Reply, Return, TensorOp, Terminator
+from dycl.ir.program import Program
+from dycl.ir.values import Operand, ValueId, ValueType, refs
 from dycl.passes.effects import may_raise
 from dycl.passes.rewriting import drop_params, edges_into, op_reads, value_types
 

@@ -35,28 +35,24 @@ import torch
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_operands, renumber
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Block, CallFunction, CallModule, Dispatch, Subgraph, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.sizes import replace_names, size_names
+from dycl.ir.values import (
     ArrayType,
-    Block,
-    CallFunction,
-    CallModule,
     DictType,
-    Dispatch,
     ListType,
     Lit,
     Mapping,
     ObjectType,
     Operand,
-    Program,
     Record,
     Ref,
     ScalarType,
     Seq,
     SliceOf,
     StructType,
-    Subgraph,
     SubgraphId,
-    TensorOp,
     TensorType,
     UnionType,
     Value,
@@ -64,7 +60,6 @@ from dycl.ir.nodes import (
     ValueType,
     Weight,
 )
-from dycl.ir.sizes import replace_names, size_names
 from dycl.passes.fingerprint import portable
 from dycl.passes.naming import renumber_name
 from dycl.passes.structure import Key, Slot, module_key, module_slots, weight_type

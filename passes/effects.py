@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import HostOp, Lit, Operand, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType, Weight
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import Lit, Operand, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType, Weight
 
 _LITERAL_KINDS = {int: ScalarKind.INT, float: ScalarKind.FLOAT, bool: ScalarKind.BOOL, str: ScalarKind.STR}
 

@@ -30,22 +30,9 @@ from dataclasses import dataclass, replace
 from dycl.ir.environment import Environment
 from dycl.ir.graph import renumber
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import (
-    Block,
-    HostOp,
-    Lit,
-    Op,
-    Operand,
-    Program,
-    Ref,
-    ScalarKind,
-    Seq,
-    TensorOp,
-    TensorType,
-    ValueId,
-    ValueType,
-    Weight,
-)
+from dycl.ir.nodes import Block, HostOp, Op, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import Lit, Operand, Ref, ScalarKind, Seq, TensorType, ValueId, ValueType, Weight
 from dycl.passes.copies import find_needless_copies
 from dycl.passes.effects import scalar_kind
 from dycl.passes.identities import is_alias

@@ -14,7 +14,9 @@ import numpy as np
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import block_graph, entry_blocks
-from dycl.ir.nodes import BlockId, Branch, Edge, Program, Raise, TensorOp, edges
+from dycl.ir.nodes import Branch, Edge, Raise, TensorOp, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId
 from dycl.passes.cost import DISPATCH, count_dispatches, estimate_operations
 from dycl.passes.rewriting import value_types
 from dycl.passes.ways import find_ways

@@ -32,24 +32,9 @@ from torch import nn
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, renumber
-from dycl.ir.nodes import (
-    BlockId,
-    CallFunction,
-    CallModule,
-    Edge,
-    Lit,
-    Op,
-    Operand,
-    Program,
-    Ref,
-    ScalarKind,
-    ScalarType,
-    Target,
-    TensorOp,
-    TensorType,
-    ValueId,
-    ValueType,
-)
+from dycl.ir.nodes import CallFunction, CallModule, Edge, Op, Target, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, Operand, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType
 from dycl.passes.aliasing import has_own_forward, may_alias
 from dycl.passes.rewriting import Substitution, edges_into, replace_values, value_types
 

@@ -53,26 +53,10 @@ from dycl.ir.graph import (
     renumber,
     substitute_op,
 )
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    Edge,
-    HostOp,
-    Jump,
-    Lit,
-    Op,
-    Operand,
-    Program,
-    Ref,
-    ScalarType,
-    TensorOp,
-    Value,
-    ValueId,
-    ValueType,
-    edges,
-)
+from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Op, TensorOp, edges
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, Operand, Ref, ScalarType, Value, ValueId, ValueType
 from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.effects import may_raise
 from dycl.passes.frequency import estimate_call

@@ -8,7 +8,8 @@ from torch import nn
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_operands, op_uses
-from dycl.ir.nodes import CallFunction, CallModule, Operand, TensorOp, TensorType, ValueId, ValueType, refs
+from dycl.ir.nodes import CallFunction, CallModule, TensorOp
+from dycl.ir.values import Operand, TensorType, ValueId, ValueType, refs
 from dycl.passes.aliasing import has_own_forward, may_alias
 
 _VIEWS_TEXT = """

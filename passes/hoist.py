@@ -35,17 +35,10 @@ from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Dominators, dominators, end_uses, op_definitions, op_uses, renumber
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    CallModule,
-    HostOp,
-    Program,
-    TensorOp,
-    Value,
-    ValueId,
-)
+from dycl.ir.nodes import Block, CallModule, HostOp, TensorOp
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Value, ValueId
 from dycl.passes import fuse
 from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
 from dycl.passes.frequency import estimate_call, estimate_frequencies

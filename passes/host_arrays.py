@@ -14,20 +14,17 @@ from dataclasses import dataclass
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Use, op_definitions, uses
-from dycl.ir.nodes import (
+from dycl.ir.nodes import CallFunction, HostOp, Op, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import (
     BlockId,
-    CallFunction,
-    HostOp,
     Lit,
-    Op,
     Operand,
-    Program,
     Ref,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
-    TensorOp,
     TensorType,
     ValueId,
     ValueType,

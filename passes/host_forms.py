@@ -8,19 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dycl.ir.nodes import (
-    CallFunction,
-    Lit,
-    Operand,
-    Ref,
-    ScalarKind,
-    Seq,
-    TensorOp,
-    TensorType,
-    TorchLit,
-    ValueId,
-    ValueType,
-)
+from dycl.ir.nodes import CallFunction, TensorOp
+from dycl.ir.values import Lit, Operand, Ref, ScalarKind, Seq, TensorType, TorchLit, ValueId, ValueType
 from dycl.passes.host_arrays import Empty, Pick
 
 _MOST_ELEMENTS = 1 << 10  # that numpy goes through in about a microsecond

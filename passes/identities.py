@@ -11,19 +11,8 @@ from collections.abc import Mapping
 import torch
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import (
-    CallFunction,
-    CallModule,
-    Lit,
-    Operand,
-    Ref,
-    TensorOp,
-    TensorType,
-    TorchLit,
-    ValueId,
-    ValueType,
-    Weight,
-)
+from dycl.ir.nodes import CallFunction, CallModule, TensorOp
+from dycl.ir.values import Lit, Operand, Ref, TensorType, TorchLit, ValueId, ValueType, Weight
 
 # Functions that return their input when they do not train.
 _DROPOUT_NAMES = (

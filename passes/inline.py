@@ -61,14 +61,10 @@ from dycl.ir.graph import (
     op_definitions,
     renumber,
 )
-from dycl.ir.nodes import (
-    Invoke,
-    Op,
-    Procedure,
-    ProcedureId,
-    Program,
-)
+from dycl.ir.nodes import Invoke, Op, Procedure
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import ProcedureId
 from dycl.passes import dead_code, simplify_cfg
 from dycl.passes.cloning import reachable
 from dycl.passes.cost import MOST_OPERATIONS, count_weight_bytes

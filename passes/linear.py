@@ -16,15 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dycl.ir.graph import entry_blocks
-from dycl.ir.nodes import (
-    Block,
+from dycl.ir.nodes import Block, Edge, HostOp, edges
+from dycl.ir.program import Program
+from dycl.ir.values import (
     BlockId,
-    Edge,
-    HostOp,
     ListType,
     Lit,
     Operand,
-    Program,
     Ref,
     ScalarKind,
     ScalarType,
@@ -32,7 +30,6 @@ from dycl.ir.nodes import (
     TensorType,
     ValueId,
     ValueType,
-    edges,
 )
 from dycl.passes.rewriting import value_types
 

@@ -8,7 +8,9 @@ from dataclasses import replace
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.environment import Environment
 from dycl.ir.graph import end_uses
-from dycl.ir.nodes import CallFunction, Program, Ref, TensorOp, ValueId
+from dycl.ir.nodes import CallFunction, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import Ref, ValueId
 from dycl.passes.aliasing import may_alias
 from dycl.passes.rewriting import op_reads
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from dycl.ir.nodes import CallFunction, CallModule, Program, TensorOp
+from dycl.ir.nodes import CallFunction, CallModule, TensorOp
+from dycl.ir.program import Program
 
 _SHOWN = 3  # operations that a sentence names
 _LONGEST = 32  # characters before the number

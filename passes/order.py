@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
 from dycl.ir.verifier import verify
 from dycl.passes import (
     compute_elements,

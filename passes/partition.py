@@ -42,20 +42,9 @@ from dataclasses import dataclass, field, replace
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
 from dycl.ir.environment import Environment
 from dycl.ir.graph import definitions, end_uses, find_liveness, op_definitions, op_uses, renumber
-from dycl.ir.nodes import (
-    Block,
-    Dispatch,
-    HostOp,
-    Invoke,
-    Op,
-    Program,
-    Ref,
-    Subgraph,
-    SubgraphId,
-    TensorOp,
-    TensorType,
-    ValueId,
-)
+from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, Op, Subgraph, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import Ref, SubgraphId, TensorType, ValueId
 from dycl.passes.mutation import check_origins, find_read_values, forget_unseen_names
 from dycl.passes.naming import SubgraphNames
 from dycl.passes.rewriting import value_types

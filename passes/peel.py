@@ -35,8 +35,10 @@ from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import dominators, find_liveness, map_edges, predecessors, renumber
-from dycl.ir.nodes import Block, BlockId, Edge, Invoke, Jump, Operand, Program, Ref, TensorOp, ValueId
+from dycl.ir.nodes import Block, Edge, Invoke, Jump, TensorOp
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Operand, Ref, ValueId
 from dycl.passes import fold_host, simplify_cfg
 from dycl.passes.cloning import Blocks, defined_in
 from dycl.passes.copy_down import find_tail

@@ -44,28 +44,23 @@ from typing import assert_never
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Use, definitions, renumber, uses
-from dycl.ir.nodes import (
-    Block,
+from dycl.ir.nodes import Block, HostOp, Op, Return, TensorOp, edges
+from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import (
     BlockId,
-    HostOp,
     Lit,
-    Op,
     Operand,
-    Program,
     Ref,
-    Return,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
-    TensorOp,
     TensorType,
     Value,
     ValueId,
-    edges,
     refs,
 )
-from dycl.ir.notes import Note
 from dycl.passes import dead_code
 from dycl.passes.cost import estimate_operations
 from dycl.passes.host_arrays import Arrays, Empty, Pick, find_empty, find_pick

@@ -34,32 +34,24 @@ from typing import assert_never
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import definitions, end_uses, map_operand, op_uses, operand_parts, renumber, substitute
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, Op, Raise, Return, Terminator, edges
+from dycl.ir.program import Program
+from dycl.ir.values import (
     ArrayType,
-    Block,
     DictType,
-    Dispatch,
-    HostOp,
     InputLeaf,
-    Invoke,
     ListType,
     NothingType,
     ObjectType,
-    Op,
     Operand,
-    Program,
-    Raise,
     Ref,
-    Return,
     ScalarType,
     StructType,
     TensorType,
-    Terminator,
     UnionType,
     Value,
     ValueId,
     ValueType,
-    edges,
     refs,
 )
 from dycl.passes.rewriting import value_types

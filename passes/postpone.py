@@ -37,7 +37,9 @@ from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import find_liveness, map_edges, renumber, substitute_edge
-from dycl.ir.nodes import Block, BlockId, Branch, Edge, Invoke, Jump, Program, TensorOp, ValueId
+from dycl.ir.nodes import Block, Branch, Edge, Invoke, Jump, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, ValueId
 from dycl.passes import simplify_cfg
 from dycl.passes.cloning import Blocks
 from dycl.passes.copy_down import find_tail

@@ -43,8 +43,10 @@ from dataclasses import replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import renumber
-from dycl.ir.nodes import HostOp, Lit, Op, Program
+from dycl.ir.nodes import HostOp, Op
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import Lit
 from dycl.passes import dead_code
 from dycl.passes.ranges import COMPARISONS, Ranges
 from dycl.passes.rewriting import Substitution, replace_values

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from dycl.ir.graph import dominators, predecessors
-from dycl.ir.nodes import Block, BlockId, Branch, HostOp, ListType, Lit, Program, Ref
+from dycl.ir.nodes import Block, Branch, HostOp
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, ListType, Lit, Ref
 from dycl.passes.linear import Sum, Sums, Term
 
 _PATIENCE = 3  # how often a bound may move before it has none

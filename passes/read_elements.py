@@ -27,23 +27,9 @@ from dataclasses import replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_definitions, renumber
-from dycl.ir.nodes import (
-    Block,
-    CallFunction,
-    HostOp,
-    Invoke,
-    Lit,
-    Op,
-    Operand,
-    Program,
-    Ref,
-    Seq,
-    SliceOf,
-    TensorOp,
-    TensorType,
-    ValueId,
-    ValueType,
-)
+from dycl.ir.nodes import Block, CallFunction, HostOp, Invoke, Op, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import Lit, Operand, Ref, Seq, SliceOf, TensorType, ValueId, ValueType
 from dycl.passes import dead_code
 from dycl.passes.cost import has_few_elements
 from dycl.passes.rewriting import value_types

@@ -35,24 +35,9 @@ from dataclasses import replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import end_uses, op_uses, renumber
-from dycl.ir.nodes import (
-    Block,
-    Dispatch,
-    HostOp,
-    Lit,
-    Op,
-    Program,
-    Raise,
-    Ref,
-    Return,
-    Subgraph,
-    TensorOp,
-    TensorType,
-    Value,
-    ValueId,
-    edges,
-    refs,
-)
+from dycl.ir.nodes import Block, Dispatch, HostOp, Op, Raise, Return, Subgraph, TensorOp, edges
+from dycl.ir.program import Program
+from dycl.ir.values import Lit, Ref, TensorType, Value, ValueId, refs
 
 _Element = tuple[ValueId, int]  # an array and a dimension
 

@@ -11,28 +11,9 @@ from dataclasses import replace
 from typing import assert_never
 
 from dycl.ir.graph import map_operand, op_definitions, op_operands, substitute
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    Edge,
-    Jump,
-    Lit,
-    Op,
-    Operand,
-    Program,
-    Raise,
-    Ref,
-    Reply,
-    Return,
-    TensorOp,
-    Terminator,
-    Value,
-    ValueId,
-    ValueType,
-    edges,
-    refs,
-)
+from dycl.ir.nodes import Block, Branch, Edge, Jump, Op, Raise, Reply, Return, TensorOp, Terminator, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, Operand, Ref, Value, ValueId, ValueType, refs
 
 Substitution = dict[ValueId, Operand]
 

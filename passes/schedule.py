@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.graph import op_definitions
-from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp, ValueId, ValueType
+from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp
+from dycl.ir.values import ValueId, ValueType
 from dycl.passes.aliasing import MemoryGroups
 from dycl.passes.effects import may_raise
 from dycl.passes.rewriting import op_reads

@@ -39,20 +39,9 @@ from dycl.ir.graph import (
     substitute_edge,
     uses,
 )
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    Edge,
-    Jump,
-    Lit,
-    Operand,
-    Program,
-    Ref,
-    Seq,
-    Terminator,
-    ValueId,
-)
+from dycl.ir.nodes import Block, Branch, Edge, Jump, Terminator
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, Operand, Ref, Seq, ValueId
 from dycl.passes.rewriting import (
     Substitution,
     drop_params,

@@ -11,19 +11,9 @@ from dataclasses import replace
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Dominators, dominators, end_uses, entry_blocks, op_uses, predecessors, renumber
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    HostOp,
-    Lit,
-    Op,
-    Program,
-    ScalarKind,
-    ScalarType,
-    ValueId,
-    ValueType,
-)
+from dycl.ir.nodes import Block, Branch, HostOp, Op
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, ScalarKind, ScalarType, ValueId, ValueType
 from dycl.passes.effects import may_raise, scalar_kind
 from dycl.passes.rewriting import value_types
 

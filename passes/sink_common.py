@@ -41,8 +41,9 @@ from __future__ import annotations
 
 from dycl.ir.environment import Environment
 from dycl.ir.graph import renumber
-from dycl.ir.nodes import BlockId, Program
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId
 from dycl.passes import dead_code, fold_host, simplify_cfg, sink_work
 from dycl.passes.common_work import Sunk, find_common
 from dycl.passes.frequency import estimate_call

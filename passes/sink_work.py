@@ -43,19 +43,10 @@ from dycl.ir.graph import (
     predecessors,
     renumber,
 )
-from dycl.ir.nodes import (
-    ArrayType,
-    Block,
-    BlockId,
-    Branch,
-    HostOp,
-    Op,
-    Program,
-    TensorOp,
-    ValueId,
-    ValueType,
-)
+from dycl.ir.nodes import Block, Branch, HostOp, Op, TensorOp
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import ArrayType, BlockId, ValueId, ValueType
 from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
 from dycl.passes.frequency import estimate_frequencies
 from dycl.passes.naming import name_operations

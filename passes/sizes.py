@@ -19,23 +19,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from dycl.ir.nodes import (
-    Dispatch,
-    HostOp,
-    Invoke,
-    Op,
-    Operand,
-    Program,
-    Ref,
-    ScalarKind,
-    ScalarType,
-    TensorOp,
-    TensorType,
-    Value,
-    ValueId,
-    ValueType,
-)
+from dycl.ir.nodes import Dispatch, HostOp, Invoke, Op, TensorOp
+from dycl.ir.program import Program
 from dycl.ir.sizes import replace_names, size_names, solve_name
+from dycl.ir.values import Operand, Ref, ScalarKind, ScalarType, TensorType, Value, ValueId, ValueType
 
 Sizes = dict[str, int | str]
 

@@ -47,24 +47,10 @@ from dycl.ir.graph import (
     op_definitions,
     op_uses,
 )
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Edge,
-    HostOp,
-    Invoke,
-    Operand,
-    Program,
-    Ref,
-    ScalarType,
-    TensorOp,
-    Value,
-    ValueId,
-    ValueType,
-    edges,
-    refs,
-)
+from dycl.ir.nodes import Block, Edge, HostOp, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Operand, Ref, ScalarType, Value, ValueId, ValueType, refs
 from dycl.passes import simplify_cfg
 from dycl.passes.aliasing import MemoryGroups
 from dycl.passes.cost import MOST_BYTES, count_dispatches, count_weight_bytes, estimate_operations

@@ -43,26 +43,9 @@ from dataclasses import dataclass, replace
 import networkx as nx  # type: ignore[import-untyped]
 
 from dycl.ir.graph import find_liveness, find_owners, map_edges, op_uses, substitute_operands
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    Edge,
-    HostOp,
-    Invoke,
-    Jump,
-    Operand,
-    Procedure,
-    ProcedureId,
-    Program,
-    Ref,
-    Reply,
-    TensorOp,
-    Terminator,
-    ValueId,
-    edges,
-    refs,
-)
+from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Procedure, Reply, TensorOp, Terminator, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, ValueId, refs
 from dycl.passes.cloning import Blocks, defined_in, reachable
 from dycl.passes.rewriting import Substitution, operand_key, value_types
 from dycl.passes.sink_work import may_be_passed

@@ -18,21 +18,9 @@ from dycl.ir.graph import (
     substitute_end,
     substitute_op,
 )
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Edge,
-    HostOp,
-    Op,
-    Operand,
-    Program,
-    Ref,
-    TensorOp,
-    Terminator,
-    Value,
-    ValueId,
-    edges,
-)
+from dycl.ir.nodes import Block, Edge, HostOp, Op, TensorOp, Terminator, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId
 from dycl.passes.rewriting import Substitution
 
 

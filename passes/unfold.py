@@ -18,29 +18,9 @@ from dycl.ir.graph import (
     substitute_end,
     substitute_operands,
 )
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    Edge,
-    HostOp,
-    Invoke,
-    Jump,
-    Lit,
-    Op,
-    Operand,
-    ProcedureId,
-    Program,
-    Ref,
-    Reply,
-    Seq,
-    TensorOp,
-    Terminator,
-    UnionType,
-    Value,
-    ValueId,
-    Weight,
-)
+from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Op, Reply, TensorOp, Terminator
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, Operand, ProcedureId, Ref, Seq, UnionType, Value, ValueId, Weight
 from dycl.passes.cloning import Blocks, reachable
 from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.rewriting import Substitution, mutated_values

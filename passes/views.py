@@ -16,20 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dycl.ir.graph import op_definitions, op_operands, substitute_op
-from dycl.ir.nodes import (
-    Block,
-    CallFunction,
-    Edge,
-    Operand,
-    Program,
-    Ref,
-    TensorOp,
-    TensorType,
-    Value,
-    ValueId,
-    edges,
-    refs,
-)
+from dycl.ir.nodes import Block, CallFunction, Edge, TensorOp, edges
+from dycl.ir.program import Program
+from dycl.ir.values import Operand, Ref, TensorType, Value, ValueId, refs
 from dycl.passes.rewriting import op_reads
 
 _VIEW_TEXT = """

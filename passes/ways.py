@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor, Values
-from dycl.ir.nodes import Block, BlockId, Branch, Edge, Program
+from dycl.ir.nodes import Block, Branch, Edge
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId
 
 Way = list[tuple[BlockId, int]]  # the blocks of a call, and by which of its edges each is left
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from dycl.diagnostics import UNKNOWN, TargetError, UsageError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Dimension, Program, Subgraph
+from dycl.ir.nodes import Subgraph
+from dycl.ir.program import Dimension, Program
 
 ENTRY_POINT_GROUP = "dycl.targets"
 

@@ -16,7 +16,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycl.diagnostics import InternalError, TargetError
-from dycl.ir.nodes import ScalarKind, ScalarType, Subgraph
+from dycl.ir.nodes import Subgraph
+from dycl.ir.values import ScalarKind, ScalarType
 from dycl.targets.base import InputValue, Options, refuse
 from dycl.targets.module import SubgraphModule
 from dycl.targets.samples import SCALAR_DTYPES, check_sizes, random_inputs

@@ -10,7 +10,9 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses
-from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Operand, Program, Ref, SubgraphId, ValueId, edges, refs
+from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, edges
+from dycl.ir.program import Program
+from dycl.ir.values import Operand, Ref, SubgraphId, ValueId, refs
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -14,9 +14,10 @@ from torch.utils import _pytree as pytree
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import (
-    CallFunction,
-    CallModule,
+from dycl.ir.nodes import CallFunction, CallModule, Subgraph, TensorOp
+from dycl.ir.resolve import resolve_function, resolve_torch
+from dycl.ir.sizes import evaluate_size, is_arithmetic, size_names
+from dycl.ir.values import (
     InputLeaf,
     Lit,
     Mapping,
@@ -27,16 +28,12 @@ from dycl.ir.nodes import (
     Seq,
     SeqKind,
     SliceOf,
-    Subgraph,
-    TensorOp,
     TensorType,
     TorchLit,
     ValueId,
     Weight,
     refs,
 )
-from dycl.ir.resolve import resolve_function, resolve_torch
-from dycl.ir.sizes import evaluate_size, is_arithmetic, size_names
 
 _LARGE = 1 << 20  # as a size
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dycl.diagnostics import InternalError
 from dycl.ir.graph import end_operands
-from dycl.ir.nodes import Operand, Program, ScalarType, Subgraph, TensorOp, TensorType
+from dycl.ir.nodes import Subgraph, TensorOp
+from dycl.ir.program import Program
+from dycl.ir.values import Operand, ScalarType, TensorType
 from dycl.targets.base import Port
 from dycl.targets.module import weight_names
 from dycl.targets.samples import SCALAR_DTYPES

@@ -9,23 +9,22 @@ from typing import assert_never
 import torch
 
 from dycl.diagnostics import InternalError
-from dycl.ir.nodes import (
+from dycl.ir.nodes import CallFunction, Subgraph
+from dycl.ir.program import Dimension
+from dycl.ir.sizes import evaluate_size, size_names
+from dycl.ir.values import (
     ArrayType,
-    CallFunction,
     DictType,
-    Dimension,
     ListType,
     Lit,
     ObjectType,
     ScalarKind,
     ScalarType,
     StructType,
-    Subgraph,
     TensorType,
     UnionType,
     Value,
 )
-from dycl.ir.sizes import evaluate_size, size_names
 
 SCALAR_DTYPES = {ScalarKind.INT: "int64", ScalarKind.FLOAT: "float64", ScalarKind.BOOL: "bool"}
 

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor, Values
-from dycl.ir.nodes import Dispatch, Program, SubgraphId
+from dycl.ir.nodes import Dispatch
+from dycl.ir.program import Program
+from dycl.ir.values import SubgraphId
 from dycl.targets.samples import has_run_time_sizes
 from dycl.targets.work import Watch, Work
 

@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Program
 
 GATE_SOURCE = '''\
 """A gate: the input decides whether the first layer runs."""

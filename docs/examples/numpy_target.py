@@ -13,7 +13,8 @@ import torch
 
 from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program, Subgraph
+from dycl.ir.nodes import Subgraph
+from dycl.ir.program import Program
 from dycl.targets.base import Capabilities, Compiled, CompiledSubgraph, Options, Target, refuse
 from dycl.targets.check import Run, check
 from dycl.targets.module import SubgraphModule

@@ -8,23 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from dycl.ir.graph import op_definitions, op_uses, operand_parts
-from dycl.ir.nodes import (
-    Block,
-    HostOp,
-    Invoke,
-    Mapping,
-    Op,
-    Operand,
-    Program,
-    Raise,
-    Record,
-    RecordKind,
-    Ref,
-    Return,
-    Seq,
-    ValueId,
-    edges,
-)
+from dycl.ir.nodes import Block, HostOp, Invoke, Op, Raise, Return, edges
+from dycl.ir.program import Program
+from dycl.ir.values import Mapping, Operand, Record, RecordKind, Ref, Seq, ValueId
 
 
 def find_timed_places(program: Program, result: str, state: str) -> frozenset[str]:

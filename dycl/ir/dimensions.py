@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dycl.diagnostics import UNKNOWN, UsageError
-from dycl.ir.nodes import Dimension
+from dycl.ir.program import Dimension
 
 _NUMBER = re.compile(r"(?P<path>[\w.]+)(?:\[(?P<low>-?\d*):(?P<high>-?\d*)\])?")
 _OPTION = re.compile(r"(?P<path>[\w.]+):(?P<dim>\d+)=(?P<name>\w+)(?:\[(?P<low>\d*):(?P<high>\d*)\])?")

@@ -21,7 +21,6 @@ from dycl.ir.hosteffects import DRAWS
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
     Block,
-    BlockId,
     Branch,
     CallFunction,
     Dispatch,
@@ -30,21 +29,18 @@ from dycl.ir.nodes import (
     Invoke,
     Jump,
     Op,
-    Operand,
-    Program,
     Raise,
     Reply,
     Return,
     Target,
     TensorOp,
-    Value,
-    ValueId,
-    Weight,
 )
 from dycl.ir.objects import bind_arguments, bind_inputs, build_object, check_type, find_class, find_weight
 from dycl.ir.printer import print_op
+from dycl.ir.program import Program
 from dycl.ir.randomness import Streams
 from dycl.ir.resolve import resolve_function
+from dycl.ir.values import BlockId, Operand, Value, ValueId, Weight
 from dycl.ir.verifier import verify
 from dycl.ir.writes import do_write
 

@@ -15,7 +15,11 @@ import torch
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import (
+from dycl.ir.printer import print_operand, print_type
+from dycl.ir.program import ParamKind, Program, Schema
+from dycl.ir.resolve import resolve_torch
+from dycl.ir.schemas import check_object
+from dycl.ir.values import (
     ArrayForm,
     ArrayType,
     DictType,
@@ -26,14 +30,11 @@ from dycl.ir.nodes import (
     NothingType,
     ObjectType,
     Operand,
-    ParamKind,
-    Program,
     Record,
     RecordKind,
     Ref,
     ScalarKind,
     ScalarType,
-    Schema,
     Seq,
     SeqKind,
     SliceOf,
@@ -45,9 +46,6 @@ from dycl.ir.nodes import (
     ValueType,
     Weight,
 )
-from dycl.ir.printer import print_operand, print_type
-from dycl.ir.resolve import resolve_torch
-from dycl.ir.schemas import check_object
 
 SCALAR_CLASSES: dict[ScalarKind, type] = {
     ScalarKind.INT: int,

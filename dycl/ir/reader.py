@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
-from dycl.ir.nodes import (
+from dycl.ir.tokens import Token
+from dycl.ir.values import (
     ArrayForm,
     ArrayType,
     BlockId,
@@ -38,7 +39,6 @@ from dycl.ir.nodes import (
     ValueType,
     Weight,
 )
-from dycl.ir.tokens import Token
 
 T = TypeVar("T")
 

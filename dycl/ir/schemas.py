@@ -8,16 +8,8 @@ from typing import Any
 import torch
 
 from dycl.ir.kinds import is_a
-from dycl.ir.nodes import (
-    Member,
-    NothingType,
-    ObjectType,
-    ScalarType,
-    Schema,
-    SchemaField,
-    SchemaKind,
-    TensorType,
-)
+from dycl.ir.program import Schema, SchemaField, SchemaKind
+from dycl.ir.values import Member, NothingType, ObjectType, ScalarType, TensorType
 
 _MISSING = object()
 _NOT_IN_EXAMPLES = SchemaField("item", ())

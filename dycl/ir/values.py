@@ -1,8 +1,8 @@
 """What a program computes with: types, values and operands.
 
-Pure data: nothing here imports torch. Weights are named; `dycl.ir.environment` binds the names to objects. Values are in
-SSA form with block arguments: every `ValueId` is defined once, by a block parameter or an operation, and its definition
-dominates its uses.
+Pure data: nothing here imports torch. Weights are named; `dycl.ir.environment` binds the names to objects. Values are
+in SSA form with block arguments: every `ValueId` is defined once, by a block parameter or an operation, and its
+definition dominates its uses.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from enum import Enum
 from typing import NewType, assert_never
 
 ValueId = NewType("ValueId", int)
-
 BlockId = NewType("BlockId", int)
-
 SubgraphId = NewType("SubgraphId", int)
-
 ProcedureId = NewType("ProcedureId", int)
 
 # ---------------------------------------------------------------- types

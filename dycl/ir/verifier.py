@@ -26,48 +26,48 @@ from dycl.ir.graph import (
 )
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
-    ArrayType,
     Block,
-    BlockId,
     Branch,
     Dispatch,
     Edge,
-    Entry,
     HostOp,
-    InputLeaf,
     Invoke,
     Jump,
+    Op,
+    Raise,
+    Reply,
+    Return,
+    Subgraph,
+    TensorOp,
+    WriteKind,
+    edges,
+)
+from dycl.ir.printer import print_operand, print_type
+from dycl.ir.program import Entry, Method, Program
+from dycl.ir.values import (
+    ArrayType,
+    BlockId,
+    InputLeaf,
     ListType,
     Lit,
     Mapping,
-    Method,
     NothingType,
-    Op,
     Operand,
     ProcedureId,
-    Program,
-    Raise,
     Ref,
-    Reply,
-    Return,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
     StructType,
-    Subgraph,
-    TensorOp,
     TensorType,
     UnionType,
     Value,
     ValueId,
     ValueType,
     Weight,
-    WriteKind,
-    edges,
     refs,
 )
-from dycl.ir.printer import print_operand, print_type
 
 _KINDS: dict[type, ScalarKind] = {
     int: ScalarKind.INT,

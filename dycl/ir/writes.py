@@ -8,23 +8,9 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from dycl.ir.graph import block_order
-from dycl.ir.nodes import (
-    Block,
-    InputLeaf,
-    Mapping,
-    Method,
-    Param,
-    Program,
-    Raise,
-    Record,
-    RecordKind,
-    Ref,
-    Return,
-    Seq,
-    ValueId,
-    Write,
-    WriteKind,
-)
+from dycl.ir.nodes import Block, Raise, Return, Write, WriteKind
+from dycl.ir.program import Method, Param, Program
+from dycl.ir.values import InputLeaf, Mapping, Record, RecordKind, Ref, Seq, ValueId
 
 
 def all_writes(program: Program) -> Iterator[Write]:

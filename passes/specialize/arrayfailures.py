@@ -12,9 +12,9 @@ import numpy as np
 import sympy
 import torch
 
-from dycl.ir.nodes import Lit, ScalarKind
 from dycl.ir.numerics import ERRORS
 from dycl.ir.trees import leaves, map_leaves
+from dycl.ir.values import Lit, ScalarKind
 from dycl.passes.specialize import objectarrays
 from dycl.passes.specialize.arrayvalue import Array, array_dtype
 from dycl.passes.specialize.failures import integer_bits

@@ -9,7 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ArrayForm, HostOp
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import ArrayForm
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.arrayvalue import Array, array_root
 from dycl.passes.specialize.journal import Journal

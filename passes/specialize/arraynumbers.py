@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Operand, ScalarKind
+from dycl.ir.values import Operand, ScalarKind
 from dycl.passes.specialize.arrayfailures import check_array_failure
 from dycl.passes.specialize.arrayoperands import ArrayOperands
 from dycl.passes.specialize.arrayvalue import Array, array_dtype

@@ -9,8 +9,9 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
-from dycl.ir.nodes import ArrayForm, HostOp, Lit, Mapping, Operand, ScalarKind
+from dycl.ir.nodes import HostOp
 from dycl.ir.trees import leaves, map_leaves
+from dycl.ir.values import ArrayForm, Lit, Mapping, Operand, ScalarKind
 from dycl.passes.specialize.arraymemory import ArrayMemory
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.templates import Number, Tensor

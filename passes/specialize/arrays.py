@@ -18,8 +18,8 @@ import torch
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
-from dycl.ir.nodes import ArrayForm, Operand, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
+from dycl.ir.values import ArrayForm, Operand, ScalarKind
 from dycl.passes.specialize.arrayfailures import as_int64, check_array_failure
 from dycl.passes.specialize.arraynumbers import ArrayNumbers
 from dycl.passes.specialize.arrayoperands import SMALL

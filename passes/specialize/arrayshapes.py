@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dycl.ir.nodes import ArrayForm, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
+from dycl.ir.values import ArrayForm, ScalarKind
 from dycl.passes.specialize.arrayvalue import Array, number_dtype
 from dycl.passes.specialize.values import Scalar
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from dycl.ir.nodes import ArrayForm
 from dycl.ir.trees import leaves
+from dycl.ir.values import ArrayForm
 from dycl.passes.specialize.values import Active, RuntimeList, Scalar
 
 

@@ -17,8 +17,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ScalarKind
 from dycl.ir.trees import leaves
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize import pymodels, pytables, scalars
 from dycl.passes.specialize.arrayvalue import Array, class_of_array
 from dycl.passes.specialize.textops import length_of_text, number_of_text

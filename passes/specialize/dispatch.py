@@ -13,7 +13,8 @@ import torch
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import HostOp, ScalarKind, ScalarType
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import ScalarKind, ScalarType
 from dycl.passes.specialize.hints import Position
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.values import UNSET, Scalar, Text, TextPart

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from dycl.ir.nodes import HostOp, ScalarKind, ScalarType
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import ScalarKind, ScalarType
 from dycl.passes.specialize.builtins import model
 from dycl.passes.specialize.values import Scalar
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize import pymodels
 from dycl.passes.specialize.builtins import Interpret, model
 from dycl.passes.specialize.callhook import borrow, give_back

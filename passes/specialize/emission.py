@@ -9,12 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from dycl.diagnostics import InternalError, SourceRange
-from dycl.ir.nodes import (
-    HostOp,
-    Invoke,
-    TensorOp,
-    ValueId,
-)
+from dycl.ir.nodes import HostOp, Invoke, TensorOp
+from dycl.ir.values import ValueId
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.residual import Values
 from dycl.passes.specialize.schemas import SchemaTable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from dycl.ir.nodes import ScalarKind, ScalarType
 from dycl.ir.trees import leaves
+from dycl.ir.values import ScalarKind, ScalarType
 from dycl.passes.specialize.values import Scalar
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from dycl.diagnostics import SourceRange, UnsupportedError
-from dycl.ir.nodes import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKind
 from dycl.ir.structures import is_instance
+from dycl.ir.values import Lit, Mapping, Operand, Record, RecordKind, Seq, SeqKind
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.residual import RawBlock

@@ -14,7 +14,7 @@ import sympy
 from torch.utils._sympy.functions import Max, Min
 from torch.utils._sympy.numbers import int_oo
 
-from dycl.ir.nodes import ValueId
+from dycl.ir.values import ValueId
 from dycl.passes.specialize.intervals import Interval, Intervals, interval_of
 
 EVERYTHING: Interval = (-int_oo, int_oo)

@@ -15,8 +15,8 @@ import sympy
 from torch.utils._sympy.functions import FloorDiv, PythonMod
 
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import ScalarKind
 from dycl.ir.numerics import ERRORS_OF_NUMBERS
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize import scalars
 from dycl.passes.specialize.values import KIND_TYPES, Scalar, Text, TextPart
 

@@ -9,33 +9,21 @@ from pathlib import Path
 from dycl.ir.graph import op_definitions, renumber, substitute_end, substitute_operand
 from dycl.ir.nodes import (
     Block,
-    BlockId,
     Branch,
     Edge,
-    Entry,
     HostOp,
     Invoke,
     Jump,
-    Method,
-    Operand,
     Procedure,
-    ProcedureId,
-    Program,
     Raise,
-    Ref,
     Reply,
     Return,
-    Schema,
-    SourceFile,
-    StateSlot,
     TensorOp,
     Terminator,
-    Tunable,
-    Value,
-    ValueId,
-    refs,
 )
+from dycl.ir.program import Entry, Method, Program, Schema, SourceFile, StateSlot, Tunable
 from dycl.ir.sizes import replace_names, size_names
+from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, Value, ValueId, refs
 from dycl.passes.sizes import Sizes, rename_sizes, retyped, type_names
 from dycl.passes.specialize.residual import RawBlock, RawEntry, RawProcedure, Values
 

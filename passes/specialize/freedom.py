@@ -18,7 +18,8 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.ir.dimensions import DynamicInputs
-from dycl.ir.nodes import HostOp, InputLeaf, Lit, Ref, ScalarKind, ScalarType, TensorOp, TensorType, ValueId, ValueType
+from dycl.ir.nodes import HostOp, TensorOp
+from dycl.ir.values import InputLeaf, Lit, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType
 from dycl.passes.specialize.scalars import kind_of
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 

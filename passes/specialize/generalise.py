@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from torch.utils._sympy.numbers import int_oo
 
-from dycl.ir.nodes import ListType, Lit, Operand, Seq, ValueId
+from dycl.ir.values import ListType, Lit, Operand, Seq, ValueId
 from dycl.passes.specialize.hints import Position
 from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.outline import (

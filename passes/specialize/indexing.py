@@ -9,7 +9,7 @@ import sympy
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize.lists import tensor_of_list
 from dycl.passes.specialize.memory_order import expression
 from dycl.passes.specialize.slices import find_part, is_whole

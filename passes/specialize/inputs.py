@@ -12,24 +12,23 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UNKNOWN, UnsupportedError
 from dycl.ir.dimensions import STATIC, DynamicInputs, add_defaults
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Write
+from dycl.ir.program import Param, ParamKind
+from dycl.ir.structures import find_structures, is_structure, map_arguments
+from dycl.ir.trees import leaves
+from dycl.ir.values import (
     InputLeaf,
     Lit,
     Mapping,
     ObjectType,
     Operand,
-    Param,
-    ParamKind,
     Record,
     RecordKind,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
-    Write,
 )
-from dycl.ir.structures import find_structures, is_structure, map_arguments
-from dycl.ir.trees import leaves
 from dycl.passes.specialize import received
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.freedom import Freedom, FreeNumber

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dycl.frontend import code as ir
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize import objects, pylists, pymodels, tables
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import is_runtime_tuple

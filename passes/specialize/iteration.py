@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dycl.ir.nodes import SchemaKind
+from dycl.ir.program import SchemaKind
 from dycl.passes.specialize import objects, pyiterators
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.builtins import Interpret

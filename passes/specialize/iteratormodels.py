@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize import pyiterators, pylists, pymodels, pyorders
 from dycl.passes.specialize.builtins import Interpret, class_of, model, number_of_element
 from dycl.passes.specialize.values import (

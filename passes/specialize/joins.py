@@ -11,16 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import (
-    Edge,
-    Jump,
-    Operand,
-    Ref,
-    ScalarKind,
-    ScalarType,
-    TensorType,
-    ValueId,
-)
+from dycl.ir.nodes import Edge, Jump
+from dycl.ir.values import Operand, Ref, ScalarKind, ScalarType, TensorType, ValueId
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.facts import EVERYTHING
 from dycl.passes.specialize.failures import note_carried

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ValueId
+from dycl.ir.values import ValueId
 from dycl.passes.specialize import received
 from dycl.passes.specialize.adoption import find_group
 from dycl.passes.specialize.joins import Joins

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Ref, ScalarKind, Seq, SeqKind
 from dycl.ir.trees import leaves
+from dycl.ir.values import Ref, ScalarKind, Seq, SeqKind
 from dycl.passes.specialize import pylists
 from dycl.passes.specialize.builtins import Interpret, class_of
 from dycl.passes.specialize.templates import Items, ListOf, Number, Template, describe, has_python_text, unify

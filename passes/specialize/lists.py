@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Lit, Ref, ScalarKind, SchemaKind
+from dycl.ir.program import SchemaKind
+from dycl.ir.values import Lit, Ref, ScalarKind
 from dycl.passes.specialize import (
     iteratormodels,  # noqa: F401  (registers models that are wrapped here)
     pyiterators,

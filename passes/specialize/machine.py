@@ -19,7 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange, UnsupportedError
 from dycl.frontend.lower import lower_function
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import Branch, Edge, Lit, ScalarKind, Tunable
+from dycl.ir.nodes import Branch, Edge
+from dycl.ir.program import Tunable
+from dycl.ir.values import Lit, ScalarKind
 from dycl.passes.specialize import (
     constructors,  # noqa: F401  (registers its models)
     instructions,

@@ -16,8 +16,8 @@ from torch.overrides import _get_current_function_mode
 
 from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.ir.arrays import ARRAY_FUNCTIONS
-from dycl.ir.nodes import Ref, ScalarKind
 from dycl.ir.trees import leaves, map_leaves
+from dycl.ir.values import Ref, ScalarKind
 from dycl.passes.specialize import objects, tables
 from dycl.passes.specialize.arrays import MAKES_TENSORS, Arrays, numpy_name
 from dycl.passes.specialize.arrayvalue import Array

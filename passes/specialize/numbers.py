@@ -12,15 +12,10 @@ from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import (
-    HostOp,
-    Lit,
-    Operand,
-    ScalarKind,
-    ScalarType,
-)
+from dycl.ir.nodes import HostOp
 from dycl.ir.numerics import ERRORS
 from dycl.ir.trees import leaves
+from dycl.ir.values import Lit, Operand, ScalarKind, ScalarType
 from dycl.passes.specialize import scalars
 from dycl.passes.specialize.conditions import normal_condition
 from dycl.passes.specialize.extremes import is_nested, learn_extreme

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ArrayForm, ArrayType, HostOp, Operand, Ref, Seq, SeqKind
+from dycl.ir.nodes import HostOp
 from dycl.ir.trees import leaves
+from dycl.ir.values import ArrayForm, ArrayType, Operand, Ref, Seq, SeqKind
 from dycl.passes.specialize.arrayvalue import Array, has_runtime, number_dtype
 from dycl.passes.specialize.values import KIND_TYPES, Scalar, Text
 

@@ -16,8 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import (
-    HostOp,
+from dycl.ir.nodes import HostOp
+from dycl.ir.program import SchemaField, SchemaKind
+from dycl.ir.values import (
     Lit,
     Member,
     NothingType,
@@ -26,8 +27,6 @@ from dycl.ir.nodes import (
     Ref,
     ScalarKind,
     ScalarType,
-    SchemaField,
-    SchemaKind,
     TensorType,
     UnionType,
     ValueId,

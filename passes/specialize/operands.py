@@ -10,7 +10,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import InternalError, UnsupportedError
-from dycl.ir.nodes import (
+from dycl.ir.resolve import torch_text
+from dycl.ir.trees import map_leaves
+from dycl.ir.values import (
     ArrayType,
     Lit,
     Mapping,
@@ -26,8 +28,6 @@ from dycl.ir.nodes import (
     ValueId,
     Weight,
 )
-from dycl.ir.resolve import torch_text
-from dycl.ir.trees import map_leaves
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.emission import Emission
 from dycl.passes.specialize.pytables import RunDict

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend import code as ir
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize import objects, pylists, pymodels, scalars
 from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple
 from dycl.passes.specialize.listoperators import are_compared, binary_list, contained, repeated

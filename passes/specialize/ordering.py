@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from torch.utils._sympy.numbers import int_oo
 
-from dycl.ir.nodes import HostOp, ListType, Ref, ScalarKind, ScalarType, ValueId
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import ListType, Ref, ScalarKind, ScalarType, ValueId
 from dycl.passes.specialize import pyorders
 from dycl.passes.specialize.builtins import Interpret, model
 from dycl.passes.specialize.dispatch import choose, table_bounds, table_position

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize.facts import EVERYTHING
 from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.templates import Template, describe, has_leaf, is_none, unify

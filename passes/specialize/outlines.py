@@ -21,16 +21,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import (
-    ListType,
-    ObjectType,
-    Operand,
-    ScalarKind,
-    ScalarType,
-    TensorType,
-    Value,
-    ValueType,
-)
+from dycl.ir.values import ListType, ObjectType, Operand, ScalarKind, ScalarType, TensorType, Value, ValueType
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.objects import make_tensor
 from dycl.passes.specialize.scalars import kind_of

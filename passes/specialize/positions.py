@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._sympy.numbers import int_oo
 
-from dycl.ir.nodes import ScalarKind, ValueId
+from dycl.ir.values import ScalarKind, ValueId
 from dycl.passes.specialize.facts import EVERYTHING, Facts
 from dycl.passes.specialize.intervals import Interval
 from dycl.passes.specialize.memory_order import dense_order, expression, strides

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from dycl.diagnostics import SourceRange, UnsupportedError
 from dycl.frontend.code import Code
-from dycl.ir.nodes import ArrayType, Invoke, Lit, Operand, ProcedureId, Reply, ScalarKind, ScalarType, Value
+from dycl.ir.nodes import Invoke, Reply
+from dycl.ir.values import ArrayType, Lit, Operand, ProcedureId, ScalarKind, ScalarType, Value
 from dycl.passes.specialize.catching import sees
 from dycl.passes.specialize.exits import Exit
 from dycl.passes.specialize.outlines import Outline, Outliner, Rebuilder, fits, leaf_types, merged

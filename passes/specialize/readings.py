@@ -15,7 +15,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.ir.graph import map_operand, operand_parts
-from dycl.ir.nodes import Ref, ScalarKind, ValueId
+from dycl.ir.values import Ref, ScalarKind, ValueId
 from dycl.passes.specialize.ranges import ARITHMETIC
 from dycl.passes.specialize.values import Scalar
 

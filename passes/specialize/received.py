@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import SourceRange, UnsupportedError
-from dycl.ir.nodes import Lit, Ref, ValueId, Write, WriteKind
+from dycl.ir.nodes import Write, WriteKind
+from dycl.ir.values import Lit, Ref, ValueId
 from dycl.passes.specialize.signals import Restart
 from dycl.passes.specialize.values import RuntimeList, RuntimeObject, Scalar, Text
 

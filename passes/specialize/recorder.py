@@ -19,9 +19,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from dycl.diagnostics import DyclError, UnsupportedError
-from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp, Value, ValueId
+from dycl.ir.nodes import CallFunction, CallModule, Target, TensorOp
 from dycl.ir.resolve import function_name
 from dycl.ir.trees import leaves, map_leaves
+from dycl.ir.values import Value, ValueId
 from dycl.passes.specialize import masks, parting, received, shapeops
 from dycl.passes.specialize.draws import RANDOM
 from dycl.passes.specialize.equalities import note_sizes

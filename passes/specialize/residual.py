@@ -12,7 +12,8 @@ from typing import Any
 import sympy
 
 from dycl.diagnostics import UNKNOWN, SourceRange
-from dycl.ir.nodes import HostOp, Invoke, Operand, TensorOp, Terminator, ValueId, ValueType
+from dycl.ir.nodes import HostOp, Invoke, TensorOp, Terminator
+from dycl.ir.values import Operand, ValueId, ValueType
 
 
 @dataclass(slots=True)

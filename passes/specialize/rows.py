@@ -13,7 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Lit, Ref, ScalarKind
+from dycl.ir.values import Lit, Ref, ScalarKind
 from dycl.passes.specialize import pylists
 from dycl.passes.specialize.builtins import Interpret
 from dycl.passes.specialize.lists import wrap

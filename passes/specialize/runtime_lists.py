@@ -13,20 +13,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import (
-    ArrayForm,
-    HostOp,
-    ListType,
-    Lit,
-    Mapping,
-    Operand,
-    Ref,
-    ScalarKind,
-    Seq,
-    SeqKind,
-    ValueId,
-    ValueType,
-)
+from dycl.ir.nodes import HostOp
+from dycl.ir.values import ArrayForm, ListType, Lit, Mapping, Operand, Ref, ScalarKind, Seq, SeqKind, ValueId, ValueType
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.copying import ATOMS

@@ -9,7 +9,7 @@ import torch
 from torch.utils._sympy.functions import FloorDiv, Max, Min, PythonMod
 
 from dycl.ir.hostops import TEXT_METHODS
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize.values import Scalar
 
 INT, FLOAT, BOOL, STR = ScalarKind.INT, ScalarKind.FLOAT, ScalarKind.BOOL, ScalarKind.STR

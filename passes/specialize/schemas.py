@@ -13,18 +13,9 @@ from typing import Any
 import torch
 
 from dycl.diagnostics import UNKNOWN, UnsupportedError
-from dycl.ir.nodes import (
-    Member,
-    NothingType,
-    ObjectType,
-    ScalarKind,
-    ScalarType,
-    Schema,
-    SchemaField,
-    SchemaKind,
-    TensorType,
-)
+from dycl.ir.program import Schema, SchemaField, SchemaKind
 from dycl.ir.structures import is_instance
+from dycl.ir.values import Member, NothingType, ObjectType, ScalarKind, ScalarType, TensorType
 
 ITEM = "item"  # the one field of a list
 

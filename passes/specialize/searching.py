@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Any
 
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize import pylists, pymodels
 from dycl.passes.specialize.builtins import Interpret, has_runtime, is_runtime_tuple, model
 from dycl.passes.specialize.dispatch import sorted_keys

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from dycl.ir.nodes import ScalarKind
 from dycl.ir.numerics import clip
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize.values import Scalar
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dycl.diagnostics import UNKNOWN, UnsupportedError
-from dycl.ir.nodes import Operand
+from dycl.ir.values import Operand
 from dycl.passes.specialize.exits import OutputBuilder
 from dycl.passes.specialize.pytables import RunDict, RunSet, RunView
 from dycl.passes.specialize.values import UNSET, RuntimeList, Scalar, Text

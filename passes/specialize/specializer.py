@@ -16,19 +16,9 @@ from dycl.diagnostics import UNKNOWN, DyclError, InternalError, SourceRange, Uns
 from dycl.ir.dimensions import STATIC, DynamicInputs
 from dycl.ir.environment import Environment
 from dycl.ir.graph import operand_parts, substitute_operand
-from dycl.ir.nodes import (
-    Dimension,
-    Method,
-    Operand,
-    Program,
-    Raise,
-    Ref,
-    Return,
-    ScalarKind,
-    ValueId,
-    Weight,
-    Write,
-)
+from dycl.ir.nodes import Raise, Return, Write
+from dycl.ir.program import Dimension, Method, Program
+from dycl.ir.values import Operand, Ref, ScalarKind, ValueId, Weight
 from dycl.ir.writes import without_idle_writes
 from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from dycl.diagnostics import UnsupportedError
 from dycl.frontend.code import Parameters
 from dycl.frontend.lower import lower_function
-from dycl.ir.nodes import Lit, Ref, SchemaKind
+from dycl.ir.program import SchemaKind
+from dycl.ir.values import Lit, Ref
 from dycl.passes.specialize.builtins import class_of
 from dycl.passes.specialize.listoperators import concatenated
 from dycl.passes.specialize.templates import Items, ListOf, Object, Template, template_of_type

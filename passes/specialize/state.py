@@ -6,7 +6,7 @@ from typing import Any
 
 from dycl.diagnostics import SourceRange
 from dycl.frontend.code import Code, ForIter, Instruction
-from dycl.ir.nodes import ValueId
+from dycl.ir.values import ValueId
 from dycl.passes.specialize.facts import Facts
 
 TRUTH = "%truth"  # the register of an answer that a branch waits for

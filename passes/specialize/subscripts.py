@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize.arrayvalue import Array
 from dycl.passes.specialize.values import Scalar
 

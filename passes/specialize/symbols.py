@@ -12,14 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import InternalError, UnsupportedError
-from dycl.ir.nodes import (
-    HostOp,
-    Lit,
-    ScalarKind,
-    ScalarType,
-    ValueId,
-)
+from dycl.ir.nodes import HostOp
 from dycl.ir.trees import leaves, map_leaves
+from dycl.ir.values import Lit, ScalarKind, ScalarType, ValueId
 from dycl.passes.specialize.dispatch import keep_looked_up
 from dycl.passes.specialize.numbers import Numbers
 from dycl.passes.specialize.signals import Unknown

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dycl.diagnostics import SourceRange, UnsupportedError
-from dycl.ir.nodes import DictType, Mapping, Operand, Ref, ScalarKind, Seq, SeqKind
+from dycl.ir.values import DictType, Mapping, Operand, Ref, ScalarKind, Seq, SeqKind
 from dycl.passes.specialize import pyorders, pytables
 from dycl.passes.specialize.builtins import Interpret, class_of, model
 from dycl.passes.specialize.lists import wrap

@@ -15,7 +15,7 @@ from typing import Any, assert_never
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from dycl.ir.nodes import (
+from dycl.ir.values import (
     ArrayForm,
     ArrayType,
     InputLeaf,

@@ -8,8 +8,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Lit, ScalarKind
 from dycl.ir.printing import Options
+from dycl.ir.values import Lit, ScalarKind
 from dycl.passes.specialize.values import Scalar, Text, TextPart
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dycl.ir.hostops import TEXT_METHODS, TEXT_SPLITTERS
-from dycl.ir.nodes import Ref, ScalarKind
+from dycl.ir.values import Ref, ScalarKind
 from dycl.passes.specialize.templates import Number
 from dycl.passes.specialize.values import KIND_TYPES, RuntimeList, Scalar, Text, TextPart
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 import torch
 
-from dycl.ir.nodes import ListType, ScalarKind, ValueId
+from dycl.ir.values import ListType, ScalarKind, ValueId
 from dycl.passes.specialize.signals import CallsBack, Drain
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Operand, ValueId
+from dycl.ir.values import Operand, ValueId
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.generalise import Generalise, trend
 from dycl.passes.specialize.hints import Skeleton

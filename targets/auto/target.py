@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.targets.base import Capabilities, Compiled, Options, Target, find_targets
 from dycl.targets.onnx.engine import Engine
 from dycl.targets.onnx.target import OnnxTarget

@@ -10,7 +10,9 @@ import onnx
 import torch
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program, Subgraph, SubgraphId
+from dycl.ir.nodes import Subgraph
+from dycl.ir.program import Program
+from dycl.ir.values import SubgraphId
 from dycl.passes.deduplicate import named_weights, portable_structure, weight_slots
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.export import check_types, check_weights, export

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from dycl.diagnostics import UNKNOWN, TargetError, UsageError
 from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.targets.base import Compiled, Options
 from dycl.targets.check import check
 from dycl.targets.cuts import PortPlace, find_cuts, find_fetched

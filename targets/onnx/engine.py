@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.targets.base import Capabilities, Options
 from dycl.targets.check import Run
 

@@ -24,7 +24,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 
 from dycl.diagnostics import InternalError
-from dycl.ir.nodes import (
+from dycl.ir.nodes import Subgraph
+from dycl.ir.values import (
     ArrayType,
     DictType,
     ListType,
@@ -32,7 +33,6 @@ from dycl.ir.nodes import (
     ScalarKind,
     ScalarType,
     StructType,
-    Subgraph,
     TensorType,
     UnionType,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.targets.base import Capabilities, Compiled, Options
 from dycl.targets.onnx.engine import Engine
 

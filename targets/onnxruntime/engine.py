@@ -18,7 +18,9 @@ import torch
 
 from dycl.ir.copies import copied_files, copied_text
 from dycl.ir.graph import op_definitions
-from dycl.ir.nodes import Program, Subgraph, TensorType
+from dycl.ir.nodes import Subgraph
+from dycl.ir.program import Program
+from dycl.ir.values import TensorType
 from dycl.targets.base import Capabilities, Options, port_entry
 from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder, Tuned
 from dycl.targets.onnxruntime.sessions import make_runner, open_session

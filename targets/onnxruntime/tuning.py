@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.targets.base import Port
 from dycl.targets.check import Run
 from dycl.targets.cuts import PortPlace, find_cuts

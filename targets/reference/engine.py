@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dycl.ir.copies import copied_files, copied_text
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.targets.base import Capabilities, Options, port_entry, refuse
 from dycl.targets.check import first_line
 from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dycl.ir.copies import copied_files, copied_text
-from dycl.ir.nodes import Program, Subgraph
+from dycl.ir.nodes import Subgraph
+from dycl.ir.program import Program
 from dycl.targets.base import Capabilities, Options, port_entry, refuse, weight_entry
 from dycl.targets.check import Run, first_line
 from dycl.targets.onnx.engine import Built, Opened

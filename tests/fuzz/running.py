@@ -26,7 +26,7 @@ from torch import nn
 from dycl.diagnostics import DyclError, InternalError
 from dycl.hostgen.host import class_name
 from dycl.ir.executor import Executor
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.ir.verifier import verify
 from dycl.passes.order import OPTIONAL_PASSES, PASSES, Pass, run_passes
 from dycl.passes.specialize.signals import Signal

@@ -21,9 +21,11 @@ from dycl.ir.copies import copied_text
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import Block as IrBlock
-from dycl.ir.nodes import BlockId, Dispatch, Entry, InputLeaf, Param, ParamKind, Program, Return, Seq, SeqKind
-from dycl.ir.nodes import Ref as IrRef
+from dycl.ir.nodes import Dispatch, Return
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Entry, Param, ParamKind, Program
+from dycl.ir.values import BlockId, InputLeaf, Seq, SeqKind
+from dycl.ir.values import Ref as IrRef
 from dycl.pipeline import Checked
 from dycl.trials import Decide, Subject, find_timed
 

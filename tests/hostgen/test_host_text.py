@@ -15,9 +15,9 @@ import torch
 from dycl.hostgen.parts import find_parts
 from dycl.hostgen.writer import PythonWriter
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
+from dycl.ir.program import Program
 from tests.hostgen.harness import compare, host_text, make_host, parse
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hostgen"

@@ -8,30 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from dycl.hostgen.flow import find_flow
 from dycl.hostgen.leaves import MAX_OPERATIONS
 from dycl.ir.graph import renumber
-from dycl.ir.nodes import (
-    Block,
-    BlockId,
-    Branch,
-    Edge,
-    Entry,
-    HostOp,
-    InputLeaf,
-    Jump,
-    Lit,
-    Param,
-    ParamKind,
-    Program,
-    Raise,
-    Ref,
-    Return,
-    ScalarKind,
-    ScalarType,
-    Seq,
-    SeqKind,
-    StateSlot,
-    Value,
-    ValueId,
-)
+from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Raise, Return
+from dycl.ir.program import Entry, Param, ParamKind, Program, StateSlot
+from dycl.ir.values import BlockId, InputLeaf, Lit, Ref, ScalarKind, ScalarType, Seq, SeqKind, Value, ValueId
 from tests.hostgen.harness import compare, host_text, make_host, parse
 
 INT, BOOL = ScalarType(ScalarKind.INT), ScalarType(ScalarKind.BOOL)

@@ -15,9 +15,10 @@ from dycl.hostgen.containers import Items, Keys, ListOf, SliceOf
 from dycl.hostgen.scalars import Constant, Number, TorchConstant
 from dycl.hostgen.schemas import Field, Object, Schema
 from dycl.hostgen.support import Host
-from dycl.ir.nodes import ObjectType, SchemaField, SchemaKind
-from dycl.ir.nodes import Schema as IrSchema
+from dycl.ir.program import Schema as IrSchema
+from dycl.ir.program import SchemaField, SchemaKind
 from dycl.ir.schemas import check_object
+from dycl.ir.values import ObjectType
 
 
 class Node:

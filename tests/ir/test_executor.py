@@ -14,8 +14,8 @@ from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import renumber
-from dycl.ir.nodes import BlockId
 from dycl.ir.parser import parse_ir
+from dycl.ir.values import BlockId
 
 HEAD = "program P method forward\n"
 

@@ -19,9 +19,9 @@ from dycl.ir.graph import (
     substitute,
     uses,
 )
-from dycl.ir.nodes import BlockId, Lit, Ref, Seq, SeqKind, ValueId
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
+from dycl.ir.values import BlockId, Lit, Ref, Seq, SeqKind, ValueId
 from dycl.ir.verifier import verify
 
 # Two entries; b3 is a loop header, b5 and b6 leave; b1 cannot be reached.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import block_order, renumber
-from dycl.ir.nodes import BlockId
 from dycl.ir.parser import parse_ir
+from dycl.ir.values import BlockId
 from dycl.ir.verifier import verify
 
 # Statements over the variables 0, 1 and 2: ("set", to, function, a, b), ("if", a, b, then, otherwise),

@@ -12,48 +12,44 @@ from hypothesis import strategies as st
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
 from dycl.ir.nodes import (
     Block,
-    BlockId,
     Branch,
     CallFunction,
     CallModule,
     Dispatch,
     Edge,
-    Entry,
     HostOp,
-    InputLeaf,
     Jump,
+    Raise,
+    Return,
+    Subgraph,
+    TensorOp,
+)
+from dycl.ir.parser import parse_ir
+from dycl.ir.printer import print_ir, print_operand
+from dycl.ir.program import Entry, Param, ParamKind, Program, SourceFile, StateSlot, Tunable
+from dycl.ir.values import (
+    BlockId,
+    InputLeaf,
     ListType,
     Lit,
     Mapping,
     Operand,
-    Param,
-    ParamKind,
-    Program,
-    Raise,
     Record,
     RecordKind,
     Ref,
-    Return,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
     SliceOf,
-    SourceFile,
-    StateSlot,
     StructType,
-    Subgraph,
     SubgraphId,
-    TensorOp,
     TensorType,
     TorchLit,
-    Tunable,
     Value,
     ValueId,
     Weight,
 )
-from dycl.ir.parser import parse_ir
-from dycl.ir.printer import print_ir, print_operand
 
 SKIPNET = """\
 program SkipNet method forward

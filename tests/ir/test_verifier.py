@@ -8,8 +8,10 @@ import pytest
 
 from dycl.diagnostics import InternalError
 from dycl.ir import verifier
-from dycl.ir.nodes import BlockId, Lit, Program, Ref, Return, SubgraphId, ValueId
+from dycl.ir.nodes import Return
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, Ref, SubgraphId, ValueId
 from dycl.ir.verifier import verify
 
 SOUND = """\

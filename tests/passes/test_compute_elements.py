@@ -14,7 +14,8 @@ from torch import nn
 
 import dycl
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import CallFunction, Lit, Operand, Ref, TensorOp, TensorType, TorchLit, Value, ValueId
+from dycl.ir.nodes import CallFunction, TensorOp
+from dycl.ir.values import Lit, Operand, Ref, TensorType, TorchLit, Value, ValueId
 from dycl.passes.compute_elements import Step, _without_needless, find_steps
 from dycl.pipeline import check_model, explain_decisions
 from dycl.settings import Settings

@@ -14,8 +14,9 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import renumber
-from dycl.ir.nodes import Dispatch, Program, TensorOp, edges
+from dycl.ir.nodes import Dispatch, TensorOp, edges
 from dycl.ir.printer import print_ir
+from dycl.ir.program import Program
 from dycl.ir.verifier import verify
 from dycl.passes import (
     compute_elements,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import BlockId
 from dycl.ir.parser import parse_ir
+from dycl.ir.values import BlockId
 from dycl.passes.frequency import estimate_frequencies
 
 PROGRAM = """

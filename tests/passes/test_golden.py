@@ -12,9 +12,9 @@ from torch import nn
 
 from dycl.diagnostics import DyclError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
+from dycl.ir.program import Program
 from dycl.ir.verifier import verify
 from dycl.passes import (
     compute_elements,

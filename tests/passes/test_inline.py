@@ -19,29 +19,22 @@ from dycl.ir.executor import Executor
 from dycl.ir.graph import renumber, substitute_operand
 from dycl.ir.nodes import (
     Block,
-    BlockId,
     Branch,
     CallFunction,
     Dispatch,
     Edge,
     HostOp,
     Invoke,
-    Lit,
     Op,
     Procedure,
-    ProcedureId,
-    Program,
-    Ref,
     Reply,
     Return,
     TensorOp,
-    Value,
-    ValueId,
-    ValueType,
     edges,
-    refs,
 )
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Lit, ProcedureId, Ref, Value, ValueId, ValueType, refs
 from dycl.ir.verifier import verify
 from dycl.passes import functionalise, inline, peel, unfold
 from dycl.passes.order import PASSES, run_passes

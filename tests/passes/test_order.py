@@ -8,8 +8,8 @@ import pytest
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Program
 from dycl.passes.naming import SubgraphNames
 from dycl.passes.order import PASSES, Pass, run_passes
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import dycl
-from dycl.ir.nodes import Lit, Ref, TensorType, ValueId
+from dycl.ir.values import Lit, Ref, TensorType, ValueId
 from dycl.passes.host_forms import find_compared
 from dycl.pipeline import check_model, explain_decisions
 from dycl.settings import Settings

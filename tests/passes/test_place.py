@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import HostOp, Ref, Return
+from dycl.ir.nodes import HostOp, Return
 from dycl.ir.parser import parse_ir
+from dycl.ir.values import Ref
 from dycl.passes import place
 
 PROGRAM = """\

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.hostops import HOST_FUNCTIONS
-from dycl.ir.nodes import HostOp, Lit, Program
+from dycl.ir.nodes import HostOp
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Program
+from dycl.ir.values import Lit
 from dycl.ir.verifier import verify
 from dycl.passes import propagate
 from dycl.passes.ranges import COMPARISONS, Ranges

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dycl.ir.nodes import Lit, Ref, ScalarKind, ScalarType, TensorType, Value, ValueId
+from dycl.ir.values import Lit, Ref, ScalarKind, ScalarType, TensorType, Value, ValueId
 from dycl.passes.sizes import bind_sizes
 
 ROWS = TensorType("float32", ("u0", 4))

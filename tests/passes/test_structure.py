@@ -8,7 +8,8 @@ from torch import nn
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import CallModule, Ref, Subgraph, SubgraphId, TensorOp, TensorType, Value, ValueId
+from dycl.ir.nodes import CallModule, Subgraph, TensorOp
+from dycl.ir.values import Ref, SubgraphId, TensorType, Value, ValueId
 from dycl.passes.deduplicate import structure_key, weight_slots
 from dycl.passes.structure import module_key
 

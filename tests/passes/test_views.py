@@ -6,9 +6,9 @@ import pytest
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
+from dycl.ir.program import Program
 from dycl.passes.partition import run
 
 PROGRAM = """\

@@ -11,7 +11,8 @@ import torch
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.executor import Executor
 from dycl.ir.hosteffects import DRAWS
-from dycl.ir.nodes import HostOp, Program
+from dycl.ir.nodes import HostOp
+from dycl.ir.program import Program
 from dycl.ir.randomness import Streams
 from dycl.passes.order import PASSES, run_passes
 from dycl.passes.specialize.specializer import specialize

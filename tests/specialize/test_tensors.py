@@ -10,9 +10,10 @@ import torch
 
 import dycl
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import Branch, HostOp, TensorType
+from dycl.ir.nodes import Branch, HostOp
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
+from dycl.ir.values import TensorType
 from dycl.passes.specialize.specializer import specialize
 from dycl.pipeline import check_model
 from dycl.sampling import Sample

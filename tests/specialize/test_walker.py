@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.nodes import ScalarKind
+from dycl.ir.values import ScalarKind
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.machine import Machine
 from dycl.passes.specialize.values import RangeIterator, SequenceIterator, Text, TextPart

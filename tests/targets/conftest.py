@@ -18,24 +18,18 @@ import torch
 
 from dycl.diagnostics import SourceRange
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import (
-    Block,
+from dycl.ir.nodes import Block, CallFunction, CallModule, Return, Subgraph, TensorOp
+from dycl.ir.program import Entry, Program
+from dycl.ir.values import (
     BlockId,
-    CallFunction,
-    CallModule,
-    Entry,
     Lit,
     Operand,
-    Program,
     Ref,
-    Return,
     ScalarKind,
     ScalarType,
     Seq,
     SeqKind,
-    Subgraph,
     SubgraphId,
-    TensorOp,
     TensorType,
     Value,
     ValueId,

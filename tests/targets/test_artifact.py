@@ -17,7 +17,8 @@ from torch import nn
 
 from dycl.diagnostics import UsageError
 from dycl.ir.contents import read_contents
-from dycl.ir.nodes import CallModule, TensorType, Weight
+from dycl.ir.nodes import CallModule
+from dycl.ir.values import TensorType, Weight
 from dycl.manifest import pack
 from dycl.targets.base import Options, find_target
 from dycl.targets.onnxruntime.sharing import SharedFiles

@@ -15,7 +15,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from dycl.ir.nodes import CallModule, TensorType
+from dycl.ir.nodes import CallModule
+from dycl.ir.values import TensorType
 from dycl.targets.onnx.compact import drop_defaults, merge_constants, number_values
 from dycl.targets.onnx.tidy import split_weights, tidy
 

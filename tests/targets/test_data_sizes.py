@@ -12,8 +12,9 @@ import torch
 import dycl
 import dycl.diagnostics
 from dycl.comparison import Comparison
-from dycl.ir.nodes import CallFunction, Ref, ScalarKind, ScalarType, TensorOp, TensorType, Value, ValueId
+from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.sizes import evaluate_size, replace_names, size_names
+from dycl.ir.values import Ref, ScalarKind, ScalarType, TensorType, Value, ValueId
 from dycl.passes.sizes import unify_sizes
 from tests.specialize import empty_programs, shape_programs, size_programs
 from tests.specialize.tensor_programs import Case

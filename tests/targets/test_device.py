@@ -16,7 +16,8 @@ from torch import nn
 from dycl.diagnostics import UsageError
 from dycl.hostgen.support import fetch
 from dycl.ir.contents import read_contents
-from dycl.ir.nodes import CallModule, Lit, TensorType
+from dycl.ir.nodes import CallModule
+from dycl.ir.values import Lit, TensorType
 from dycl.targets.base import Options, check_device, find_target
 from dycl.targets.devicearray import DeviceArray, DeviceError
 from dycl.targets.onnxruntime import device as device_module
@@ -145,7 +146,7 @@ def test_placing_remembers_what_was_here(builder: Any, open_on: Any) -> None:
 def test_a_weight_goes_to_the_device_once(builder: Any, open_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     b = builder("00_double")
     subgraph = b.done(b.op("torch.mul", b.tensor(2, 3), Lit(2.0), out=(FLOATS,)))
-    from dycl.ir.nodes import Weight
+    from dycl.ir.values import Weight
 
     runtime = open_on(subgraph, weights={"memory": torch.ones(2, 3)}, value=Weight("memory"))
     weight, call = runtime.weight("memory"), runtime.subgraph("00_double")

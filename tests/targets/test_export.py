@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from dycl.diagnostics import TargetError
-from dycl.ir.nodes import CallModule, Lit, Seq, SeqKind, SliceOf, TensorType, TorchLit, Weight
+from dycl.ir.nodes import CallModule
+from dycl.ir.values import Lit, Seq, SeqKind, SliceOf, TensorType, TorchLit, Weight
 from dycl.targets.samples import export_inputs
 
 ANY = TensorType("float32", ())

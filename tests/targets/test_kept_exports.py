@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from dycl.cache import Cache
-from dycl.ir.nodes import CallModule, TensorType, Weight
+from dycl.ir.nodes import CallModule
+from dycl.ir.values import TensorType, Weight
 from dycl.passes.deduplicate import portable_structure
 from dycl.targets.base import Options
 from dycl.targets.onnx import binding, exports

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from dycl.ir.nodes import CallModule, Lit, SubgraphId, TensorType
+from dycl.ir.nodes import CallModule
+from dycl.ir.values import Lit, SubgraphId, TensorType
 
 WIDTHS = {"small": 8, "big": 1 << 17}
 

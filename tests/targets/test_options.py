@@ -17,7 +17,8 @@ import dycl
 from dycl.cli import app
 from dycl.diagnostics import UsageError
 from dycl.ir.contents import read_contents
-from dycl.ir.nodes import CallModule, TensorType
+from dycl.ir.nodes import CallModule
+from dycl.ir.values import TensorType
 from dycl.targets.base import Options
 from dycl.targets.onnx.exports import _key
 from dycl.targets.onnx.opset import latest_opset

@@ -16,8 +16,8 @@ import dycl
 from dycl.artifact import load_artifact
 from dycl.diagnostics import UsageError
 from dycl.ir.contents import read_contents
-from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Program
 from dycl.manifest import hash_file
 from dycl.targets.cuts import find_cuts
 from dycl.targets.onnxruntime import layout

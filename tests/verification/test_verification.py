@@ -17,8 +17,8 @@ from dycl.diagnostics import TargetError
 from dycl.forcing import find_plans
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.nodes import Program
 from dycl.ir.parser import parse_ir
+from dycl.ir.program import Program
 from dycl.loading import load_model
 from dycl.sampling import Sample, map_leaves, sample_calls
 from dycl.trials import Decide, Subject

@@ -16,7 +16,7 @@ import pytest
 
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.nodes import Program
+from dycl.ir.program import Program
 from dycl.loading import load_model, split_call
 from dycl.passes.order import OPTIONAL_PASSES, PASSES, run_passes
 from dycl.pipeline import Checked, check_model
