@@ -24,9 +24,9 @@ from dycl.ir.values import (
     ValueId,
     ValueType,
 )
+from dycl.passes.analysis.cost import count_dispatches
+from dycl.passes.analysis.effects import may_raise, scalar_kind
 from dycl.passes.copy_down import ValueIds
-from dycl.passes.cost import count_dispatches
-from dycl.passes.effects import may_raise, scalar_kind
 from dycl.passes.rewriting import Substitution, mutated_values, operand_key, replace_values, value_types
 from dycl.passes.sink_work import may_be_passed
 from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, rename_sizes, retyped, settle_sizes, type_names

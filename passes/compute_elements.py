@@ -57,8 +57,8 @@ from dycl.ir.values import (
     ValueType,
 )
 from dycl.passes import dead_code
-from dycl.passes.cost import DISPATCH, count_dispatches
-from dycl.passes.naming import name_operations
+from dycl.passes.analysis.cost import DISPATCH, count_dispatches
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.read_elements import find_source
 from dycl.passes.rewriting import mutated_values, value_types
 

@@ -55,7 +55,7 @@ from dycl.ir.nodes import Block, Branch, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Ref, Value, ValueId, ValueType
-from dycl.passes.cost import (
+from dycl.passes.analysis.cost import (
     DISPATCH,
     MOST_BYTES,
     MOST_OPERATIONS,
@@ -65,8 +65,8 @@ from dycl.passes.cost import (
     estimate_operations,
     estimate_transfer,
 )
-from dycl.passes.frequency import estimate_frequencies
-from dycl.passes.naming import name_operations
+from dycl.passes.analysis.frequency import estimate_frequencies
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.sink_work import may_be_passed
 

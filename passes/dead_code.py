@@ -44,7 +44,7 @@ from dycl.ir.graph import entry_blocks, leave_operands, op_definitions, renumber
 from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Jump, Op, Raise, Reply, Return, TensorOp, Terminator
 from dycl.ir.program import Program
 from dycl.ir.values import Operand, ValueId, ValueType, refs
-from dycl.passes.effects import may_raise
+from dycl.passes.analysis.effects import may_raise
 from dycl.passes.rewriting import drop_params, edges_into, op_reads, value_types
 
 

@@ -60,9 +60,9 @@ from dycl.ir.values import (
     ValueType,
     Weight,
 )
-from dycl.passes.fingerprint import portable
-from dycl.passes.naming import renumber_name
-from dycl.passes.structure import Key, Slot, module_key, module_slots, weight_type
+from dycl.passes.analysis.fingerprint import portable
+from dycl.passes.analysis.naming import renumber_name
+from dycl.passes.analysis.structure import Key, Slot, module_key, module_slots, weight_type
 
 Weights = dict[str, torch.Tensor]
 

@@ -33,9 +33,9 @@ from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, HostOp, Op, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Operand, Ref, ScalarKind, Seq, TensorType, ValueId, ValueType, Weight
-from dycl.passes.copies import find_needless_copies
-from dycl.passes.effects import scalar_kind
-from dycl.passes.identities import is_alias
+from dycl.passes.analysis.copies import find_needless_copies
+from dycl.passes.analysis.effects import scalar_kind
+from dycl.passes.analysis.identities import is_alias
 from dycl.passes.rewriting import Substitution, mutated_values, replace_values, value_types
 
 # The conversion of a number that is one already.

@@ -35,7 +35,7 @@ from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, renum
 from dycl.ir.nodes import CallFunction, CallModule, Edge, Op, Target, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, Operand, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType
-from dycl.passes.aliasing import has_own_forward, may_alias
+from dycl.passes.analysis.aliasing import has_own_forward, may_alias
 from dycl.passes.rewriting import Substitution, edges_into, replace_values, value_types
 
 _ANY_TYPE = frozenset(["add", "sub", "mul", "neg", "abs", "clamp"])

@@ -57,13 +57,13 @@ from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Op, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, Operand, Ref, ScalarType, Value, ValueId, ValueType
-from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
-from dycl.passes.effects import may_raise
-from dycl.passes.frequency import estimate_call
-from dycl.passes.naming import name_operations
+from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
+from dycl.passes.analysis.effects import may_raise
+from dycl.passes.analysis.frequency import estimate_call
+from dycl.passes.analysis.naming import name_operations
+from dycl.passes.analysis.schedule import schedule_block
 from dycl.passes.postpone import find_postponed
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
-from dycl.passes.schedule import schedule_block
 from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, retyped, type_names
 
 _LEAST_GAIN = 0.5  # microseconds of a call: less is chance

@@ -40,10 +40,10 @@ from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Value, ValueId
 from dycl.passes import fuse
-from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
-from dycl.passes.frequency import estimate_call, estimate_frequencies
-from dycl.passes.harmless import is_harmless
-from dycl.passes.naming import name_operations
+from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
+from dycl.passes.analysis.frequency import estimate_call, estimate_frequencies
+from dycl.passes.analysis.harmless import is_harmless
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.rewriting import mutated_values, value_types
 
 _NEARLY = 0.5  # of what it would have to spare: less is not worth a note

@@ -29,9 +29,9 @@ from dycl.ir.values import (
     ValueId,
     ValueType,
 )
-from dycl.passes.cost import has_few_elements
+from dycl.passes.analysis.cost import has_few_elements
+from dycl.passes.analysis.schedule import schedule_block
 from dycl.passes.rewriting import edges_into, mutated_values, value_types
-from dycl.passes.schedule import schedule_block
 
 # These draw no numbers, write nothing and, where nothing is taken, cannot fail.
 _MAKING = frozenset({"empty", "zeros", "ones", "full", "new_empty", "new_zeros", "new_ones", "__getitem__", "narrow"})

@@ -66,9 +66,9 @@ from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import ProcedureId
 from dycl.passes import dead_code, simplify_cfg
+from dycl.passes.analysis.cost import MOST_OPERATIONS, count_weight_bytes
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.cloning import reachable
-from dycl.passes.cost import MOST_OPERATIONS, count_weight_bytes
-from dycl.passes.naming import name_operations
 from dycl.passes.sizes import type_names
 from dycl.passes.split import Split, apply_split, find_recursive, find_split
 from dycl.passes.unfold import MOST_COPIED_BYTES, Budget, Call, Place, is_call, tensor_work

@@ -45,10 +45,10 @@ from dycl.ir.graph import definitions, end_uses, find_liveness, op_definitions, 
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, Op, Subgraph, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, SubgraphId, TensorType, ValueId
-from dycl.passes.mutation import check_origins, find_read_values, forget_unseen_names
-from dycl.passes.naming import SubgraphNames
+from dycl.passes.analysis.mutation import check_origins, find_read_values, forget_unseen_names
+from dycl.passes.analysis.naming import SubgraphNames
+from dycl.passes.analysis.schedule import schedule_block
 from dycl.passes.rewriting import value_types
-from dycl.passes.schedule import schedule_block
 from dycl.passes.sizes import unify_sizes
 from dycl.passes.views import Views
 

@@ -40,10 +40,10 @@ from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, Ref, ValueId
 from dycl.passes import fold_host, simplify_cfg
+from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.cloning import Blocks, defined_in
 from dycl.passes.copy_down import find_tail
-from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
-from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.split import find_recursive
 from dycl.passes.unfold import tensor_work

@@ -62,10 +62,10 @@ from dycl.ir.values import (
     refs,
 )
 from dycl.passes import dead_code
-from dycl.passes.cost import estimate_operations
+from dycl.passes.analysis.cost import estimate_operations
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.host_arrays import Arrays, Empty, Pick, find_empty, find_pick
 from dycl.passes.host_forms import KINDS, AnyForm, Reduction, Scalar, Stack, find_form, is_array_of
-from dycl.passes.naming import name_operations
 from dycl.passes.rewriting import Substitution, replace_values, value_types
 
 _READINGS = frozenset({"item", "peek", "bool", "int", "float"})

@@ -41,9 +41,9 @@ from dycl.ir.nodes import Block, Branch, Edge, Invoke, Jump, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, ValueId
 from dycl.passes import simplify_cfg
+from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.cloning import Blocks
 from dycl.passes.copy_down import find_tail
-from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.sink_work import may_be_passed
 from dycl.passes.sizes import type_names

@@ -33,7 +33,7 @@ After::
 What torch checks before it indexes, stacks or masks has become decisions, and much of it was asked before in other
 words. Each such decision stands between two dispatches that could be one. LLVM calls this correlated value propagation.
 
-Sound because `dycl.passes.ranges` tells of integers only what holds in each run that comes there, and Python's own
+Sound because `analysis/ranges.py` tells of integers only what holds in each run that comes there, and Python's own
 comparisons of integers neither round nor raise.
 """
 
@@ -48,7 +48,7 @@ from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import Lit
 from dycl.passes import dead_code
-from dycl.passes.ranges import COMPARISONS, Ranges
+from dycl.passes.analysis.ranges import COMPARISONS, Ranges
 from dycl.passes.rewriting import Substitution, replace_values
 
 

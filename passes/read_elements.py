@@ -31,9 +31,9 @@ from dycl.ir.nodes import Block, CallFunction, HostOp, Invoke, Op, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Operand, Ref, Seq, SliceOf, TensorType, ValueId, ValueType
 from dycl.passes import dead_code
-from dycl.passes.cost import has_few_elements
+from dycl.passes.analysis.cost import has_few_elements
+from dycl.passes.analysis.schedule import schedule_block
 from dycl.passes.rewriting import value_types
-from dycl.passes.schedule import schedule_block
 
 _RESHAPES = frozenset(["view", "reshape", "squeeze", "unsqueeze", "flatten", "detach"])
 _READINGS = {"item": "item_at", "peek": "peek_at"}

@@ -14,7 +14,7 @@ from dycl.ir.graph import Dominators, dominators, end_uses, entry_blocks, op_use
 from dycl.ir.nodes import Block, Branch, HostOp, Op
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, ScalarKind, ScalarType, ValueId, ValueType
-from dycl.passes.effects import may_raise, scalar_kind
+from dycl.passes.analysis.effects import may_raise, scalar_kind
 from dycl.passes.rewriting import value_types
 
 _MAKES_TEXT = frozenset({"add", "str", "repr", "format", "printing.tensor_text"})

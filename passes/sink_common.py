@@ -45,9 +45,9 @@ from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId
 from dycl.passes import dead_code, fold_host, simplify_cfg, sink_work
+from dycl.passes.analysis.frequency import estimate_call
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.common_work import Sunk, find_common
-from dycl.passes.frequency import estimate_call
-from dycl.passes.naming import name_operations
 
 _MOST_TRIED = 8  # joins by themselves, where all together win nothing
 

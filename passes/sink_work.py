@@ -47,9 +47,9 @@ from dycl.ir.nodes import Block, Branch, HostOp, Op, TensorOp
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import ArrayType, BlockId, ValueId, ValueType
-from dycl.passes.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
-from dycl.passes.frequency import estimate_frequencies
-from dycl.passes.naming import name_operations
+from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
+from dycl.passes.analysis.frequency import estimate_frequencies
+from dycl.passes.analysis.naming import name_operations
 from dycl.passes.rewriting import mutated_values, value_types
 
 

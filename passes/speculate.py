@@ -52,14 +52,14 @@ from dycl.ir.notes import Note
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, Ref, ScalarType, Value, ValueId, ValueType, refs
 from dycl.passes import simplify_cfg
-from dycl.passes.aliasing import MemoryGroups
-from dycl.passes.cost import MOST_BYTES, count_dispatches, count_weight_bytes, estimate_operations
-from dycl.passes.harmless import is_harmless
-from dycl.passes.naming import name_operations
+from dycl.passes.analysis.aliasing import MemoryGroups
+from dycl.passes.analysis.cost import MOST_BYTES, count_dispatches, count_weight_bytes, estimate_operations
+from dycl.passes.analysis.harmless import is_harmless
+from dycl.passes.analysis.naming import name_operations
+from dycl.passes.analysis.ways import find_ways
 from dycl.passes.rewriting import mutated_values, value_types
 from dycl.passes.sizes import type_names
 from dycl.passes.superblocks import Step, copy_way
-from dycl.passes.ways import find_ways
 
 DISPATCH = 12.0  # one less in a row: 5 where its code and data are in the caches, 20 where other work ran in between
 MOST_ROUNDS = 8

@@ -21,8 +21,8 @@ from dycl.ir.graph import (
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Op, Reply, TensorOp, Terminator
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, Operand, ProcedureId, Ref, Seq, UnionType, Value, ValueId, Weight
+from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.cloning import Blocks, reachable
-from dycl.passes.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.rewriting import Substitution, mutated_values
 
 MOST_COPIED = 4 * MOST_OPERATIONS  # of one function, in all the places that call it

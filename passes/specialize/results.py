@@ -22,9 +22,9 @@ import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, in_kernel_invocation_manager
 
+from dycl.passes.analysis.structure import module_key, module_slots
 from dycl.passes.specialize.memory_order import dense_order, expression
 from dycl.passes.specialize.renaming import Renaming
-from dycl.passes.structure import module_key, module_slots
 
 if TYPE_CHECKING:
     from dycl.passes.specialize.facts import Facts

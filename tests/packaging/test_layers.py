@@ -16,7 +16,7 @@ PARTS = {
     "dycl.frontend": BASE,
     "dycl.passes": BASE,
     # it runs the lowered source; modules of equal structure give results of equal shape
-    "dycl.passes.specialize": (*BASE, "dycl.frontend", "dycl.passes.structure"),
+    "dycl.passes.specialize": (*BASE, "dycl.frontend", "dycl.passes.analysis.structure"),
     "dycl.hostgen": BASE,
     "dycl.targets": BASE,
 }

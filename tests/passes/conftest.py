@@ -50,7 +50,7 @@ from dycl.ir.values import (
     Weight,
 )
 from dycl.ir.verifier import verify
-from dycl.passes.mutation import find_read_values
+from dycl.passes.analysis.mutation import find_read_values
 
 TENSOR = TensorType("float32", (1, 4))
 SCALAR = TensorType("float32", ())

@@ -8,7 +8,7 @@ import torch
 from dycl.ir.environment import Environment
 from dycl.ir.parser import parse_ir
 from dycl.ir.values import BlockId
-from dycl.passes.frequency import estimate_frequencies
+from dycl.passes.analysis.frequency import estimate_frequencies
 
 PROGRAM = """
 program P method forward

@@ -10,7 +10,7 @@ from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.parser import parse_ir
 from dycl.ir.program import Program
-from dycl.passes.naming import SubgraphNames
+from dycl.passes.analysis.naming import SubgraphNames
 from dycl.passes.order import PASSES, Pass, run_passes
 
 TEXT = """

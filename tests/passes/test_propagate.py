@@ -19,7 +19,7 @@ from dycl.ir.program import Program
 from dycl.ir.values import Lit
 from dycl.ir.verifier import verify
 from dycl.passes import propagate
-from dycl.passes.ranges import COMPARISONS, Ranges
+from dycl.passes.analysis.ranges import COMPARISONS, Ranges
 
 NOTHING = Environment(weights={}, modules={})
 HEAD = """program P method forward

@@ -10,8 +10,8 @@ from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import CallModule, Subgraph, TensorOp
 from dycl.ir.values import Ref, SubgraphId, TensorType, Value, ValueId
+from dycl.passes.analysis.structure import module_key
 from dycl.passes.deduplicate import structure_key, weight_slots
-from dycl.passes.structure import module_key
 
 
 class Scaled(nn.Module):

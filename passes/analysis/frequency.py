@@ -17,9 +17,9 @@ from dycl.ir.graph import block_graph, entry_blocks
 from dycl.ir.nodes import Branch, Edge, Raise, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId
-from dycl.passes.cost import DISPATCH, count_dispatches, estimate_operations
+from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_operations
+from dycl.passes.analysis.ways import find_ways
 from dycl.passes.rewriting import value_types
-from dycl.passes.ways import find_ways
 
 STAYS = 0.9  # in a loop
 RARE = 0.01  # how often an error is raised

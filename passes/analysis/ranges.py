@@ -1,7 +1,7 @@
 """Between which numbers the whole numbers of the host lie, where: intervals, and what decisions have told.
 
-Classic interval analysis (Cousot, Cousot, "Abstract Interpretation", POPL 1977) over the sums of `dycl.passes.linear`.
-A parameter of a block is what its edges hand to it; what keeps growing has no end. Where every way to a block takes one
+Classic interval analysis (Cousot, Cousot, "Abstract Interpretation", POPL 1977) over the sums of `linear.py`. A
+parameter of a block is what its edges hand to it; what keeps growing has no end. Where every way to a block takes one
 side of a branch, the condition of that side holds in it: a size that was asked for 0 is at least 1 there.
 """
 
@@ -15,7 +15,7 @@ from dycl.ir.graph import dominators, predecessors
 from dycl.ir.nodes import Block, Branch, HostOp
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, ListType, Lit, Ref
-from dycl.passes.linear import Sum, Sums, Term
+from dycl.passes.analysis.linear import Sum, Sums, Term
 
 _PATIENCE = 3  # how often a bound may move before it has none
 _OPPOSITES = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}

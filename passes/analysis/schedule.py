@@ -19,8 +19,8 @@ from dycl.ir.environment import Environment
 from dycl.ir.graph import op_definitions
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp
 from dycl.ir.values import ValueId, ValueType
-from dycl.passes.aliasing import MemoryGroups
-from dycl.passes.effects import may_raise
+from dycl.passes.analysis.aliasing import MemoryGroups
+from dycl.passes.analysis.effects import may_raise
 from dycl.passes.rewriting import op_reads
 
 _HOST = 1 << 30  # as a reader: later than every dispatch

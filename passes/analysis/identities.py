@@ -1,7 +1,7 @@
 """Which tensor operations return what they are given, on the target.
 
 They return their argument itself, or another name of its memory, laid out alike, so they can always be left out; an
-operation that may copy is the business of `dycl.passes.copies`.
+operation that may copy is the business of `dycl.passes.analysis.copies`.
 """
 
 from __future__ import annotations

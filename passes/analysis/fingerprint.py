@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from dycl.ir.resolve import function_name
-from dycl.passes.structure import Key, Same
+from dycl.passes.analysis.structure import Key, Same
 
 _OWN = "torch.ops.aten."  # operators that torch defines; others under `torch.ops` are anybody's
 

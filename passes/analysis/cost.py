@@ -16,7 +16,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.graph import op_uses
 from dycl.ir.nodes import Block, CallModule, TensorOp
 from dycl.ir.values import TensorType, ValueId, ValueType
-from dycl.passes.schedule import schedule_block
+from dycl.passes.analysis.schedule import schedule_block
 
 DISPATCH = 8.0
 MOST_OPERATIONS = 64  # that are copied for one dispatch less

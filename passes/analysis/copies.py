@@ -14,7 +14,7 @@ from dycl.ir.graph import Use, definitions, uses
 from dycl.ir.nodes import CallFunction, HostOp, Op, Raise, Return, TensorOp, Terminator
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, ValueId
-from dycl.passes.aliasing import may_alias
+from dycl.passes.analysis.aliasing import may_alias
 from dycl.passes.rewriting import mutated_values
 
 _COPIES = {"torch.clone", "torch.Tensor.clone", "torch.Tensor.contiguous"}

@@ -10,7 +10,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.graph import op_operands, op_uses
 from dycl.ir.nodes import CallFunction, CallModule, TensorOp
 from dycl.ir.values import Operand, TensorType, ValueId, ValueType, refs
-from dycl.passes.aliasing import has_own_forward, may_alias
+from dycl.passes.analysis.aliasing import has_own_forward, may_alias
 
 _VIEWS_TEXT = """
     __getitem__ view reshape flatten squeeze unsqueeze transpose permute t T mT data detach contiguous float double long

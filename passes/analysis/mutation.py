@@ -11,7 +11,7 @@ from dycl.ir.graph import end_uses
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, ValueId
-from dycl.passes.aliasing import may_alias
+from dycl.passes.analysis.aliasing import may_alias
 from dycl.passes.rewriting import op_reads
 
 
