@@ -2,9 +2,11 @@
 
 First everything is prepared, as many rows at a time as there are cores: each is compiled in a process of its own, and
 torch.compile has its turn for each number of threads, which takes most of the time (what inductor makes stays in
-build/bench). Then each row is measured, one process after the other with nothing beside it. What is prepared already
-stays: rows can be run one at a time, `--fresh` compiles again. Results go to `bench/results.json`; `--write-docs` puts
-the tables and the plot of that file into docs/.
+build/bench). Then each row is measured, one process after the other with nothing beside it. One process may say 0.98 of
+artifacts of which the next says 1.30: where memory lies, and who else has the machine, stays for as long as a process
+does. So rows are measured in several (`--processes`), all rows in turns, and the one with the median ratio counts. What
+is prepared already stays: rows can be run one at a time, `--fresh` compiles again. Results go to `bench/results.json`;
+`--write-docs` puts the tables and the plot of that file into docs/.
 """
 
 from __future__ import annotations
@@ -77,6 +79,16 @@ def measure_row(name: str, threads: Sequence[int], seconds: float, work: Path, p
     return found
 
 
+def find_middle(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of measurements of one row in several processes that with the median ratio to the oracle; and what all said."""
+    told = [row for row in rows if "ratio_oracle" in row]
+    if not told:
+        return rows[-1]
+    ordered = sorted(told, key=lambda row: row["ratio_oracle"])
+    ratios = [row["ratio_oracle"] for row in ordered]
+    return ordered[len(ordered) // 2] | {"ratio_oracle_processes": ratios}
+
+
 def merge(rows: Sequence[dict[str, Any]], failed: Mapping[str, str], path: Path = RESULTS) -> dict[str, Any]:
     """The results on file with these rows in the place of their former selves; `failed`: rows, and why."""
     stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
@@ -96,6 +108,7 @@ def main(
     model: Annotated[list[str] | None, typer.Option("--model", help="A row; all if none is named.")] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
     seconds: Annotated[float, typer.Option(help="How long each measurement takes, at least 32 rounds.")] = 4.0,
+    processes: Annotated[int, typer.Option(help="How many processes measure each row, all rows in turns.")] = 3,
     peers: Annotated[
         str, typer.Option(help="Whom to measure, with commas; torch_compile takes longest to prepare.")
     ] = ("eager,torch_compile,torchscript,onnx_if,oracle,dycl"),
@@ -114,17 +127,22 @@ def main(
         problems = list(pool.map(lambda name: prepare_row(name, counts, fresh, work, peers), names))
     if names:
         console.print(f"prepared in {time.perf_counter() - start:.0f} s")
-    for name, problem in zip(names, problems, strict=True):
+    measured: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    broken = {name: problem for name, problem in zip(names, problems, strict=True) if problem}
+    for name in [name for _ in range(processes) for name in names if name not in broken]:
         try:
-            if problem:
-                raise RowError(problem)
             rows = measure_row(name, counts, seconds, work, peers)
         except RowError as error:
-            console.print(f"{name}: {error}", style="red")
-            results = merge([], {name: str(error)})
+            broken[name] = str(error)
             continue
-        results = merge(rows, {})
-        console.print(rich_table([*latency_table(rows)], title=name))
+        for row in rows:
+            measured.setdefault((name, row["threads"]), []).append(row)
+        middle = [find_middle(measured[name, count]) for count in counts]
+        results = merge(middle, {})
+        console.print(rich_table([*latency_table(middle)], title=name))
+    for name, problem in broken.items():
+        console.print(f"{name}: {problem}", style="red")
+        results = merge([], {name: problem})
     if names:
         console.print(f"all in {time.perf_counter() - start:.0f} s")
     console.print(rich_table(latency_table(results["rows"]), title=results["machine"]))

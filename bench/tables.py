@@ -24,7 +24,7 @@ _PEERS = (
 def latency_table(rows: Rows) -> Lines:
     """Head and lines: microseconds a call by peer, and the ratios."""
     titles = [title for _, title in _PEERS]
-    head = ["network", "threads", "clock", *titles, "oracle", "dycl", "dycl / oracle", "best / dycl"]
+    head = ["network", "threads", "clock", *titles, "oracle", "dycl", "dycl / oracle", "processes", "best / dycl"]
     return [head, *(_latency_line(row) for row in rows)]
 
 
@@ -45,7 +45,8 @@ def _latency_line(row: dict[str, Any]) -> list[str]:
     best = f"{times['ratio_best_peer']:.2f} ({dict(_PEERS)[times['best_peer']]})" if "best_peer" in times else ""
     measured = [_microseconds(times, name) for name in names]
     kind = "processor" if is_disturbed(row) else "wall"
-    return [row["model"], str(row["threads"]), kind, *measured, _with_spread(times, "ratio_oracle"), best]
+    processes = ", ".join(f"{ratio:.2f}" for ratio in row.get("ratio_oracle_processes", ()))
+    return [row["model"], str(row["threads"]), kind, *measured, _with_spread(times, "ratio_oracle"), processes, best]
 
 
 def _microseconds(row: dict[str, Any], name: str) -> str:
@@ -133,7 +134,7 @@ def section(results: dict[str, Any]) -> str:
         "## Latency",
         f"{results['machine']}.{busy} Batch 1; microseconds, medians over calls in turns, in random order, on the same "
         "sampled inputs. Ratios are medians over the rounds, each of two calls on one input in one round, with the "
-        "quartiles. *Clock*: where more was to do than there are cores, the wall's clock measures the other work, "
+        "quartiles; a row is what the middle one of several processes says, and *processes* is what each said. *Clock*: where more was to do than there are cores, the wall's clock measures the other work, "
         "so one thread is told in the processor's time. The *oracle* is one static ONNX graph of exactly the path that "
         "the input takes, predicates included as outputs, run by the same target with the same threads. "
         "Artifacts are [tuned](how-to/tune.md) to this machine and know from other inputs which ways are usual "
