@@ -134,7 +134,8 @@ def section(results: dict[str, Any]) -> str:
         "## Latency",
         f"{results['machine']}.{busy} Batch 1; microseconds, medians over calls in turns, in random order, on the same "
         "sampled inputs. Ratios are medians over the rounds, each of two calls on one input in one round, with the "
-        "quartiles; a row is what the middle one of several processes says, and *processes* is what each said. *Clock*: where more was to do than there are cores, the wall's clock measures the other work, "
+        "quartiles; a row is what the middle one of several processes says, and *processes* what each said. *Clock*: "
+        "where more was to do than there are cores, the wall's clock measures the other work, "
         "so one thread is told in the processor's time. The *oracle* is one static ONNX graph of exactly the path that "
         "the input takes, predicates included as outputs, run by the same target with the same threads. "
         "Artifacts are [tuned](how-to/tune.md) to this machine and know from other inputs which ways are usual "
