@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Use, op_definitions, uses
+from dycl.ir.graph import Use, op_definitions, op_uses, uses
 from dycl.ir.nodes import CallFunction, HostOp, Op, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import (
@@ -33,7 +33,7 @@ from dycl.passes.analysis.cost import has_few_elements
 from dycl.passes.analysis.schedule import schedule_block
 from dycl.passes.rewriting import edges_into, mutated_values, value_types
 
-# These draw no numbers, write nothing and, where nothing is taken, cannot fail.
+# These draw no numbers, write nothing and, where nothing is taken by a number of the run, cannot fail.
 _MAKING = frozenset({"empty", "zeros", "ones", "full", "new_empty", "new_zeros", "new_ones", "__getitem__", "narrow"})
 _DTYPES = frozenset({"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"})
 _NEW_ARRAYS = frozenset({"empty", "stack", "cat", "tensor_of", "argmax", "argmin"})  # functions that make one
@@ -55,10 +55,12 @@ class Empty:
     dtype: str
 
 
-def find_empty(op: TensorOp) -> Empty | None:
+def find_empty(op: TensorOp, types: Mapping[ValueId, ValueType]) -> Empty | None:
     """The array of no elements that an operation makes, if that is all it does."""
     if not isinstance(op.target, CallFunction) or op.mutates or len(op.results) != 1:
         return None
+    if not all(isinstance(types[value], TensorType) for value in op_uses(op)):
+        return None  # a number of the run may be out of range, also where nothing is taken
     kind = op.results[0].type
     if op.target.name.rpartition(".")[2] not in _MAKING or not isinstance(kind, TensorType) or 0 not in kind.shape:
         return None

@@ -172,12 +172,13 @@ class _Pinner:
         form = find_form(op, self._types)
         if form is not None or not self._arrays.are_kept:
             return form
-        empty = find_empty(op)
-        if empty is not None and not self._arrays.written:
+        if self._arrays.written:  # under whatever name: a row may lie in a list
+            return None
+        empty = find_empty(op, self._types)
+        if empty is not None:
             return empty
         pick = find_pick(op, self._types)
-        is_kept = pick is not None and not {pick.source.id, op.results[0].id} & self._arrays.written
-        return pick if pick is not None and is_kept and self._arrays.is_of_the_call(pick.source.id) else None
+        return pick if pick is not None and self._arrays.is_of_the_call(pick.source.id) else None
 
     # ------------------------------------------------------------ who looks
 
