@@ -10,9 +10,10 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses
-from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, edges
+from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Raise, Reply, Return, edges
 from dycl.ir.program import Program
-from dycl.ir.values import Operand, Ref, SubgraphId, ValueId, refs
+from dycl.ir.values import BlockId, Operand, Ref, ScalarType, SubgraphId, ValueId, refs
+from dycl.passes.cloning import reachable
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,6 +64,46 @@ def find_fetched(program: Program) -> frozenset[PortPlace]:
     return frozenset(port for group in groups.unseen_with(fetched) for port in group)
 
 
+def find_private(program: Program) -> frozenset[PortPlace]:
+    """The results of subgraphs that no caller can come to hold, whatever else the host does with them."""
+    groups = _Groups()
+    names = {subgraph.id: subgraph.name for subgraph in program.subgraphs}
+    procedures = {procedure.id: procedure.block for procedure in program.procedures}
+    replies = {procedure: _find_replies(program, start) for procedure, start in procedures.items()}
+    results = []
+    for block in program.blocks:
+        for op in block.ops:
+            match op:
+                case Dispatch():
+                    for index, value in enumerate(op.results):
+                        results.append(PortPlace(names[op.subgraph], True, index))
+                        groups.unite(value.id, [results[-1]])
+                case Invoke():
+                    for param, arg in zip(program.block(procedures[op.procedure]).params, op.args, strict=True):
+                        groups.unite(param.id, refs(arg))
+                    for reply in replies[op.procedure]:
+                        for value, given in zip(op.results, reply.values, strict=True):
+                            groups.unite(value.id, refs(given))
+                case HostOp(function="set_attr"):
+                    groups.show(op_uses(op))
+                case HostOp():  # a list or a view leads to the array that it has, a number does not
+                    groups.unite(op.result.id, () if isinstance(op.result.type, ScalarType) else op_uses(op))
+        for edge in edges(block.end):
+            for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
+                groups.unite(param.id, refs(arg))
+        if isinstance(block.end, Return | Raise):
+            groups.show(end_uses(block.end))
+    hidden = {port for ports in groups.unseen() for port in ports}
+    return frozenset(hidden.intersection(results))
+
+
+def _find_replies(program: Program, start: BlockId) -> list[Reply]:
+    """The ends of a procedure that begins in this block."""
+    blocks = {block.id: block for block in program.blocks}
+    ends = (blocks[found].end for found in reachable(blocks, start))
+    return [end for end in ends if isinstance(end, Reply)]
+
+
 def _look_at_operations(block: Block, names: dict[SubgraphId, str], groups: _Groups) -> None:
     for op in block.ops:
         if not isinstance(op, Dispatch):
@@ -106,6 +147,11 @@ class _Groups:
         else:
             self._seen.add(member)
             self.show(refs(operand))
+
+    def unite(self, member: Hashable, others: Iterable[Hashable]) -> None:
+        """Who sees one of these may see the others."""
+        for other in (member, *others):
+            self._above[self._find(other)] = self._find(member)
 
     def _find(self, member: Hashable) -> Hashable:
         path = []

@@ -16,7 +16,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.program import Program
 from dycl.targets.base import Compiled, Options
 from dycl.targets.check import check
-from dycl.targets.cuts import PortPlace, find_cuts, find_fetched
+from dycl.targets.cuts import PortPlace, find_cuts, find_fetched, find_private
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, bind_program
 from dycl.targets.onnx.choice import PLAN, Alternative, Choice, pick, write_plan
@@ -109,6 +109,7 @@ class _Writer:
             finished = _with_ports(finished, "host", find_fetched(self.program))
         elif all(engine.hands_on for engine in used):
             finished = _with_ports(finished, "handed_on", _find_handed_on(self.program, self.bound))
+            finished = _with_ports(finished, "private", find_private(self.program))
         if len(self.engines) > 1:
             finished = [replace(item, compiled=replace(item.compiled, engine=item.engine.name)) for item in finished]
         return Compiled(

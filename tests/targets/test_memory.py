@@ -110,6 +110,27 @@ def test_arrays_of_other_sizes_and_layouts(builder, make) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("width", [8, 1 << 11])
+def test_an_input_that_comes_from_several_places(builder, make, width: int) -> None:
+    """After some calls small ones are copied, and nothing that was handed out changes by that."""
+    first, second = builder("00_made"), builder("01_negative")
+    out = (_floats(1, width),)
+    subgraph = first.done(first.op("torch.mul", first.tensor(1, width), Lit(2.0), out=out))
+    other = second.done(second.op("torch.neg", second.tensor(1, width), out=out))
+    runtime = make(subgraph, replace(other, id=SubgraphId(1))).runtime
+    made, negative = runtime.subgraph("00_made"), runtime.subgraph("01_negative")
+    held = [made(np.full((1, width), n, np.float32)) for n in range(5)]
+    reshaped = made(np.full((1, width), 7, np.float32))
+    reshaped.dtype = np.int32
+    for n in [*range(5), *range(5), 3, 3, 3, 0, 1] * 2:
+        assert (negative(held[n]) == -2.0 * n).all()
+        assert (negative(np.full((1, 2 * width), n, np.float32)[:, ::2]) == -n).all()
+        with pytest.raises(Exception, match=r"int32"):
+            negative(reshaped)
+        assert (negative(negative(held[n])) == 2.0 * n).all()
+    assert [float(each[0, -1]) for each in held] == [2.0 * n for n in range(5)]
+
+
 def test_several_results_and_numbers(builder, make) -> None:
     b = builder("00_both")
     x, s = b.tensor(2, 3), b.scalar(float)

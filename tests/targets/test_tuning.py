@@ -16,10 +16,7 @@ import dycl
 from dycl.artifact import load_artifact
 from dycl.diagnostics import UsageError
 from dycl.ir.contents import read_contents
-from dycl.ir.parser import parse_ir
-from dycl.ir.program import Program
 from dycl.manifest import hash_file
-from dycl.targets.cuts import find_cuts
 from dycl.targets.onnxruntime import layout
 
 needs_blocks = pytest.mark.skipif(not layout.block_size(), reason="ONNX Runtime knows no blocks on this processor")
@@ -132,58 +129,3 @@ def test_where_nothing_is_computed_there_is_nothing_to_tune(tmp_path: Path) -> N
 def test_a_target_that_cannot_says_so() -> None:
     with pytest.raises(UsageError, match="DY504"):
         dycl.compile(nn.Linear(4, 4).eval(), torch.randn(1, 4), target="reference", tune=True)
-
-
-# ---------------------------------------------------------------- which values stay between subgraphs
-
-PROGRAM = """
-program P method forward
-param x: positional_or_keyword = input 0: float32[1, 4]
-entry b0
-
-subgraph s0 '00_a' (%0: float32[1, 4]):
-  %1: float32[1, 4] = module a(%0)
-  results (%1)
-
-subgraph s1 '01_b' (%0: float32[1, 4]):
-  %1: float32[1, 4] = module b(%0)
-  %2: float32[] = call torch.sum(%1)
-  results (%1, %2)
-
-subgraph s2 '02_c' (%0: float32[1, 4]):
-  %1: float32[1, 4] = module c(%0)
-  results (%1)
-
-b0(%0 x: float32[1, 4]):
-  %1: float32[1, 4] = dispatch s0(%0)
-  jump b1(%1)
-
-b1(%2: float32[1, 4]):
-  %3: float32[1, 4], %4: float32[] = dispatch s1(%2)
-  %5: float = host item(%4)
-  %6: bool = host gt(%5, 0.0)
-  branch %6 ? b1(%3) : b2
-
-b2:
-  %7: float32[1, 4] = dispatch s2(%3)
-  return RESULT
-"""
-
-
-def _cuts(text: str) -> list[set[str]]:
-    program: Program = parse_ir(text)
-    return [{f"{p.subgraph}.{'out' if p.is_output else 'in'}{p.index}" for p in group} for group in find_cuts(program)]
-
-
-def test_a_value_that_goes_around_is_one_with_all_that_it_meets() -> None:
-    assert _cuts(PROGRAM.replace("RESULT", "%7")) == [{"00_a.out0", "01_b.in0", "01_b.out0", "02_c.in0"}]
-
-
-@pytest.mark.parametrize("result", ["(%3, %7)", "%2"])
-def test_what_is_returned_somewhere_is_seen_everywhere(result: str) -> None:
-    assert _cuts(PROGRAM.replace("RESULT", result)) == []
-
-
-def test_what_the_host_reads_is_seen() -> None:
-    text = PROGRAM.replace("RESULT", "%7").replace("host gt(%5, 0.0)", "host gt(%5, 0.0)\n  %9: int = host size(%3, 0)")
-    assert _cuts(text) == []
