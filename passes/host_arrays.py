@@ -35,7 +35,7 @@ from dycl.passes.rewriting import edges_into, mutated_values, value_types
 
 # These draw no numbers, write nothing and, where nothing is taken by a number of the run, cannot fail.
 _MAKING = frozenset({"empty", "zeros", "ones", "full", "new_empty", "new_zeros", "new_ones", "__getitem__", "narrow"})
-_DTYPES = frozenset({"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"})
+DTYPES = frozenset({"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"})
 _NEW_ARRAYS = frozenset({"empty", "stack", "cat", "tensor_of", "argmax", "argmin"})  # functions that make one
 
 
@@ -65,7 +65,7 @@ def find_empty(op: TensorOp, types: Mapping[ValueId, ValueType]) -> Empty | None
     if op.target.name.rpartition(".")[2] not in _MAKING or not isinstance(kind, TensorType) or 0 not in kind.shape:
         return None
     sizes = tuple(size for size in kind.shape if isinstance(size, int))
-    return Empty(sizes, kind.dtype) if len(sizes) == len(kind.shape) and kind.dtype in _DTYPES else None
+    return Empty(sizes, kind.dtype) if len(sizes) == len(kind.shape) and kind.dtype in DTYPES else None
 
 
 def find_pick(op: TensorOp, types: Mapping[ValueId, ValueType]) -> Pick | None:
@@ -132,10 +132,20 @@ class Arrays:
         there, place, _ = self._made[result]
         if block is None or not isinstance(op, TensorOp) or block != there or has_few_elements(self._types[value]):
             return True
+        return self._level(block, index) < self._level(there, place) or self.is_handed_out(value)
+
+    def is_handed_out(self, value: ValueId) -> bool:
+        """Whether a tensor leaves the dispatch that makes it, if one does."""
+        block, index, op = self._made.get(value, (None, 0, None))
+        if block is None or not isinstance(op, TensorOp):
+            return True
         level = self._level(block, index)
-        return level < self._level(there, place) or any(
-            self._is_outside(use, block, level) for use in self._uses.get(value, ())
-        )
+        return any(self._is_outside(use, block, level) for use in self._uses.get(value, ()))
+
+    def dispatch_of(self, value: ValueId) -> tuple[BlockId, int]:
+        """The dispatch that makes a tensor: the block, and which one of the block."""
+        block, index, _ = self._made[value]
+        return block, self._level(block, index)
 
     def _is_outside(self, use: Use, block: BlockId, level: int) -> bool:
         """Whether a use is not in this dispatch of the block."""

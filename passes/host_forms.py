@@ -11,6 +11,7 @@ import torch
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.values import Lit, Operand, Ref, ScalarKind, Seq, TensorType, TorchLit, ValueId, ValueType
 from dycl.passes.host_arrays import Empty, Pick
+from dycl.passes.host_joins import Join
 
 _MOST_ELEMENTS = 1 << 10  # that numpy goes through in about a microsecond
 
@@ -66,12 +67,12 @@ class Stack:
 
 
 Form = Scalar | Reduction | Stack
-AnyForm = Form | Pick | Empty
+AnyForm = Form | Pick | Empty | Join
 
 
 def is_array_of(form: AnyForm, result: ValueId) -> bool:
     """Whether the host has this result as an array, not as a number only."""
-    return isinstance(form, Stack | Pick | Empty) or (
+    return isinstance(form, Stack | Pick | Empty | Join) or (
         isinstance(form, Reduction) and form.is_array and result != form.number
     )
 

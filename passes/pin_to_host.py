@@ -32,7 +32,8 @@ with (`0.9` beside `float32` is 0.8999999761581421), and of several NaN or equal
 What a dispatch reads again is not moved: it would go to the host and back. A row of an array that the host has anyway
 is a view: `order[0]` takes no dispatch. Nor does an array of no elements (`host_arrays.py`). But once it is settled
 what is a dispatch (`run_late`), the place of a largest number that the host looks at before a later dispatch reads it
-is the host's, too: the next word of a text, say.
+is the host's, too: the next word of a text, say. And small arrays that the host has are joined by it to one
+(`host_joins.py`): what a loop has collected, or an exit returns.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ from dycl.passes.analysis.cost import estimate_operations
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.host_arrays import Arrays, Empty, Pick, find_empty, find_pick
 from dycl.passes.host_forms import KINDS, AnyForm, Reduction, Scalar, Stack, find_form, is_array_of
+from dycl.passes.host_joins import Join, Joins
 from dycl.passes.rewriting import Substitution, replace_values, value_types
 
 _READINGS = frozenset({"item", "peek", "bool", "int", "float"})
@@ -108,9 +110,13 @@ def _explain_all(program: Program, environment: Environment, pinner: _Pinner, st
     types = value_types(program)
     notes = []
     for op in (op for block in program.blocks for op in block.ops):
-        if isinstance(op, TensorOp) and pinner.form(op) is not None:
-            spared = estimate_operations([op], types, environment)
-            text = f"{name_operations([op])}: done by the host, {why} ({spared:.1f} µs of kernels less)"
+        form = pinner.form(op) if isinstance(op, TensorOp) else None
+        if isinstance(op, TensorOp) and form is not None:
+            text = f"{name_operations([op])}: done by the host, "
+            if isinstance(form, Join):
+                text += f"which alone looks at it, and has what it joins ({pinner.gain(op.results[0].id):.1f} µs less)"
+            else:
+                text += f"{why} ({estimate_operations([op], types, environment):.1f} µs of kernels less)"
             notes.append(Note(step, True, op.loc, text))
     return tuple(notes)
 
@@ -129,6 +135,7 @@ class _Pinner:
         self._ids = map(ValueId, count(1 + max(map(int, definitions(program)), default=0)))
         ops = [op for block in program.blocks for op in block.ops if isinstance(op, TensorOp) and op.results]
         self._arrays = Arrays(program, environment)
+        self._joins = Joins(program, environment, self._arrays) if is_late else None
         forms = {op.results[0].id: self._find_form(op) for op in ops}
         self._forms = {first: form for first, form in forms.items() if form is not None}
         results = {op.results[0].id: [value.id for value in op.results] for op in ops}
@@ -150,6 +157,10 @@ class _Pinner:
     def form(self, op: TensorOp) -> AnyForm | None:
         """What the host does in place of an operation, if it does anything."""
         return self._forms.get(op.results[0].id) if op.results else None
+
+    def gain(self, join: ValueId) -> float:
+        """How much quicker the host joins arrays, in microseconds."""
+        return self._joins.gain(join, self._forms) if self._joins is not None else 0.0
 
     def rewrite(self, block: Block) -> Iterator[Op]:
         """The operations of a block, those of the host in their places."""
@@ -178,12 +189,16 @@ class _Pinner:
         if empty is not None:
             return empty
         pick = find_pick(op, self._types)
-        return pick if pick is not None and self._arrays.is_of_the_call(pick.source.id) else None
+        if pick is not None:
+            return pick if self._arrays.is_of_the_call(pick.source.id) else None
+        return self._joins.find(op.results[0].id) if self._joins is not None else None
 
     # ------------------------------------------------------------ who looks
 
     def _is_had(self, first: ValueId, form: AnyForm) -> bool:
-        """Whether the host has what it is to take a row of."""
+        """Whether the host has what it is to take a row of, or to join, or has it cheaply."""
+        if isinstance(form, Join):
+            return self.gain(first) > 0
         if not isinstance(form, Pick):
             return True
         return form.source.id in self._forms or self._arrays.is_had(form.source.id, first)
@@ -293,6 +308,8 @@ class _Pinner:
                 yield HostOp(function="empty", args=(sizes, Lit(dtype)), result=op.results[0], loc=op.loc)
             case Pick(source=source, index=index):
                 yield HostOp(function="row", args=(source, index), result=op.results[0], loc=op.loc)
+            case Join():
+                yield form.operation(op.results[0], op.loc)
             case _:
                 assert_never(form)
 
