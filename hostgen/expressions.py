@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from dycl.diagnostics import UNKNOWN, InternalError, UnsupportedError
-from dycl.hostgen.arrays import array_operation
+from dycl.hostgen.arrays import array_operation, subscript
 from dycl.hostgen.inlining import ONE_ELEMENT, Inlining
 from dycl.hostgen.names import Names, identifier
 from dycl.ir.hosteffects import DRAWS
@@ -160,6 +160,8 @@ class Expressions:
             return f"{op.function}({self.text(op.args[0], ATOM)}.item())", ATOM
         if op.function == "stack" and op.args[1] == Lit(0):  # of equal tensors: the same, in an eighth of the time
             return f"np.array({self.text(op.args[0])})", ATOM
+        if op.function == "slice":
+            return f"{self.text(op.args[0], ATOM)}[{subscript(op.args[1], self.text)}]", ATOM
         if op.function == "list_append" and isinstance(op.args[0], Seq):
             return self._operand(Seq(SeqKind.LIST, (*op.args[0].items, op.args[1])))
         if function.precedence == ATOM:

@@ -36,7 +36,9 @@ from dycl.passes.rewriting import edges_into, mutated_values, value_types
 # These draw no numbers, write nothing and, where nothing is taken by a number of the run, cannot fail.
 _MAKING = frozenset({"empty", "zeros", "ones", "full", "new_empty", "new_zeros", "new_ones", "__getitem__", "narrow"})
 DTYPES = frozenset({"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"})
-_NEW_ARRAYS = frozenset({"empty", "stack", "cat", "tensor_of", "argmax", "argmin"})  # functions that make one
+_NEW_ARRAYS = frozenset(
+    {"empty", "stack", "cat", "tensor_of", "argmax", "argmin", "numerics.take_rows"}
+)  # functions that make one
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.values import Lit, Operand, Ref, ScalarKind, Seq, TensorType, TorchLit, ValueId, ValueType
 from dycl.passes.host_arrays import Empty, Pick
-from dycl.passes.host_joins import Join
+from dycl.passes.host_gains import Late
 
 _MOST_ELEMENTS = 1 << 10  # that numpy goes through in about a microsecond
 
@@ -67,12 +67,12 @@ class Stack:
 
 
 Form = Scalar | Reduction | Stack
-AnyForm = Form | Pick | Empty | Join
+AnyForm = Form | Pick | Empty | Late
 
 
 def is_array_of(form: AnyForm, result: ValueId) -> bool:
     """Whether the host has this result as an array, not as a number only."""
-    return isinstance(form, Stack | Pick | Empty | Join) or (
+    return isinstance(form, Stack | Pick | Empty | Late) or (
         isinstance(form, Reduction) and form.is_array and result != form.number
     )
 

@@ -32,8 +32,8 @@ with (`0.9` beside `float32` is 0.8999999761581421), and of several NaN or equal
 What a dispatch reads again is not moved: it would go to the host and back. A row of an array that the host has anyway
 is a view: `order[0]` takes no dispatch. Nor does an array of no elements (`host_arrays.py`). But once it is settled
 what is a dispatch (`run_late`), the place of a largest number that the host looks at before a later dispatch reads it
-is the host's, too: the next word of a text, say. And small arrays that the host has are joined by it to one
-(`host_joins.py`): what a loop has collected, or an exit returns.
+is the host's, too: the next word of a text, say. And of small arrays that it has it makes others where
+that spares a dispatch (`host_gains.py`): one array of what a loop has collected, the rows at some places.
 """
 
 from __future__ import annotations
@@ -67,12 +67,15 @@ from dycl.passes.analysis.cost import estimate_operations
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.host_arrays import Arrays, Empty, Pick, find_empty, find_pick
 from dycl.passes.host_forms import KINDS, AnyForm, Reduction, Scalar, Stack, find_form, is_array_of
-from dycl.passes.host_joins import Join, Joins
+from dycl.passes.host_gains import Gains, Late
+from dycl.passes.host_joins import Join
+from dycl.passes.host_rows import Between, Take
 from dycl.passes.rewriting import Substitution, replace_values, value_types
 
 _READINGS = frozenset({"item", "peek", "bool", "int", "float"})
 # These take an array as it is, or read one of its elements.
 _TAKING = frozenset({"item_at", "peek_at", "size", "list_append", "list_insert", "list_set", "stack", "cat"})
+_LOOKING = _READINGS | {"item_at", "peek_at"}
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -113,8 +116,8 @@ def _explain_all(program: Program, environment: Environment, pinner: _Pinner, st
         form = pinner.form(op) if isinstance(op, TensorOp) else None
         if isinstance(op, TensorOp) and form is not None:
             text = f"{name_operations([op])}: done by the host, "
-            if isinstance(form, Join):
-                text += f"which alone looks at it, and has what it joins ({pinner.gain(op.results[0].id):.1f} µs less)"
+            if isinstance(form, Late):
+                text += f"which looks at it, and has what it is made of ({pinner.gain(op.results[0].id):.1f} µs less)"
             else:
                 text += f"{why} ({estimate_operations([op], types, environment):.1f} µs of kernels less)"
             notes.append(Note(step, True, op.loc, text))
@@ -135,7 +138,7 @@ class _Pinner:
         self._ids = map(ValueId, count(1 + max(map(int, definitions(program)), default=0)))
         ops = [op for block in program.blocks for op in block.ops if isinstance(op, TensorOp) and op.results]
         self._arrays = Arrays(program, environment)
-        self._joins = Joins(program, environment, self._arrays) if is_late else None
+        self._gains = Gains(program, environment, self._arrays) if is_late else None
         forms = {op.results[0].id: self._find_form(op) for op in ops}
         self._forms = {first: form for first, form in forms.items() if form is not None}
         results = {op.results[0].id: [value.id for value in op.results] for op in ops}
@@ -158,9 +161,9 @@ class _Pinner:
         """What the host does in place of an operation, if it does anything."""
         return self._forms.get(op.results[0].id) if op.results else None
 
-    def gain(self, join: ValueId) -> float:
-        """How much quicker the host joins arrays, in microseconds."""
-        return self._joins.gain(join, self._forms) if self._joins is not None else 0.0
+    def gain(self, first: ValueId) -> float:
+        """How much quicker the host makes a value of arrays that it has, in microseconds."""
+        return self._gains.gain(first, self._forms) if self._gains is not None else 0.0
 
     def rewrite(self, block: Block) -> Iterator[Op]:
         """The operations of a block, those of the host in their places."""
@@ -191,20 +194,22 @@ class _Pinner:
         pick = find_pick(op, self._types)
         if pick is not None:
             return pick if self._arrays.is_of_the_call(pick.source.id) else None
-        return self._joins.find(op.results[0].id) if self._joins is not None else None
+        return self._gains.form(op.results[0].id) if self._gains is not None else None
 
     # ------------------------------------------------------------ who looks
 
     def _is_had(self, first: ValueId, form: AnyForm) -> bool:
-        """Whether the host has what it is to take a row of, or to join, or has it cheaply."""
-        if isinstance(form, Join):
+        """Whether the host has what it is to take a row of, and does sooner what it is to do late."""
+        if isinstance(form, Late):
             return self.gain(first) > 0
         if not isinstance(form, Pick):
             return True
         return form.source.id in self._forms or self._arrays.is_had(form.source.id, first)
 
     def _is_the_hosts(self, value: ValueId, form: AnyForm) -> bool:
-        """Whether nobody but the host sees a result; one of no elements may be handed on."""
+        """Whether nobody but the host sees a result; one of no elements may be handed on, and rows that it looks at."""
+        if isinstance(form, Take):
+            return self._is_looked_at(value, set()) and self._is_only_read(value, set())
         if not isinstance(form, Empty):
             return self._stays(value, set(), is_array_of(form, value))
         return all(
@@ -216,6 +221,42 @@ class _Pinner:
             op = block.ops[index]
             return isinstance(op, HostOp) or (isinstance(op, TensorOp) and self.form(op) is not None)
         return not isinstance(block.end, Return) or value not in (v for each in block.end.state for v in refs(each))
+
+    def _is_looked_at(self, value: ValueId, seen: set[ValueId]) -> bool:
+        """Whether the host reads an array, or the caller gets it, under whatever name."""
+        if value in seen:
+            return False
+        seen.add(value)
+        for use in self._uses.get(value, ()):
+            block = self._program.block(use.block)
+            if use.index < len(block.ops):
+                op = block.ops[use.index]
+                if isinstance(op, HostOp) and op.function in _LOOKING:
+                    return True
+            elif isinstance(block.end, Return) or any(
+                self._is_looked_at(param, seen) for param, arg in self._given(block, value) if arg == Ref(value)
+            ):
+                return True
+        return False
+
+    def _is_only_read(self, value: ValueId, seen: set[ValueId]) -> bool:
+        """Whether an array is neither kept for the next call nor written to what is the caller's."""
+        if value in seen:
+            return True
+        seen.add(value)
+        for use in self._uses.get(value, ()):
+            block = self._program.block(use.block)
+            if use.index < len(block.ops):
+                if not isinstance(block.ops[use.index], HostOp | TensorOp):
+                    return False
+            elif isinstance(block.end, Return):
+                if block.end.writes or value in (v for operand in block.end.state for v in refs(operand)):
+                    return False
+            else:
+                given = self._given(block, value)
+                if not given or not all(arg == Ref(value) and self._is_only_read(param, seen) for param, arg in given):
+                    return False
+        return True
 
     def _stays(self, value: ValueId, seen: set[ValueId], is_array: bool = True) -> bool:
         """Whether nobody but the host sees a value, or the caller where the host has it as an array.
@@ -308,7 +349,7 @@ class _Pinner:
                 yield HostOp(function="empty", args=(sizes, Lit(dtype)), result=op.results[0], loc=op.loc)
             case Pick(source=source, index=index):
                 yield HostOp(function="row", args=(source, index), result=op.results[0], loc=op.loc)
-            case Join():
+            case Join() | Take() | Between():
                 yield form.operation(op.results[0], op.loc)
             case _:
                 assert_never(form)

@@ -121,6 +121,7 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     ("argmax", "{0}.argmax({1})", lambda tensor, dim: tensor.argmax(dim), False),  # a tensor of places
     ("argmin", "{0}.argmin({1})", lambda tensor, dim: tensor.argmin(dim), False),
     ("row", "{0}[{1}, ...]", lambda tensor, index: tensor[index, ...], False),  # a view, of an element, too
+    ("slice", "{0}[{1}]", lambda tensor, rows: tensor[rows], False),  # a view
     ("size", "{0}.shape[{1}]", _size, False),
     ("list_append", "[*{0}, {1}]", lambda xs, x: [*xs, x], False),
     ("list_get", "{0}[{1}]", operator.getitem, True),
@@ -255,6 +256,7 @@ def _table() -> dict[str, HostFunction]:
         HostFunction("numerics.pieces", numerics.pieces, ""),
         HostFunction("numerics.chunks", numerics.chunks, ""),
         HostFunction("numerics.span", numerics.span, ""),
+        HostFunction("numerics.take_rows", lambda tensor, places: tensor[places], "", 100, True),
         *(HostFunction(f"numerics.{name}", getattr(numerics, name), "") for name in _OF_ELEMENTS),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in TEXT_METHODS),
         *(HostFunction(f"str.{name}", getattr(str, name), "", 100, True) for name in sorted(TEXT_SPLITTERS)),

@@ -73,6 +73,19 @@ def rows(tensor: Any) -> list[Any]:
     return [tensor[place, ...] for place in range(tensor.shape[0])]
 
 
+def take_rows(array: Any, places: Any) -> Any:
+    """The rows of an array at these places, as a new array; the error for one that is not there is torch's."""
+    try:
+        return array.take(places, 0)
+    except IndexError as error:
+        text = (
+            str(error).replace("axis", "dimension")
+            if len(array)
+            else "index is out of bounds for dimension with size 0"
+        )
+        raise IndexError(text) from None
+
+
 def pieces(tensor: Any, sizes: list[int], dim: int) -> list[Any]:
     """The parts of these sizes of a dimension, as views."""
     before = (slice(None),) * dim

@@ -156,7 +156,7 @@ def test_where_all_is_there_the_host_joins(tmp_path: Path) -> None:
     notes = explain_decisions(check_model(model, (sample(0),), {}, Settings()))
     texts = [note.text for note in notes if note.step == "pin-to-host-late"]
     assert any(
-        text.startswith("stack: done by the host, which alone looks at it, and has what it joins (") for text in texts
+        text.startswith("stack: done by the host, which looks at it, and has what it is made of (") for text in texts
     )
     compiled = dycl.compile(model, sample(0), output=tmp_path / "out", sample_inputs=lambda seed: (sample(seed),))
     host = (tmp_path / "out" / "host.py").read_text()
