@@ -15,8 +15,9 @@ After::
       return %2
 
 Nobody can tell the difference: the memory was made by an operation that returns nothing it was given, or comes through
-joins from nothing but such, and this write is the only one to use it. Operations that write move nowhere and nothing
-moves past them, so a residual block that ends in `out += x` could not be one dispatch with what follows; now it can.
+joins from nothing but such and this write itself, and behind the write nobody has it under another name. Operations
+that write move nowhere and nothing moves past them, so a residual block that ends in `out += x` could not be one
+dispatch with what follows; now it can. The same for `x[:, index] = y`, which is `torch.ops.aten.index_put` then.
 
 Only where the other operation has the same result to the bit: its type must not depend on more than the type of what is
 written.
@@ -24,18 +25,31 @@ written.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import nn
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, renumber
-from dycl.ir.nodes import CallFunction, CallModule, Edge, Op, Target, TensorOp
+from dycl.ir.graph import end_uses, entry_blocks, find_liveness, op_definitions, op_uses, renumber
+from dycl.ir.nodes import Block, CallFunction, CallModule, Edge, HostOp, Op, Reply, Target, TensorOp, edges
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Lit, Operand, Ref, ScalarKind, ScalarType, TensorType, ValueId, ValueType
-from dycl.passes.analysis.aliasing import has_own_forward, may_alias
+from dycl.ir.values import (
+    BlockId,
+    Lit,
+    Operand,
+    Ref,
+    ScalarKind,
+    ScalarType,
+    Seq,
+    SeqKind,
+    SliceOf,
+    TensorType,
+    ValueId,
+    ValueType,
+    refs,
+)
+from dycl.passes.analysis.aliasing import has_own_forward, may_alias, takes_elements
 from dycl.passes.rewriting import Substitution, edges_into, replace_values, value_types
 
 _ANY_TYPE = frozenset(["add", "sub", "mul", "neg", "abs", "clamp"])
@@ -43,6 +57,7 @@ _FLOATING = _ANY_TYPE | frozenset(
     ["div", "true_divide", "pow", "exp", "log", "sqrt", "rsqrt", "sin", "cos", "tanh", "sigmoid", "erf", "relu"]
 )
 _OPERATORS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
+_BITWISE = {"__iand__": "__and__", "__ior__": "__or__", "__ixor__": "__xor__"}
 # Functions and modules with an option to write: (name, the attributes of the module that the function takes).
 _ACTIVATIONS: Mapping[type[nn.Module], tuple[str, tuple[str, ...]]] = {
     nn.ReLU: ("relu", ()),
@@ -54,6 +69,9 @@ _ACTIVATIONS: Mapping[type[nn.Module], tuple[str, tuple[str, ...]]] = {
     nn.Hardsigmoid: ("hardsigmoid", ()),
 }
 _HOME = "torch.nn.functional."
+_READING = frozenset({"item", "item_at", "peek", "peek_at", "size"})
+_WHOLE = SliceOf(Lit(None), Lit(None), Lit(None))
+INDEX_PUT = "torch.ops.aten.index_put"
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -73,12 +91,14 @@ def _round(program: Program, environment: Environment) -> Program:
         ops: list[Op] = []
         for op in block.ops:
             pure = _pure(op, types, environment) if isinstance(op, TensorOp) else None
-            if pure is not None and isinstance(op, TensorOp) and memory.is_own(op.mutates[0][0]):
-                renamed[op.mutates[0][1].id] = Ref(pure.results[0].id)
+            if pure is not None and isinstance(op, TensorOp) and memory.is_own(block, op):
+                if op.results:  # a setting returns nothing: its new tensor has the name of what was written
+                    renamed[op.mutates[0][1].id] = Ref(pure.results[0].id)
                 op = pure
             ops.append(op)
         blocks.append(replace(block, ops=tuple(ops)))
-    return renumber(replace_values(replace(program, blocks=tuple(blocks)), renamed)) if renamed else program
+    changed = replace(program, blocks=tuple(blocks))
+    return program if changed == program else renumber(replace_values(changed, renamed))
 
 
 # ---------------------------------------------------------------- the same without a write
@@ -86,7 +106,11 @@ def _round(program: Program, environment: Environment) -> Program:
 
 def _pure(op: TensorOp, types: Mapping[ValueId, ValueType], environment: Environment) -> TensorOp | None:
     """The operation that makes a new tensor of the same content, if there is one."""
-    if len(op.mutates) != 1 or len(op.results) != 1 or not op.args:
+    if len(op.mutates) != 1 or not op.args:
+        return None
+    if op.target == CallFunction("torch.Tensor.__setitem__"):
+        return _pure_setting(op, types)
+    if len(op.results) != 1:
         return None
     old, new = op.mutates[0]
     written = types[old]
@@ -99,6 +123,28 @@ def _pure(op: TensorOp, types: Mapping[ValueId, ValueType], environment: Environ
         return None
     result = replace(op.results[0], name=op.results[0].name or new.name)
     return replace(op, target=target, kwargs=kwargs, results=(result,), mutates=())
+
+
+def _pure_setting(op: TensorOp, types: Mapping[ValueId, ValueType]) -> TensorOp | None:
+    """For `x[:, index] = y`, where `y` has the shape of what it replaces: the new tensor."""
+    (old, new), written = op.mutates[0], types[op.mutates[0][0]]
+    if len(op.args) != 3 or op.args[0] != Ref(old) or op_uses(op).count(old) != 2 or new.type != written:
+        return None
+    _, key, value = op.args
+    places = key.items if isinstance(key, Seq) else (key,)
+    chosen = [number for number, place in enumerate(places) if place != _WHOLE]
+    if len(chosen) != 1 or not isinstance(written, TensorType) or not isinstance(value, Ref):
+        return None
+    (dim,), given = chosen, types[value.id]
+    index = places[dim]
+    kind = types[index.id] if isinstance(index, Ref) else None
+    if not isinstance(kind, TensorType) or kind.dtype != "int64" or not kind.shape:
+        return None
+    replaced = TensorType(written.dtype, (*written.shape[:dim], *kind.shape, *written.shape[dim + 1 :]))
+    if given != replaced:
+        return None
+    indices = Seq(SeqKind.LIST, (*(Lit(None) for _ in range(dim)), index))
+    return replace(op, target=CallFunction(INDEX_PUT), args=(Ref(old), indices, value), results=(new,), mutates=())
 
 
 def _pure_target(
@@ -117,6 +163,8 @@ def _pure_target(
             known = {activation for activation, _ in _ACTIVATIONS.values()}
             if f"{home}." == _HOME and name in known and ("inplace", Lit(True)) in op.kwargs:
                 return op.target, tuple((k, Lit(False) if k == "inplace" else v) for k, v in op.kwargs)
+            if home == "torch.Tensor" and name in _BITWISE and "float" not in dtype and not op.kwargs:
+                return CallFunction(f"torch.Tensor.{_BITWISE[name]}"), ()
             bare = _OPERATORS.get(name, name[:-1] if name.endswith("_") and not name.endswith("__") else "")
             allowed = _FLOATING if "float" in dtype else _ANY_TYPE if "int" in dtype else frozenset()
             if home != "torch.Tensor" or bare not in allowed or op.kwargs:
@@ -145,44 +193,82 @@ def _keeps_type(arg: Operand, dtype: str, types: Mapping[ValueId, ValueType]) ->
 
 
 class _Memory:
-    """Which values are the only name that their memory ever had."""
+    """Who has which memory, under which names."""
 
     def __init__(self, program: Program, environment: Environment) -> None:
         self._environment = environment
+        self._types = value_types(program)
+        self._live = find_liveness(program).live_out
         self._into: dict[BlockId, list[Edge]] = edges_into(program)
         self._begins = entry_blocks(program)
-        self._uses: Counter[ValueId] = Counter()
         self._made: dict[ValueId, TensorOp] = {}
         self._params: dict[ValueId, tuple[BlockId, int]] = {}
+        self._users: dict[ValueId, list[Op]] = {}
+        self._led: dict[ValueId, list[ValueId]] = {}  # the parameters that a value is handed to
+        self._is_held: set[ValueId] = set()  # what a list or the caller of a procedure may come to hold
         for block in program.blocks:
             self._params.update({param.id: (block.id, index) for index, param in enumerate(block.params)})
-            self._uses.update(end_uses(block.end))
             for op in block.ops:
-                # What an operation writes is used once by it, though it is named twice.
-                self._uses.update(set(op_uses(op)))
+                for value in set(op_uses(op)):
+                    self._users.setdefault(value, []).append(op)
                 if isinstance(op, TensorOp):
                     self._made.update({value.id: op for value in op_definitions(op)})
+            if isinstance(block.end, Reply):
+                self._is_held.update(end_uses(block.end))
+            for edge in edges(block.end):
+                for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
+                    if isinstance(arg, Ref):
+                        self._led.setdefault(arg.id, []).append(param.id)
+                    else:
+                        self._is_held.update(refs(arg))
 
-    def is_own(self, value: ValueId) -> bool:
-        """Whether the memory was made for this value, and only the one who asks uses it."""
-        pending, seen = [value], {value}
+    def is_own(self, block: Block, write: TensorOp) -> bool:
+        """Whether the memory that is written was made for this, and nobody has it under another name afterwards."""
+        old, new = write.mutates[0]
+        names = self._find_names(old, write)
+        if names is None or names & self._is_held or not all(self._is_plain(name, write) for name in names):
+            return False
+        if (names - {old}) & set(op_uses(write)):
+            return False  # it reads what it writes, under another name
+        behind = block.ops[next(number for number, op in enumerate(block.ops) if op is write) + 1 :]
+        used = {value for op in behind for value in op_uses(op)} | set(end_uses(block.end)) | self._live[block.id]
+        return not (names - {new.id}) & used
+
+    def _find_names(self, old: ValueId, write: TensorOp) -> set[ValueId] | None:
+        """All names that the memory may have; None where somebody else may have made it."""
+        names, pending = {old}, [old]
         while pending:
             current = pending.pop()
-            if self._uses[current] != 1:
-                return False
             if current in self._params:
                 block, index = self._params[current]
-                if block in self._begins:
-                    return False
                 args = [edge.args[index] for edge in self._into[block]]
-                if not all(isinstance(arg, Ref) for arg in args):
+                if block in self._begins or not all(isinstance(arg, Ref) for arg in args):
+                    return None
+                near = [arg.id for arg in args if isinstance(arg, Ref)]
+            elif current in self._made and (self._made[current] is write or self._is_fresh(self._made[current])):
+                near = []
+            else:
+                return None
+            near += self._led.get(current, ())
+            pending += [name for name in near if name not in names]
+            names.update(near)
+        return names
+
+    def _is_plain(self, name: ValueId, write: TensorOp) -> bool:
+        """Whether all who use a value only read it."""
+        for op in self._users.get(name, ()):
+            match op:
+                case TensorOp():
+                    if op is not write and (name in dict(op.mutates) or not self._is_copy(op)):
+                        return False
+                case HostOp(function=function) if function in _READING:
+                    continue
+                case _:
                     return False
-                given = [arg.id for arg in args if isinstance(arg, Ref)]
-                pending += [arg for arg in given if arg not in seen]
-                seen.update(given)
-            elif current not in self._made or not self._is_fresh(self._made[current]):
-                return False
         return True
 
     def _is_fresh(self, op: TensorOp) -> bool:
-        return len(op.results) == 1 and not op.mutates and not may_alias(op, self._environment)
+        return len(op.results) == 1 and not op.mutates and self._is_copy(op)
+
+    def _is_copy(self, op: TensorOp) -> bool:
+        return not may_alias(op, self._environment) or takes_elements(op, self._types)

@@ -12,7 +12,7 @@ from torch import nn
 
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import CallFunction, CallModule, TensorOp
-from dycl.ir.values import Lit, Operand, TensorType, ValueId, ValueType
+from dycl.ir.values import Lit, Operand, TensorType, ValueId, ValueType, refs
 from dycl.passes.rewriting import op_reads
 
 _FRESH_MODULES: tuple[type[nn.Module], ...] = (
@@ -56,10 +56,11 @@ _FRESH_TEXT = """
     addmm linear conv1d conv2d conv3d cat stack where eq ne lt le gt ge logical_and logical_or logical_not layer_norm
     batch_norm embedding cumsum topk sort max_pool2d avg_pool2d clone clamp __add__ __radd__ __sub__ __rsub__ __mul__
     __rmul__ __truediv__ __rtruediv__ __pow__ __matmul__ __neg__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__
-    __or__ __invert__ zeros_like ones_like full_like zeros ones full tensor arange
+    __or__ __xor__ __invert__ zeros_like ones_like full_like zeros ones full tensor arange index_select index_put
 """
 _FRESH_NAMES = frozenset(_FRESH_TEXT.split())
-_FUNCTION_HOMES = ("torch", "torch.nn.functional", "torch.Tensor")
+_OF_KEYS = ("int64", "bool")  # a tensor without dimensions counts as a number, whose key gives a view
+_FUNCTION_HOMES = ("torch", "torch.nn.functional", "torch.Tensor", "torch.ops.aten")
 
 
 def may_alias(op: TensorOp, environment: Environment) -> bool:
@@ -71,6 +72,14 @@ def may_alias(op: TensorOp, environment: Environment) -> bool:
             home, _, bare = name.rpartition(".")
             writes = bool(op.mutates) or any(_is_written(key, value) for key, value in op.kwargs)
             return writes or bare not in _FRESH_NAMES or home not in _FUNCTION_HOMES
+
+
+def takes_elements(op: TensorOp, types: Mapping[ValueId, ValueType]) -> bool:
+    """Whether an operation is `x[key]` with a tensor of one or more dimensions in the key: a copy of these elements."""
+    if op.target != CallFunction("torch.Tensor.__getitem__") or len(op.args) != 2:
+        return False
+    kinds = [types[value] for value in refs(op.args[1])]
+    return any(isinstance(kind, TensorType) and kind.shape and kind.dtype in _OF_KEYS for kind in kinds)
 
 
 def _is_written(option: str, value: Operand) -> bool:
