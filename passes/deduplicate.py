@@ -22,11 +22,19 @@ After; what dispatched to `s2` dispatches to `s0`::
       results (%1)
 
 A target exports each structure once and binds the weights of each subgraph: `weight_slots` names them in one order.
+
+A subgraph in which two sizes are the same is one of those in which they may differ, and is served by it::
+
+    subgraph s0 00_first (%0: float32[u0, 4], %1: int64[u0]):
+    subgraph s1 01_later (%0: float32[u0, 4], %1: int64[u1]):
+
+The first round of a loop and the later ones are such a pair, for what a round is handed grows smaller than it was. A
+session that was run before in the same call is still in the processor's caches; a second one takes twice its time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -71,18 +79,16 @@ def run(program: Program, environment: Environment) -> Program:
     """The program with each subgraph once, and the structures numbered in order of first appearance."""
     structures: dict[Key, int] = {}
     first: dict[Key, Subgraph] = {}
-    now: dict[SubgraphId, SubgraphId] = {}
-    names = _weight_names(environment)
-    keys: dict[str, Key] = {}
+    described = _describe_all(program.subgraphs, environment)
+    most_general = _find_most_general(described)
     for subgraph in program.subgraphs:
-        described = _Describer(environment, names, keys).describe(subgraph)
-        structure = structures.setdefault(described.key, len(structures))
-        identity = (described.key, described.weights)
-        if identity not in first:
+        identity = described[subgraph.id].identity
+        if most_general[subgraph.id] == identity and identity not in first:
             index = len(first)
             name = renumber_name(index, subgraph.name)
+            structure = structures.setdefault(described[subgraph.id].key, len(structures))
             first[identity] = replace(subgraph, id=SubgraphId(index), name=name, structure=structure)
-        now[subgraph.id] = first[identity].id
+    now = {subgraph: first[identity].id for subgraph, identity in most_general.items()}
     blocks = tuple(_redirect(block, now) for block in program.blocks)
     return renumber(replace(program, blocks=blocks, subgraphs=tuple(first.values())))
 
@@ -158,6 +164,45 @@ def _weight_names(environment: Environment, weights: Weights | None = None) -> d
 class _Description:
     key: Key
     weights: tuple[str, ...]
+    outline: Key  # the key without sizes
+    sizes: tuple[int | str, ...]  # in the order in which they come
+
+    @property
+    def identity(self) -> Key:
+        """What is equal for subgraphs that are one."""
+        return (self.key, self.weights)
+
+    def serves(self, other: _Description) -> bool:
+        """Whether the other, of the same outline, is this one where some sizes are equal, or arithmetic of others.
+
+        A size that is a number there has to be one here: with numbers a target knows more.
+        """
+        bound: dict[str, int | str] = {}
+        for size, found in zip(self.sizes, other.sizes, strict=True):
+            if isinstance(size, str) and size.isidentifier() and isinstance(found, str):
+                bound.setdefault(size, found)
+        replaced = (replace_names(size, bound) if isinstance(size, str) else size for size in self.sizes)
+        return all(one == two for one, two in zip(replaced, other.sizes, strict=True))
+
+
+def _describe_all(subgraphs: Sequence[Subgraph], environment: Environment) -> dict[SubgraphId, _Description]:
+    names = _weight_names(environment)
+    keys: dict[str, Key] = {}
+    return {subgraph.id: _Describer(environment, names, keys).describe(subgraph) for subgraph in subgraphs}
+
+
+def _find_most_general(described: dict[SubgraphId, _Description]) -> dict[SubgraphId, Key]:
+    """The identity of what serves each subgraph: its own, where nothing more general does."""
+    alike: dict[Key, dict[Key, _Description]] = {}
+    for one in described.values():
+        alike.setdefault((one.outline, one.weights), {})[one.identity] = one
+    found = {}
+    for subgraph, own in described.items():
+        kinds = alike[own.outline, own.weights].values()
+        others = [kind for kind in kinds if kind.key != own.key and kind.serves(own)]
+        most = (one for one in others if not any(kind.key != one.key and kind.serves(one) for kind in kinds))
+        found[subgraph] = next(most, own).identity
+    return found
 
 
 class _Describer:
@@ -165,18 +210,20 @@ class _Describer:
 
     def __init__(self, environment: Environment, names: dict[int, str], keys: dict[str, Key]) -> None:
         self._environment = environment
+        self._sizes: list[int | str] = []
         self._names = names
         self._keys = keys  # of modules, by path
         self._values: dict[ValueId, int] = {}
         self._weights: dict[str, int] = {}
-        self._dims: dict[str, int] = {}
 
     def describe(self, subgraph: Subgraph) -> _Description:
         """The key and the weights."""
         params = tuple((self._define(value), self._type(value.type)) for value in subgraph.params)
         ops = tuple(self._op(op) for op in subgraph.ops)
         results = tuple(self._values[value] for value in subgraph.results)
-        return _Description((params, ops, results), tuple(self._weights))
+        outline = (params, ops, results)
+        key = (outline, tuple(self._number_names()))
+        return _Description(key, tuple(self._weights), outline, tuple(self._sizes))
 
     def _define(self, value: Value) -> int:
         return self._values.setdefault(value.id, len(self._values))
@@ -199,12 +246,16 @@ class _Describer:
                 assert_never(of)
 
     def _dim(self, size: int | str) -> Key:
-        if isinstance(size, int):
-            return ("size", size)
-        return ("name", replace_names(size, {name: f"d{self._number(name)}" for name in size_names(size)}))
+        """Where a size stands; what it is, `_sizes` knows."""
+        self._sizes.append(size)
+        return ("size",)
 
-    def _number(self, name: str) -> int:
-        return self._dims.setdefault(name, len(self._dims))
+    def _number_names(self) -> Iterator[Key]:
+        """The sizes with their names numbered as they come."""
+        numbers: dict[str, int] = {}
+        for size in self._sizes:
+            named = {name: f"d{numbers.setdefault(name, len(numbers))}" for name in size_names(size)}
+            yield ("size", size) if isinstance(size, int) else ("name", replace_names(size, named))
 
     def _op(self, op: TensorOp) -> Key:
         operands = tuple(self._operand(operand) for operand in op_operands(op))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import CallModule, Subgraph, TensorOp
-from dycl.ir.values import Ref, SubgraphId, TensorType, Value, ValueId
+from dycl.ir.nodes import Block, CallModule, Dispatch, Return, Subgraph, TensorOp
+from dycl.ir.program import Entry, Param, ParamKind, Program
+from dycl.ir.values import BlockId, InputLeaf, Ref, Seq, SeqKind, SubgraphId, TensorType, Value, ValueId
+from dycl.passes import deduplicate
 from dycl.passes.analysis.structure import module_key
 from dycl.passes.deduplicate import structure_key, weight_slots
 
@@ -30,6 +34,31 @@ def subgraph(*paths: str, dims: tuple[int | str, ...] = (1, 4)) -> Subgraph:
         for path, given, made in zip(paths, values, values[1:], strict=False)
     )
     return Subgraph(id=SubgraphId(0), name="00_x", params=(values[0],), ops=ops, results=(values[-1].id,))
+
+
+def program(*subgraphs: Subgraph) -> Program:
+    """One that dispatches to each, with what it takes being read from the state."""
+    params = tuple(replace(found.params[0], id=ValueId(number)) for number, found in enumerate(subgraphs))
+    first = len(params)
+    dispatches = tuple(
+        Dispatch(
+            subgraph=found.id,
+            args=(Ref(ValueId(number)),),
+            results=(replace(found.ops[-1].results[0], id=ValueId(first + number)),),
+        )
+        for number, found in enumerate(subgraphs)
+    )
+    end = Return(value=Seq(SeqKind.TUPLE, tuple(Ref(op.results[0].id) for op in dispatches)))
+    return Program(
+        name="P",
+        signature=tuple(
+            Param(name=f"x{number}", kind=ParamKind.POSITIONAL_OR_KEYWORD, spec=InputLeaf(number, param.type))
+            for number, param in enumerate(params)
+        ),
+        entries=(Entry(block=BlockId(0)),),
+        blocks=(Block(id=BlockId(0), params=params, ops=dispatches, end=end),),
+        subgraphs=subgraphs,
+    )
 
 
 def environment(**modules: nn.Module) -> Environment:
@@ -120,6 +149,35 @@ def test_named_dimensions_are_equal_up_to_their_names() -> None:
     keys = [structure_key(subgraph("a", dims=dims), env) for dims in (("n", 4), ("m", 4), ("n", "n"), (1, 4))]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("general", "special", "serves"),
+    [
+        (("n", "m"), ("n", "n"), True),
+        (("n", "m"), ("m", "n - 1"), True),
+        (("n", "n - 1"), ("2*m", "2*m - 1"), True),
+        (("n", "n - 1"), ("m", "m + 1"), False),
+        (("n - 1", "m - 1"), ("n - 1", "n - 1"), False),  # what `n` and `m` are is not known
+        (("n", 4), (4, 4), False),  # a target knows more of a number
+        ((1, "n"), ("n", "n"), False),
+        (("n", "m"), ("n",), False),
+    ],
+)
+def test_a_subgraph_serves_those_with_fewer_different_sizes(
+    general: tuple[int | str, ...], special: tuple[int | str, ...], serves: bool
+) -> None:
+    env = environment(a=nn.Linear(4, 4), b=nn.Linear(4, 4))
+    for order in ((general, special), (special, general)):
+        both = [replace(subgraph("a", dims=dims), id=SubgraphId(index)) for index, dims in enumerate(order)]
+        found = deduplicate.run(program(*both), env)
+        assert len(found.subgraphs) == (1 if serves else 2)
+        ops = [op for op in found.blocks[0].ops if isinstance(op, Dispatch)]
+        taken = {dims: found.subgraphs[op.subgraph].params[0].type for dims, op in zip(order, ops, strict=True)}
+        assert taken[general] == TensorType("float32", general)
+        assert taken[special] == TensorType("float32", general if serves else special)
+    other = replace(subgraph("b", dims=special), id=SubgraphId(1))
+    assert len(deduplicate.run(program(subgraph("a", dims=general), other), env).subgraphs) == 2  # of other weights
 
 
 def test_a_path_that_names_another_tensor_is_an_error() -> None:
