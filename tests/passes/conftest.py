@@ -57,6 +57,8 @@ SCALAR = TensorType("float32", ())
 FLAT = TensorType("float32", (4,))
 ONE = TensorType("float32", (1,))
 FLOATS = (TENSOR, SCALAR, FLAT, ONE)
+FOUR = TensorType("float32", (4, 4))  # made of others, never written
+TWO = TensorType("float32", (2, 4))
 PLACE = TensorType("int64", (1,))
 TRUTH = TensorType("bool", ())
 TRUTHS = TensorType("bool", (1,))
@@ -114,6 +116,7 @@ class Generator:
     names: int = 0
     lines: int = 0
     budget: int = 40
+    writes: bool = True
     # the block being written
     block: BlockId = START
     params: tuple[Value, ...] = ()
@@ -127,6 +130,7 @@ class Generator:
             "y": Variable(y.id, TENSOR, frozenset({INPUTS})),
             "memory": Variable(memory.id, TENSOR, frozenset({self.fresh()})),
         }
+        self.writes = self.random.random() < 0.7
         straight = self.random.random() < 0.3  # one long block: what partition has to order
         scope = self.body(scope, depth=DEEPEST if straight else 0)
         self.finish(self.leave(scope))
@@ -207,8 +211,19 @@ class Generator:
                 break
             self.budget -= 1
             statement = self.random.choices(
-                (self.assign, self.assign_view, self.write, self.compute, self.divide, self.branch, self.loop),
-                weights=(4, 3, 5, 5, 2, 3 if depth < 3 else 0, 2 if depth < 2 else 0),
+                (
+                    *(self.assign, self.assign_view, self.write, self.collect),
+                    *(self.compute, self.divide, self.branch, self.loop),
+                ),
+                weights=(
+                    4,
+                    3,
+                    *((5, 2) if self.writes else (0, 5)),
+                    5,
+                    2,
+                    3 if depth < 3 else 0,
+                    2 if depth < 2 else 0,
+                ),
             )[0]
             scope = statement(dict(scope), depth)
         return scope
@@ -248,6 +263,29 @@ class Generator:
         )
         result = self.tensor_op(target, (Ref(source.id), *args), of)
         scope[self.target_name(scope, of)] = Variable(result.id, of, source.memory)
+        return scope
+
+    def collect(self, scope: Scope, depth: int) -> Scope:
+        """Several tensors as one, some rows of that, the row at a place: what the host may make of what it has."""
+        four, place, given = self.pick(scope, FOUR), self.pick(scope, PLACE), self.pick(scope, TENSOR)
+        assert given is not None
+        memory = frozenset({self.fresh()})
+        if four is None or self.random.random() < 0.3:
+            names = [self.pick(scope, TENSOR) or given for _ in range(4)]
+            parts = Seq(SeqKind.LIST, tuple(Ref(scope[name].id) for name in names))
+            found, of = self.tensor_op("torch.cat", (parts, Lit(self.random.choice((0, -2)))), FOUR), FOUR
+        elif place is not None and self.random.random() < 0.7:
+            args = (Ref(scope[four].id), Ref(scope[place].id))
+            found, of = self.tensor_op("torch.Tensor.__getitem__", args, TENSOR), TENSOR
+        elif self.random.random() < 0.5:
+            rows = SliceOf(Lit(1), Lit(3), Lit(None))
+            found, of = self.tensor_op("torch.Tensor.__getitem__", (Ref(scope[four].id), rows), TWO), TWO
+            memory = scope[four].memory
+        else:
+            flat = self.tensor_op("torch.Tensor.view", (Ref(scope[given].id), Lit(-1)), FLAT)
+            parts = Seq(SeqKind.LIST, (Ref(flat.id), Ref(flat.id)))
+            found, of = self.tensor_op("torch.stack", (parts,), TWO), TWO
+        scope[self.target_name(scope, of)] = Variable(found.id, of, memory)
         return scope
 
     def write(self, scope: Scope, depth: int) -> Scope:

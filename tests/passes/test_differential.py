@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -14,7 +15,7 @@ from dycl.diagnostics import UnsupportedError
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.graph import renumber
-from dycl.ir.nodes import Dispatch, TensorOp, edges
+from dycl.ir.nodes import Dispatch, HostOp, TensorOp, edges
 from dycl.ir.printer import print_ir
 from dycl.ir.program import Program
 from dycl.ir.verifier import verify
@@ -39,6 +40,7 @@ from dycl.passes import (
     speculate,
 )
 from dycl.passes.common_work import find_common
+from dycl.passes.host_gains import Gains
 from dycl.passes.order import PASSES, run_passes
 from dycl.passes.postpone import find_postponed
 
@@ -191,6 +193,38 @@ def test_work_along_usual_ways_whether_it_pays_or_not(
         patch.setattr(speculate, "MOST_ROUNDS", 2)
         changed = speculate.run(program, random_environment)
     check(program, changed, random_environment, decides_less=True)
+
+
+def make_all_late(program: Program, environment: Environment) -> Program:
+    """Whether it pays or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gains, "gain", lambda *_: 1.0)
+        return pin_to_host.run_late(program, environment)
+
+
+@SOME
+@given(seed=SEEDS)
+def test_what_the_host_makes_late_whether_it_pays_or_not(
+    generate: Generate, random_environment: Environment, seed: int
+) -> None:
+    program = generate(seed)
+    changed = make_all_late(program, random_environment)
+    check(program, changed, random_environment, decides_less=False)
+    try:
+        partitioned = partition.run(changed, random_environment)
+    except UnsupportedError as error:
+        assert error.code == "DY301"
+        return
+    check(program, partitioned, random_environment, decides_less=True)
+
+
+def test_much_of_what_is_generated_the_host_makes(generate: Generate, random_environment: Environment) -> None:
+    made: Counter[str] = Counter()
+    for seed in range(150):
+        changed = make_all_late(generate(seed), random_environment)
+        functions = {op.function for block in changed.blocks for op in block.ops if isinstance(op, HostOp)}
+        made.update(functions & {"cat", "stack", "slice", "numerics.take_rows"})
+    assert len(made) == 4 and min(made.values()) > 2, made
 
 
 def test_much_of_what_is_generated_has_a_usual_way(generate: Generate, random_environment: Environment) -> None:
