@@ -25,12 +25,12 @@ After, the second gate is no dispatch of its own::
 In front of a loop the same holds for what does not change from round to round. It pays where it spares more dispatches
 and rounds than it costs where the work would not have been needed; how often a block runs is estimated from the shape
 of the program. Layers move out of loops alone. What is done too early must not be able to fail: operations that take no
-index or divisor from a tensor, on tensors of known size.
+index or divisor from a tensor, but for places that are there whatever comes (`places.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
@@ -44,6 +44,7 @@ from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_bytes
 from dycl.passes.analysis.frequency import estimate_call, estimate_frequencies
 from dycl.passes.analysis.harmless import is_harmless
 from dycl.passes.analysis.naming import name_operations
+from dycl.passes.analysis.places import find_places
 from dycl.passes.rewriting import mutated_values, value_types
 
 _NEARLY = 0.5  # of what it would have to spare: less is not worth a note
@@ -124,6 +125,7 @@ class _Hoisting:
         self._order: Dominators = dominators(program)
         self._types = value_types(program)
         self._written = mutated_values(program)
+        self._places = find_places(program)
         self._often = estimate_frequencies(program, environment)
         self._blocks: dict[BlockId, Block] = {block.id: block for block in program.blocks}
         self._home = {value.id: block.id for block in program.blocks for value in _defined(block)}
@@ -150,10 +152,15 @@ class _Hoisting:
         """Each block where work of this one could be done, the earliest first, with all that could be done there."""
         homes: dict[ValueId, BlockId] = {}  # of results: where they could be made
         heavy: set[ValueId] = set()  # results that take layers
+        anywhere: dict[ValueId, TensorOp] = {}  # results that take weights alone: they are made where they are needed
         able: list[tuple[TensorOp, BlockId]] = []
         for op in block.ops:
-            used = op_uses(op)
-            if isinstance(op, TensorOp) and used and self._is_safe(op):
+            if not isinstance(op, TensorOp) or not self._is_safe(op):
+                continue
+            used = [value for value in op_uses(op) if value not in anywhere]
+            if not used:
+                anywhere.update((value.id, op) for value in op.results)
+            else:
                 home = max((homes.get(v, self._home[v]) for v in used), key=self._order.first.__getitem__)
                 if home != block.id:
                     able.append((op, home))
@@ -164,17 +171,18 @@ class _Hoisting:
             left = {id(op) for op in self._blocks[block.id].ops}
             reach = self._order.first[home]
             work = tuple(op for op, least in able if self._order.first[least] <= reach and id(op) in left)
+            work = _with_constants(work, self._blocks[block.id], anywhere)
             if self._out_of_loops != (self._often[block.id] > self._often[home]):
                 continue
             if not self._out_of_loops:
                 # Layers are not run before it is known that they will be needed.
                 work = tuple(op for op in work if not heavy & {value.id for value in op.results})
-            if work:
+            if any(op_uses(op) for op in work):
                 yield home, work
 
     def _is_safe(self, op: TensorOp) -> bool:
         """Whether an operation may be done although it is not needed."""
-        return is_harmless(op, self._types, self._written, self._environment)
+        return is_harmless(op, self._types, self._written, self._environment, self._places)
 
     def _weigh(self, work: tuple[TensorOp, ...], block: Block, to: Block) -> _Move:
         gone = {id(op) for op in work}
@@ -200,6 +208,17 @@ class _Hoisting:
         self._blocks[source] = replace(block, ops=tuple(op for op in block.ops if id(op) not in gone))
         self._blocks[move.to] = replace(to, ops=(*to.ops, *move.work))
         self._home.update({result.id: move.to for op in move.work for result in op.results})
+
+
+def _with_constants(
+    work: Sequence[TensorOp], block: Block, constants: Mapping[ValueId, TensorOp]
+) -> tuple[TensorOp, ...]:
+    """The work and what it needs that is made of weights alone, in order."""
+    needed = {id(op) for op in work}
+    for op in reversed(block.ops):
+        if id(op) in needed:
+            needed.update(id(constants[value]) for value in op_uses(op) if value in constants)
+    return tuple(op for op in block.ops if id(op) in needed and isinstance(op, TensorOp))
 
 
 def _defined(block: Block) -> Iterable[Value]:

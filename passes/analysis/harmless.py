@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from types import MappingProxyType
 
 from torch import nn
 
@@ -10,7 +11,8 @@ from dycl.ir.environment import Environment
 from dycl.ir.graph import op_operands, op_uses
 from dycl.ir.nodes import CallFunction, CallModule, TensorOp
 from dycl.ir.values import Operand, TensorType, ValueId, ValueType, refs
-from dycl.passes.analysis.aliasing import has_own_forward, may_alias
+from dycl.passes.analysis.aliasing import has_own_forward, may_alias, takes_elements
+from dycl.passes.analysis.places import Places, are_there
 
 _VIEWS_TEXT = """
     __getitem__ view reshape flatten squeeze unsqueeze transpose permute t T mT data detach contiguous float double long
@@ -59,6 +61,14 @@ _SURE_MODULES: tuple[type[nn.Module], ...] = (
     nn.GRUCell,
     nn.MultiheadAttention,
 )
+# What finds places, and what cannot fail whatever size its operands have: their types say that they fit.
+_FINDING = frozenset({"where", "nonzero"})
+_OF_ANY_SIZE_TEXT = """
+    add sub mul neg abs exp sigmoid tanh relu eq ne lt le gt ge logical_and logical_or logical_not __add__ __radd__
+    __sub__ __rsub__ __mul__ __rmul__ __neg__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__
+    __invert__ clone sum any all
+"""
+_OF_ANY_SIZE = frozenset(_OF_ANY_SIZE_TEXT.split())
 _MAY_FAIL = frozenset(["tensor", "arange", "full", "embedding"])
 _DIVISIONS = frozenset(
     ["div", "true_divide", "floor_divide", "remainder", "__truediv__", "__rtruediv__", "pow", "__pow__"]
@@ -66,17 +76,26 @@ _DIVISIONS = frozenset(
 
 
 def is_harmless(
-    op: TensorOp, types: Mapping[ValueId, ValueType], written: Set[ValueId], environment: Environment
+    op: TensorOp,
+    types: Mapping[ValueId, ValueType],
+    written: Set[ValueId],
+    environment: Environment,
+    places: Places = MappingProxyType({}),
 ) -> bool:
-    """Whether an operation takes no index or divisor from a tensor, and all sizes are known.
+    """Whether an operation takes no index or divisor from a tensor but such as are there, and cannot fail otherwise.
 
-    `written`: the values whose memory is written somewhere.
+    Where sizes are the run's, few operations are known not to. `written`: the values whose memory is written somewhere;
+    `places`: what `find_places` found.
     """
     if op.mutates or {value.id for value in op.results} & written:
         return False
     kinds = [types[value] for value in (*op_uses(op), *(result.id for result in op.results))]
-    if not all(isinstance(kind, TensorType) and all(isinstance(n, int) for n in kind.shape) for kind in kinds):
+    if not all(isinstance(kind, TensorType) for kind in kinds):
         return False
+    if are_there(op, types, places):
+        return not written or not may_alias(op, environment) or takes_elements(op, types)
+    if not all(isinstance(kind, TensorType) and all(isinstance(n, int) for n in kind.shape) for kind in kinds):
+        return _is_harmless_of_any_size(op)
     hides_nothing = not (written and may_alias(op, environment))
     match op.target:
         case CallModule(path=path):
@@ -89,6 +108,15 @@ def is_harmless(
             if bare in _MAY_FAIL or (whole and bare in _DIVISIONS):
                 return False
             return hides_nothing if bare in _SURE else not may_alias(op, environment)
+
+
+def _is_harmless_of_any_size(op: TensorOp) -> bool:
+    if not isinstance(op.target, CallFunction) or op.sizes:  # that sizes are equal may be known there alone
+        return False
+    home, _, bare = op.target.name.rpartition(".")
+    if home not in ("torch", "torch.Tensor"):
+        return False
+    return (bare in _OF_ANY_SIZE and not op.kwargs) or (bare in _FINDING and len(op.args) == 1)
 
 
 def _is_harmless_module(module: nn.Module | None) -> bool:
