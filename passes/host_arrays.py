@@ -9,7 +9,7 @@ What has no elements takes no computing, whatever it is made of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from dycl.ir.environment import Environment
@@ -143,6 +143,17 @@ class Arrays:
             return True
         level = self._level(block, index)
         return any(self._is_outside(use, block, level) for use in self._uses.get(value, ()))
+
+    def is_taken_inside(self, value: ValueId, others: Set[ValueId]) -> bool:
+        """Whether the dispatch that makes a tensor goes on with it, besides to make these others."""
+        block, level = self.dispatch_of(value)
+        inside = (use for use in self._uses.get(value, ()) if not self._is_outside(use, block, level))
+        return any(not others & {made.id for made in self._maker(use).results} for use in inside)
+
+    def _maker(self, use: Use) -> TensorOp:
+        op = self._program.block(use.block).ops[use.index]
+        assert isinstance(op, TensorOp)  # what is inside of a dispatch
+        return op
 
     def dispatch_of(self, value: ValueId) -> tuple[BlockId, int]:
         """The dispatch that makes a tensor: the block, and which one of the block."""

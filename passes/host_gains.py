@@ -20,7 +20,7 @@ from dycl.passes.host_joins import Join, find_join
 from dycl.passes.host_rows import Between, Take, find_rows
 from dycl.passes.rewriting import value_types
 
-_HANDED_OUT = 1.0  # microseconds that a result of a dispatch takes
+_HANDED_OUT = 1.0  # microseconds that a result of a dispatch takes, or an operand
 
 Late = Join | Take | Between
 
@@ -66,8 +66,9 @@ class Gains:
         others = {value for value in chosen if value not in self._found}
         before, after = (self._count(block, gone) for gone in (others, others | made.keys()))
         parts = {part.id for _, form in made.values() for part in form.parts} - made.keys() - others
-        # What is looked at is handed out in place of the results.
+        # What is looked at is handed out in place of the results; with these the dispatch may have to go on.
         more = sum(not self._arrays.is_handed_out(part) for part in parts)
+        more += sum(self._arrays.is_taken_inside(value, made.keys()) for value in made)
         more -= sum(map(self._arrays.is_handed_out, made))
         spared = estimate_operations([op for op, _ in made.values()], self._types, self._environment)
         spent = sum(form.cost for _, form in made.values()) + _HANDED_OUT * more
