@@ -15,6 +15,8 @@ After::
 
     y = Reshape(x, [-1, 144])
     i = Squeeze(NonZero(m), [0])
+
+What a pooling takes from a cut, it takes from the whole: `Gather(x[b:b + n], t[n])` is `Gather(x, t[n] + b)`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir
@@ -30,6 +33,7 @@ from onnx_ir.passes import common as ir_passes
 Value = onnx_ir.Value
 
 _LARGEST = np.iinfo(np.int64).max
+_CUT = "dycl: the numbers where a cut begins and how long it is"
 
 
 def simplify_numbers(model: onnx_ir.Model) -> None:
@@ -74,7 +78,7 @@ class _Rewriter:
         self._graph.insert_before(self.node, node)
         return node.outputs[0]
 
-    def constant(self, numbers: Sequence[int] | int) -> Value:
+    def constant(self, numbers: Sequence[Any] | int) -> Value:
         """Whole numbers."""
         tensor = onnx_ir.AttrTensor("value", onnx_ir.tensor(np.array(numbers, np.int64)))
         node = onnx_ir.Node("", "Constant", [], [tensor], name=f"{self.node.name}_Constant{next(self._made)}")
@@ -156,7 +160,10 @@ def _as_row(rewriter: _Rewriter, value: Value | None) -> Value | None:
 def _gather(rewriter: _Rewriter) -> None:
     """The number in a tensor of one number: the exporter makes a row of it and takes the first."""
     node, row, place = rewriter.node, _made_by(rewriter.read(0), "Reshape"), _numbers(rewriter.read(1))
-    if row is None or place is None or place.ndim or int(place) or _int(node, "axis", 0):
+    if place is None:
+        _gather_of_cut(rewriter)
+        return
+    if row is None or place.ndim or int(place) or _int(node, "axis", 0):
         return
     number = source(row.inputs[0])
     if number is not None and _rank(number) == 0 and _is(row.inputs[1], [-1]):
@@ -269,10 +276,59 @@ def _slice(rewriter: _Rewriter) -> None:
         row = rewriter.constant([-1])
         first = rewriter.make("Reshape", [begin, row])
         first = rewriter.make("Mod", [first, rewriter.constant([size])])
+        node.meta[_CUT] = begin, length
         last = rewriter.make("Add", [first, rewriter.make("Reshape", [length, row])])
         node.replace_input_with(1, first)
         node.replace_input_with(2, last)
         return
+
+
+def _gather_of_cut(rewriter: _Rewriter) -> None:
+    """What is taken from a cut is there before the cut, too, as far behind its beginning.
+
+    Where it is taken by a table that has for each length of a cut places in it, as pooling does, and maybe after
+    something else was taken along later dimensions. A place below zero counts from the end for both. A cut of no
+    length has no places: they would not be there, and nor are those that the table has for it then.
+    """
+    axis = _int(rewriter.node, "axis", 0)
+    passed: list[onnx_ir.Node] = []
+    value = rewriter.read(0)
+    while (inner := _taken_behind(value, axis)) is not None:
+        passed.append(inner)
+        value = source(inner.inputs[0])
+    cut, found = _made_by(value, "Slice"), _made_by(rewriter.read(1), "Gather")
+    if cut is None or found is None or _CUT not in cut.meta or not _is(cut.inputs[3], [axis]) or _int(found, "axis", 0):
+        return
+    of = cut.inputs[0]
+    begin: Value = cut.meta[_CUT][0]
+    length: Value = cut.meta[_CUT][1]
+    table, size = _numbers(source(found.inputs[0])), _known_size(of, np.array([axis]))
+    if of is None or table is None or table.ndim < 2 or not isinstance(size, int):
+        return
+    if source(found.inputs[1]) is not length:
+        return
+    if table.min() < 0 or any(row.max() >= number for number, row in enumerate(table) if number):
+        return
+    table = table.copy()
+    table[0] = 2 * size
+    inside = rewriter.make("Gather", [rewriter.constant(table.tolist()), length], axis=0)
+    places = rewriter.make("Add", [inside, begin])
+    for inner in passed:
+        inner.outputs[0].shape = None  # as long as before the cut
+    if passed:
+        passed[-1].replace_input_with(0, of)
+    rewriter.become("Gather", [passed[0].outputs[0] if passed else of, places], axis=axis)
+
+
+def _taken_behind(value: Value | None, axis: int) -> onnx_ir.Node | None:
+    """What makes a value that one node reads, if it takes elements along another dimension and this one stays put."""
+    if value is None or len(tuple(value.uses())) != 1:
+        return None
+    found, cut = _made_by(value, "Gather"), _made_by(value, "Slice")
+    if found is not None:
+        return found if _int(found, "axis", 0) > axis else None
+    axes = None if cut is None or len(cut.inputs) < 4 else _numbers(source(cut.inputs[3]))
+    return cut if axes is not None and axes.shape == (1,) and 0 <= int(axes[0]) != axis else None
 
 
 def _known_size(value: Value | None, axis: np.ndarray | None) -> object:

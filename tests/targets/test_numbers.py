@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.parser
 import onnx_ir
+import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 import dycl
+from dycl.targets.onnx import numbers
 from dycl.targets.onnx.tidy import tidy
 
 GRID = torch.linspace(-3, 3, 60).tan().reshape(1, 2, 6, 5)
@@ -47,6 +50,11 @@ def _region(x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     return x[:, :, start : max(end, start + 1), 1 : max(end, 3)].log()
 
 
+def _piece(x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    start, end = place.tolist()
+    return x[:, :, start : max(end, start + 1), 1 : max(end, 3)]
+
+
 SMALL = {  # what is compiled, its inputs, and the kernels that it takes
     "a cut": (_cut, [(GRID, torch.tensor(p)) for p in ([1, 4], [0, 6], [2, 5], [-3, 5], [1, 9])], 17),
     "places": (lambda x: torch.where(x > 0)[0], [(GRID[0, 0, 0] * s,) for s in (1.0, -1.0, 0.0)], 3),
@@ -72,6 +80,11 @@ SMALL = {  # what is compiled, its inputs, and the kernels that it takes
         lambda x, p: functional.adaptive_max_pool2d(_region(x, p), (3, 2)),
         [(GRID * s, torch.tensor(p)) for s, p in ((1.0, [1, 4]), (-1.0, [0, 6]), (1.0, [2, 5]), (torch.nan, [1, 3]))],
         39,
+    ),
+    "windows of a cut": (
+        lambda x, p: functional.adaptive_max_pool2d(_piece(x, p), (3, 2)),
+        [(GRID * s, torch.tensor(p)) for s, p in ((1.0, [1, 4]), (-1.0, [0, 6]), (1.0, [-2, 5]), (torch.nan, [5, 3]))],
+        33,
     ),
     "windows of one of many run-time sizes": (
         lambda x, p: functional.adaptive_max_pool2d(_region(x, p), (3, 2)),
@@ -140,3 +153,55 @@ def test_a_look_up_that_does_not_say_its_dimension_goes_along_the_first() -> Non
     assert last is not None
     assert (last.op_type, last.attributes["axis"].as_int()) == ("Gather", 1)
     assert [value.name for value in last.inputs if value is not None] == ["x", "i"]
+
+
+CUT = """
+<ir_version: 8, opset_import: ["" : 18]>
+g (float[6, 2] x, int64 begin, int64 length) => (float[2, 1, 2] y)
+<int64[1] row = {-1}, int64[1] six = {6}, int64[1] axis = {0}, int64[1] step = {1}, int64[4, 2, 1] table = {TABLE}>
+{
+  given = Reshape(begin, row)
+  first = Mod(given, six)
+  long = Reshape(length, row)
+  last = Add(first, long)
+  cut = Slice(x, first, last, axis, step)
+  places = Gather <axis = 0> (table, length)
+  y = Gather <axis = 0> (cut, places)
+}
+"""
+
+
+def _cut_model(table: str, *, is_ours: bool) -> onnx_ir.Model:
+    model = onnx_ir.from_proto(onnx.parser.parse_model(CUT.replace("TABLE", table)))
+    if is_ours:
+        begin, length = model.graph.inputs[1:]
+        next(node for node in model.graph if node.op_type == "Slice").meta[numbers._CUT] = begin, length
+    numbers.simplify_numbers(model)
+    return model
+
+
+def _run(model: onnx_ir.Model, begin: int, length: int) -> np.ndarray:
+    session = ort.InferenceSession(onnx_ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    given = {"x": np.arange(12, dtype=np.float32).reshape(6, 2), "begin": np.array(begin), "length": np.array(length)}
+    return session.run(None, given)[0]
+
+
+@pytest.mark.parametrize("table", ["0, 0, 0, 0, 0, 1, 0, 2", "0, 0, 0, 0, 1, 0, 2, 1"])
+def test_what_is_taken_from_a_cut_is_taken_from_the_whole(table: str) -> None:
+    whole, cut = _cut_model(table, is_ours=True), _cut_model(table, is_ours=False)
+    assert "Slice" not in {node.op_type for node in whole.graph}
+    assert "Slice" in {node.op_type for node in cut.graph}
+    for begin, length in [(0, 1), (1, 3), (4, 2), (5, 1), (-2, 2), (-6, 3), (-1, 1)]:
+        np.testing.assert_array_equal(_run(whole, begin, length), _run(cut, begin, length))
+
+
+def test_a_cut_of_no_length_has_nothing_to_take() -> None:
+    model = _cut_model("0, 0, 0, 0, 0, 1, 0, 2", is_ours=True)
+    for begin in range(-6, 6):
+        with pytest.raises(Exception, match="out of"):
+            _run(model, begin, 0)
+
+
+@pytest.mark.parametrize("table", ["0, 0, 0, 1, 0, 1, 0, 2", "0, 0, 0, 0, 0, 1, 0, -1"])
+def test_what_may_lie_behind_a_cut_is_taken_from_it(table: str) -> None:
+    assert "Slice" in {node.op_type for node in _cut_model(table, is_ours=True).graph}
