@@ -23,7 +23,8 @@ from dycl.artifact import load_artifact
 from dycl.ir.contents import read_contents
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.sampling import map_tensors
-from dycl.targets.onnxruntime.dispatch import Memory, make_call
+from dycl.targets.onnxruntime.dispatch import make_call
+from dycl.targets.onnxruntime.memory import Memory
 
 Run = Callable[[int], object]
 

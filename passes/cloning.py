@@ -119,18 +119,6 @@ def _hand_on(edge: Edge, known: Mapping[ValueId, Operand], wanted: Iterable[Valu
     return Edge(edge.target, edge.args + tuple(known[value] for value in wanted))
 
 
-def reachable(blocks: Mapping[BlockId, Block], start: BlockId) -> tuple[BlockId, ...]:
-    """The blocks that a block leads to, and itself, in the order of their numbers."""
-    seen: set[BlockId] = set()
-    pending = [start]
-    while pending:
-        block = pending.pop()
-        if block not in seen:
-            seen.add(block)
-            pending += _targets(blocks[block])
-    return tuple(sorted(seen))
-
-
 def _targets(block: Block) -> tuple[BlockId, ...]:
     return tuple(edge.target for edge in edges(block.end))
 

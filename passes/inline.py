@@ -59,6 +59,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.graph import (
     find_owners,
     op_definitions,
+    reachable,
     renumber,
 )
 from dycl.ir.nodes import Invoke, Op, Procedure
@@ -68,7 +69,6 @@ from dycl.ir.values import ProcedureId
 from dycl.passes import dead_code, simplify_cfg
 from dycl.passes.analysis.cost import MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.analysis.naming import name_operations
-from dycl.passes.cloning import reachable
 from dycl.passes.sizes import type_names
 from dycl.passes.split import Split, apply_split, find_recursive, find_split
 from dycl.passes.unfold import MOST_COPIED_BYTES, Budget, Call, Place, is_call, tensor_work

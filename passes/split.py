@@ -42,11 +42,11 @@ from dataclasses import dataclass, replace
 
 import networkx as nx  # type: ignore[import-untyped]
 
-from dycl.ir.graph import find_liveness, find_owners, map_edges, op_uses, substitute_operands
+from dycl.ir.graph import find_liveness, find_owners, map_edges, op_uses, reachable, substitute_operands
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Procedure, Reply, TensorOp, Terminator, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, ValueId, refs
-from dycl.passes.cloning import Blocks, defined_in, reachable
+from dycl.passes.cloning import Blocks, defined_in
 from dycl.passes.rewriting import Substitution, operand_key, value_types
 from dycl.passes.sink_work import may_be_passed
 

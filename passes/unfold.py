@@ -15,6 +15,7 @@ from dycl.ir.graph import (
     find_liveness,
     op_definitions,
     op_uses,
+    reachable,
     substitute_end,
     substitute_operands,
 )
@@ -22,7 +23,7 @@ from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Op, Reply, 
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, Operand, ProcedureId, Ref, Seq, UnionType, Value, ValueId, Weight
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
-from dycl.passes.cloning import Blocks, reachable
+from dycl.passes.cloning import Blocks
 from dycl.passes.rewriting import Substitution, mutated_values
 
 MOST_COPIED = 4 * MOST_OPERATIONS  # of one function, in all the places that call it

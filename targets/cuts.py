@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
-from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses
+from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, reachable
 from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Raise, Reply, Return, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, Ref, ScalarType, SubgraphId, ValueId, refs
-from dycl.passes.cloning import reachable
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -170,6 +170,18 @@ def entry_blocks(program: Program) -> frozenset[BlockId]:
     return frozenset([entry.block for entry in program.entries] + [start.block for start in program.procedures])
 
 
+def reachable(blocks: dict[BlockId, Block], start: BlockId) -> tuple[BlockId, ...]:
+    """The blocks that a block leads to, and itself, in the order of their numbers."""
+    seen: set[BlockId] = set()
+    pending = [start]
+    while pending:
+        block = pending.pop()
+        if block not in seen:
+            seen.add(block)
+            pending += [edge.target for edge in edges(blocks[block].end)]
+    return tuple(sorted(seen))
+
+
 def predecessors(program: Program) -> dict[BlockId, tuple[BlockId, ...]]:
     """For each block the blocks before it, one for each edge: a branch with both sides to it counts twice."""
     found: dict[BlockId, list[BlockId]] = {block.id: [] for block in program.blocks}

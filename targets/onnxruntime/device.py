@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from dycl.targets.devicearray import DeviceArray, DeviceError
-from dycl.targets.onnxruntime.dispatch import TYPES
+from dycl.targets.onnxruntime.memory import TYPES
 
 Value = Any  # an array here or there, or a Python number where the subgraph takes a scalar
 

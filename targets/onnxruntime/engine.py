@@ -117,7 +117,7 @@ class OnnxRuntimeEngine:
 
     def runtime_files(self, program: Program) -> Mapping[str, bytes]:
         """What reads the manifest and calls sessions, and for a GPU what keeps values there."""
-        files = copied_files("dycl.ir.contents", "dycl.targets.onnxruntime.dispatch")
+        files = copied_files("dycl.ir.contents", "dycl.targets.onnxruntime.dispatch", "dycl.targets.onnxruntime.memory")
         if any(map(has_run_time_sizes, program.subgraphs)):
             files |= copied_files("dycl.targets.onnxruntime.unsized")
         if self.device != "cpu":

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
-from dycl.targets.onnxruntime.dispatch import CPU, RUN, SCALARS, Made, Memory
+from dycl.targets.onnxruntime.dispatch import RUN
+from dycl.targets.onnxruntime.memory import CPU, SCALARS, Made, Memory
 
 Value = Any  # an array, what ONNX Runtime has made, or a Python number where the subgraph takes a scalar
 

@@ -41,6 +41,7 @@ DEPLOYED = {
     "dycl.targets.onnx.mixed_runtime": {"numpy"},
     "dycl.targets.onnxruntime.device": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.dispatch": {"numpy", "onnxruntime"},
+    "dycl.targets.onnxruntime.memory": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.runtime": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.unsized": {"numpy", "onnxruntime"},
     "dycl.targets.reference.runtime": {"numpy", "onnx"},

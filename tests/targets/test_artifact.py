@@ -228,8 +228,8 @@ def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path)
     subprocess.run([sys.executable, "-c", code], check=True, env=other, cwd=ROOT)
     first, second = files_of(tmp_path / "a"), files_of(tmp_path / "b")
     assert sorted(first) == [
-        "contents.py", "dispatch.py", "manifest.json", "runtime.py", "subgraphs/00_net.onnx", "subgraphs/01_rnn.onnx",
-        "unsized.py", "weights.bin",
+        "contents.py", "dispatch.py", "manifest.json", "memory.py", "runtime.py", "subgraphs/00_net.onnx",
+        "subgraphs/01_rnn.onnx", "unsized.py", "weights.bin",
     ]  # fmt: skip
     assert first == second
     shutil.rmtree(tmp_path / "b")

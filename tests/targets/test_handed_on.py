@@ -78,7 +78,7 @@ def _dispatch(host: Any) -> Any:
     return sys.modules[type(host.runtime).__module__.replace(".runtime", ".dispatch")]
 
 
-@pytest.mark.parametrize("patch", [{"_can_bind": lambda _: False}, {"_MOST_KEPT": 0}], ids=["unbound", "no frames"])
+@pytest.mark.parametrize("patch", [{"_can_bind": lambda _: False}, {"MOST_KEPT": 0}], ids=["unbound", "no frames"])
 def test_the_plain_call_takes_and_gives_arrays(artifact: Path, model: Grow, patch: dict[str, Any]) -> None:
     host = load_artifact(artifact, threads=1, lazy=True).host
     module = _dispatch(host)

@@ -17,7 +17,8 @@ from torch import nn
 
 import dycl
 from dycl.ir.contents import read_contents
-from dycl.targets.onnxruntime.dispatch import Memory, make_call
+from dycl.targets.onnxruntime.dispatch import make_call
+from dycl.targets.onnxruntime.memory import Memory
 from dycl.targets.onnxruntime.unsized import Feeder
 
 TYPES = {"int": TensorProto.INT64, "float": TensorProto.DOUBLE, "bool": TensorProto.BOOL}
