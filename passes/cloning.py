@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dycl.ir.graph import map_edges, op_definitions, substitute_block, substitute_op
+from dycl.ir.graph import block_definitions, map_edges, op_definitions, substitute_block, substitute_op
 from dycl.ir.nodes import Block, Edge, HostOp, Invoke, Op, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.sizes import size_names
 from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId
-from dycl.passes.copy_down import ValueIds
-from dycl.passes.rewriting import Substitution
+from dycl.passes.rewriting import Substitution, ValueIds
 from dycl.passes.sizes import Sizes, rename_op_sizes, retyped, type_names
 
 
@@ -98,8 +97,10 @@ class Blocks:
         `live`: what a block uses, or hands on, and does not define. False where a version is missing: nothing is done.
         """
         values = {value for known in versions.values() for value in known}
-        types = {value.id: value for block in self.found.values() for value in defined_in(block) if value.id in values}
-        types.update((v.id, v) for block in self.program.blocks for v in defined_in(block) if v.id in values)
+        types = {
+            value.id: value for block in self.found.values() for value in block_definitions(block) if value.id in values
+        }
+        types.update((v.id, v) for block in self.program.blocks for v in block_definitions(block) if v.id in values)
         wanted = {block: sorted(values.intersection(live.get(block, ()))) for block in self.found}
         params = {block: {value: self.fresh(types[value]) for value in found} for block, found in wanted.items()}
         changed = {}
@@ -123,11 +124,6 @@ def _targets(block: Block) -> tuple[BlockId, ...]:
     return tuple(edge.target for edge in edges(block.end))
 
 
-def defined_in(block: Block) -> tuple[Value, ...]:
-    """What a block defines."""
-    return (*block.params, *(value for op in block.ops for value in op_definitions(op)))
-
-
 def _renamed(block: Block, sizes: Sizes) -> Block:
     if not sizes:
         return block
@@ -137,7 +133,7 @@ def _renamed(block: Block, sizes: Sizes) -> Block:
 
 def _names_in(block: Block) -> Iterable[str]:
     """The names of sizes in a block."""
-    for value in defined_in(block):
+    for value in block_definitions(block):
         yield from type_names(value.type)
     for op in block.ops:
         if isinstance(op, TensorOp):

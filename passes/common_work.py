@@ -26,8 +26,7 @@ from dycl.ir.values import (
 )
 from dycl.passes.analysis.cost import count_dispatches
 from dycl.passes.analysis.effects import may_raise, scalar_kind
-from dycl.passes.copy_down import ValueIds
-from dycl.passes.rewriting import Substitution, mutated_values, operand_key, replace_values, value_types
+from dycl.passes.rewriting import Substitution, ValueIds, mutated_values, operand_key, replace_values, value_types
 from dycl.passes.sink_work import may_be_passed
 from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, rename_sizes, retyped, settle_sizes, type_names
 

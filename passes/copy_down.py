@@ -54,7 +54,7 @@ from dycl.ir.graph import (
 from dycl.ir.nodes import Block, Branch, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Ref, Value, ValueId, ValueType
+from dycl.ir.values import BlockId, Ref, ValueId, ValueType
 from dycl.passes.analysis.cost import (
     DISPATCH,
     MOST_BYTES,
@@ -67,7 +67,7 @@ from dycl.passes.analysis.cost import (
 )
 from dycl.passes.analysis.frequency import estimate_frequencies
 from dycl.passes.analysis.naming import name_operations
-from dycl.passes.rewriting import Substitution, mutated_values, value_types
+from dycl.passes.rewriting import Substitution, ValueIds, mutated_values, value_types
 from dycl.passes.sink_work import may_be_passed
 
 _NEARLY = 0.5  # dispatches in a call: less is not worth a note
@@ -299,22 +299,3 @@ def copy_operations(ops: Iterable[TensorOp], values: ValueIds) -> tuple[tuple[Te
         copied.append(replace(found, results=fresh))
         mapping.update((old.id, Ref(new.id)) for old, new in zip(op.results, fresh, strict=True))
     return tuple(copied), mapping
-
-
-class ValueIds:
-    """New numbers for values of a program."""
-
-    def __init__(self, program: Program) -> None:
-        made = (value.id for block in program.blocks for value in _defined(block))
-        self._last = max(made, default=ValueId(-1))
-
-    def new(self) -> ValueId:
-        """One that no value has."""
-        self._last = ValueId(self._last + 1)
-        return self._last
-
-
-def _defined(block: Block) -> Iterator[Value]:
-    yield from block.params
-    for op in block.ops:
-        yield from op_definitions(op)

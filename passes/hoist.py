@@ -30,15 +30,15 @@ index or divisor from a tensor, but for places that are there whatever comes (`p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Dominators, dominators, end_uses, op_definitions, op_uses, renumber
+from dycl.ir.graph import Dominators, block_definitions, dominators, end_uses, op_uses, renumber
 from dycl.ir.nodes import Block, CallModule, HostOp, TensorOp
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Value, ValueId
+from dycl.ir.values import BlockId, ValueId
 from dycl.passes import fuse
 from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
 from dycl.passes.analysis.frequency import estimate_call, estimate_frequencies
@@ -128,7 +128,7 @@ class _Hoisting:
         self._places = find_places(program)
         self._often = estimate_frequencies(program, environment)
         self._blocks: dict[BlockId, Block] = {block.id: block for block in program.blocks}
-        self._home = {value.id: block.id for block in program.blocks for value in _defined(block)}
+        self._home = {value.id: block.id for block in program.blocks for value in block_definitions(block)}
 
     def finish(self) -> Program:
         """The program, once every block has been looked at, those above first."""
@@ -219,8 +219,3 @@ def _with_constants(
         if id(op) in needed:
             needed.update(id(constants[value]) for value in op_uses(op) if value in constants)
     return tuple(op for op in block.ops if id(op) in needed and isinstance(op, TensorOp))
-
-
-def _defined(block: Block) -> Iterable[Value]:
-    yield from block.params
-    yield from (value for op in block.ops for value in op_definitions(op))

@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import dominators, find_liveness, map_edges, predecessors, renumber
+from dycl.ir.graph import block_definitions, dominators, find_liveness, map_edges, predecessors, renumber
 from dycl.ir.nodes import Block, Edge, Invoke, Jump, TensorOp
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
@@ -42,7 +42,7 @@ from dycl.ir.values import BlockId, Operand, Ref, ValueId
 from dycl.passes import fold_host, simplify_cfg
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.analysis.naming import name_operations
-from dycl.passes.cloning import Blocks, defined_in
+from dycl.passes.cloning import Blocks
 from dycl.passes.copy_down import find_tail
 from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.split import find_recursive
@@ -142,8 +142,10 @@ def _peel(program: Program, loop: _Loop, environment: Environment) -> Program:
     outside = {value for block in program.blocks if block.id not in inside for value in live[block.id]}
     versions: dict[BlockId, dict[ValueId, Operand]] = {}
     for block in loop.blocks:
-        versions[block.id] = {value.id: Ref(value.id) for value in defined_in(block) if value.id in outside}
-        versions[ids[block.id]] = {v.id: mapping[v.id] for b in loop.blocks for v in defined_in(b) if v.id in outside}
+        versions[block.id] = {value.id: Ref(value.id) for value in block_definitions(block) if value.id in outside}
+        versions[ids[block.id]] = {
+            v.id: mapping[v.id] for b in loop.blocks for v in block_definitions(b) if v.id in outside
+        }
     joined = blocks.join(versions, live)
     assert joined, "what is used behind the loop is made in every round"
     # In the first round the index is known.

@@ -10,7 +10,7 @@ from collections.abc import Set
 from dataclasses import replace
 from typing import assert_never
 
-from dycl.ir.graph import map_operand, op_definitions, op_operands, substitute
+from dycl.ir.graph import block_definitions, map_operand, op_operands, substitute
 from dycl.ir.nodes import Block, Branch, Edge, Jump, Op, Raise, Reply, Return, TensorOp, Terminator, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, Operand, Ref, Value, ValueId, ValueType, refs
@@ -31,11 +31,7 @@ def mutated_values(program: Program) -> frozenset[ValueId]:
 
 def value_types(program: Program) -> dict[ValueId, ValueType]:
     """The type of every value that the blocks define."""
-    types = {}
-    for block in program.blocks:
-        types.update({value.id: value.type for value in block.params})
-        types.update({value.id: value.type for op in block.ops for value in op_definitions(op)})
-    return types
+    return {value.id: value.type for block in program.blocks for value in block_definitions(block)}
 
 
 def edges_into(program: Program) -> dict[BlockId, list[Edge]]:
@@ -134,3 +130,16 @@ def _keep_args(end: Terminator, kept: dict[BlockId, tuple[int, ...]]) -> Termina
 
 def _keep_edge_args(edge: Edge, kept: dict[BlockId, tuple[int, ...]]) -> Edge:
     return Edge(edge.target, tuple(edge.args[index] for index in kept[edge.target]))
+
+
+class ValueIds:
+    """New numbers for values of a program."""
+
+    def __init__(self, program: Program) -> None:
+        made = (value.id for block in program.blocks for value in block_definitions(block))
+        self._last = max(made, default=ValueId(-1))
+
+    def new(self) -> ValueId:
+        """One that no value has."""
+        self._last = ValueId(self._last + 1)
+        return self._last

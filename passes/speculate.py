@@ -43,10 +43,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    op_definitions,
-    op_uses,
-)
+from dycl.ir.graph import block_definitions, op_definitions, op_uses
 from dycl.ir.nodes import Block, Edge, HostOp, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
@@ -253,9 +250,9 @@ class _Finder:
 
         `late`: the values on the way that the first block cannot have; those of this block are added.
         """
-        if any(set(type_names(value.type)) - self._named for value in _defined(block)):
+        if any(set(type_names(value.type)) - self._named for value in block_definitions(block)):
             return None
-        late -= {value.id for value in _defined(block)}
+        late -= {value.id for value in block_definitions(block)}
         for param, arg in zip(block.params, edge.args, strict=True):
             if not self._stands_for(param, arg) or set(refs(arg)) & late:
                 late.add(param.id)
@@ -298,9 +295,3 @@ def _group_memory(program: Program, types: Mapping[ValueId, ValueType], environm
             for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
                 join((param.id, *refs(arg)))
     return groups
-
-
-def _defined(block: Block) -> Iterator[Value]:
-    yield from block.params
-    for op in block.ops:
-        yield from op_definitions(op)

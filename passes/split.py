@@ -42,11 +42,19 @@ from dataclasses import dataclass, replace
 
 import networkx as nx  # type: ignore[import-untyped]
 
-from dycl.ir.graph import find_liveness, find_owners, map_edges, op_uses, reachable, substitute_operands
+from dycl.ir.graph import (
+    block_definitions,
+    find_liveness,
+    find_owners,
+    map_edges,
+    op_uses,
+    reachable,
+    substitute_operands,
+)
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Procedure, Reply, TensorOp, Terminator, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, ValueId, refs
-from dycl.passes.cloning import Blocks, defined_in
+from dycl.passes.cloning import Blocks
 from dycl.passes.rewriting import Substitution, operand_key, value_types
 from dycl.passes.sink_work import may_be_passed
 
@@ -122,7 +130,7 @@ class _Splitter:
         self._split = split
         self._blocks = Blocks(program)
         self._live = find_liveness(program).live_in
-        self._values = {value.id: value for block in program.blocks for value in defined_in(block)}
+        self._values = {value.id: value for block in program.blocks for value in block_definitions(block)}
         self._makers = self._find_movable()
         calls = (op for block in program.blocks for op in block.ops if isinstance(op, Invoke))
         self._results = next(op.results for op in calls if op.procedure == split.procedure.id)
@@ -227,7 +235,7 @@ class _Splitter:
         versions: dict[BlockId, dict[ValueId, Operand]] = {}
         renamed: dict[ValueId, ValueId] = {}
         for found in region:
-            for value in defined_in(found):
+            for value in block_definitions(found):
                 now = mapping[value.id]
                 if value.id in at_first and isinstance(now, Ref):
                     renamed[value.id] = now.id

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.graph import (
+    block_definitions,
     dominators,
     find_liveness,
     map_edges,
-    op_definitions,
     substitute_block,
     substitute_end,
     substitute_op,
@@ -39,12 +39,6 @@ def copy_way(program: Program, head: BlockId, steps: Sequence[Step]) -> Program:
     opening = _Opening(program, {step.block for step in steps})
     opening.open(_targets(program, steps))
     return _Copying(opening.program, head, steps).finish()
-
-
-def _defined(block: Block) -> Iterator[Value]:
-    yield from block.params
-    for op in block.ops:
-        yield from op_definitions(op)
 
 
 def _targets(program: Program, steps: Sequence[Step]) -> Iterator[BlockId]:
@@ -84,11 +78,16 @@ class _Opening:
     def _open(self, target: BlockId) -> bool:
         """Open one block, if there is anything that it must be handed."""
         program = self.program
-        made = {value.id: value for block in program.blocks if block.id in self._copied for value in _defined(block)}
+        made = {
+            value.id: value
+            for block in program.blocks
+            if block.id in self._copied
+            for value in block_definitions(block)
+        }
         wanted = sorted(made.keys() & find_liveness(program).live_in[target])
         if not wanted:
             return False
-        first = 1 + max(value.id for block in program.blocks for value in _defined(block))
+        first = 1 + max(value.id for block in program.blocks for value in block_definitions(block))
         params = tuple(replace(made[old], id=ValueId(first + number)) for number, old in enumerate(wanted))
         inside: Substitution = {old: Ref(new.id) for old, new in zip(wanted, params, strict=True)}
         blocks = []
@@ -124,7 +123,7 @@ class _Copying:
         self._program = program
         self._head = head
         self._steps = steps
-        self._next = 1 + max(value.id for block in program.blocks for value in _defined(block))
+        self._next = 1 + max(value.id for block in program.blocks for value in block_definitions(block))
         self._names: Substitution = {}  # what values of the way are in its copies
         self._early: Substitution = {}  # and in the first block
 

@@ -75,6 +75,13 @@ def op_operands(op: Op) -> tuple[Operand, ...]:
     return op.args + tuple(value for _, value in op.kwargs) if isinstance(op, TensorOp) else op.args
 
 
+def block_definitions(block: Block) -> Iterator[Value]:
+    """The values a block defines: its parameters, and what its operations make, in order."""
+    yield from block.params
+    for op in block.ops:
+        yield from op_definitions(op)
+
+
 def op_uses(op: Op) -> tuple[ValueId, ...]:
     """The values an operation uses, in order; what it mutates counts as used."""
     used = _all_refs(op_operands(op))

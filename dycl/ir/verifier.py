@@ -12,6 +12,7 @@ from dycl.ir.graph import (
     ROOT,
     Definition,
     Dominators,
+    block_definitions,
     block_graph,
     definitions,
     dominators,
@@ -144,7 +145,7 @@ class _Checker:
 
     def _check_single_definitions(self) -> None:
         for block in self.program.blocks:
-            for value in (*block.params, *(value for op in block.ops for value in op_definitions(op))):
+            for value in block_definitions(block):
                 if value.id in self.types:
                     self.say(f"b{block.id}", f"%{value.id} is defined a second time")
                 self.types[value.id] = value.type

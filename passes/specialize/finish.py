@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from dycl.ir.graph import op_definitions, renumber, substitute_end, substitute_operand
+from dycl.ir.graph import block_definitions, renumber, substitute_end, substitute_operand
 from dycl.ir.nodes import (
     Block,
     Branch,
@@ -168,7 +168,7 @@ def _renumbered_sizes(program: Program) -> Program:
     """The program with the names of sizes numbered in the order in which they are met."""
     found: dict[str, int | str] = {}
     for block in program.blocks:
-        values = (*block.params, *(value for op in block.ops for value in op_definitions(op)))
+        values = block_definitions(block)
         met = [name for value in values for name in type_names(value.type)]
         met += [
             name
