@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
+from dycl.ir.arrays import WRITES
 from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, reachable
 from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Raise, Reply, Return, edges
 from dycl.ir.program import Program
@@ -83,7 +84,7 @@ def find_private(program: Program) -> frozenset[PortPlace]:
                     for reply in replies[op.procedure]:
                         for value, given in zip(op.results, reply.values, strict=True):
                             groups.unite(value.id, refs(given))
-                case HostOp(function="set_attr"):
+                case HostOp(function=function) if function == "set_attr" or function in WRITES:
                     groups.show(op_uses(op))
                 case HostOp():  # a list or a view leads to the array that it has, a number does not
                     groups.unite(op.result.id, () if isinstance(op.result.type, ScalarType) else op_uses(op))
