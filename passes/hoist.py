@@ -171,14 +171,13 @@ class _Hoisting:
             left = {id(op) for op in self._blocks[block.id].ops}
             reach = self._order.first[home]
             work = tuple(op for op, least in able if self._order.first[least] <= reach and id(op) in left)
-            work = _with_constants(work, self._blocks[block.id], anywhere)
             if self._out_of_loops != (self._often[block.id] > self._often[home]):
                 continue
             if not self._out_of_loops:
                 # Layers are not run before it is known that they will be needed.
                 work = tuple(op for op in work if not heavy & {value.id for value in op.results})
-            if any(op_uses(op) for op in work):
-                yield home, work
+            if work:
+                yield home, _with_constants(work, self._blocks[block.id], anywhere)
 
     def _is_safe(self, op: TensorOp) -> bool:
         """Whether an operation may be done although it is not needed."""

@@ -11,7 +11,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.graph import op_operands, op_uses
 from dycl.ir.nodes import CallFunction, CallModule, TensorOp
 from dycl.ir.values import Operand, TensorType, ValueId, ValueType, refs
-from dycl.passes.analysis.aliasing import has_own_forward, may_alias, takes_elements
+from dycl.passes.analysis.aliasing import has_own_forward, may_alias
 from dycl.passes.analysis.places import Places, are_there
 
 _VIEWS_TEXT = """
@@ -93,7 +93,7 @@ def is_harmless(
     if not all(isinstance(kind, TensorType) for kind in kinds):
         return False
     if are_there(op, types, places):
-        return not written or not may_alias(op, environment) or takes_elements(op, types)
+        return True
     if not all(isinstance(kind, TensorType) and all(isinstance(n, int) for n in kind.shape) for kind in kinds):
         return _is_harmless_of_any_size(op)
     hides_nothing = not (written and may_alias(op, environment))

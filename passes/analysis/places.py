@@ -128,7 +128,7 @@ class _Finder:
                 return _find_end(op)
             case "where" if len(op.args) == 1:
                 return self._size_of(op, number)
-            case "nonzero" if _gives_tuple(op) or self._has_one_dimension(op.args[0]):
+            case "nonzero" if op.args and (_gives_tuple(op) or self._has_one_dimension(op.args[0])):
                 return self._size_of(op, number)
             case _ if name in _ORDERING and number == _ORDERING[name]:
                 return self._size_of(op, _ordered_dim(op))

@@ -117,8 +117,8 @@ def _plain_call(
     return call
 
 
-# One call, written out for the numbers of inputs and results: loops would take longer than all the rest of it. All
-# subgraphs with these numbers share its code, so that it is in the caches when the next one is called.
+# One call, written out for the kinds of its inputs and results: loops would take longer than all the rest of it. All
+# subgraphs with these kinds share its code, so that it is in the caches when the next one is called.
 _CALL = """
 def make({given}):
     def call({values}):
@@ -155,7 +155,10 @@ _IS_SEEN = f"{_IS_HELD} or results[{{0}}].shape != shape{{0}} or results[{{0}}].
 _BIND = "if bound[{0}] != id(value{0}): frame.bind_input({0}, value{0})"
 _BIND_OR_COPY = """if bound[{0}] != id(value{0}):
                 copy = frame.copies[{0}]
-                if copy is not None and type(value{0}) is array and value{0}.dtype is copy.dtype: copy[...] = value{0}
+                if (
+                    copy is not None and type(value{0}) is array
+                    and value{0}.dtype is copy.dtype and value{0}.nbytes == copy.nbytes
+                ): copy[...] = value{0}
                 else: frame.bind_input({0}, value{0})"""
 _COPY_NUMBER = "frame.copies[{0}][()] = value{0}"
 

@@ -43,9 +43,7 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 
 from dycl.ir.contents import read_contents
 from dycl.targets.onnxruntime.dispatch import make_call
-from dycl.targets.onnxruntime.memory import TYPES, Memory
-
-Value = Any  # an array, or a Python number where the subgraph takes a scalar
+from dycl.targets.onnxruntime.memory import TYPES, Memory, Value
 
 SHARED_BYTES_UNPACKED = 16 << 20
 

@@ -18,9 +18,7 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from dycl.targets.onnxruntime.dispatch import RUN
-from dycl.targets.onnxruntime.memory import CPU, SCALARS, Made, Memory
-
-Value = Any  # an array, what ONNX Runtime has made, or a Python number where the subgraph takes a scalar
+from dycl.targets.onnxruntime.memory import CPU, SCALARS, Made, Memory, Value
 
 _MOST_NUMBERS = 1 << 10
 _MOST_GIVEN = 4  # inputs that are the same in each call: they cost nothing where they are bound, 0.3 microseconds here

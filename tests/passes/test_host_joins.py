@@ -15,7 +15,7 @@ from dycl.diagnostics import UNKNOWN
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.values import Lit, Ref, Seq, SeqKind, TensorType, Value, ValueId
-from dycl.passes.host_joins import find_join
+from dycl.passes.host_joins import Join, find_join
 from dycl.pipeline import check_model, explain_decisions
 from dycl.settings import Settings
 
@@ -34,7 +34,7 @@ def kind_of(tensor: torch.Tensor) -> TensorType:
     return TensorType(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
 
 
-def find(name: str, tensors: list[torch.Tensor], dim: int):  # type: ignore[no-untyped-def]
+def find(name: str, tensors: list[torch.Tensor], dim: int) -> Join | None:
     return find_join(join(name, tensors, dim), {ValueId(i): kind_of(tensor) for i, tensor in enumerate(tensors)})
 
 

@@ -36,6 +36,7 @@ def _sizes(text: str) -> dict[int, int | str]:
         ("int64[3] = call torch.arange(0, 6, 2)", None),
         ("int64[u0] = call torch.where(%1)", 6),
         ("int64[u0, 1] = call torch.nonzero(%1)", 6),
+        ("int64[u0, 1] = call torch.nonzero(input=%1)", None),
         ("int64[6] = call torch.argsort(%0, -1, True)", 6),
         ("int64[6] = call torch.argsort(%0, dim=0, descending=True)", 6),
         ("int64[6] = call torch.where(%1, 1, 7)", None),

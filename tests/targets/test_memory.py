@@ -127,6 +127,8 @@ def test_an_input_that_comes_from_several_places(builder, make, width: int) -> N
         assert (negative(np.full((1, 2 * width), n, np.float32)[:, ::2]) == -n).all()
         with pytest.raises(Exception, match=r"int32"):
             negative(reshaped)
+        with pytest.raises(Exception, match=r"(?i)dimension"):
+            negative(np.ones((1, 1), np.float32))  # numpy would make it as long as the input
         assert (negative(negative(held[n])) == 2.0 * n).all()
     assert [float(each[0, -1]) for each in held] == [2.0 * n for n in range(5)]
 
