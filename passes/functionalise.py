@@ -131,7 +131,7 @@ def _pure_setting(op: TensorOp, types: Mapping[ValueId, ValueType]) -> TensorOp 
     if len(op.args) != 3 or op.args[0] != Ref(old) or op_uses(op).count(old) != 2 or new.type != written:
         return None
     _, key, value = op.args
-    places = key.items if isinstance(key, Seq) else (key,)
+    places = key.items if isinstance(key, Seq) and key.kind is SeqKind.TUPLE else (key,)
     chosen = [number for number, place in enumerate(places) if place != _WHOLE]
     if len(chosen) != 1 or not isinstance(written, TensorType) or not isinstance(value, Ref):
         return None

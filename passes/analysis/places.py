@@ -14,7 +14,7 @@ from types import EllipsisType
 from dycl.ir.graph import entry_blocks, op_definitions
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.program import Program
-from dycl.ir.values import Lit, Operand, Ref, Seq, SliceOf, TensorType, Value, ValueId, ValueType, refs
+from dycl.ir.values import Lit, Operand, Ref, Seq, SeqKind, SliceOf, TensorType, Value, ValueId, ValueType, refs
 from dycl.passes.rewriting import edges_into, value_types
 
 Size = int | str
@@ -45,7 +45,7 @@ def are_there(op: TensorOp, types: Mapping[ValueId, ValueType], places: Places) 
     match name, op.args[1:]:
         case "index_select", (Lit(value=int(dim)), Ref() as index):
             asked: Iterator[tuple[int, Operand]] = iter([(dim % max(len(kind.shape), 1), index)])
-        case "__getitem__", (Seq(items=items),):
+        case "__getitem__", (Seq(kind=SeqKind.TUPLE, items=items),):
             asked = _find_asked(items, len(kind.shape))
         case "__getitem__", (key,):
             asked = _find_asked((key,), len(kind.shape))

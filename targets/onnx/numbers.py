@@ -322,7 +322,7 @@ def _gather_of_cut(rewriter: _Rewriter) -> None:
 
 def _taken_behind(value: Value | None, axis: int) -> onnx_ir.Node | None:
     """What makes a value that one node reads, if it takes elements along another dimension and this one stays put."""
-    if value is None or len(tuple(value.uses())) != 1:
+    if value is None or value.is_graph_output() or len(tuple(value.uses())) != 1:
         return None
     found, cut = _made_by(value, "Gather"), _made_by(value, "Slice")
     if found is not None:

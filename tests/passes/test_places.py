@@ -124,6 +124,7 @@ TAKEN = """
         ("float32[u0] = call torch.Tensor.__getitem__(%3, (2, %2))", False),
         ("float32[2, 1, u0] = call torch.Tensor.__getitem__(%3, (..., None, %2))", True),
         ("float32[1, u0, 6] = call torch.Tensor.__getitem__(%3, (None, %2, ...))", False),
+        ("float32[2, 6] = call torch.Tensor.__getitem__(%3, [0, 5])", False),
         ("float32[] = call torch.Tensor.__getitem__(%5, 0)", False),
         ("float32[6] = call torch.Tensor.__getitem__(%0, %7)", False),
         ("float32[6] = call torch.Tensor.__getitem__(%0, %1)", False),

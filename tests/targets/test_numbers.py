@@ -171,8 +171,8 @@ g (float[6, 2] x, int64 begin, int64 length) => (float[2, 1, 2] y)
 """
 
 
-def _cut_model(table: str, *, is_ours: bool) -> onnx_ir.Model:
-    model = onnx_ir.from_proto(onnx.parser.parse_model(CUT.replace("TABLE", table)))
+def _cut_model(table: str, *, is_ours: bool, text: str = CUT) -> onnx_ir.Model:
+    model = onnx_ir.from_proto(onnx.parser.parse_model(text.replace("TABLE", table)))
     if is_ours:
         begin, length = model.graph.inputs[1:]
         next(node for node in model.graph if node.op_type == "Slice").meta[numbers._CUT] = begin, length
@@ -180,10 +180,10 @@ def _cut_model(table: str, *, is_ours: bool) -> onnx_ir.Model:
     return model
 
 
-def _run(model: onnx_ir.Model, begin: int, length: int) -> np.ndarray:
+def _run(model: onnx_ir.Model, begin: int, length: int) -> list[np.ndarray]:
     session = ort.InferenceSession(onnx_ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
     given = {"x": np.arange(12, dtype=np.float32).reshape(6, 2), "begin": np.array(begin), "length": np.array(length)}
-    return session.run(None, given)[0]
+    return session.run(None, given)
 
 
 @pytest.mark.parametrize("table", ["0, 0, 0, 0, 0, 1, 0, 2", "0, 0, 0, 0, 1, 0, 2, 1"])
@@ -192,7 +192,7 @@ def test_what_is_taken_from_a_cut_is_taken_from_the_whole(table: str) -> None:
     assert "Slice" not in {node.op_type for node in whole.graph}
     assert "Slice" in {node.op_type for node in cut.graph}
     for begin, length in [(0, 1), (1, 3), (4, 2), (5, 1), (-2, 2), (-6, 3), (-1, 1)]:
-        np.testing.assert_array_equal(_run(whole, begin, length), _run(cut, begin, length))
+        np.testing.assert_array_equal(_run(whole, begin, length)[0], _run(cut, begin, length)[0])
 
 
 def test_a_cut_of_no_length_has_nothing_to_take() -> None:
@@ -205,3 +205,14 @@ def test_a_cut_of_no_length_has_nothing_to_take() -> None:
 @pytest.mark.parametrize("table", ["0, 0, 0, 1, 0, 1, 0, 2", "0, 0, 0, 0, 0, 1, 0, -1"])
 def test_what_may_lie_behind_a_cut_is_taken_from_it(table: str) -> None:
     assert "Slice" in {node.op_type for node in _cut_model(table, is_ours=True).graph}
+
+
+def test_what_is_handed_out_on_the_way_stays_as_long_as_it_is() -> None:
+    text = CUT.replace("=> (float[2, 1, 2] y)", "=> (float[2, 1, 1] y, float[n, 1] part)")
+    text = text.replace("int64[1] step = {1}", "int64[1] step = {1}, int64[1] none = {0}")
+    text = text.replace("Gather <axis = 0> (cut, places)", "Gather <axis = 0> (part, places)")
+    text = text.replace("  places =", "  part = Slice(cut, none, step, step, step)\n  places =")
+    whole, cut = (_cut_model("0, 0, 0, 0, 0, 1, 0, 2", is_ours=ours, text=text) for ours in (True, False))
+    for begin, length in [(1, 3), (4, 2), (-2, 2)]:
+        for found, wanted in zip(_run(whole, begin, length), _run(cut, begin, length), strict=True):
+            np.testing.assert_array_equal(found, wanted)
