@@ -383,6 +383,20 @@ def substitute_op(op: Op, mapping: Substitution) -> Op:
             assert_never(op)
 
 
+def map_definitions(op: Op, fn: Callable[[Value], Value]) -> Op:
+    """The operation with each value that it defines replaced by what `fn` makes of it."""
+    match op:
+        case TensorOp(results=results, mutates=mutates):
+            named = tuple((old, fn(new)) for old, new in mutates)
+            return replace(op, results=tuple(fn(value) for value in results), mutates=named)
+        case HostOp(result=result):
+            return replace(op, result=fn(result))
+        case Dispatch(results=results) | Invoke(results=results):
+            return replace(op, results=tuple(fn(value) for value in results))
+        case _:
+            assert_never(op)
+
+
 def substitute_edge(edge: Edge, mapping: Substitution) -> Edge:
     """The edge with its arguments replaced."""
     return Edge(edge.target, substitute_operands(edge.args, mapping))
@@ -464,70 +478,71 @@ def renumber(program: Program) -> Program:
     order = block_order(program)
     block_ids = {old: BlockId(new) for new, old in enumerate(order)}
     kept = [program.block(block) for block in order]
-    values = [v for block in kept for v in (*block.params, *(v for op in block.ops for v in op_definitions(op)))]
-    value_ids = {value.id: ValueId(new) for new, value in enumerate(values)}
+    names = _number(value for block in kept for value in block_definitions(block))
+    subgraphs = tuple(_renumber_subgraph(subgraph) for subgraph in program.subgraphs)
+    if order == tuple(range(len(program.blocks))) and _is_numbered(names):
+        return replace(program, subgraphs=subgraphs)
     return replace(
         program,
-        entries=tuple(_renumber_entry(entry, block_ids, value_ids) for entry in program.entries),
-        blocks=tuple(_renumber_block(block, block_ids, value_ids) for block in kept),
-        subgraphs=tuple(_renumber_subgraph(subgraph) for subgraph in program.subgraphs),
+        entries=tuple(_renumber_entry(entry, block_ids, names) for entry in program.entries),
+        blocks=tuple(_renumber_block(block, block_ids, names) for block in kept),
+        subgraphs=subgraphs,
         procedures=tuple(replace(part, block=block_ids[part.block]) for part in program.procedures),
     )
 
 
-ValueIds = dict[ValueId, ValueId]
+Names = dict[ValueId, Ref]
 
 
-def _new_names(used: Iterable[ValueId], ids: ValueIds) -> Substitution:
-    missing = [value for value in used if value not in ids]
+def _number(values: Iterable[Value]) -> Names:
+    return {value.id: Ref(ValueId(number)) for number, value in enumerate(values)}
+
+
+def _is_numbered(names: Names) -> bool:
+    return all(old == new.id for old, new in names.items())
+
+
+def _known(used: Iterable[ValueId], names: Names) -> Names:
+    """The names, in which all that is used is."""
+    missing = [value for value in used if value not in names]
     if missing:
         raise InternalError(f"to be renumbered, but never defined: {missing}")
-    return {value: Ref(ids[value]) for value in used}
+    return names
 
 
-def _rename(value: Value, ids: ValueIds) -> Value:
-    return value if ids[value.id] == value.id else replace(value, id=ids[value.id])
+def _rename(value: Value, names: Names) -> Value:
+    new = names[value.id].id
+    return value if new == value.id else replace(value, id=new)
 
 
-def _renumber_entry(entry: Entry, block_ids: dict[BlockId, BlockId], ids: ValueIds) -> Entry:
-    mapping = _new_names(_all_refs(slot.template for slot in entry.slots), ids)
-    slots = tuple(StateSlot(slot.name, substitute_operand(slot.template, mapping)) for slot in entry.slots)
+def _renumber_entry(entry: Entry, block_ids: dict[BlockId, BlockId], names: Names) -> Entry:
+    _known(_all_refs(slot.template for slot in entry.slots), names)
+    slots = tuple(StateSlot(slot.name, substitute_operand(slot.template, names)) for slot in entry.slots)
     return replace(entry, block=block_ids[entry.block], slots=slots)
 
 
-def _renumber_op(op: Op, ids: ValueIds) -> Op:
-    if all(ids.get(value) == value for value in (*op_uses(op), *(value.id for value in op_definitions(op)))):
+def _renumber_op(op: Op, names: Names) -> Op:
+    used = op_uses(op)
+    _known(used, names)
+    if all(names[value].id == value for value in (*used, *(value.id for value in op_definitions(op)))):
         return op
-    op = substitute_op(op, _new_names(op_uses(op), ids))
-    match op:
-        case TensorOp():
-            mutates = tuple((old, _rename(new, ids)) for old, new in op.mutates)
-            return replace(op, results=tuple(_rename(value, ids) for value in op.results), mutates=mutates)
-        case HostOp():
-            return replace(op, result=_rename(op.result, ids))
-        case Dispatch() | Invoke():
-            return replace(op, results=tuple(_rename(value, ids) for value in op.results))
-        case _:
-            assert_never(op)
+    return map_definitions(substitute_op(op, names), lambda value: _rename(value, names))
 
 
-def _renumber_block(block: Block, block_ids: dict[BlockId, BlockId], ids: ValueIds) -> Block:
-    end = substitute_end(block.end, _new_names(end_uses(block.end), ids))
-    if isinstance(end, Jump):
-        end = replace(end, edge=replace(end.edge, target=block_ids[end.edge.target]))
-    elif isinstance(end, Branch):
-        yes, no = (replace(edge, target=block_ids[edge.target]) for edge in (end.if_true, end.if_false))
-        end = replace(end, if_true=yes, if_false=no)
-    params = tuple(_rename(value, ids) for value in block.params)
-    ops = tuple(_renumber_op(op, ids) for op in block.ops)
+def _renumber_block(block: Block, block_ids: dict[BlockId, BlockId], names: Names) -> Block:
+    end = substitute_end(block.end, _known(end_uses(block.end), names))
+    end = map_edges(end, lambda _, edge: Edge(block_ids[edge.target], edge.args))
+    params = tuple(_rename(value, names) for value in block.params)
+    ops = tuple(_renumber_op(op, names) for op in block.ops)
     return replace(block, id=block_ids[block.id], params=params, ops=ops, end=end)
 
 
 def _renumber_subgraph(subgraph: Subgraph) -> Subgraph:
-    values = [*subgraph.params, *(value for op in subgraph.ops for value in op_definitions(op))]
-    ids = {value.id: ValueId(new) for new, value in enumerate(values)}
-    ops = tuple(op for op in (_renumber_op(op, ids) for op in subgraph.ops) if isinstance(op, TensorOp))
-    params = tuple(_rename(value, ids) for value in subgraph.params)
-    names = _new_names(subgraph.results, ids)
-    results = tuple(_substitute_id(value, names) for value in subgraph.results)
+    names = _number((*subgraph.params, *(value for op in subgraph.ops for value in op_definitions(op))))
+    if _is_numbered(names):
+        return subgraph
+    ops = tuple(op for op in (_renumber_op(op, names) for op in subgraph.ops) if isinstance(op, TensorOp))
+    params = tuple(_rename(value, names) for value in subgraph.params)
+    _known(subgraph.results, names)
+    results = tuple(names[value].id for value in subgraph.results)
     return replace(subgraph, params=params, ops=ops, results=results)
