@@ -117,6 +117,13 @@ class PathShapeEnv(ShapeEnv):
         self._asked: list[Asked | None] = []
         self._is_remaking = False
 
+    def part(self) -> None:
+        """Let go of the machine, whose tensors and states would otherwise stay for ever once all is done.
+
+        A view holds its base where the garbage collector does not see it, and every fake tensor leads here.
+        """
+        del self._machine
+
     @contextlib.contextmanager
     def remaking(self) -> Iterator[None]:
         """While a tensor is made like one that there is: torch asks whether its sizes are not negative."""

@@ -95,6 +95,7 @@ def specialize(
             continue
         finally:
             run.machine.switch({})
+            run.machine.env.part()
         environment = Environment(dict(names.weights), dict(names.modules), run.classes)
         seconds = time.perf_counter() - start
         return Specialization(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dycl
 from dycl.diagnostics import UnsupportedError
@@ -14,6 +16,7 @@ from dycl.ir.nodes import Branch, HostOp
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.ir.values import TensorType
+from dycl.passes.specialize.machine import Machine
 from dycl.passes.specialize.specializer import specialize
 from dycl.pipeline import check_model
 from dycl.sampling import Sample
@@ -153,6 +156,15 @@ def test_two_compiles_of_one_model_are_equal() -> None:
     first = specialize(model, case.inputs(0))
     second = specialize(model, case.inputs(0))
     assert first.program == second.program
+
+
+def test_a_compile_leaves_no_machine_behind() -> None:
+    """A view holds its base where the collector does not see it, and a fake tensor leads to all of its compile."""
+    for model in (tensor_programs.AliasesAcrossJoin, tensor_programs.TwoCells):
+        specialize(model().eval(), tensor_programs.rows(0))
+    FakeTensorMode.cache_clear()  # torch's own, of all compiles of the process
+    gc.collect()
+    assert not [found for found in gc.get_objects() if isinstance(found, Machine)]
 
 
 def test_slots_come_in_the_order_of_their_names() -> None:
