@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -36,6 +37,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The cache goes with the run."""
     shutil.rmtree(config.stash.get(_CACHE, ""), ignore_errors=True)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what is there before the first test and stays to the end; and let it come seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, *gc.get_threshold()[1:])  # compiles make millions of objects; CPython's own number is 700
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
