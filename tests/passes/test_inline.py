@@ -336,16 +336,34 @@ def recursive(program: Program, rng: random.Random) -> Program | None:
     return renumber(program)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_random_procedures(generate: Generate, random_environment: Environment, seed: int) -> None:
-    program = recursive(functionalise.run(generate(seed), random_environment), random.Random(seed))
+def check_random_procedure(program: Program, environment: Environment) -> None:
+    changed = peel.run(inline.run(program, environment), environment)
+    check(program, changed, environment, decides_less=True)
+    done = run_passes(program, environment, PASSES, lambda name, result: None)
+    check(program, done, environment, decides_less=True)
+
+
+def random_procedure(generate: Generate, environment: Environment, seed: int) -> Program:
+    program = recursive(functionalise.run(generate(seed), environment), random.Random(seed))
     assume(program is not None)
     assert program is not None
-    changed = peel.run(inline.run(program, random_environment), random_environment)
-    check(program, changed, random_environment, decides_less=True)
-    done = run_passes(program, random_environment, PASSES, lambda name, result: None)
-    check(program, done, random_environment, decides_less=True)
+    return program
+
+
+SOME = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+@SOME
+@given(seed=st.integers(0, 2**32))
+def test_random_procedures(generate: Generate, random_environment: Environment, seed: int) -> None:
+    check_random_procedure(random_procedure(generate, random_environment, seed), random_environment)
+
+
+@pytest.mark.slow
+@settings(SOME, max_examples=200)
+@given(seed=st.integers(0, 2**32))
+def test_many_random_procedures(generate: Generate, random_environment: Environment, seed: int) -> None:
+    check_random_procedure(random_procedure(generate, random_environment, seed), random_environment)
 
 
 def test_many_random_procedures_are_parted(generate: Generate, random_environment: Environment) -> None:
