@@ -242,10 +242,12 @@ def _check(methods: Sequence[MethodCalls], settings: Settings, stages: Stages, l
                 for each in others
             ],
         )
-    stages.dump("specialize", print_ir(made.program))
+    stages.dump("specialize", partial(print_ir, made.program))
     environment = replace(made.environment, calls=first.usual(settings.profile))
     steps = _passes(settings, stages.knobs, last)
-    program = run_passes(made.program, environment, steps, lambda name, result: stages.passed(name, print_ir(result)))
+    program = run_passes(
+        made.program, environment, steps, lambda name, result: stages.passed(name, partial(print_ir, result))
+    )
     report = CheckReport(
         name=program.name,
         branches=len(find_branches(made.program)),
@@ -274,7 +276,7 @@ def _build(
     program, environment = checked.program, checked.environment
     with stages.stage("host"):
         package = _Package(checked, settings, _write_host(program, settings.device))
-    stages.dump("host", package.host)
+    stages.dump("host", lambda: package.host)
     with stages.stage("target"):
         cache = open_cache(stages.knobs.cache_dir, stages.knobs.cache_size) if settings.cache else None
         options = Options(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,11 +58,11 @@ class Stages:
         yield
         self._end(name)
 
-    def passed(self, name: str, text: str) -> None:
-        """A stage that began where the last one ended, and has ended with this text."""
+    def passed(self, name: str, show: Callable[[], str]) -> None:
+        """A stage that began where the last one ended, and has ended with what this shows."""
         self._begin(name, at=self._mark)
         self._end(name)
-        self.dump(name, text)
+        self.dump(name, show)
 
     def _begin(self, name: str, at: float | None = None) -> None:
         if name == self.knobs.kill_at:
@@ -76,10 +76,11 @@ class Stages:
         self._mark = now
         self.observer.finish(name, self.seconds[name])
 
-    def dump(self, name: str, text: str) -> None:
-        """Write the stage's text and how it differs from the last one's."""
+    def dump(self, name: str, show: Callable[[], str]) -> None:
+        """Write the stage's text and how it differs from the last one's; it is made only if somebody wants it."""
         if self.knobs.dump is None:
             return
+        text = show()
         path = self.knobs.dump / f"{len(self._texts):02d}-{name}"
         before = self._texts[-1] if self._texts else ""
         change = difflib.unified_diff(before.splitlines(), text.splitlines(), "before", name, lineterm="")

@@ -473,7 +473,8 @@ def block_order(program: Program) -> tuple[BlockId, ...]:
 def renumber(program: Program) -> Program:
     """The program with canonical ids: blocks in reverse post order, values in order of definition.
 
-    Unreachable blocks are gone. A subgraph keeps its id; the values inside are numbered from 0.
+    Unreachable blocks are gone. A subgraph keeps its id; the values inside are numbered from 0. A program that has
+    canonical ids is given back itself, so that whoever has looked at it need not look again.
     """
     order = block_order(program)
     block_ids = {old: BlockId(new) for new, old in enumerate(order)}
@@ -481,7 +482,7 @@ def renumber(program: Program) -> Program:
     names = _number(value for block in kept for value in block_definitions(block))
     subgraphs = tuple(_renumber_subgraph(subgraph) for subgraph in program.subgraphs)
     if order == tuple(range(len(program.blocks))) and _is_numbered(names):
-        return replace(program, subgraphs=subgraphs)
+        return program if subgraphs == program.subgraphs else replace(program, subgraphs=subgraphs)
     return replace(
         program,
         entries=tuple(_renumber_entry(entry, block_ids, names) for entry in program.entries),

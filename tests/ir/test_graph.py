@@ -149,7 +149,7 @@ def test_renumbering_is_canonical() -> None:
     canonical = renumber(PROGRAM)
     assert [block.id for block in canonical.blocks] == list(range(7))
     assert list(definitions(canonical)) == list(range(len(definitions(canonical))))
-    assert renumber(canonical) == canonical
+    assert renumber(canonical) is canonical
     text = print_ir(canonical)
     assert text.startswith("program P method forward\ninitial (0)\nentry b0 state 1\n  slot count = %0\nentry b")
     assert "subgraph s0 inner (%0: float32[]):\n  %1: float32[] = call torch.relu(%0)\n  results (%1)" in text
