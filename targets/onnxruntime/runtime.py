@@ -5,10 +5,10 @@ ONNX Runtime packs the weights of matrix products into a private copy for each s
 64 MiB matrix, 257 MiB with packing, 1 MiB without; a product with 8 rows takes 4.1 ms packed, 7.9 ms not, with one row
 the same). So a session packs, unless more than `SHARED_BYTES_UNPACKED` of its weights are used by other sessions too.
 
-Subgraphs that are the same but for their weights share a session where they were optimised for this machine, and bind
-their weights like any other input: what a session needs for a call, its plan and its kernels, is in the caches when the
-next one runs. Measured cold, 17 small blocks in a row: 14 microseconds each more than one graph of all with a session
-for each, 5 with one for all; each weight that is bound takes 0.2.
+Subgraphs that are the same but for their weights, and for numbers in their graphs, share a session where they were
+optimised for this machine, and bind these like any other input: what a session needs for a call, its plan and its
+kernels, is in the caches when the next one runs. Measured cold, 17 small blocks in a row: 14 microseconds each more
+than one graph of all with a session for each, 5 with one for all; each weight that is bound takes 0.2.
 
 Memory. Each session with an arena works in memory of its own, and with many sessions that is more than fits in the
 caches next to the processor. Small subgraphs have none: the C library hands them what the one before has just given
@@ -34,7 +34,7 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +143,18 @@ class Runtime:
         return call
 
     def _build(self, entry: dict[str, Any]) -> Callable[..., Value]:
-        given = entry.get("settings", {}).get("given", {}) if self._tuned else {}
-        session = self._common_session(entry) if given else self._session(entry)
+        settings = entry.get("settings", {})
+        if self._tuned and "given" in settings:
+            session, given = self._common_session(entry), settings["given"]
+            entry = entry | {"inputs": _renamed(entry["inputs"], settings.get("names", {}))}
+        else:
+            session, given = self._session(entry), {}
         if self._device is not None:
             return self._device.call(session, entry, self._as_placed)  # type: ignore[no-any-return]
         return make_call(session, entry, self._memory, self._files.given(session, given))
 
     def _common_session(self, entry: dict[str, Any]) -> ort.InferenceSession:
-        """The session of all subgraphs that are the same but for the weights, which they give it with each call."""
+        """The session of all subgraphs that are the same but for what they give it with each call."""
         with self._opening:
             file = entry["settings"]["tuned"]
             if file not in self._sessions:
@@ -222,7 +226,7 @@ class WeightFiles:
         array: np.ndarray = self._mapped[file][offset : offset + size].view(dtype).reshape(shape)
         return array
 
-    def given(self, session: ort.InferenceSession, places: dict[str, tuple[str, int]]) -> dict[str, np.ndarray]:
+    def given(self, session: ort.InferenceSession, places: Mapping[str, tuple[str, int]]) -> dict[str, np.ndarray]:
         """The weights at these places, each in the type that the session's input of its name has."""
         ports = {port.name: port for port in session.get_inputs()}
         return {
@@ -302,6 +306,11 @@ def place_weights(model: bytes, offsets: Sequence[int]) -> bytes:
 OFFSET_DIGITS = 12
 # As a pair of texts lies in an ONNX file: the length of each before it.
 _OFFSET = re.compile(rb"\x0a\x06offset\x12\x0c(\d{12})")
+
+
+def _renamed(inputs: Sequence[dict[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The inputs of a subgraph under the names that they have in a session that it shares."""
+    return [port | {"name": names.get(port["name"], port["name"])} for port in inputs]
 
 
 def _shared_weights(subgraphs: dict[str, dict[str, Any]]) -> frozenset[str]:

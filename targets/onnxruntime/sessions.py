@@ -14,16 +14,23 @@ from dycl.targets.check import first_line
 
 
 def make_runner(
-    subgraph: Subgraph, session: Any, given: Mapping[str, np.ndarray] | None = None
+    subgraph: Subgraph,
+    session: Any,
+    given: Mapping[str, np.ndarray] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """The session as a function of all inputs in order; `given`: inputs besides, the same in each call."""
+    """The session as a function of all inputs in order.
+
+    `given`: inputs besides, the same in each call. `names`: those of the inputs that have others than by their number.
+    """
     taken = {port.name for port in session.get_inputs()}
-    names = [f"out{i}" for i in range(len(subgraph.results))]
+    inputs = [(names or {}).get(f"in{i}", f"in{i}") for i in range(len(subgraph.params))]
+    outputs = [f"out{i}" for i in range(len(subgraph.results))]
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        feed = {f"in{i}": array for i, array in enumerate(arrays) if f"in{i}" in taken}
+        feed = {name: array for name, array in zip(inputs, arrays, strict=True) if name in taken}
         feed.update(given or {})
-        results: list[np.ndarray] = session.run(names, feed)
+        results: list[np.ndarray] = session.run(outputs, feed)
         return results
 
     return run

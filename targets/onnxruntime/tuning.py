@@ -21,7 +21,7 @@ from dycl.targets.cuts import PortPlace, find_cuts
 from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
 from dycl.targets.onnx.engine import Tuned
 from dycl.targets.onnx.export import bind_weights
-from dycl.targets.onnxruntime.given import Place, give_weights
+from dycl.targets.onnxruntime.given import Given, give_weights
 from dycl.targets.onnxruntime.layout import LayoutError, Optimised, block_size, from_blocks, optimise, to_blocks
 from dycl.targets.onnxruntime.runtime import WeightFiles, describe_machine
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
@@ -43,12 +43,13 @@ def tune_program(program: Program, bound: BoundProgram, directory: Path) -> Mapp
     weights = MappedFile()
     for name in tuning.models:
         _detach_weights(tuning.models[name].model, weights)
+    models = {name: each.model for name, each in tuning.models.items()}
+    given = give_weights(models, lambda number: (TUNED_WEIGHTS, weights.add(number)))
     weights.write(directory / TUNED_WEIGHTS)
     content = (directory / TUNED_WEIGHTS).read_bytes()
-    given = give_weights({name: each.model for name, each in tuning.models.items()})
     files = SharedFiles()
     return {
-        item.subgraph.name: tuning.finish(item, content, files, given.get(item.subgraph.name, {}))
+        item.subgraph.name: tuning.finish(item, content, files, given.get(item.subgraph.name))
         for item in bound.subgraphs
     }
 
@@ -111,16 +112,20 @@ class _Tuning:
         ports = [self._ports[name][place.is_output][place.index] for place in places]
         return {port.name: int(port.shape[1]) for port in ports}
 
-    def finish(self, bound: BoundSubgraph, weights: bytes, files: SharedFiles, given: Mapping[str, Place]) -> Tuned:
+    def finish(self, bound: BoundSubgraph, weights: bytes, files: SharedFiles, given: Given | None) -> Tuned:
         """The files of a subgraph, and how to run it on values as the model's source has them."""
         subgraph = bound.subgraph
         file = f"subgraphs/{subgraph.name}.tuned.onnx"
         shared = files.add(file, self.models[subgraph.name].model)
         session = open_session(subgraph, shared.model, self._directory, optimization="none")
-        run = make_runner(subgraph, session, self._files.given(session, dict(given)))
         settings: dict[str, object] = {"tuned": shared.file, "machine": describe_machine()}
-        if given:
-            settings["given"] = {name: list(place) for name, place in given.items()}
+        if given is None:
+            run = make_runner(subgraph, session)
+        else:
+            run = make_runner(subgraph, session, self._files.given(session, given.weights), given.names)
+            settings["given"] = {name: list(place) for name, place in given.weights.items()}
+        if given is not None and given.names:
+            settings["names"] = dict(given.names)
         if shared.offsets and shared.file != file:
             settings["tuned_offsets"] = list(shared.offsets)
         return Tuned(

@@ -17,7 +17,7 @@ from torch import nn
 import dycl
 from dycl.artifact import load_artifact
 from dycl.ir.contents import read_contents
-from dycl.targets.onnxruntime.given import give_weights
+from dycl.targets.onnxruntime.given import Given, Place, give_weights
 
 
 def _model(
@@ -39,28 +39,95 @@ def _product(rows: int, offset: int, bias: int = 0) -> onnx.ModelProto:
     return _model(node, {"v0": ((rows, 32), offset), "v1": ((32,), bias)})
 
 
+def _store(data: bytes) -> Place:
+    return "numbers", int.from_bytes(data, "little")
+
+
 def test_only_the_weights_in_which_models_differ_become_inputs() -> None:
     models = {"a": _product(32, 0), "b": _product(32, 4096), "other": _product(64, 0)}
-    assert give_weights(models) == {"a": {"v0": ("weights.bin", 0)}, "b": {"v0": ("weights.bin", 4096)}}
+    weights = {"a": {"w0": ("weights.bin", 0)}, "b": {"w0": ("weights.bin", 4096)}}
+    assert give_weights(models, _store) == {name: Given(places) for name, places in weights.items()}
     assert models["a"] == models["b"]
-    assert [port.name for port in models["a"].graph.input] == ["in0", "v0"]
-    assert [tensor.name for tensor in models["a"].graph.initializer] == ["v1"]
+    assert [port.name for port in models["a"].graph.input] == ["in0", "w0"]
+    assert [tensor.name for tensor in models["a"].graph.initializer] == ["w1"]
     assert [port.name for port in models["other"].graph.input] == ["in0"]
 
 
 def test_what_would_be_packed_in_each_call_stays_where_it_is() -> None:
-    assert not give_weights({"a": _product(4096, 0), "b": _product(4096, 1 << 20)})
+    assert not give_weights({"a": _product(4096, 0), "b": _product(4096, 1 << 20)}, _store)
 
 
 def test_what_is_quantised_stays_constant() -> None:
     node = helper.make_node("MatMulInteger", ["in0", "v0"], ["out0"])
-    assert not give_weights({str(at): _model(node, {"v0": ((32, 32), at)}, TensorProto.INT8) for at in (0, 4096)})
+    models = {str(at): _model(node, {"v0": ((32, 32), at)}, TensorProto.INT8) for at in (0, 4096)}
+    assert not give_weights(models, _store)
 
 
-def test_models_with_all_weights_in_common_are_left_alone() -> None:
+def test_models_with_all_weights_in_common_are_given_none() -> None:
     models = {"a": _product(32, 0, bias=8192), "b": _product(32, 0, bias=8192)}
-    assert not give_weights(models)
+    assert give_weights(models, _store) == {"a": Given(), "b": Given()}
     assert len(models["a"].graph.initializer) == 2
+
+
+def _above(threshold: float, inputs: list[str], sizes: list[str]) -> onnx.ModelProto:
+    """Which rows of the first input are above a threshold, times the second; inputs are declared in their order."""
+    nodes = [
+        helper.make_node("Greater", [inputs[0], "v0"], ["v1"]),
+        helper.make_node("Cast", ["v1"], ["v2"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["v2", inputs[1]], ["out0"]),
+    ]
+    declared = dict(zip(inputs, sizes, strict=True))
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [declared[name], 4]) for name in sorted(inputs)]
+    made = helper.make_tensor_value_info("out0", TensorProto.FLOAT, [sizes[0], 4])
+    number = helper.make_tensor("v0", TensorProto.FLOAT, [], [threshold])
+    return helper.make_model(helper.make_graph(nodes, "subgraph", ports, [made], [number]))
+
+
+def test_numbers_names_of_sizes_and_the_order_of_inputs_may_differ() -> None:
+    models = {"a": _above(1.0, ["in0", "in1"], ["u3", "u3"]), "b": _above(2.0, ["in1", "in0"], ["u7", "u7"])}
+    places = {name: _store(np.float32(number).tobytes()) for name, number in (("a", 1.0), ("b", 2.0))}
+    assert give_weights(models, _store) == {
+        "a": Given({"w0": places["a"]}),
+        "b": Given({"w0": places["b"]}, {"in1": "in0", "in0": "in1"}),
+    }
+    assert models["a"] == models["b"]
+    assert [port.name for port in models["b"].graph.input] == ["in0", "in1", "w0"]
+
+
+def test_numbers_that_happen_to_be_equal_are_two() -> None:
+    """Where both thresholds are one, ONNX Runtime has made them one number."""
+
+    def between(low: float, high: float) -> onnx.ModelProto:
+        numbers = {"v0": low} if low == high else {"v0": low, "v1": high}
+        nodes = [
+            helper.make_node("Greater", ["in0", "v0"], ["v2"]),
+            helper.make_node("Less", ["in0", list(numbers)[-1]], ["v3"]),
+            helper.make_node("And", ["v2", "v3"], ["out0"]),
+        ]
+        ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("in0", "out0")]
+        tensors = [helper.make_tensor(name, TensorProto.FLOAT, [], [number]) for name, number in numbers.items()]
+        return helper.make_model(helper.make_graph(nodes, "subgraph", ports[:1], ports[1:], tensors))
+
+    models = {"a": between(1.0, 1.0), "b": between(1.0, 2.0)}
+    assert {name: list(given.weights) for name, given in give_weights(models, _store).items()} == {
+        "a": ["w1"],
+        "b": ["w1"],
+    }
+    assert models["a"] == models["b"]
+
+
+def test_sizes_that_are_equal_in_one_model_alone_are_told_apart() -> None:
+    models = {"a": _above(1.0, ["in0", "in1"], ["u3", "u3"]), "b": _above(2.0, ["in0", "in1"], ["u3", "u4"])}
+    assert not give_weights(models, _store)
+
+
+def test_a_number_that_a_kernel_may_want_to_know_stays() -> None:
+    def reshaped(columns: int) -> onnx.ModelProto:
+        model = _model(helper.make_node("Reshape", ["in0", "v0"], ["out0"]), {})
+        model.graph.initializer.append(helper.make_tensor("v0", TensorProto.INT64, [2], [-1, columns]))
+        return model
+
+    assert not give_weights({"a": reshaped(2), "b": reshaped(4)}, _store)
 
 
 class Gated(nn.Module):
@@ -137,3 +204,29 @@ def test_threads_run_one_session_with_their_own_weights(tuned: Path, model: Gate
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+class Rounds(nn.Module):
+    """The same work on slices of what is given, against thresholds of their own, in two orders of the operands."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        kept = x[x[:, 0] > 0.1]
+        total = torch.zeros(4)
+        for index, threshold in enumerate((0.25, 0.5, 0.55, 0.6)):
+            if kept.shape[0] > index + 1:
+                part = kept[:, index : index + 4] * y
+                total = total + part[part[:, 0] > threshold].sum(0)
+                kept = kept[kept[:, index] > threshold - 0.5]
+        return total
+
+
+def test_rounds_of_a_loop_share_a_session(tmp_path: Path) -> None:
+    model = Rounds()
+    compiled = dycl.compile(model, (torch.rand(16, 8), torch.rand(4)), output=tmp_path / "rounds", tune=1)
+    entries = read_contents(compiled.directory)["subgraphs"].values()
+    files = [entry["settings"]["tuned"] for entry in entries if "given" in entry["settings"]]
+    assert len(files) > len(set(files))
+    for seed in range(12):
+        rng = torch.Generator().manual_seed(seed)
+        x, y = torch.rand(16, 8, generator=rng), torch.rand(4, generator=rng)
+        torch.testing.assert_close(compiled(x, y), model(x, y), rtol=1e-4, atol=1e-5)
