@@ -39,6 +39,7 @@ OWN = frozenset(
     {"as_array", "is_a", "self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}
 ) | {
     "fetch",
+    "size_of",
     "printing",
     "randomness",
     "time",
@@ -55,6 +56,7 @@ _OPERATION_NAMES = {
     "list_get": "item",
     "list_len": "length",
     "size": "size",
+    "size_of": "size",
     "item": "item",
     "peek": "item",
     "item_at": "item",

@@ -29,6 +29,13 @@ def fetch(value: Any) -> Any:
     return value.fetch() if _is_on_device(value) else value
 
 
+def size_of(value: Any, dim: int) -> int:
+    """A size of what passes between subgraphs alone: it need not be an array, but may be as the target has made it."""
+    shape = value.shape
+    size: int = shape[dim] if isinstance(shape, tuple) else shape()[dim]
+    return size
+
+
 def _is_on_device(value: object) -> bool:
     return hasattr(type(value), "fetch") and hasattr(type(value), "__dlpack__")
 

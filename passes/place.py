@@ -59,7 +59,7 @@ from dycl.passes.rewriting import value_types
 # These move values, or ask what is known of them without looking inside.
 _MOVES = frozenset(
     (
-        *("size", "part", "dict_of", "tuple_of", "same", "is_none", "is_a", "narrow"),
+        *("size", "size_of", "part", "dict_of", "tuple_of", "same", "is_none", "is_a", "narrow"),
         *("list_append", "list_get", "list_len", "list_copy", "list_concat", "list_repeat", "list_set", "list_insert"),
         *("list_delete", "list_slice", "list_slice_by", "list_reversed", "list_take", "list_zip", "list_column"),
     )

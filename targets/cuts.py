@@ -49,7 +49,7 @@ def find_fetched(program: Program) -> frozenset[PortPlace]:
     fetched: set[ValueId] = set()
     for block in program.blocks:
         for op in block.ops:
-            if isinstance(op, HostOp) and op.function in ("fetch", "size"):
+            if isinstance(op, HostOp) and op.function in ("fetch", "size", "size_of"):
                 fetched.update(op_uses(op) if op.function == "fetch" else ())
                 continue
             groups.show(op_uses(op))
@@ -106,6 +106,8 @@ def _find_replies(program: Program, start: BlockId) -> list[Reply]:
 
 def _look_at_operations(block: Block, names: dict[SubgraphId, str], groups: _Groups) -> None:
     for op in block.ops:
+        if isinstance(op, HostOp) and op.function == "size_of":
+            continue  # a size can be told without a look
         if not isinstance(op, Dispatch):
             groups.show([*op_uses(op), *(value.id for value in op_definitions(op))])
             continue
