@@ -111,12 +111,16 @@ class Array(Leaf):
 
     def is_usual(self, seen: Seen, value: Any) -> bool:
         """Whether it is an array of numpy's own class, as subgraphs take it."""
-        if type(value) is not np.ndarray or value.dtype is not self.usual or value.flags.num & READY != READY:
+        if type(value) is not np.ndarray or not self._is_of_type(value.dtype) or value.flags.num & READY != READY:
             return False
         return value.shape == self.shape or self._takes_sizes(seen.sizes, value.shape)
 
     def _fits(self, dtype: np.dtype) -> bool:
-        return dtype is self.usual or dtype.name == self.dtype  # the name takes numpy long
+        return self._is_of_type(dtype) or dtype.name == self.dtype  # the name takes numpy long
+
+    def _is_of_type(self, dtype: np.dtype) -> bool:
+        """Whether it is the usual type; an array that was unpickled has another object for it."""
+        return dtype is self.usual or (self.usual is not None and dtype == self.usual)
 
     def _takes_sizes(self, sizes: dict[str, int], shape: tuple[int, ...]) -> bool:
         if len(shape) != len(self.shape):

@@ -64,7 +64,7 @@ def _find_usual(signature: tuple[Parameter, ...]) -> _Usual | None:
 def _open(signature: tuple[Parameter, ...], values: tuple[Any, ...]) -> list[Any] | None:
     """What stands for the run-time values in the arguments; None where the containers are not as usual."""
     leaves: list[Any] = []
-    for parameter, value in zip(signature, values, strict=True):
+    for parameter, value in zip(signature, values):  # noqa: B905  to be strict takes longer
         if value is UNSET and not parameter.spec.leaves():
             continue
         if not parameter.spec.open(value, leaves):

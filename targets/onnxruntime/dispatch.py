@@ -135,7 +135,6 @@ def make({given}):
         results = frame.results
         {before}
         try:
-            bound = frame.bound
             {binding}
             {run}
             return {returned}
@@ -152,7 +151,7 @@ def make({given}):
 _IS_HELD = "count(results[{0}]) != unseen"
 _IS_SEEN = f"{_IS_HELD} or results[{{0}}].shape != shape{{0}} or results[{{0}}].dtype != dtype{{0}}"
 
-_BIND = "if bound[{0}] != id(value{0}): frame.bind_input({0}, value{0})"
+_BIND = "bind(input{0}, value{0}) if type(value{0}) is Made else frame.bind_input({0}, value{0})"
 _BIND_OR_COPY = """if bound[{0}] != id(value{0}):
                 copy = frame.copies[{0}]
                 if (
@@ -206,6 +205,7 @@ def _bound_call(
         *(output.shape for output in outputs if _kind(output) == _SMALL),
         *(np.dtype(output.dtype) for output in outputs if _kind(output) == _SMALL),
         *(output.name for output in outputs if output.shape is None),
+        *(port["name"] for port, way in zip(entry["inputs"], taken, strict=True) if way == _BIND),
     )
     bound_call: Callable[..., Value] = call
     return bound_call
@@ -234,17 +234,20 @@ def _call_maker(taken: tuple[str, ...], kinds: str) -> Callable[..., Any]:
     places = {kind: itertools.count(small if kind == _HANDED_ON else 0) for kind in (_PRIVATE, _BIG, _HANDED_ON)}
     returned = [forms.get(kind, "results[{}]").format(next(places[lists.get(kind, kind)])) for kind in kinds]
     names = [f"name{index}" for index in range(unknown)]
+    inputs = [f"input{index}" for index, way in enumerate(taken) if way == _BIND]
     looks = [f"{look}{index}" for look in ("shape", "dtype") for index in range(small) if kept[index] == _SMALL]
-    before, run, after = ["pass"], ["run(frame.binding, options)"], ["frames.append(frame)"]
+    before, run, after = ["bound = frame.bound"], ["run(frame.binding, options)"], ["frames.append(frame)"]
+    if inputs:
+        before += ["bind = frame.binding.bind_ortvalue_input"]
     if _BIG in kinds:
-        before = ["big = []"]
+        before += ["big = []"]
         run = ["frame.take(late, big)", *run]
         after = ["frame.give_back(big)", *after]
     if unknown:  # in the order in which they were bound first
         run += ["made = frame.binding.get_outputs()"]
         after = [*(f"frame.binding.bind_output({name}, processor)" for name in names), *after]
     text = _CALL.format(
-        given=", ".join(["frames", "find_frame", "plain", "run", "late", *looks, *names]),
+        given=", ".join(["frames", "find_frame", "plain", "run", "late", *looks, *names, *inputs]),
         values=", ".join(values),
         is_seen=" or ".join((_IS_SEEN if kept[i] == _SMALL else _IS_HELD).format(i) for i in range(small)) or "False",
         before="\n        ".join(before),
@@ -256,6 +259,7 @@ def _call_maker(taken: tuple[str, ...], kinds: str) -> Callable[..., Any]:
     known: dict[str, Any] = {
         "options": RUN,
         "array": np.ndarray,
+        "Made": Made,
         "count": sys.getrefcount,
         "unseen": REFERENCES,
         "processor": CPU,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycl.hostgen.arguments import UNSET, Array, Binder, Leaf, Parameter, Spec
+from dycl.hostgen.arguments import UNSET, Array, Binder, Leaf, Parameter, Seen, Spec
 from dycl.hostgen.containers import Items, Keys, ListOf, SliceOf
 from dycl.hostgen.scalars import Constant, Number, TorchConstant
 from dycl.hostgen.schemas import Field, Object, Schema
@@ -322,3 +323,12 @@ def test_a_field_does_not_remember_classes_without_end() -> None:
     for _ in range(200):
         assert check(TREE, twin()(1, [twin()(1, None)])) is not None
     assert len(SCHEMAS["list"].fields[0].known) <= 64
+
+
+def test_an_array_from_another_process_is_as_usual() -> None:
+    """An unpickled array has an object of its own for its type; numpy takes long to tell the name of that."""
+    array = pickle.loads(pickle.dumps(np.ones((1, 4), np.float32)))
+    assert array.dtype is not np.dtype("float32")
+    assert Array(0, "float32", (1, 4)).is_usual(Seen({}), array)
+    assert not Array(0, "float64", (1, 4)).is_usual(Seen({}), array)
+    assert not Array(0, "float32", (1, 4)).is_usual(Seen({}), array.astype(">f4"))
