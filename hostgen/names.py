@@ -39,6 +39,7 @@ OWN = frozenset(
     {"as_array", "is_a", "self", "decide", "goto", "np", "math", "operator", "numerics", "Any", "Callable", "Path"}
 ) | {
     "fetch",
+    "array_of",
     "size_of",
     "printing",
     "randomness",
@@ -57,6 +58,7 @@ _OPERATION_NAMES = {
     "list_len": "length",
     "size": "size",
     "size_of": "size",
+    "array_of": "array",
     "item": "item",
     "peek": "item",
     "item_at": "item",

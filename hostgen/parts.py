@@ -24,7 +24,7 @@ IMPORTED = {  # the names, in the order of the imports
     "runtime": frozenset({"Runtime"}),
     "scalars": frozenset({"Constant", "Number", "TorchConstant"}),
     "schemas": frozenset({"as_array", "Field", "Object", "Schema"}),
-    "support": frozenset({"Decide", "fetch", "Host", "size_of", "ToArray", "ToArrays"}),
+    "support": frozenset({"array_of", "Decide", "fetch", "Host", "size_of", "ToArray", "ToArrays"}),
 }
 OUR_NAMES = frozenset().union(*IMPORTED.values())
 

@@ -29,8 +29,14 @@ def fetch(value: Any) -> Any:
     return value.fetch() if _is_on_device(value) else value
 
 
+def array_of(value: Any) -> np.ndarray:
+    """What passes between subgraphs, and may be as the target has made it, as an array over the same memory."""
+    array: np.ndarray = value if isinstance(value, np.ndarray) else value.numpy()
+    return array
+
+
 def size_of(value: Any, dim: int) -> int:
-    """A size of what passes between subgraphs alone: it need not be an array, but may be as the target has made it."""
+    """A size of what passes between subgraphs, and may be as the target has made it."""
     shape = value.shape
     size: int = shape[dim] if isinstance(shape, tuple) else shape()[dim]
     return size

@@ -17,6 +17,7 @@ from dycl.passes import (
     fold_host,
     functionalise,
     fuse,
+    hand_on,
     hoist,
     inline,
     partition,
@@ -91,6 +92,8 @@ PASSES: tuple[Pass, ...] = (
     Pass("partition", partition.run),
     # A result that is handed out for its size alone is not, where another has that size.
     Pass("read-sizes", read_sizes.run, requires=("partition",)),
+    # What subgraphs hand each other stays as the target has made it, though the host asks for something of it.
+    Pass("hand-on", hand_on.run, requires=("partition",)),
     # Host operations no longer race with writes of memory: a text can be put together on the side that needs it.
     Pass("sink", sink.run, requires=("partition",)),
     Pass("deduplicate", deduplicate.run, requires=("partition",)),

@@ -24,17 +24,8 @@ After::
       %2: int[u1] = host size(%1, 0)
       return (%1, %2)
 
-Sound because in the types of one dispatch a name is one size.
-
-What subgraphs alone see need not be an array, and a question for its size does not make it one: that is `size_of`::
-
-    subgraph s1 01_sum (%0: int64[u0]):
-      ...
-    b0(%0 x: int64[u0]):
-      %1: int64[u1] = dispatch s0(%0)
-      %2: int[u1] = host size_of(%1, 0)
-      %3: int64[] = dispatch s1(%1)
-      return (%2, %3)
+Sound because in the types of one dispatch a name is one size. What the host looks into anyway, or hands to the caller,
+serves first; then what subgraphs alone see, whose size can be told without making it an array (`hand_on.py`).
 """
 
 from __future__ import annotations
@@ -43,8 +34,8 @@ from collections import Counter
 from dataclasses import replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, renumber
-from dycl.ir.nodes import Block, Dispatch, HostOp, Op, Subgraph, TensorOp, edges
+from dycl.ir.graph import end_uses, op_uses, renumber
+from dycl.ir.nodes import Block, Dispatch, HostOp, Op, Raise, Return, Subgraph, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Ref, TensorType, Value, ValueId, refs
 
@@ -60,7 +51,7 @@ def run(program: Program, environment: Environment) -> Program:
     often = Counter(op.subgraph for op in dispatches)
     for op in dispatches:
         others = [value for value in op.results if value.id not in sized]
-        others.sort(key=lambda value: value.id not in seen)  # first those that are arrays anyway
+        others.sort(key=lambda value: value.id not in seen)
         known: dict[_Element, _Element] = {}
         for value in op.results:
             places = {(value.id, dim): _find_place(value, dim, others) for dim in sized.get(value.id, ())}
@@ -70,7 +61,10 @@ def run(program: Program, environment: Environment) -> Program:
         if known and often[op.subgraph] == 1 and _reads_all(smaller):
             found |= known
             subgraphs[op.subgraph] = smaller
-    blocks = tuple(_rewrite(block, found, seen | sized.keys()) for block in program.blocks)
+    if not found:
+        return program
+    dropped = {value for value, _ in found}
+    blocks = tuple(_rewrite(block, found, dropped) for block in program.blocks)
     changed = tuple(subgraphs[each.id] for each in program.subgraphs)
     return renumber(replace(program, blocks=blocks, subgraphs=changed))
 
@@ -82,29 +76,20 @@ def _reads_all(subgraph: Subgraph) -> bool:
 
 
 def _find_seen(program: Program) -> set[ValueId]:
-    """The values that the host makes or looks into, or the caller, under whatever name; a size alone is no look."""
+    """The values that the host looks into, or the caller, under whatever name."""
     seen: set[ValueId] = set()
-    names: list[set[ValueId]] = []  # of what may be one value
-    starts = entry_blocks(program)
     for block in program.blocks:
-        if block.id in starts:
-            seen.update(param.id for param in block.params)
-        for op in block.ops:
-            if not isinstance(op, Dispatch) and not _asks_size(op):
-                seen.update((*op_uses(op), *(value.id for value in op_definitions(op))))
-        passed = list(edges(block.end))
-        seen.update(() if passed else end_uses(block.end))
-        for edge in passed:
-            for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
-                names.append({param.id, *refs(arg)})
-                seen.update(() if isinstance(arg, Ref) else names[-1])
-    while more := {value for group in names if not seen.isdisjoint(group) for value in group} - seen:
+        seen.update(value for op in block.ops if isinstance(op, HostOp) for value in op_uses(op))
+        seen.update(end_uses(block.end) if isinstance(block.end, Return | Raise) else ())
+    passed = [
+        (param.id, refs(arg))
+        for block in program.blocks
+        for edge in edges(block.end)
+        for param, arg in zip(program.block(edge.target).params, edge.args, strict=True)
+    ]
+    while more := {value for param, values in passed if param in seen for value in values} - seen:
         seen |= more
     return seen
-
-
-def _asks_size(op: Op) -> bool:
-    return isinstance(op, HostOp) and op.function in ("size", "size_of")
 
 
 def _find_sized(program: Program) -> dict[ValueId, set[int]]:
@@ -131,15 +116,13 @@ def _find_place(value: Value, dim: int, others: list[Value]) -> _Element | None:
     return None
 
 
-def _rewrite(block: Block, found: dict[_Element, _Element], arrays: set[ValueId]) -> Block:
-    dropped = {value for value, _ in found}
+def _rewrite(block: Block, found: dict[_Element, _Element], dropped: set[ValueId]) -> Block:
     ops: list[Op] = []
     for op in block.ops:
         match op:
-            case HostOp(function="size", args=(Ref(id=value), Lit(value=int(dim)))):
-                other, place = found.get((value, dim), (value, dim))
-                function = "size" if other in arrays else "size_of"
-                ops.append(replace(op, function=function, args=(Ref(other), Lit(place))))
+            case HostOp(function="size", args=(Ref(id=value), Lit(value=int(dim)))) if value in dropped:
+                other, place = found[value, dim]
+                ops.append(replace(op, args=(Ref(other), Lit(place))))
             case Dispatch(results=results):
                 ops.append(replace(op, results=tuple(each for each in results if each.id not in dropped)))
             case _:

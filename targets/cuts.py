@@ -106,8 +106,9 @@ def _find_replies(program: Program, start: BlockId) -> list[Reply]:
 
 def _look_at_operations(block: Block, names: dict[SubgraphId, str], groups: _Groups) -> None:
     for op in block.ops:
-        if isinstance(op, HostOp) and op.function == "size_of":
-            continue  # a size can be told without a look
+        if isinstance(op, HostOp) and op.function in ("size_of", "array_of"):
+            groups.show([op.result.id])  # what is asked stays as it is
+            continue
         if not isinstance(op, Dispatch):
             groups.show([*op_uses(op), *(value.id for value in op_definitions(op))])
             continue

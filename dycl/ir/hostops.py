@@ -153,7 +153,9 @@ _CALLS: tuple[tuple[str, str, Callable[..., object], bool], ...] = (
     # where values lie is a matter of the target's: here both hand on what they are given
     ("place", "self.runtime.place({0})", lambda value: value, False),
     ("fetch", "fetch({0})", lambda value: value, False),
-    ("size_of", "size_of({0}, {1})", _size, False),  # of what may not be an array: nobody but subgraphs looks into it
+    # what subgraphs hand each other may not be an array: a size of it, and what it is as one
+    ("size_of", "size_of({0}, {1})", _size, False),
+    ("array_of", "array_of({0})", lambda value: value, False),
 )
 
 

@@ -24,6 +24,7 @@ from dycl.passes import (
     fold_host,
     functionalise,
     fuse,
+    hand_on,
     hoist,
     inline,
     partition,
@@ -61,6 +62,7 @@ RUNS: dict[str, Callable[[Program, Environment], Program]] = {
     "speculate": lambda program, environment: speculate.run(program, replace(environment, calls=CALLS)),
     "partition": partition.run,
     "read_sizes": read_sizes.run,
+    "hand_on": hand_on.run,
     "deduplicate": deduplicate.run,
     "place": place.run,
 }

@@ -1,0 +1,171 @@
+"""Let what subgraphs hand each other stay as the target has made it, though the host asks for its size or looks into it.
+
+Before::
+
+    b0(%0 x: float32[8, 4]):
+      %1: int64[u0] = dispatch s0(%0)
+      %2: int[u0] = host size(%1, 0)
+      %3: bool = host gt(%2, 0)
+      branch %3 ? b1 : b2
+
+    b1:
+      %4: int64[] = host row(%1, 0)
+      %5: int = host item(%4)
+      %6: float32[] = dispatch s1(%1, %5)
+      return %6
+
+After::
+
+    b0(%0 x: float32[8, 4]):
+      %1: int64[u0] = dispatch s0(%0)
+      %2: int[u0] = host size_of(%1, 0)
+      %3: bool = host gt(%2, 0)
+      branch %3 ? b1 : b2
+
+    b1:
+      %4: int64[u0] = host array_of(%1)
+      %5: int64[] = host row(%4, 0)
+      %6: int = host item(%5)
+      %7: float32[] = dispatch s1(%1, %6)
+      return %7
+
+What subgraphs alone see need not be an array (`targets/cuts.py`). To make one of it takes a target some time, and to
+take that again for the next subgraph takes it more. `size_of` and `array_of`, a view of the same memory, leave it what it
+is. Where the host would look more often than subgraphs take it, or somebody writes, it is an array as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import networkx as nx  # type: ignore[import-untyped]
+
+from dycl.ir.arrays import WRITES
+from dycl.ir.environment import Environment
+from dycl.ir.graph import end_uses, entry_blocks, map_operand, op_definitions, op_uses, renumber
+from dycl.ir.nodes import Block, Dispatch, HostOp, Op, edges
+from dycl.ir.program import Program
+from dycl.ir.values import BlockId, Ref, TensorType, Value, ValueId, ValueType, refs
+from dycl.passes.analysis.frequency import estimate_frequencies
+from dycl.passes.rewriting import ValueIds, value_types
+
+_LOOK = 0.6  # microseconds to make an array of what ONNX Runtime has made
+_TAKE = 1.0  # to make of an array what ONNX Runtime takes
+_SIZES = frozenset({"size", "size_of"})
+_VIEW = "array_of"
+_WRITES = WRITES | {"set_attr"}
+
+
+def run(program: Program, environment: Environment) -> Program:
+    """The program in which values that subgraphs hand each other stay what they are."""
+    often = estimate_frequencies(program, replace(environment, calls=()))
+    handed_on = _find_handed_on(program, often)
+    if not handed_on:
+        return program
+    ids, types = ValueIds(program), value_types(program)
+    return renumber(replace(program, blocks=tuple(_rewrite(block, handed_on, types, ids) for block in program.blocks)))
+
+
+@dataclass(slots=True)
+class _Uses:
+    """What happens to a value, under all its names, in a call."""
+
+    made: float = 0.0  # how often a subgraph makes it
+    taken: float = 0.0
+    looked: float = 0.0
+
+    @property
+    def pays(self) -> bool:
+        """Whether it had better go on as it is."""
+        return bool(self.made and self.taken) and self.looked * _LOOK <= self.made * _LOOK + self.taken * _TAKE
+
+
+@dataclass(slots=True)
+class _Names:
+    """Names that may be of one value, and those of values that are arrays anyway."""
+
+    graph: nx.Graph = field(default_factory=nx.Graph)
+    arrays: set[ValueId] = field(default_factory=set)
+
+    def groups(self) -> Iterator[frozenset[ValueId]]:
+        """The names of values that need not be arrays."""
+        for group in nx.connected_components(self.graph):
+            if self.arrays.isdisjoint(group):
+                yield frozenset(group)
+
+
+def _find_handed_on(program: Program, often: Mapping[BlockId, float]) -> frozenset[ValueId]:
+    names = _find_names(program)
+    types = value_types(program)
+    uses: dict[ValueId, _Uses] = {}
+    for index, block in enumerate(program.blocks):
+        times = often[BlockId(index)]
+        looked: set[ValueId] = set()
+        for op in block.ops:
+            if isinstance(op, Dispatch):
+                for value in op.results:
+                    uses.setdefault(value.id, _Uses()).made += times
+                for used in op_uses(op):
+                    uses.setdefault(used, _Uses()).taken += times
+            elif isinstance(op, HostOp) and op.function not in _SIZES:
+                looked.update(op_uses(op))
+        for used in looked:
+            uses.setdefault(used, _Uses()).looked += times
+    found: set[ValueId] = set()
+    for group in names.groups():
+        if all(_has_open_size(types[name]) for name in group) and _total(uses.get(name) for name in group).pays:
+            found |= group
+    return frozenset(found)
+
+
+def _total(uses: Iterable[_Uses | None]) -> _Uses:
+    known = [each for each in uses if each is not None]
+    return _Uses(sum(e.made for e in known), sum(e.taken for e in known), sum(e.looked for e in known))
+
+
+def _has_open_size(kind: ValueType) -> bool:
+    """Whether it is a tensor of a size that only the run knows: of others the target knows where they will lie."""
+    return isinstance(kind, TensorType) and any(isinstance(size, str) for size in kind.shape)
+
+
+def _find_names(program: Program) -> _Names:
+    names = _Names()
+    starts = entry_blocks(program)
+    for block in program.blocks:
+        names.graph.add_nodes_from(param.id for param in block.params)
+        names.arrays.update(param.id for param in block.params if block.id in starts)
+        for op in block.ops:
+            names.graph.add_nodes_from((*op_uses(op), *(value.id for value in op_definitions(op))))
+            if not isinstance(op, Dispatch):
+                names.arrays.update(value.id for value in op_definitions(op))
+            if not isinstance(op, Dispatch | HostOp) or (isinstance(op, HostOp) and op.function in _WRITES):
+                names.arrays.update(op_uses(op))
+        passed = list(edges(block.end))
+        names.arrays.update(() if passed else end_uses(block.end))
+        for edge in passed:
+            for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
+                if isinstance(arg, Ref):
+                    names.graph.add_edge(param.id, arg.id)
+                else:
+                    names.arrays.update((param.id, *refs(arg)))
+    return names
+
+
+def _rewrite(block: Block, handed_on: frozenset[ValueId], types: Mapping[ValueId, ValueType], ids: ValueIds) -> Block:
+    ops: list[Op] = []
+    views: dict[ValueId, Ref] = {}
+    for op in block.ops:
+        if not isinstance(op, HostOp) or op.function == _VIEW or handed_on.isdisjoint(op_uses(op)):
+            ops.append(op)
+        elif op.function in _SIZES:
+            ops.append(replace(op, function="size_of"))
+        else:
+            for value in op_uses(op):
+                if value in handed_on and value not in views:
+                    view = Value(ids.new(), types[value])
+                    views[value] = Ref(view.id)
+                    ops.append(HostOp(function=_VIEW, args=(Ref(value),), result=view, loc=op.loc))
+            args = tuple(map_operand(arg, lambda ref: views.get(ref.id, ref)) for arg in op.args)
+            ops.append(replace(op, args=args))
+    return replace(block, ops=tuple(ops))
