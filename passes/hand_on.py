@@ -1,4 +1,4 @@
-"""Let what subgraphs hand each other stay as the target has made it, though the host asks for its size or looks into it.
+"""Let what subgraphs hand each other stay as the target has made it, though the host asks for its size or an element.
 
 Before::
 
@@ -29,9 +29,10 @@ After::
       %7: float32[] = dispatch s1(%1, %6)
       return %7
 
-What subgraphs alone see need not be an array (`targets/cuts.py`). To make one of it takes a target some time, and to
-take that again for the next subgraph takes it more. `size_of` and `array_of`, a view of the same memory, leave it what it
-is. Where the host would look more often than subgraphs take it, or somebody writes, it is an array as before.
+What subgraphs alone see need not be an array (`find_handed_on` in `targets/cuts.py`). To make one of it takes a target
+some time, and to take that again for the next subgraph takes it more. `size_of` and `array_of`, a view of the same
+memory, leave it what it is. Where the host would look more often than subgraphs take it, or somebody writes, it is an
+array as before.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dycl.ir.arrays import WRITES
 from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, reachable
-from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Raise, Reply, Return, edges
+from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Op, Raise, Reply, Return, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, Ref, ScalarType, SubgraphId, ValueId, refs
 
@@ -37,6 +37,29 @@ def find_cuts(program: Program) -> tuple[frozenset[PortPlace], ...]:
         _look_at_end(block, program, groups)
     found = [frozenset(group) for group in groups.unseen()]
     return tuple(sorted((group for group in found if len({port.is_output for port in group}) == 2), key=sorted))
+
+
+def find_handed_on(program: Program) -> frozenset[PortPlace]:
+    """The results of subgraphs that others take, and that nobody but subgraphs looks into under any of their names.
+
+    Those that take them may be given arrays of the host's in other dispatches.
+    """
+    groups = _Groups()
+    names = {subgraph.id: subgraph.name for subgraph in program.subgraphs}
+    begins = entry_blocks(program)
+    taken: set[ValueId] = set()
+    for block in program.blocks:
+        if block.id in begins:
+            groups.show(value.id for value in block.params)
+        for op in block.ops:
+            if isinstance(op, Dispatch):
+                taken.update(op_uses(op))
+                for index, result in enumerate(op.results):
+                    groups.join(PortPlace(names[op.subgraph], True, index), Ref(result.id))
+            else:
+                _look_at_host_operation(op, groups)
+        _look_at_end(block, program, groups)
+    return frozenset(port for ports in groups.unseen_with(taken) for port in ports)
 
 
 def find_fetched(program: Program) -> frozenset[PortPlace]:
@@ -106,16 +129,19 @@ def _find_replies(program: Program, start: BlockId) -> list[Reply]:
 
 def _look_at_operations(block: Block, names: dict[SubgraphId, str], groups: _Groups) -> None:
     for op in block.ops:
-        if isinstance(op, HostOp) and op.function in ("size_of", "array_of"):
-            groups.show([op.result.id])  # what is asked stays as it is
-            continue
         if not isinstance(op, Dispatch):
-            groups.show([*op_uses(op), *(value.id for value in op_definitions(op))])
+            _look_at_host_operation(op, groups)
             continue
         for index, arg in enumerate(op.args):
             groups.join(PortPlace(names[op.subgraph], False, index), arg)
         for index, result in enumerate(op.results):
             groups.join(PortPlace(names[op.subgraph], True, index), Ref(result.id))
+
+
+def _look_at_host_operation(op: Op, groups: _Groups) -> None:
+    if not isinstance(op, HostOp) or op.function not in ("size_of", "array_of"):  # these leave what they ask as it is
+        groups.show(op_uses(op))
+    groups.show(value.id for value in op_definitions(op))
 
 
 def _look_at_end(block: Block, program: Program, groups: _Groups) -> None:

@@ -16,7 +16,7 @@ from dycl.ir.environment import Environment
 from dycl.ir.program import Program
 from dycl.targets.base import Compiled, Options
 from dycl.targets.check import check
-from dycl.targets.cuts import PortPlace, find_cuts, find_fetched, find_private
+from dycl.targets.cuts import PortPlace, find_fetched, find_handed_on, find_private
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, bind_program
 from dycl.targets.onnx.choice import PLAN, Alternative, Choice, pick, write_plan
@@ -176,7 +176,7 @@ def _check_optimization(options: Options, choice: Choice) -> None:
 def _find_handed_on(program: Program, bound: BoundProgram) -> Iterator[PortPlace]:
     """The results whose size the runtime learns in the call, and that only subgraphs see: nobody needs an array."""
     results = {item.subgraph.name: output_ports(item.subgraph) for item in bound.subgraphs}
-    for port in (port for group in find_cuts(program) for port in group if port.is_output):
+    for port in find_handed_on(program):
         if any(isinstance(size, str) for size in results[port.subgraph][port.index].shape):
             yield port
 

@@ -6,7 +6,7 @@ import pytest
 
 from dycl.ir.parser import parse_ir
 from dycl.ir.program import Program
-from dycl.targets.cuts import PortPlace, find_cuts, find_private
+from dycl.targets.cuts import PortPlace, find_cuts, find_handed_on, find_private
 
 PROGRAM = """
 program P method forward
@@ -135,3 +135,26 @@ b3:
 def test_what_a_procedure_replies_is_what_its_caller_has() -> None:
     assert _private(RECURSIVE.replace("RESULT", "1")) == {"00_a.out0", "00_a.out1"}
     assert _private(RECURSIVE.replace("RESULT", "%1")) == {"00_a.out1"}
+
+
+def _handed_on(text: str) -> set[str]:
+    return {_name(port) for port in find_handed_on(parse_ir(text))}
+
+
+def test_what_subgraphs_alone_see_is_handed_on() -> None:
+    assert _handed_on(PROGRAM.replace("RESULT", "%7")) == {"00_a.out0", "01_b.out0"}
+    assert _handed_on(PROGRAM.replace("RESULT", "%3")) == set()  # a name of it is returned
+    assert _handed_on(PROGRAM.replace("RESULT", "%7").replace("b1(%1)", "b1(%0)")) == set()  # or comes from the caller
+
+
+def test_another_dispatch_may_be_given_an_array_of_the_caller() -> None:
+    text = PROGRAM.replace("RESULT", "(%7, %8)").replace("  return", "  %8: float32[1, 4] = dispatch s2(%0)\n  return")
+    assert _handed_on(text) == {"00_a.out0", "01_b.out0"}
+
+
+@pytest.mark.parametrize("question", ["size_of(%3, 0)", "array_of(%3)"])
+def test_a_question_leaves_it_what_it_is(question: str) -> None:
+    kind = "int" if "size" in question else "float32[1, 4]"
+    text = PROGRAM.replace("RESULT", "(%7, %8)").replace("  return", f"  %8: {kind} = host {question}\n  return")
+    assert _handed_on(text) == {"00_a.out0", "01_b.out0"}
+    assert _handed_on(text.replace("array_of", "abs").replace("size_of", "size")) == set()

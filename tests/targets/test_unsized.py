@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import dycl
+from dycl.artifact import load_artifact
 from dycl.ir.contents import read_contents
 from dycl.targets.onnxruntime.dispatch import make_call
 from dycl.targets.onnxruntime.memory import Memory
@@ -152,3 +154,33 @@ def test_what_comes_out_is_what_torch_computes(tmp_path: Path, tune: int) -> Non
     for seed in range(8):
         x = torch.randn(8, 6, generator=torch.Generator().manual_seed(seed)) * (seed % 3)
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+class Shrinking(nn.Module):
+    """Places that grow fewer; the host asks how many there are, and which is the first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        order = torch.where(x > 0)[0]
+        total = x.sum()
+        while order.numel() > 0:
+            first = order[0].item()
+            total = total * 0.5 + x[first]
+            order = order[x[order] > x[first]]
+        return total
+
+
+def test_what_the_host_looks_into_is_handed_on_as_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Shrinking()
+    compiled = dycl.compile(model, torch.randn(8), output=tmp_path / "shrinking")
+    text = (compiled.directory / "host.py").read_text()
+    assert "array_of(order)" in text
+    assert "size_of(order, 0)" in text
+    entries = read_contents(compiled.directory)["subgraphs"].values()
+    assert any("handed_on" in entry["settings"] for entry in entries)
+    for seed in range(8):
+        x = torch.randn(8, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(compiled(x), model(x))
+    host: Any = load_artifact(compiled.directory, lazy=True).host
+    dispatch = sys.modules[type(host.runtime).__module__.replace(".runtime", ".dispatch")]
+    monkeypatch.setattr(dispatch, "_can_bind", lambda _: False)  # all results are arrays then
+    np.testing.assert_allclose(host(x.numpy()), model(x).numpy(), rtol=1e-5)
