@@ -152,9 +152,9 @@ class _Namer:
     def _add(self, tensor: TensorProto) -> str:
         copy = TensorProto()
         copy.CopyFrom(tensor)
-        copy.name = f"w{len(self._initializers)}"
+        name = copy.name = f"w{len(self._initializers)}"
         self._initializers.append(copy)
-        return copy.name
+        return name
 
 
 def _number_sizes(graph: GraphProto) -> None:
