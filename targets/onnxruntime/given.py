@@ -150,10 +150,10 @@ class _Namer:
         return self._names[value]
 
     def _add(self, tensor: TensorProto) -> str:
-        copy = TensorProto()
-        copy.CopyFrom(tensor)
-        name = copy.name = f"w{len(self._initializers)}"
-        self._initializers.append(copy)
+        name = f"w{len(self._initializers)}"
+        self._initializers.append(TensorProto())
+        self._initializers[-1].CopyFrom(tensor)
+        self._initializers[-1].name = name
         return name
 
 
