@@ -31,8 +31,8 @@ After::
 
 What subgraphs alone see need not be an array (`find_handed_on` in `targets/cuts.py`). To make one of it takes a target
 some time, and to take that again for the next subgraph takes it more. `size_of` and `array_of`, a view of the same
-memory, leave it what it is. Where the host would look more often than subgraphs take it, or somebody writes, it is an
-array as before.
+memory, leave it what it is. Where the host would look more often than subgraphs take it, or does anything else with it
+than look (keeps it in a list, asks whether it is the same object), it is an array as before.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from dataclasses import dataclass, field, replace
 
 import networkx as nx  # type: ignore[import-untyped]
 
-from dycl.ir.arrays import WRITES
 from dycl.ir.environment import Environment
 from dycl.ir.graph import end_uses, entry_blocks, map_operand, op_definitions, op_uses, renumber
 from dycl.ir.nodes import Block, Dispatch, HostOp, Op, edges
@@ -55,7 +54,10 @@ _LOOK = 0.6  # microseconds to make an array of what ONNX Runtime has made
 _TAKE = 1.0  # to make of an array what ONNX Runtime takes
 _SIZES = frozenset({"size", "size_of"})
 _VIEW = "array_of"
-_WRITES = WRITES | {"set_attr"}
+_LOOKS = frozenset(
+    {"item", "peek", "item_at", "peek_at", "tolist", "row", "slice", "argmax", "argmin", "stack", "cat"}
+    | {"numerics.take_rows", _VIEW}
+)
 
 
 def run(program: Program, environment: Environment) -> Program:
@@ -109,7 +111,7 @@ def _find_handed_on(program: Program, often: Mapping[BlockId, float]) -> frozens
                     uses.setdefault(value.id, _Uses()).made += times
                 for used in op_uses(op):
                     uses.setdefault(used, _Uses()).taken += times
-            elif isinstance(op, HostOp) and op.function not in _SIZES:
+            elif isinstance(op, HostOp) and op.function in _LOOKS:
                 looked.update(op_uses(op))
         for used in looked:
             uses.setdefault(used, _Uses()).looked += times
@@ -140,8 +142,7 @@ def _find_names(program: Program) -> _Names:
             names.graph.add_nodes_from((*op_uses(op), *(value.id for value in op_definitions(op))))
             if not isinstance(op, Dispatch):
                 names.arrays.update(value.id for value in op_definitions(op))
-            if not isinstance(op, Dispatch | HostOp) or (isinstance(op, HostOp) and op.function in _WRITES):
-                names.arrays.update(op_uses(op))
+                names.arrays.update(() if _leaves_it(op) else op_uses(op))
         passed = list(edges(block.end))
         names.arrays.update(() if passed else end_uses(block.end))
         for edge in passed:
@@ -151,6 +152,11 @@ def _find_names(program: Program) -> _Names:
                 else:
                     names.arrays.update((param.id, *refs(arg)))
     return names
+
+
+def _leaves_it(op: Op) -> bool:
+    """Whether an operation of the host does nothing with a value but look at it."""
+    return isinstance(op, HostOp) and op.function in _SIZES | _LOOKS
 
 
 def _rewrite(block: Block, handed_on: frozenset[ValueId], types: Mapping[ValueId, ValueType], ids: ValueIds) -> Block:

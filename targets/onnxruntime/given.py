@@ -89,12 +89,12 @@ def give_weights(models: Mapping[str, ModelProto], store: Callable[[bytes], Plac
 def _name_values(model: ModelProto) -> _Named:
     named = ModelProto()
     named.CopyFrom(model)
-    if any(read_inside(node) for node in model.graph.node):
+    if _find_inside(model.graph):
         inputs = {port.name: port.name for port in model.graph.input}  # graphs within the graph would have to follow
     else:
         inputs = _Namer(named.graph).run()
     _number_sizes(named.graph)
-    packed = _find_packed(named.graph)
+    kept = _find_packed(named.graph) | {port.name for port in named.graph.output}
     bare = ModelProto()
     bare.CopyFrom(named)
     contents: dict[str, Place | bytes] = {}
@@ -103,7 +103,7 @@ def _name_values(model: ModelProto) -> _Named:
             facts = {entry.key: entry.value for entry in tensor.external_data}
             contents[tensor.name] = (facts["location"], int(facts.get("offset", 0)))
             del tensor.external_data[:]
-        elif tensor.data_type in _NUMBERS and tensor.name not in packed and math.prod(tensor.dims):
+        elif tensor.data_type in _NUMBERS and tensor.name not in kept and math.prod(tensor.dims):
             contents[tensor.name] = numpy_helper.to_array(tensor).tobytes()
             tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims))
     return _Named(named, inputs, contents, bare.SerializeToString(deterministic=True))
@@ -120,7 +120,7 @@ class _Namer:
         self._graph = graph
         self._ports = {port.name: port for port in graph.input}
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self._names = {"": "", **{port.name: port.name for port in graph.output}}
+        self._names: dict[str, str] = {"": "", **{port.name: port.name for port in graph.output}}
         self._inputs: list[ValueInfoProto] = []
         self._initializers = [tensor for name, tensor in self._tensors.items() if name in self._names]
         self._made = count()
@@ -170,11 +170,18 @@ def _find_differing(graph: GraphProto, members: Sequence[Mapping[str, Place | by
     """The initializers in which models differ, each with the first that is the same as it in every model."""
     first: dict[tuple[object, ...], str] = {}
     found: dict[str, str] = {}
+    inside = _find_inside(graph)
     for tensor in graph.initializer:
         values = tuple(contents.get(tensor.name) for contents in members)
         if any(value != values[0] for value in values):
-            found[tensor.name] = first.setdefault((tensor.data_type, *tensor.dims, values), tensor.name)
+            same = first.setdefault((tensor.data_type, *tensor.dims, values), tensor.name)
+            found[tensor.name] = tensor.name if tensor.name in inside else same
     return found
+
+
+def _find_inside(graph: GraphProto) -> set[str]:
+    """The values that graphs within the graph read, and which therefore keep their names."""
+    return {name for node in graph.node for name in read_inside(node)}
 
 
 def _pays(graph: GraphProto, names: Sequence[str]) -> bool:
@@ -191,9 +198,7 @@ def _pays(graph: GraphProto, names: Sequence[str]) -> bool:
 
 def _find_packed(graph: GraphProto) -> set[str]:
     """The values that some kernel does not just read as they are."""
-    return {
-        name for node in graph.node for name in (*(() if _reads_as_it_is(node) else node.input), *read_inside(node))
-    }
+    return _find_inside(graph).union(*(node.input for node in graph.node if not _reads_as_it_is(node)))
 
 
 def _reads_as_it_is(node: NodeProto) -> bool:
@@ -220,8 +225,8 @@ def _share_constants(graph: GraphProto) -> None:
         content.CopyFrom(tensor)
         content.name = ""
         names[tensor.name] = first.setdefault(content.SerializeToString(deterministic=True), tensor).name
-    results = {port.name for port in graph.output}
-    kept = [tensor for tensor in graph.initializer if names[tensor.name] == tensor.name or tensor.name in results]
+    needed = {port.name for port in graph.output} | _find_inside(graph)
+    kept = [tensor for tensor in graph.initializer if names[tensor.name] == tensor.name or tensor.name in needed]
     _replace_initializers(graph, kept, names)
 
 

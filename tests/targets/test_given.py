@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort  # type: ignore[import-untyped]
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -128,6 +129,48 @@ def test_a_number_that_a_kernel_may_want_to_know_stays() -> None:
         return model
 
     assert not give_weights({"a": reshaped(2), "b": reshaped(4)}, _store)
+
+
+def test_a_number_that_is_a_result_stays() -> None:
+    def constant(number: float) -> onnx.ModelProto:
+        model = _above(1.0, ["in0", "in1"], ["u3", "u3"])
+        model.graph.initializer.append(helper.make_tensor("out1", TensorProto.FLOAT, [], [number]))
+        model.graph.output.append(helper.make_tensor_value_info("out1", TensorProto.FLOAT, []))
+        return model
+
+    assert not give_weights({"a": constant(1.0), "b": constant(2.0)}, _store)
+
+
+def test_what_a_graph_within_the_graph_reads_keeps_its_name() -> None:
+    """Two names of one weight, one of them read inside; and two equal numbers."""
+
+    def nested(offset: int) -> onnx.ModelProto:
+        inner = helper.make_graph(
+            [helper.make_node("Add", ["v1", "v3"], ["r"])],
+            "inner",
+            [],
+            [helper.make_tensor_value_info("r", TensorProto.FLOAT, [4])],
+        )
+        nodes = [
+            helper.make_node("Add", ["in0", "v0"], ["v4"]),
+            helper.make_node("If", ["v2"], ["v5"], then_branch=inner, else_branch=inner),
+            helper.make_node("Add", ["v5", "v6"], ["v7"]),
+            helper.make_node("Add", ["v4", "v7"], ["out0"]),
+        ]
+        model = _model(nodes[0], {"v0": ((4,), offset), "v1": ((4,), offset)})
+        model.opset_import[0].version, model.ir_version = 18, 10
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        model.graph.initializer.append(helper.make_tensor("v2", TensorProto.BOOL, [], [True]))
+        model.graph.initializer.append(helper.make_tensor("v6", TensorProto.FLOAT, [], [3.0]))
+        model.graph.initializer.append(helper.make_tensor("v3", TensorProto.FLOAT, [], [3.0]))
+        return model
+
+    models = {"a": nested(0), "b": nested(64)}
+    assert set(give_weights(models, _store)) == {"a", "b"}
+    session = ort.InferenceSession(models["b"].SerializeToString(), providers=["CPUExecutionProvider"])
+    rows = {port.name: np.full(4, 2.0, np.float32) for port in session.get_inputs()}
+    np.testing.assert_array_equal(session.run(None, rows)[0], np.full(4, 12.0))
 
 
 class Gated(nn.Module):
