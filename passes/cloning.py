@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dycl.ir.graph import block_definitions, map_edges, op_definitions, substitute_block, substitute_op
-from dycl.ir.nodes import Block, Edge, HostOp, Invoke, Op, TensorOp, edges
+from dycl.ir.graph import block_definitions, map_edges, substitute_block
+from dycl.ir.nodes import Block, Edge, Invoke, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.sizes import size_names
-from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId
-from dycl.passes.rewriting import Substitution, ValueIds
+from dycl.ir.values import BlockId, Operand, Ref, ValueId
+from dycl.passes.rewriting import Substitution, ValueIds, rename_results
 from dycl.passes.sizes import Sizes, rename_op_sizes, retyped, type_names
 
 
@@ -20,12 +20,12 @@ class Blocks:
 
     program: Program
     found: dict[BlockId, Block] = field(init=False)
-    _values: ValueIds = field(init=False)
+    values: ValueIds = field(init=False)
     _names: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.found = {block.id: block for block in self.program.blocks}
-        self._values = ValueIds(self.program)
+        self.values = ValueIds(self.program)
         self._names = {name for block in self.program.blocks for name in _names_in(block)}
 
     def finish(self) -> Program:
@@ -35,10 +35,6 @@ class Blocks:
     def reserve(self) -> BlockId:
         """The number of a block that is still to be made; it is made before the next one."""
         return BlockId(len(self.found))
-
-    def fresh(self, value: Value) -> Value:
-        """The same under a number of its own."""
-        return replace(value, id=self._values.new())
 
     def new_sizes(self, blocks: Iterable[Block]) -> Sizes:
         """Names of their own for the sizes that blocks speak of; those of the inputs are the same everywhere."""
@@ -54,21 +50,6 @@ class Blocks:
                 self._names.add(f"{name}_{number}")
         return sizes
 
-    def copy_ops(self, ops: Iterable[Op], mapping: Substitution) -> tuple[Op, ...]:
-        """Operations in a row with results of their own; `mapping` says what they use instead, and knows these then."""
-        return tuple(self._define(substitute_op(op, mapping), mapping) for op in ops)
-
-    def _define(self, op: Op, mapping: Substitution) -> Op:
-        """The operation with results of its own."""
-        fresh = {value.id: self.fresh(value) for value in op_definitions(op)}
-        mapping.update((old, Ref(new.id)) for old, new in fresh.items())
-        if isinstance(op, HostOp):
-            return replace(op, result=fresh[op.result.id])
-        results = tuple(fresh[value.id] for value in op.results)
-        if isinstance(op, TensorOp):
-            return replace(op, results=results, mutates=tuple((old, fresh[new.id]) for old, new in op.mutates))
-        return replace(op, results=results)
-
     def copy(self, blocks: Iterable[Block], mapping: Substitution, sizes: Sizes) -> dict[BlockId, BlockId]:
         """Copy blocks whose values are used among themselves alone; which block is the copy of which.
 
@@ -79,9 +60,9 @@ class Blocks:
         ids = {block.id: BlockId(first + index) for index, block in enumerate(blocks)}
         made = []
         for block in blocks:
-            params = tuple(self.fresh(param) for param in block.params)
+            params = tuple(self.values.fresh(param) for param in block.params)
             mapping.update((old.id, Ref(new.id)) for old, new in zip(block.params, params, strict=True))
-            ops = tuple(self._define(op, mapping) for op in block.ops)
+            ops = tuple(rename_results(op, mapping, self.values) for op in block.ops)
             made.append(replace(block, id=ids[block.id], params=params, ops=ops))
         for block in made:
             block = _renamed(substitute_block(block, mapping), sizes)
@@ -102,7 +83,7 @@ class Blocks:
         }
         types.update((v.id, v) for block in self.program.blocks for v in block_definitions(block) if v.id in values)
         wanted = {block: sorted(values.intersection(live.get(block, ()))) for block in self.found}
-        params = {block: {value: self.fresh(types[value]) for value in found} for block, found in wanted.items()}
+        params = {block: {value: self.values.fresh(types[value]) for value in found} for block, found in wanted.items()}
         changed = {}
         for block in self.found.values():
             mapping: Substitution = {old: Ref(new.id) for old, new in params[block.id].items()}

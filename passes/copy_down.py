@@ -35,7 +35,7 @@ some way needs it before a join, nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
@@ -49,12 +49,11 @@ from dycl.ir.graph import (
     predecessors,
     renumber,
     substitute_block,
-    substitute_op,
 )
 from dycl.ir.nodes import Block, Branch, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Ref, ValueId, ValueType
+from dycl.ir.values import BlockId, ValueId, ValueType
 from dycl.passes.analysis.cost import (
     DISPATCH,
     MOST_BYTES,
@@ -67,7 +66,7 @@ from dycl.passes.analysis.cost import (
 )
 from dycl.passes.analysis.frequency import estimate_frequencies
 from dycl.passes.analysis.naming import name_operations
-from dycl.passes.rewriting import Substitution, ValueIds, mutated_values, value_types
+from dycl.passes.rewriting import Substitution, ValueIds, copy_ops, mutated_values, value_types
 from dycl.passes.sink_work import may_be_passed
 
 _NEARLY = 0.5  # dispatches in a call: less is not worth a note
@@ -253,7 +252,8 @@ def _apply(program: Program, move: _Move, flow: _Flow) -> Program:
     source = blocks[move.source]
     blocks[move.source] = replace(source, ops=tuple(op for op in source.ops if id(op) not in gone))
     for target, ops in move.copies:
-        copied, mapping = copy_operations(ops, values)
+        mapping: Substitution = {}
+        copied = copy_ops(ops, mapping, values)
         for block in blocks:
             if flow.order.dominates(target, block):
                 blocks[block] = substitute_block(blocks[block], mapping)
@@ -286,16 +286,3 @@ def find_tail(
         else:
             needed.update(op_uses(op))
     return tuple(work)
-
-
-def copy_operations(ops: Iterable[TensorOp], values: ValueIds) -> tuple[tuple[TensorOp, ...], Substitution]:
-    """The operations with results of their own, and what stands for the old ones."""
-    mapping: Substitution = {}
-    copied = []
-    for op in ops:
-        fresh = tuple(replace(value, id=values.new()) for value in op.results)
-        found = substitute_op(op, mapping)
-        assert isinstance(found, TensorOp)
-        copied.append(replace(found, results=fresh))
-        mapping.update((old.id, Ref(new.id)) for old, new in zip(op.results, fresh, strict=True))
-    return tuple(copied), mapping

@@ -39,7 +39,7 @@ between, the work before that may be done behind it (`postpone.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
@@ -63,7 +63,7 @@ from dycl.passes.analysis.frequency import estimate_call
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.analysis.schedule import schedule_block
 from dycl.passes.postpone import find_postponed
-from dycl.passes.rewriting import Substitution, mutated_values, value_types
+from dycl.passes.rewriting import Substitution, ValueIds, copy_ops, mutated_values, value_types
 from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, retyped, type_names
 
 _LEAST_GAIN = 0.5  # microseconds of a call: less is chance
@@ -272,7 +272,7 @@ class _Mover:
         self._program = program
         self._join = fusion.join
         self._moved = fusion.moved
-        self._next = 1 + max(value for block in program.blocks for value in _defined(block))
+        self._values = ValueIds(program)
         self._kept = tuple(op for op in fusion.join.ops if op not in fusion.moved)
         self._types = value_types(program)
         self._named = {dimension.name for dimension in program.dimensions}
@@ -319,18 +319,9 @@ class _Mover:
         """The moved operations for an edge, and the edge that passes what they made."""
         mapping: Substitution = dict(zip((param.id for param in self._join.params), edge.args, strict=True))
         sizes = self._sizes(edge)
-        copied = []
-        for op in self._moved:
-            op = rename_op_sizes(substitute_op(op, mapping), sizes)
-            fresh = {value.id: self._fresh(value) for value in op_definitions(op)}
-            if isinstance(op, TensorOp):
-                op = replace(op, results=tuple(fresh[value.id] for value in op.results))
-            elif isinstance(op, HostOp):
-                op = replace(op, result=fresh[op.result.id])
-            mapping.update((old, Ref(new.id)) for old, new in fresh.items())
-            copied.append(op)
+        copied = tuple(rename_op_sizes(op, sizes) for op in copy_ops(self._moved, mapping, self._values))
         made = tuple(mapping[value.id] for value in self._passed)
-        return tuple(copied), Edge(edge.target, edge.args + made)
+        return copied, Edge(edge.target, edge.args + made)
 
     def _sizes(self, edge: Edge) -> Sizes:
         """What the names of sizes in the moved operations are on this edge: the join's as passed, the rest new ones."""
@@ -338,15 +329,5 @@ class _Mover:
         for op in self._moved:
             for name in (name for value in op_definitions(op) for name in type_names(value.type)):
                 if name not in self._named:
-                    sizes.setdefault(name, f"{name}_{self._next}")
+                    sizes.setdefault(name, f"{name}_{self._values.next}")
         return sizes
-
-    def _fresh(self, value: Value) -> Value:
-        self._next += 1
-        return replace(value, id=ValueId(self._next - 1))
-
-
-def _defined(block: Block) -> Iterator[ValueId]:
-    yield ValueId(-1)
-    yield from (param.id for param in block.params)
-    yield from (value.id for op in block.ops for value in op_definitions(op))

@@ -44,7 +44,7 @@ from dycl.passes import simplify_cfg
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.cloning import Blocks
 from dycl.passes.copy_down import find_tail
-from dycl.passes.rewriting import Substitution, mutated_values, value_types
+from dycl.passes.rewriting import Substitution, copy_ops, mutated_values, value_types
 from dycl.passes.sink_work import may_be_passed
 from dycl.passes.sizes import type_names
 
@@ -87,7 +87,7 @@ def _split(
 
     def copy(_: int, edge: Edge) -> Edge:
         mapping: Substitution = {}
-        copied = blocks.copy_ops(work, mapping)
+        copied = copy_ops(work, mapping, blocks.values)
         new = blocks.reserve()
         end = Jump(edge=substitute_edge(edge, mapping), loc=block.end.loc)
         blocks.found[new] = Block(id=new, ops=copied, end=end, loc=block.loc)

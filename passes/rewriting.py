@@ -1,4 +1,4 @@
-"""The rewriting that several passes share: put operands in the place of values, everywhere at once.
+"""The rewriting that several passes share: put operands in the place of values, everywhere at once; copy operations.
 
 A value that an operation mutates is a name of memory, so only another name (`Ref`) may stand for it; when two names of
 one memory become one, their new contents become one as well.
@@ -6,11 +6,11 @@ one memory become one, their new contents become one as well.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import assert_never
 
-from dycl.ir.graph import block_definitions, map_operand, op_operands, substitute
+from dycl.ir.graph import block_definitions, map_definitions, map_operand, op_operands, substitute, substitute_op
 from dycl.ir.nodes import Block, Branch, Edge, Jump, Op, Raise, Reply, Return, TensorOp, Terminator, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, Operand, Ref, Value, ValueId, ValueType, refs
@@ -133,13 +133,33 @@ def _keep_edge_args(edge: Edge, kept: dict[BlockId, tuple[int, ...]]) -> Edge:
 
 
 class ValueIds:
-    """New numbers for values of a program."""
+    """New numbers for values of a program; `next`: the first that no value has."""
 
     def __init__(self, program: Program) -> None:
         made = (value.id for block in program.blocks for value in block_definitions(block))
-        self._last = max(made, default=ValueId(-1))
+        self.next = ValueId(1 + max(made, default=-1))
 
     def new(self) -> ValueId:
         """One that no value has."""
-        self._last = ValueId(self._last + 1)
-        return self._last
+        self.next = ValueId(self.next + 1)
+        return ValueId(self.next - 1)
+
+    def fresh(self, value: Value) -> Value:
+        """The same under a number of its own."""
+        return replace(value, id=self.new())
+
+
+def rename_results(op: Op, mapping: Substitution, values: ValueIds) -> Op:
+    """The operation with results of its own, which `mapping` has for the old ones then; what it uses stays."""
+
+    def renamed(value: Value) -> Value:
+        fresh = values.fresh(value)
+        mapping[value.id] = Ref(fresh.id)
+        return fresh
+
+    return map_definitions(op, renamed)
+
+
+def copy_ops(ops: Iterable[Op], mapping: Substitution, values: ValueIds) -> tuple[Op, ...]:
+    """Operations in a row with results of their own; `mapping` says what they use instead, and knows these then."""
+    return tuple(rename_results(substitute_op(op, mapping), mapping, values) for op in ops)

@@ -55,7 +55,7 @@ from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Procedure, 
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, ValueId, refs
 from dycl.passes.cloning import Blocks
-from dycl.passes.rewriting import Substitution, operand_key, value_types
+from dycl.passes.rewriting import Substitution, copy_ops, operand_key, value_types
 from dycl.passes.sink_work import may_be_passed
 
 
@@ -173,7 +173,7 @@ class _Splitter:
         ways = [edge for edge in ways if edge.target == target]
         is_one = len({tuple(map(operand_key, edge.args)) for edge in ways}) == 1
         block = self._program.block(target)
-        params = tuple(map(self._blocks.fresh, block.params))
+        params = tuple(map(self._blocks.values.fresh, block.params))
         args = ways[0].args if is_one else tuple(Ref(param.id) for param in params)
         wanted = set(self._live[target]).union(*(refs(arg) for arg in args if is_one))
         passed, work = self._trace(wanted)
@@ -182,7 +182,7 @@ class _Splitter:
         number = ProcedureId(len(self._blocks.program.procedures))
         rest = replace(self._split.procedure, id=number, block=start, is_rest=True)
         self._blocks.program = replace(self._blocks.program, procedures=(*self._blocks.program.procedures, rest))
-        results = tuple(map(self._blocks.fresh, self._results))
+        results = tuple(map(self._blocks.values.fresh, self._results))
         call = Invoke(
             procedure=number,
             args=handed if is_one else (*args, *handed),
@@ -215,10 +215,10 @@ class _Splitter:
     ) -> BlockId:
         """The first block of the rest: its parameters are what it is handed."""
         blocks = self._blocks
-        fresh = [blocks.fresh(self._values[value]) for value in passed]
+        fresh = [blocks.values.fresh(self._values[value]) for value in passed]
         mapping: Substitution = {old: Ref(new.id) for old, new in zip(passed, fresh, strict=True)}
-        ops = blocks.copy_ops(work, mapping)
-        own = () if args is not None else tuple(map(blocks.fresh, block.params))
+        ops = copy_ops(work, mapping, blocks.values)
+        own = () if args is not None else tuple(map(blocks.values.fresh, block.params))
         entering = tuple(Ref(param.id) for param in own) if args is None else substitute_operands(args, mapping)
         at_first = dict(mapping)
         region = [self._program.block(found) for found in reachable(blocks.found, block.id)]

@@ -14,14 +14,14 @@ from dycl.ir.graph import (
     dominators,
     find_liveness,
     map_edges,
+    op_definitions,
     substitute_block,
     substitute_end,
-    substitute_op,
 )
-from dycl.ir.nodes import Block, Edge, HostOp, Op, TensorOp, Terminator, edges
+from dycl.ir.nodes import Block, Edge, Op, TensorOp, Terminator, edges
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId
-from dycl.passes.rewriting import Substitution
+from dycl.ir.values import BlockId, Operand, Ref, ValueId
+from dycl.passes.rewriting import Substitution, ValueIds, copy_ops
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class _Copying:
         self._program = program
         self._head = head
         self._steps = steps
-        self._next = 1 + max(value.id for block in program.blocks for value in block_definitions(block))
+        self._values = ValueIds(program)
         self._names: Substitution = {}  # what values of the way are in its copies
         self._early: Substitution = {}  # and in the first block
 
@@ -154,37 +154,19 @@ class _Copying:
         for param, arg in zip(block.params, edge.args, strict=True):
             if isinstance(arg, Ref):
                 early[param.id] = self._early.get(arg.id, arg)
-            params.append(self._fresh(param))
+            params.append(self._values.fresh(param))
         self._early |= early
         self._names |= {old.id: Ref(new.id) for old, new in zip(block.params, params, strict=True)}
         moved: list[Op] = []
         kept: list[Op] = []
         for op in block.ops:
-            is_moved = isinstance(op, TensorOp)
-            made = self._renamed(substitute_op(op, self._early if is_moved else self._names), is_moved)
-            (moved if is_moved else kept).append(made)
+            if isinstance(op, TensorOp):
+                moved += copy_ops([op], self._early, self._values)
+                self._names |= {value.id: self._early[value.id] for value in op_definitions(op)}
+            else:
+                kept += copy_ops([op], self._names, self._values)
         assert len(moved) == movable
         return moved, replace(block, params=tuple(params), ops=tuple(kept), end=substitute_end(block.end, self._names))
-
-    def _renamed(self, op: Op, is_moved: bool) -> Op:
-        """The operation with new names for what it makes."""
-        if isinstance(op, TensorOp):
-            results = tuple(self._fresh(value) for value in op.results)
-            pairs = zip(op.results, results, strict=True)
-            op, made = replace(op, results=results), {old.id: Ref(new.id) for old, new in pairs}
-        else:
-            assert isinstance(op, HostOp)
-            fresh = self._fresh(op.result)
-            made = {op.result.id: Ref(fresh.id)}
-            op = replace(op, result=fresh)
-        self._names |= made
-        if is_moved:
-            self._early |= made
-        return op
-
-    def _fresh(self, value: Value) -> Value:
-        self._next += 1
-        return replace(value, id=ValueId(self._next - 1))
 
 
 def _led(end: Terminator, side: int, target: BlockId) -> Terminator:

@@ -24,7 +24,7 @@ from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, Operand, ProcedureId, Ref, Seq, UnionType, Value, ValueId, Weight
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.cloning import Blocks
-from dycl.passes.rewriting import Substitution, mutated_values
+from dycl.passes.rewriting import Substitution, copy_ops, mutated_values
 
 MOST_COPIED = 4 * MOST_OPERATIONS  # of one function, in all the places that call it
 MOST_COPIED_BYTES = 4 * MOST_BYTES
@@ -121,14 +121,14 @@ class Place:
             taken = tuple(value for value, operand in pairs if not _is_missing(value, operand))
             known = {value.id: operand for value, operand in pairs if isinstance(operand, Lit) and value in taken}
             mapping: Substitution = {}
-            params = tuple(map(self._blocks.fresh, taken))
+            params = tuple(map(self._blocks.values.fresh, taken))
             mapping.update((old.id, Ref(param.id)) for old, param in zip(taken, params, strict=True))
             ops, leave = _decided(self._behind, self._block.end, known)
             missing = {value.id for value in self._call.op.results} - mapping.keys()
             if missing.intersection(value for used in (*map(op_uses, ops), end_uses(leave)) for value in used):
                 return False
             new = self._blocks.reserve()
-            copied = self._blocks.copy_ops(ops, mapping)
+            copied = copy_ops(ops, mapping, self._blocks.values)
             leave = substitute_end(leave, mapping)
             self._blocks.found[new] = Block(id=new, params=params, ops=copied, end=leave, loc=self._block.loc)
             self._go_on(end, new, taken)

@@ -384,11 +384,11 @@ def substitute_op(op: Op, mapping: Substitution) -> Op:
 
 
 def map_definitions(op: Op, fn: Callable[[Value], Value]) -> Op:
-    """The operation with each value that it defines replaced by what `fn` makes of it."""
+    """The operation with each value that it defines replaced by what `fn` makes of it, in their order."""
     match op:
         case TensorOp(results=results, mutates=mutates):
-            named = tuple((old, fn(new)) for old, new in mutates)
-            return replace(op, results=tuple(fn(value) for value in results), mutates=named)
+            results = tuple(fn(value) for value in results)
+            return replace(op, results=results, mutates=tuple((old, fn(new)) for old, new in mutates))
         case HostOp(result=result):
             return replace(op, result=fn(result))
         case Dispatch(results=results) | Invoke(results=results):
