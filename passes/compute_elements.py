@@ -16,8 +16,7 @@ After::
       %7: float = host peek_at(%0, (%1, 2))
       %8: float = host mul(%7, 0.10000000149011612)
       %9: float = host numerics.single(%8)
-      %10: float = host numerics.rounded(%9)
-      %6: int = host numerics.int32(%10)
+      %6: int = host numerics.nearest_int32(%9)
       ...
 
 Python's numbers and not numpy's arrays: whoever has just run the dispatches of a call has Python's arithmetic in the
@@ -276,11 +275,15 @@ def _without_needless(steps: list[Step]) -> list[Step]:
     """The steps without a rounding to `float32` that no next step tells: of a half or a quarter that becomes whole.
 
     Such a product has the digits of the number. Only one that is nearly zero has less of them, and is zero then.
+    To round and to convert is one step.
     """
     kept: list[Step] = []
     for place, (function, operands) in enumerate(steps):
         is_whole_next = place + 1 < len(steps) and steps[place + 1][0] in _WHOLE
         if function == "numerics.single" and is_whole_next and kept and _is_fraction(*kept[-1]):
+            continue
+        if function == "numerics.int32" and kept and kept[-1][0] == "numerics.rounded":
+            kept[-1] = ("numerics.nearest_int32", ())
             continue
         kept.append((function, operands))
     return kept

@@ -187,7 +187,7 @@ _TEXT_METHODS_BY_KIND = {
 TEXT_METHODS = {name: kind for kind, names in _TEXT_METHODS_BY_KIND.items() for name in names.split()}
 TEXT_SPLITTERS = frozenset({"split", "rsplit", "splitlines"})  # these give lists of texts
 # What torch does with one element of a tensor, on a number.
-_OF_ELEMENTS = ("single", "rounded", "floored", "ceiled", "truncated", "int32", "int64")
+_OF_ELEMENTS = ("single", "rounded", "floored", "ceiled", "truncated", "int32", "int64", "nearest_int32")
 
 _MATH = [
     "acos",

@@ -107,12 +107,15 @@ def least(numbers: list[int]) -> int:
 
 def clip(bound: int, size: int) -> int:
     """Where the bound of a slice falls among so many items."""
-    return min(max(bound + size if bound < 0 else bound, 0), size)
+    if bound < 0:
+        bound += size
+        return bound if bound > 0 else 0
+    return bound if bound < size else size
 
 
 def span(start: int, stop: int) -> int:
     """How many items a slice between places inside takes: none where it ends before it begins."""
-    return max(stop - start, 0)
+    return stop - start if stop > start else 0
 
 
 def single(number: float) -> float:
@@ -146,6 +149,11 @@ def truncated(number: float) -> float:
 def int32(number: float) -> int:
     """The number as an element of `int32`."""
     return int(number) if -2147483649.0 < number < 2147483648.0 else _converted(number, np.int32)
+
+
+def nearest_int32(number: float) -> int:
+    """The nearest whole number, as `rounded` has it, as an element of `int32`."""
+    return round(number) if -2147483648.0 < number < 2147483647.0 else int32(rounded(number))
 
 
 def int64(number: float) -> int:
