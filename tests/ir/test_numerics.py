@@ -14,18 +14,6 @@ from dycl.ir import numerics
 
 LIMIT = 2.0**31
 EDGES = [0.5, 1.5, -0.5, -2.5, -0.0, *(sign * LIMIT + off for sign in (1, -1) for off in (-1.5, -1.0, -0.5, 0.0, 0.5))]
-    0.5,
-    1.5,
-    -0.5,
-    -2.5,
-    -0.0,
-    2147483646.5,
-    2147483647.0,
-    2147483648.0,
-    -2147483648.0,
-    -2147483648.5,
-    -2147483649.0,
-]
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
