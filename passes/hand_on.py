@@ -140,7 +140,9 @@ def _find_names(program: Program) -> _Names:
         names.arrays.update(param.id for param in block.params if block.id in starts)
         for op in block.ops:
             names.graph.add_nodes_from((*op_uses(op), *(value.id for value in op_definitions(op))))
-            if not isinstance(op, Dispatch):
+            if isinstance(op, Dispatch):
+                names.arrays.update(value for arg in op.args if not isinstance(arg, Ref) for value in refs(arg))
+            else:
                 names.arrays.update(value.id for value in op_definitions(op))
                 names.arrays.update(() if _leaves_it(op) else op_uses(op))
         passed = list(edges(block.end))

@@ -53,7 +53,11 @@ def find_handed_on(program: Program) -> frozenset[PortPlace]:
             groups.show(value.id for value in block.params)
         for op in block.ops:
             if isinstance(op, Dispatch):
-                taken.update(op_uses(op))
+                for arg in op.args:
+                    if isinstance(arg, Ref):
+                        taken.add(arg.id)
+                    else:  # what the host puts together
+                        groups.show(refs(arg))
                 for index, result in enumerate(op.results):
                     groups.join(PortPlace(names[op.subgraph], True, index), Ref(result.id))
             else:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from dycl.ir.nodes import Block, Dispatch
 from dycl.ir.parser import parse_ir
 from dycl.ir.program import Program
+from dycl.ir.values import Seq, SeqKind
 from dycl.targets.cuts import PortPlace, find_cuts, find_handed_on, find_private
 
 PROGRAM = """
@@ -158,3 +162,14 @@ def test_a_question_leaves_it_what_it_is(question: str) -> None:
     text = PROGRAM.replace("RESULT", "(%7, %8)").replace("  return", f"  %8: {kind} = host {question}\n  return")
     assert _handed_on(text) == {"00_a.out0", "01_b.out0"}
     assert _handed_on(text.replace("array_of", "abs").replace("size_of", "size")) == set()
+
+
+def test_what_the_host_puts_into_a_list_for_a_subgraph_is_an_array() -> None:
+    program = parse_ir(PROGRAM.replace("RESULT", "%7"))
+    listed = [_with_listed_args(block) for block in program.blocks]
+    assert find_handed_on(replace(program, blocks=tuple(listed))) == frozenset()
+
+
+def _with_listed_args(block: Block) -> Block:
+    ops = (replace(op, args=(Seq(SeqKind.LIST, op.args),)) if isinstance(op, Dispatch) else op for op in block.ops)
+    return replace(block, ops=tuple(ops))
