@@ -25,16 +25,16 @@ from dycl.comparison import ATOL, RTOL, Comparison
 from dycl.diagnostics import SourceRange
 from dycl.eagerlog import EagerLog, Read
 from dycl.ir.clocks import find_timed_places
+from dycl.ir.dataflow import definitions
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.graph import definitions, operand_parts
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import HostOp, Raise
 from dycl.ir.objects import bind_arguments, bind_inputs
 from dycl.ir.program import Param, Program
 from dycl.ir.schemas import find_written
 from dycl.ir.structures import find_structures
-from dycl.ir.values import BlockId, InputLeaf, ObjectType, TensorType
+from dycl.ir.values import BlockId, InputLeaf, ObjectType, TensorType, operand_parts
 from dycl.ir.writes import all_writes
 from dycl.sampling import Sample, map_leaves
 

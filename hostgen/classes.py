@@ -8,10 +8,10 @@ from typing import assert_never
 
 from dycl.hostgen.names import identifier, unique
 from dycl.hostgen.writer import PythonWriter
-from dycl.ir.graph import end_operands, op_operands, operand_parts
+from dycl.ir.dataflow import end_operands, op_operands
 from dycl.ir.nodes import Raise
 from dycl.ir.program import Program
-from dycl.ir.values import Operand, Record, RecordKind
+from dycl.ir.values import Operand, Record, RecordKind, operand_parts
 
 
 def all_operands(program: Program) -> Iterator[Operand]:

@@ -43,7 +43,7 @@ from dycl.hostgen.statements import (
 )
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
-from dycl.ir.graph import definitions
+from dycl.ir.dataflow import definitions
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import Branch, HostOp, Procedure, Subgraph, TensorOp
 from dycl.ir.program import Entry, Program

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from dycl.ir.graph import definitions, end_uses, op_uses, uses
+from dycl.ir.dataflow import definitions, end_uses, op_uses, uses
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, Branch, HostOp, Jump, Op, Raise, Reply, Return, Terminator
 from dycl.ir.program import Program

@@ -14,9 +14,11 @@ from dataclasses import replace
 from itertools import count
 
 from dycl.hostgen.structure import build_structure, count_detours
-from dycl.ir.graph import definitions, end_uses, entry_blocks, op_uses, substitute_end, substitute_op
+from dycl.ir.dataflow import definitions, end_uses, op_uses
+from dycl.ir.graph import entry_blocks
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Op, Raise, Return, Terminator, edges
 from dycl.ir.program import Program
+from dycl.ir.substitution import substitute_end, substitute_op
 from dycl.ir.values import BlockId, Operand, Ref, Seq, Value, ValueId
 
 MAX_OPERATIONS = 4

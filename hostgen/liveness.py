@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dycl.hostgen.inlining import Inlining, block_uses
-from dycl.ir.graph import definitions, end_uses, entry_blocks, op_definitions, op_uses, predecessors
+from dycl.ir.dataflow import definitions, end_uses, op_definitions, op_uses
+from dycl.ir.graph import entry_blocks, predecessors
 from dycl.ir.nodes import Block, Edge, HostOp, Invoke, Reply, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, ListType, Operand, Ref, Seq, Value, ValueId

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from dycl.hostgen.inlining import Inlining
 from dycl.hostgen.liveness import Overlaps
-from dycl.ir.graph import block_order, op_definitions
+from dycl.ir.dataflow import op_definitions
+from dycl.ir.graph import block_order
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, edges
 from dycl.ir.printer import print_type
 from dycl.ir.program import Program

@@ -24,7 +24,8 @@ from dycl.hostgen.shape import (
     Work,
 )
 from dycl.hostgen.writer import PythonWriter
-from dycl.ir.graph import ROOT, op_uses
+from dycl.ir.dataflow import op_uses
+from dycl.ir.graph import ROOT
 from dycl.ir.nodes import Branch, Dispatch, HostOp, Invoke, Raise, Reply, Return, Write, WriteKind, edges
 from dycl.ir.program import Program
 from dycl.ir.values import (

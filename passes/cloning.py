@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dycl.ir.graph import block_definitions, map_edges, substitute_block
+from dycl.ir.dataflow import block_definitions
 from dycl.ir.nodes import Block, Edge, Invoke, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.sizes import size_names
+from dycl.ir.substitution import map_edges, substitute_block
 from dycl.ir.values import BlockId, Operand, Ref, ValueId
 from dycl.passes.rewriting import Substitution, ValueIds, rename_results
 from dycl.passes.sizes import Sizes, rename_op_sizes, retyped, type_names

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from dycl.ir.dataflow import Definition, definitions, op_uses, uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Definition, definitions, entry_blocks, map_edges, op_uses, predecessors, uses
+from dycl.ir.graph import entry_blocks, predecessors
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, Edge, HostOp, Op, TensorOp, edges
 from dycl.ir.program import Program
+from dycl.ir.substitution import map_edges
 from dycl.ir.values import (
     BlockId,
     Lit,

@@ -36,10 +36,11 @@ from itertools import count
 
 import torch
 
+from dycl.ir.dataflow import definitions, op_definitions, op_uses, uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import definitions, op_definitions, op_uses, renumber, uses
 from dycl.ir.nodes import Block, CallFunction, HostOp, Invoke, Op, TensorOp
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import (
     Lit,

@@ -38,21 +38,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import end_uses, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    Dominators,
-    dominators,
-    end_uses,
-    entry_blocks,
-    op_definitions,
-    op_uses,
-    predecessors,
-    renumber,
-    substitute_block,
-)
+from dycl.ir.graph import Dominators, dominators, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import substitute_block
 from dycl.ir.values import BlockId, ValueId, ValueType
 from dycl.passes.analysis.cost import (
     DISPATCH,

@@ -39,9 +39,11 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from dycl.diagnostics import InternalError
+from dycl.ir.dataflow import leave_operands, op_definitions
 from dycl.ir.environment import Environment
-from dycl.ir.graph import entry_blocks, leave_operands, op_definitions, renumber
+from dycl.ir.graph import entry_blocks
 from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Jump, Op, Raise, Reply, Return, TensorOp, Terminator
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Operand, ValueId, ValueType, refs
 from dycl.passes.analysis.effects import may_raise

@@ -41,9 +41,10 @@ from typing import assert_never
 import torch
 
 from dycl.diagnostics import InternalError
+from dycl.ir.dataflow import op_operands
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_operands, renumber
 from dycl.ir.nodes import Block, CallFunction, CallModule, Dispatch, Subgraph, TensorOp
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.sizes import replace_names, size_names
 from dycl.ir.values import (

@@ -28,9 +28,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import renumber
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, HostOp, Op, TensorOp
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Operand, Ref, ScalarKind, Seq, TensorType, ValueId, ValueType, Weight
 from dycl.passes.analysis.copies import find_needless_copies

@@ -30,9 +30,11 @@ from dataclasses import replace
 
 from torch import nn
 
+from dycl.ir.dataflow import end_uses, find_liveness, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import end_uses, entry_blocks, find_liveness, op_definitions, op_uses, renumber
+from dycl.ir.graph import entry_blocks
 from dycl.ir.nodes import Block, CallFunction, CallModule, Edge, HostOp, Op, Reply, Target, TensorOp, edges
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import (
     BlockId,

@@ -42,20 +42,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import end_uses, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    block_order,
-    end_uses,
-    entry_blocks,
-    op_definitions,
-    op_uses,
-    predecessors,
-    renumber,
-    substitute_op,
-)
+from dycl.ir.graph import block_order, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Op, TensorOp, edges
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import substitute_op
 from dycl.ir.values import BlockId, Lit, Operand, Ref, ScalarType, Value, ValueId, ValueType
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.analysis.effects import may_raise

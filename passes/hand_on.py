@@ -42,10 +42,13 @@ from dataclasses import dataclass, field, replace
 
 import networkx as nx  # type: ignore[import-untyped]
 
+from dycl.ir.dataflow import end_uses, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import end_uses, entry_blocks, map_operand, op_definitions, op_uses, renumber
+from dycl.ir.graph import entry_blocks
 from dycl.ir.nodes import Block, Dispatch, HostOp, Op, edges
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import map_operand
 from dycl.ir.values import BlockId, Ref, TensorType, Value, ValueId, ValueType, refs
 from dycl.passes.analysis.frequency import estimate_frequencies
 from dycl.passes.rewriting import ValueIds, value_types

@@ -33,10 +33,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import block_definitions, end_uses, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Dominators, block_definitions, dominators, end_uses, op_uses, renumber
+from dycl.ir.graph import Dominators, dominators
 from dycl.ir.nodes import Block, CallModule, HostOp, TensorOp
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, ValueId
 from dycl.passes import fuse

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from dycl.ir.dataflow import Use, op_definitions, op_uses, uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Use, op_definitions, op_uses, uses
 from dycl.ir.nodes import CallFunction, HostOp, Op, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import (

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from dycl.ir.dataflow import op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_uses
 from dycl.ir.nodes import Block, HostOp, Op, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Ref, Seq, SeqKind, ValueId

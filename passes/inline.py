@@ -55,15 +55,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from dycl.ir.dataflow import op_definitions
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    find_owners,
-    op_definitions,
-    reachable,
-    renumber,
-)
+from dycl.ir.graph import find_owners, reachable
 from dycl.ir.nodes import Invoke, Op, Procedure
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import ProcedureId
 from dycl.passes import dead_code, simplify_cfg

@@ -40,9 +40,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
+from dycl.ir.dataflow import definitions, end_uses, find_liveness, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import definitions, end_uses, find_liveness, op_definitions, op_uses, renumber
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, Op, Subgraph, TensorOp
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, SubgraphId, TensorType, ValueId
 from dycl.passes.analysis.mutation import check_origins, find_read_values, forget_unseen_names

@@ -33,11 +33,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import block_definitions, find_liveness
 from dycl.ir.environment import Environment
-from dycl.ir.graph import block_definitions, dominators, find_liveness, map_edges, predecessors, renumber
+from dycl.ir.graph import dominators, predecessors
 from dycl.ir.nodes import Block, Edge, Invoke, Jump, TensorOp
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import map_edges
 from dycl.ir.values import BlockId, Operand, Ref, ValueId
 from dycl.passes import fold_host, simplify_cfg
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes

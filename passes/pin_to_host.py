@@ -43,10 +43,11 @@ from dataclasses import replace
 from itertools import count
 from typing import assert_never
 
+from dycl.ir.dataflow import Use, definitions, uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Use, definitions, renumber, uses
 from dycl.ir.nodes import Block, HostOp, Op, Return, TensorOp, edges
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import (
     BlockId,

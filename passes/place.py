@@ -32,10 +32,12 @@ from dataclasses import replace
 from itertools import count
 from typing import assert_never
 
+from dycl.ir.dataflow import definitions, end_uses, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import definitions, end_uses, map_operand, op_uses, operand_parts, renumber, substitute
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, Op, Raise, Return, Terminator, edges
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import map_operand, substitute
 from dycl.ir.values import (
     ArrayType,
     DictType,
@@ -52,6 +54,7 @@ from dycl.ir.values import (
     Value,
     ValueId,
     ValueType,
+    operand_parts,
     refs,
 )
 from dycl.passes.rewriting import value_types

@@ -35,10 +35,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import find_liveness
 from dycl.ir.environment import Environment
-from dycl.ir.graph import find_liveness, map_edges, renumber, substitute_edge
 from dycl.ir.nodes import Block, Branch, Edge, Invoke, Jump, TensorOp
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import map_edges, substitute_edge
 from dycl.ir.values import BlockId, ValueId
 from dycl.passes import simplify_cfg
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes

@@ -42,9 +42,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import renumber
 from dycl.ir.nodes import HostOp, Op
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Lit
 from dycl.passes import dead_code

@@ -25,9 +25,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dycl.ir.dataflow import op_definitions
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_definitions, renumber
 from dycl.ir.nodes import Block, CallFunction, HostOp, Invoke, Op, TensorOp
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Operand, Ref, Seq, SliceOf, TensorType, ValueId, ValueType
 from dycl.passes import dead_code

@@ -33,9 +33,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from dycl.ir.dataflow import end_uses, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import end_uses, op_uses, renumber
 from dycl.ir.nodes import Block, Dispatch, HostOp, Op, Raise, Return, Subgraph, TensorOp, edges
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Ref, TensorType, Value, ValueId, refs
 

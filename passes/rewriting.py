@@ -10,9 +10,10 @@ from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import assert_never
 
-from dycl.ir.graph import block_definitions, map_definitions, map_operand, op_operands, substitute, substitute_op
+from dycl.ir.dataflow import block_definitions, op_operands
 from dycl.ir.nodes import Block, Branch, Edge, Jump, Op, Raise, Reply, Return, TensorOp, Terminator, edges
 from dycl.ir.program import Program
+from dycl.ir.substitution import map_definitions, map_operand, substitute, substitute_op
 from dycl.ir.values import BlockId, Lit, Operand, Ref, Value, ValueId, ValueType, refs
 
 Substitution = dict[ValueId, Operand]

@@ -28,19 +28,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dycl.ir.dataflow import uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    Dominators,
-    block_order,
-    dominators,
-    entry_blocks,
-    predecessors,
-    renumber,
-    substitute_edge,
-    uses,
-)
+from dycl.ir.graph import Dominators, block_order, dominators, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, Edge, Jump, Terminator
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import substitute_edge
 from dycl.ir.values import BlockId, Lit, Operand, Ref, Seq, ValueId
 from dycl.passes.rewriting import (
     Substitution,

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from dycl.ir.dataflow import end_uses, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Dominators, dominators, end_uses, entry_blocks, op_uses, predecessors, renumber
+from dycl.ir.graph import Dominators, dominators, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, HostOp, Op
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, ScalarKind, ScalarType, ValueId, ValueType
 from dycl.passes.analysis.effects import may_raise, scalar_kind

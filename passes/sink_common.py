@@ -40,8 +40,8 @@ calls then take less time.
 from __future__ import annotations
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import renumber
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId
 from dycl.passes import dead_code, fold_host, simplify_cfg, sink_work

@@ -32,19 +32,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import end_uses, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    Dominators,
-    dominators,
-    end_uses,
-    entry_blocks,
-    op_definitions,
-    op_uses,
-    predecessors,
-    renumber,
-)
+from dycl.ir.graph import Dominators, dominators, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, HostOp, Op, TensorOp
 from dycl.ir.notes import Note
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import ArrayType, BlockId, ValueId, ValueType
 from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer

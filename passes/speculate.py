@@ -42,8 +42,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import block_definitions, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import block_definitions, op_definitions, op_uses
 from dycl.ir.nodes import Block, Edge, HostOp, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.program import Program

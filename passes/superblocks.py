@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dycl.ir.graph import (
-    block_definitions,
-    dominators,
-    find_liveness,
-    map_edges,
-    op_definitions,
-    substitute_block,
-    substitute_end,
-)
+from dycl.ir.dataflow import block_definitions, find_liveness, op_definitions
+from dycl.ir.graph import dominators
 from dycl.ir.nodes import Block, Edge, Op, TensorOp, Terminator, edges
 from dycl.ir.program import Program
+from dycl.ir.substitution import map_edges, substitute_block, substitute_end
 from dycl.ir.values import BlockId, Operand, Ref, ValueId
 from dycl.passes.rewriting import Substitution, ValueIds, copy_ops
 

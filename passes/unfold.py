@@ -9,18 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dycl.ir.dataflow import end_uses, find_liveness, op_definitions, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import (
-    end_uses,
-    find_liveness,
-    op_definitions,
-    op_uses,
-    reachable,
-    substitute_end,
-    substitute_operands,
-)
+from dycl.ir.graph import reachable
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Op, Reply, TensorOp, Terminator
 from dycl.ir.program import Program
+from dycl.ir.substitution import substitute_end, substitute_operands
 from dycl.ir.values import BlockId, Lit, Operand, ProcedureId, Ref, Seq, UnionType, Value, ValueId, Weight
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.cloning import Blocks

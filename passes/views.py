@@ -15,9 +15,10 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dycl.ir.graph import op_definitions, op_operands, substitute_op
+from dycl.ir.dataflow import op_definitions, op_operands
 from dycl.ir.nodes import Block, CallFunction, Edge, TensorOp, edges
 from dycl.ir.program import Program
+from dycl.ir.substitution import substitute_op
 from dycl.ir.values import Operand, Ref, TensorType, Value, ValueId, refs
 from dycl.passes.rewriting import op_reads
 

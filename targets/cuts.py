@@ -10,7 +10,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from dycl.ir.arrays import WRITES
-from dycl.ir.graph import end_uses, entry_blocks, op_definitions, op_uses, reachable
+from dycl.ir.dataflow import end_uses, op_definitions, op_uses
+from dycl.ir.graph import entry_blocks, reachable
 from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Op, Raise, Reply, Return, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Operand, Ref, ScalarType, SubgraphId, ValueId, refs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dycl.diagnostics import InternalError
-from dycl.ir.graph import end_operands
+from dycl.ir.dataflow import end_operands
 from dycl.ir.nodes import Subgraph, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Operand, ScalarType, TensorType

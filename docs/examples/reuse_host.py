@@ -26,8 +26,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dycl.ir.environment import Environment
-from dycl.ir.graph import renumber
 from dycl.ir.nodes import Block, HostOp, Op
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, ScalarType, ValueId
 from dycl.passes.rewriting import Substitution, operand_key, replace_values

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from dycl.ir.graph import op_definitions, op_uses, operand_parts
+from dycl.ir.dataflow import op_definitions, op_uses
 from dycl.ir.nodes import Block, HostOp, Invoke, Op, Raise, Return, edges
 from dycl.ir.program import Program
-from dycl.ir.values import Mapping, Operand, Record, RecordKind, Ref, Seq, ValueId
+from dycl.ir.values import Mapping, Operand, Record, RecordKind, Ref, Seq, ValueId, operand_parts
 
 
 def find_timed_places(program: Program, result: str, state: str) -> frozenset[str]:

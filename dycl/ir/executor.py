@@ -15,8 +15,8 @@ import torch
 from torch.utils import _pytree
 
 from dycl.diagnostics import InternalError, SourceRange
+from dycl.ir.dataflow import find_liveness
 from dycl.ir.environment import Environment
-from dycl.ir.graph import find_liveness, operand_parts
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
@@ -40,7 +40,7 @@ from dycl.ir.printer import print_op
 from dycl.ir.program import Program
 from dycl.ir.randomness import Streams
 from dycl.ir.resolve import resolve_function
-from dycl.ir.values import BlockId, Operand, Value, ValueId, Weight
+from dycl.ir.values import BlockId, Operand, Value, ValueId, Weight, operand_parts
 from dycl.ir.verifier import verify
 from dycl.ir.writes import do_write
 

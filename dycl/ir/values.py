@@ -7,6 +7,7 @@ definition dominates its uses.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, assert_never
@@ -256,3 +257,23 @@ def refs(operand: Operand) -> tuple[ValueId, ...]:
             return ()
         case _:
             assert_never(operand)
+
+
+def operand_parts(operand: Operand) -> Iterator[Operand]:
+    """The operand and everything inside it, outermost first."""
+    yield operand
+    match operand:
+        case Seq(items=items):
+            inner: tuple[Operand, ...] = items
+        case SliceOf(start=start, stop=stop, step=step):
+            inner = (start, stop, step)
+        case Mapping(items=pairs):
+            inner = tuple(part for pair in pairs for part in pair)
+        case Record(fields=fields):
+            inner = tuple(item for _, item in fields)
+        case Ref() | Lit() | TorchLit() | Weight() | InputLeaf():
+            inner = ()
+        case _:
+            assert_never(operand)
+    for item in inner:
+        yield from operand_parts(item)

@@ -8,23 +8,18 @@ from string import Formatter
 from typing import assert_never
 
 from dycl.diagnostics import InternalError
-from dycl.ir.graph import (
-    ROOT,
+from dycl.ir.dataflow import (
     Definition,
-    Dominators,
     block_definitions,
-    block_graph,
     definitions,
-    dominators,
     end_uses,
     find_liveness,
-    find_owners,
     leave_operands,
     op_definitions,
     op_operands,
     op_uses,
-    operand_parts,
 )
+from dycl.ir.graph import ROOT, Dominators, block_graph, dominators, find_owners
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import (
     Block,
@@ -67,6 +62,7 @@ from dycl.ir.values import (
     ValueId,
     ValueType,
     Weight,
+    operand_parts,
     refs,
 )
 

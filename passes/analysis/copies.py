@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dycl.ir.dataflow import Use, definitions, uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Use, definitions, uses
 from dycl.ir.nodes import CallFunction, HostOp, Op, Raise, Return, TensorOp, Terminator
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, ValueId

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from dycl.ir.dataflow import op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_uses
 from dycl.ir.nodes import Block, CallModule, TensorOp
 from dycl.ir.values import TensorType, ValueId, ValueType
 from dycl.passes.analysis.schedule import schedule_block

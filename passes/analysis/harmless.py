@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from torch import nn
 
+from dycl.ir.dataflow import op_operands, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_operands, op_uses
 from dycl.ir.nodes import CallFunction, CallModule, TensorOp
 from dycl.ir.values import Operand, TensorType, ValueId, ValueType, refs
 from dycl.passes.analysis.aliasing import has_own_forward, may_alias

@@ -6,8 +6,8 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from dycl.diagnostics import UnsupportedError
+from dycl.ir.dataflow import end_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import end_uses
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, ValueId

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import EllipsisType
 
-from dycl.ir.graph import entry_blocks, op_definitions
+from dycl.ir.dataflow import op_definitions
+from dycl.ir.graph import entry_blocks
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Operand, Ref, Seq, SeqKind, SliceOf, TensorType, Value, ValueId, ValueType, refs

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dycl.diagnostics import InternalError
+from dycl.ir.dataflow import op_definitions
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_definitions
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp
 from dycl.ir.values import ValueId, ValueType
 from dycl.passes.analysis.aliasing import MemoryGroups

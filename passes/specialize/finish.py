@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from dycl.ir.graph import block_definitions, renumber, substitute_end, substitute_operand
+from dycl.ir.dataflow import block_definitions
 from dycl.ir.nodes import (
     Block,
     Branch,
@@ -21,8 +21,10 @@ from dycl.ir.nodes import (
     TensorOp,
     Terminator,
 )
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Entry, Method, Program, Schema, SourceFile, StateSlot, Tunable
 from dycl.ir.sizes import replace_names, size_names
+from dycl.ir.substitution import substitute_end, substitute_operand
 from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, Value, ValueId, refs
 from dycl.passes.sizes import Sizes, rename_sizes, retyped, type_names
 from dycl.passes.specialize.residual import RawBlock, RawEntry, RawProcedure, Values

@@ -22,8 +22,8 @@ import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-from dycl.ir.graph import map_operand
 from dycl.ir.nodes import Target, TensorOp
+from dycl.ir.substitution import map_operand
 from dycl.ir.values import Operand, Ref, ValueId
 from dycl.passes.specialize.memory_order import expression
 from dycl.passes.specialize.readings import known_bools

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-from dycl.ir.graph import map_operand, operand_parts
-from dycl.ir.values import Ref, ScalarKind, ValueId
+from dycl.ir.substitution import map_operand
+from dycl.ir.values import Ref, ScalarKind, ValueId, operand_parts
 from dycl.passes.specialize.ranges import ARITHMETIC
 from dycl.passes.specialize.values import Scalar
 

@@ -15,10 +15,10 @@ import torch
 from dycl.diagnostics import UNKNOWN, DyclError, InternalError, SourceRange, UnsupportedError, UsageError
 from dycl.ir.dimensions import STATIC, DynamicInputs
 from dycl.ir.environment import Environment
-from dycl.ir.graph import operand_parts, substitute_operand
 from dycl.ir.nodes import Raise, Return, Write
 from dycl.ir.program import Dimension, Method, Program
-from dycl.ir.values import Operand, Ref, ScalarKind, ValueId, Weight
+from dycl.ir.substitution import substitute_operand
+from dycl.ir.values import Operand, Ref, ScalarKind, ValueId, Weight, operand_parts
 from dycl.ir.writes import without_idle_writes
 from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from dycl.ir.copies import copied_files, copied_text
-from dycl.ir.graph import op_definitions
+from dycl.ir.dataflow import op_definitions
 from dycl.ir.nodes import Subgraph
 from dycl.ir.program import Program
 from dycl.ir.values import TensorType

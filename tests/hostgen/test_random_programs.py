@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 
 from dycl.hostgen.flow import find_flow
 from dycl.hostgen.leaves import MAX_OPERATIONS
-from dycl.ir.graph import renumber
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Raise, Return
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Entry, Param, ParamKind, Program, StateSlot
 from dycl.ir.values import BlockId, InputLeaf, Lit, Ref, ScalarKind, ScalarType, Seq, SeqKind, Value, ValueId
 from tests.hostgen.harness import compare, host_text, make_host, parse

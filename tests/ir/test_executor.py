@@ -13,7 +13,7 @@ from torch import nn
 from dycl.diagnostics import InternalError
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.graph import renumber
+from dycl.ir.numbering import renumber
 from dycl.ir.parser import parse_ir
 from dycl.ir.values import BlockId
 

@@ -1,26 +1,16 @@
-"""The graph view and the rewriting helpers."""
+"""One tangled program as a graph, its dataflow, values replaced in it, and its canonical ids."""
 
 from __future__ import annotations
 
 import pytest
 
 from dycl.diagnostics import InternalError
-from dycl.ir.graph import (
-    ROOT,
-    Use,
-    block_graph,
-    block_order,
-    definitions,
-    dominators,
-    entry_blocks,
-    find_liveness,
-    predecessors,
-    renumber,
-    substitute,
-    uses,
-)
+from dycl.ir.dataflow import Use, definitions, find_liveness, uses
+from dycl.ir.graph import ROOT, block_graph, block_order, dominators, entry_blocks, predecessors
+from dycl.ir.numbering import renumber
 from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
+from dycl.ir.substitution import substitute
 from dycl.ir.values import BlockId, Lit, Ref, Seq, SeqKind, ValueId
 from dycl.ir.verifier import verify
 

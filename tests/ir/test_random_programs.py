@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.graph import block_order, renumber
+from dycl.ir.graph import block_order
+from dycl.ir.numbering import renumber
 from dycl.ir.parser import parse_ir
 from dycl.ir.values import BlockId
 from dycl.ir.verifier import verify

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from dycl.diagnostics import SourceRange
+from dycl.ir.dataflow import op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import op_uses, renumber
 from dycl.ir.nodes import (
     Block,
     Branch,
@@ -31,6 +31,7 @@ from dycl.ir.nodes import (
     TensorOp,
     Terminator,
 )
+from dycl.ir.numbering import renumber
 from dycl.ir.program import Entry, Param, ParamKind, Program, StateSlot
 from dycl.ir.values import (
     BlockId,

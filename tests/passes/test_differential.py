@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.graph import renumber
 from dycl.ir.nodes import Dispatch, HostOp, TensorOp, edges
+from dycl.ir.numbering import renumber
 from dycl.ir.printer import print_ir
 from dycl.ir.program import Program
 from dycl.ir.verifier import verify

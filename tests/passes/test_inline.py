@@ -16,7 +16,6 @@ from torch import nn
 
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
-from dycl.ir.graph import renumber, substitute_operand
 from dycl.ir.nodes import (
     Block,
     Branch,
@@ -32,8 +31,10 @@ from dycl.ir.nodes import (
     TensorOp,
     edges,
 )
+from dycl.ir.numbering import renumber
 from dycl.ir.parser import parse_ir
 from dycl.ir.program import Program
+from dycl.ir.substitution import substitute_operand
 from dycl.ir.values import BlockId, Lit, ProcedureId, Ref, Value, ValueId, ValueType, refs
 from dycl.ir.verifier import verify
 from dycl.passes import functionalise, inline, peel, unfold
