@@ -30,10 +30,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from dycl.ir.dataflow import end_uses, find_liveness, op_definitions, op_uses
+from dycl.ir.dataflow import edge_bindings, end_uses, find_liveness, op_definitions, op_uses
 from dycl.ir.environment import Environment
 from dycl.ir.graph import entry_blocks
-from dycl.ir.nodes import Block, CallFunction, CallModule, Edge, HostOp, Op, Reply, Target, TensorOp, edges
+from dycl.ir.nodes import Block, CallFunction, CallModule, Edge, HostOp, Op, Reply, Target, TensorOp
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import (
@@ -217,12 +217,11 @@ class _Memory:
                     self._made.update({value.id: op for value in op_definitions(op)})
             if isinstance(block.end, Reply):
                 self._is_held.update(end_uses(block.end))
-            for edge in edges(block.end):
-                for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
-                    if isinstance(arg, Ref):
-                        self._led.setdefault(arg.id, []).append(param.id)
-                    else:
-                        self._is_held.update(refs(arg))
+            for param, arg in edge_bindings(program, block):
+                if isinstance(arg, Ref):
+                    self._led.setdefault(arg.id, []).append(param.id)
+                else:
+                    self._is_held.update(refs(arg))
 
     def is_own(self, block: Block, write: TensorOp) -> bool:
         """Whether the memory that is written was made for this, and nobody has it under another name afterwards."""

@@ -43,9 +43,9 @@ from dataclasses import replace
 from itertools import count
 from typing import assert_never
 
-from dycl.ir.dataflow import Use, definitions, uses
+from dycl.ir.dataflow import Use, definitions, edge_bindings, uses
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Block, HostOp, Op, Return, TensorOp, edges
+from dycl.ir.nodes import Block, HostOp, Op, Return, TensorOp
 from dycl.ir.notes import Note
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
@@ -307,12 +307,7 @@ class _Pinner:
 
     def _given(self, block: Block, value: ValueId) -> list[tuple[ValueId, Operand]]:
         """The parameters that a block hands a value to, and how."""
-        return [
-            (param.id, arg)
-            for edge in edges(block.end)
-            for param, arg in zip(self._program.block(edge.target).params, edge.args, strict=True)
-            if value in refs(arg)
-        ]
+        return [(param.id, arg) for param, arg in edge_bindings(self._program, block) if value in refs(arg)]
 
     def _is_read_later(self, op: Op, use: Use, value: ValueId, seen: set[ValueId]) -> bool:
         """Whether a tensor operation reads a place in a later dispatch than the one that makes it, and writes none."""

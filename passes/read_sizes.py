@@ -33,9 +33,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from dycl.ir.dataflow import end_uses, op_uses
+from dycl.ir.dataflow import edge_bindings, end_uses, op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.nodes import Block, Dispatch, HostOp, Op, Raise, Return, Subgraph, TensorOp, edges
+from dycl.ir.nodes import Block, Dispatch, HostOp, Op, Raise, Return, Subgraph, TensorOp
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Ref, TensorType, Value, ValueId, refs
@@ -82,12 +82,7 @@ def _find_seen(program: Program) -> set[ValueId]:
     for block in program.blocks:
         seen.update(value for op in block.ops if isinstance(op, HostOp) for value in op_uses(op))
         seen.update(end_uses(block.end) if isinstance(block.end, Return | Raise) else ())
-    passed = [
-        (param.id, refs(arg))
-        for block in program.blocks
-        for edge in edges(block.end)
-        for param, arg in zip(program.block(edge.target).params, edge.args, strict=True)
-    ]
+    passed = [(param.id, refs(arg)) for block in program.blocks for param, arg in edge_bindings(program, block)]
     while more := {value for param, values in passed if param in seen for value in values} - seen:
         seen |= more
     return seen

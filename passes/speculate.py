@@ -42,7 +42,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import block_definitions, op_definitions, op_uses
+from dycl.ir.dataflow import block_definitions, edge_bindings, op_definitions, op_uses
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, Edge, HostOp, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
@@ -291,7 +291,6 @@ def _group_memory(program: Program, types: Mapping[ValueId, ValueType], environm
                 groups.add(op)
             else:  # what a list or a procedure holds is not followed: all that goes in and comes out is one
                 join((*op_uses(op), *(value.id for value in op_definitions(op))))
-        for edge in edges(block.end):
-            for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
-                join((param.id, *refs(arg)))
+        for param, arg in edge_bindings(program, block):
+            join((param.id, *refs(arg)))
     return groups

@@ -42,7 +42,7 @@ from dataclasses import dataclass, replace
 
 import networkx as nx  # type: ignore[import-untyped]
 
-from dycl.ir.dataflow import block_definitions, find_liveness, op_uses
+from dycl.ir.dataflow import block_definitions, edge_bindings, find_liveness, op_uses
 from dycl.ir.graph import find_owners, reachable
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Procedure, Reply, TensorOp, Terminator, edges
 from dycl.ir.program import Program
@@ -139,9 +139,8 @@ class _Splitter:
         made = {value.id: op for op in ops if isinstance(op, TensorOp) for value in op.results}
         given: dict[ValueId, list[Operand]] = {}
         for block in first:
-            for edge in edges(block.end):
-                for param, arg in zip(self._program.block(edge.target).params, edge.args, strict=True):
-                    given.setdefault(param.id, []).append(arg)
+            for param, arg in edge_bindings(self._program, block):
+                given.setdefault(param.id, []).append(arg)
         needed: set[ValueId] = set()
         pending = [value for op in ops if isinstance(op, HostOp) for value in op_uses(op)]
         pending += [block.end.cond for block in first if isinstance(block.end, Branch)]

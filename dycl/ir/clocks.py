@@ -89,6 +89,3 @@ def _places(operand: Operand, path: str, timed: frozenset[ValueId]) -> Iterator[
                 yield from _places(item, f"{path}.{name}", timed)
         case _:
             yield path
-
-
-__all__ = ["find_timed", "find_timed_places"]

@@ -139,6 +139,12 @@ def uses(program: Program) -> dict[ValueId, tuple[Use, ...]]:
     return {value: tuple(places) for value, places in found.items()}
 
 
+def edge_bindings(program: Program, block: Block) -> Iterator[tuple[Value, Operand]]:
+    """Each parameter of the next blocks with the argument that the block hands it, edge by edge."""
+    for edge in edges(block.end):
+        yield from zip(program.block(edge.target).params, edge.args, strict=True)
+
+
 # ---------------------------------------------------------------- liveness
 
 
