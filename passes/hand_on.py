@@ -29,27 +29,25 @@ After::
       %7: float32[] = dispatch s1(%1, %6)
       return %7
 
-What subgraphs alone see need not be an array (`find_handed_on` in `targets/cuts.py`). To make one of it takes a target
-some time, and to take that again for the next subgraph takes it more. `size_of` and `array_of`, a view of the same
-memory, leave it what it is. Where the host would look more often than subgraphs take it, or does anything else with it
-than look (keeps it in a list, asks whether it is the same object), it is an array as before.
+What subgraphs alone see (`dycl/ir/webs.py`) need not be an array (`find_handed_on` in `targets/cuts.py`). To make one
+of it takes a target some time, and to take that again for the next subgraph takes it more. `size_of` and `array_of`, a
+view of the same memory, leave it what it is. Where the host would look more often than subgraphs take it, or does
+anything else with it than look (keeps it in a list, asks whether it is the same object), it is an array as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-import networkx as nx  # type: ignore[import-untyped]
-
-from dycl.ir.dataflow import end_uses, op_definitions, op_uses
+from dycl.ir.dataflow import op_uses
 from dycl.ir.environment import Environment
-from dycl.ir.graph import entry_blocks
-from dycl.ir.nodes import Block, Dispatch, HostOp, Op, edges
+from dycl.ir.nodes import Block, Dispatch, HostOp, Op
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.substitution import map_operand
-from dycl.ir.values import BlockId, Ref, TensorType, Value, ValueId, ValueType, refs
+from dycl.ir.values import BlockId, Ref, TensorType, Value, ValueId, ValueType
+from dycl.ir.webs import find_webs
 from dycl.passes.analysis.frequency import estimate_frequencies
 from dycl.passes.rewriting import ValueIds, value_types
 
@@ -75,7 +73,7 @@ def run(program: Program, environment: Environment) -> Program:
 
 @dataclass(slots=True)
 class _Uses:
-    """What happens to a value, under all its names, in a call."""
+    """What happens to a value in a call, under one of its names or under all of them."""
 
     made: float = 0.0  # how often a subgraph makes it
     taken: float = 0.0
@@ -87,23 +85,17 @@ class _Uses:
         return bool(self.made and self.taken) and self.looked * _LOOK <= self.made * _LOOK + self.taken * _TAKE
 
 
-@dataclass(slots=True)
-class _Names:
-    """Names that may be of one value, and those of values that are arrays anyway."""
-
-    graph: nx.Graph = field(default_factory=nx.Graph)
-    arrays: set[ValueId] = field(default_factory=set)
-
-    def groups(self) -> Iterator[frozenset[ValueId]]:
-        """The names of values that need not be arrays."""
-        for group in nx.connected_components(self.graph):
-            if self.arrays.isdisjoint(group):
-                yield frozenset(group)
-
-
 def _find_handed_on(program: Program, often: Mapping[BlockId, float]) -> frozenset[ValueId]:
-    names = _find_names(program)
-    types = value_types(program)
+    types, uses = value_types(program), _count_uses(program, often)
+    found: set[ValueId] = set()
+    for web in find_webs(program, unheeded=_SIZES | _LOOKS).hidden():
+        if all(_has_open_size(types[name]) for name in web) and _total(uses.get(name) for name in web).pays:
+            found |= web
+    return frozenset(found)
+
+
+def _count_uses(program: Program, often: Mapping[BlockId, float]) -> Mapping[ValueId, _Uses]:
+    """What happens under each name; one look in a block is as good as many."""
     uses: dict[ValueId, _Uses] = {}
     for index, block in enumerate(program.blocks):
         times = often[BlockId(index)]
@@ -118,11 +110,7 @@ def _find_handed_on(program: Program, often: Mapping[BlockId, float]) -> frozens
                 looked.update(op_uses(op))
         for used in looked:
             uses.setdefault(used, _Uses()).looked += times
-    found: set[ValueId] = set()
-    for group in names.groups():
-        if all(_has_open_size(types[name]) for name in group) and _total(uses.get(name) for name in group).pays:
-            found |= group
-    return frozenset(found)
+    return uses
 
 
 def _total(uses: Iterable[_Uses | None]) -> _Uses:
@@ -133,35 +121,6 @@ def _total(uses: Iterable[_Uses | None]) -> _Uses:
 def _has_open_size(kind: ValueType) -> bool:
     """Whether it is a tensor of a size that only the run knows: of others the target knows where they will lie."""
     return isinstance(kind, TensorType) and any(isinstance(size, str) for size in kind.shape)
-
-
-def _find_names(program: Program) -> _Names:
-    names = _Names()
-    starts = entry_blocks(program)
-    for block in program.blocks:
-        names.graph.add_nodes_from(param.id for param in block.params)
-        names.arrays.update(param.id for param in block.params if block.id in starts)
-        for op in block.ops:
-            names.graph.add_nodes_from((*op_uses(op), *(value.id for value in op_definitions(op))))
-            if isinstance(op, Dispatch):
-                names.arrays.update(value for arg in op.args if not isinstance(arg, Ref) for value in refs(arg))
-            else:
-                names.arrays.update(value.id for value in op_definitions(op))
-                names.arrays.update(() if _leaves_it(op) else op_uses(op))
-        passed = list(edges(block.end))
-        names.arrays.update(() if passed else end_uses(block.end))
-        for edge in passed:
-            for param, arg in zip(program.block(edge.target).params, edge.args, strict=True):
-                if isinstance(arg, Ref):
-                    names.graph.add_edge(param.id, arg.id)
-                else:
-                    names.arrays.update((param.id, *refs(arg)))
-    return names
-
-
-def _leaves_it(op: Op) -> bool:
-    """Whether an operation of the host does nothing with a value but look at it."""
-    return isinstance(op, HostOp) and op.function in _SIZES | _LOOKS
 
 
 def _rewrite(block: Block, handed_on: frozenset[ValueId], types: Mapping[ValueId, ValueType], ids: ValueIds) -> Block:

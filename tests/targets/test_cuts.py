@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from dycl.ir.nodes import Block, Dispatch
 from dycl.ir.parser import parse_ir
 from dycl.ir.program import Program
-from dycl.ir.values import Seq, SeqKind
-from dycl.targets.cuts import PortPlace, find_cuts, find_handed_on, find_private
+from dycl.targets.cuts import PortPlace, find_cuts, find_fetched, find_handed_on, find_private
 
 PROGRAM = """
 program P method forward
@@ -164,12 +160,12 @@ def test_a_question_leaves_it_what_it_is(question: str) -> None:
     assert _handed_on(text.replace("array_of", "abs").replace("size_of", "size")) == set()
 
 
-def test_what_the_host_puts_into_a_list_for_a_subgraph_is_an_array() -> None:
-    program = parse_ir(PROGRAM.replace("RESULT", "%7"))
-    listed = [_with_listed_args(block) for block in program.blocks]
-    assert find_handed_on(replace(program, blocks=tuple(listed))) == frozenset()
+def test_what_the_host_fetches_and_nobody_else_takes_is_fetched() -> None:
+    text = PROGRAM.replace("host item(%4)", "host fetch(%4)").replace("RESULT", "%7")
+    assert _fetched(text) == {"01_b.out1"}
+    assert _fetched(text.replace("return %7", "return (%7, %4)")) == set()  # the caller gets it as it is
+    assert _fetched(text.replace("fetch(%4)", "fetch(%3)")) == set()  # a subgraph takes it too
 
 
-def _with_listed_args(block: Block) -> Block:
-    ops = (replace(op, args=(Seq(SeqKind.LIST, op.args),)) if isinstance(op, Dispatch) else op for op in block.ops)
-    return replace(block, ops=tuple(ops))
+def _fetched(text: str) -> set[str]:
+    return {_name(port) for port in find_fetched(parse_ir(text))}
