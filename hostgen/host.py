@@ -14,33 +14,18 @@ from pathlib import Path
 
 from dycl.diagnostics import InternalError
 from dycl.hostgen import support
+from dycl.hostgen.annotations import annotation, method_parameters, return_annotation, summary
 from dycl.hostgen.classes import all_operands, find_records, name_classes, write_classes
 from dycl.hostgen.decisions import find_deciding
 from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import find_inlining
 from dycl.hostgen.leaves import copy_leaves
+from dycl.hostgen.lines import Line, Lines, location_comment, source_text, write_lines
 from dycl.hostgen.liveness import find_overlaps, find_owned_lists
 from dycl.hostgen.names import OWN, choose_names, identifier, unique
 from dycl.hostgen.parts import IMPORTED, OUR_NAMES, PARTS
-from dycl.hostgen.signature import (
-    filled_leaves,
-    method_parameters,
-    parameter,
-    return_annotation,
-    schema_text,
-    states,
-    summary,
-)
-from dycl.hostgen.statements import (
-    Line,
-    Lines,
-    MethodText,
-    annotation,
-    is_stateful,
-    location_comment,
-    source_text,
-    write_lines,
-)
+from dycl.hostgen.signature import filled_leaves, parameter, schema_text, states
+from dycl.hostgen.statements import MethodText, is_stateful
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
 from dycl.ir.dataflow import definitions

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
-from dycl.diagnostics import InternalError, SourceRange
+from dycl.diagnostics import InternalError
+from dycl.hostgen.annotations import annotation
 from dycl.hostgen.arrays import item_assignment
 from dycl.hostgen.expressions import Expressions, literal, quoted, sequence
 from dycl.hostgen.inlining import may_raise
+from dycl.hostgen.lines import Clause, Compound, Line, Lines, location_comment, source_text
 from dycl.hostgen.recursion import Call, run
 from dycl.hostgen.shape import (
     Body,
@@ -23,124 +25,24 @@ from dycl.hostgen.shape import (
     While,
     Work,
 )
-from dycl.hostgen.writer import PythonWriter
 from dycl.ir.dataflow import op_uses
 from dycl.ir.graph import ROOT
 from dycl.ir.nodes import Branch, Dispatch, HostOp, Invoke, Raise, Reply, Return, Write, WriteKind, edges
 from dycl.ir.program import Program
 from dycl.ir.values import (
-    ArrayForm,
-    ArrayType,
     BlockId,
-    DictType,
-    InputLeaf,
     ListType,
     Lit,
-    Mapping,
-    ObjectType,
     Operand,
     ProcedureId,
     Ref,
-    ScalarType,
     Seq,
     SeqKind,
-    StructType,
     SubgraphId,
-    TensorType,
-    UnionType,
     Value,
     ValueId,
-    ValueType,
     refs,
 )
-
-SOURCE_WIDTH = 80
-
-
-@dataclass(slots=True)
-class Line:
-    """A simple statement."""
-
-    text: str
-    comment: str = ""
-
-
-@dataclass(slots=True)
-class Clause:
-    """A keyword with a condition, and what stands under it; no condition: `else`, `while True`."""
-
-    keyword: str
-    condition: str
-    negate: bool
-    comment: str
-    lines: Lines
-
-    @property
-    def header(self) -> str:
-        """The first line."""
-        if not self.condition:
-            return f"{self.keyword}:"
-        return f"{self.keyword} {'not ' if self.negate else ''}{self.condition}:"
-
-
-@dataclass(slots=True)
-class Compound:
-    """An `if` with its `elif`s and `else`, or a `while`."""
-
-    clauses: list[Clause]
-
-
-Lines: TypeAlias = "list[Line | Compound]"
-
-
-def location_comment(loc: SourceRange) -> str:
-    """`model.py:52-57`, or nothing for an unknown place."""
-    if not loc.line:
-        return ""
-    return f"{loc}-{loc.end_line}" if loc.end_line > loc.line else str(loc)
-
-
-def source_text(loc: SourceRange) -> str:
-    """The source line, cut; without its own comment, which might mean something to a tool that reads ours."""
-    text = "".join(char if char.isprintable() else " " for char in loc.text.split("  #")[0].rstrip())
-    return text if len(text) <= SOURCE_WIDTH else text[: SOURCE_WIDTH - 1] + "…"
-
-
-def annotation(of: ValueType) -> str:
-    """The type as Python annotates it."""
-    match of:
-        case TensorType():
-            return "np.ndarray"
-        case ArrayType(dtype=dtype, form=form):
-            return f"np.{dtype}" if form is ArrayForm.SCALAR else "np.ndarray"
-        case ScalarType(kind=kind):
-            return kind.value
-        case ListType(element=element, is_tuple=is_tuple):
-            return f"tuple[{annotation(element)}, ...]" if is_tuple else f"list[{annotation(element)}]"
-        case DictType(key=key, value=value):
-            return f"dict[{annotation(key)}, {annotation(value)}]"
-        case StructType(template=template):
-            return _structure(template)
-        case ObjectType() | UnionType():
-            return "Any"
-        case _:
-            assert_never(of)
-
-
-def _structure(template: Operand) -> str:
-    match template:
-        case InputLeaf(type=of):
-            return annotation(of)
-        case Seq(kind=SeqKind.TUPLE, items=items):
-            return f"tuple[{', '.join(_structure(item) for item in items) or '()'}]"
-        case Seq():
-            return "list[Any]"
-        case Mapping():
-            return "dict[Any, Any]"
-        case Lit(value=value):
-            return "None" if value is None else type(value).__name__
-        case _:
-            return "Any"
 
 
 @dataclass(slots=True)
@@ -279,17 +181,16 @@ class MethodText:
         return any(may_raise(part, self.expressions.types) for part in (op, *inside))
 
     def _dispatch(self, op: Dispatch) -> str:
-        call = f"self.{self.subgraphs[op.subgraph]}({self.expressions.arguments(op.args)})"
-        if not any(value.id in self.used for value in op.results):
-            return call
-        return f"{', '.join(self.expressions.names[value.id] for value in op.results)} = {call}"
+        return self._call(f"self.{self.subgraphs[op.subgraph]}({self.expressions.arguments(op.args)})", op.results)
 
     def _invoke(self, op: Invoke) -> str:
         first = f"{self.decide}, " if op.procedure in self.deciding else ""
-        call = f"self.{self.procedures[op.procedure]}({first}{self.expressions.arguments(op.args)})"
-        if not any(value.id in self.used for value in op.results):
-            return call
-        return f"{', '.join(self.expressions.names[value.id] for value in op.results)} = {call}"
+        name = self.procedures[op.procedure]
+        return self._call(f"self.{name}({first}{self.expressions.arguments(op.args)})", op.results)
+
+    def _call(self, text: str, results: tuple[Value, ...]) -> str:
+        targets = ", ".join(self._targets(results))
+        return f"{targets} = {text}" if targets else text
 
     def _copies(self, block: BlockId, edge: int) -> list[Line]:
         """What an edge assigns, all at once where the order would matter."""
@@ -406,14 +307,3 @@ class MethodText:
 def is_stateful(program: Program) -> bool:
     """Whether a call leaves anything for the next."""
     return len(program.entries) > 1 or any(entry.state_params for entry in program.entries)
-
-
-def write_lines(out: PythonWriter, lines: Lines) -> None:
-    """Put the lines out; they are nested no deeper than Python allows."""
-    for line in lines:
-        if isinstance(line, Line):
-            out.line(line.text, line.comment)
-            continue
-        for clause in line.clauses:
-            with out.block(clause.header, clause.comment):
-                write_lines(out, clause.lines)
