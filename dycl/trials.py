@@ -25,7 +25,7 @@ from dycl.comparison import ATOL, RTOL, Comparison
 from dycl.diagnostics import SourceRange
 from dycl.eagerlog import EagerLog, Read
 from dycl.ir.clocks import find_timed_places
-from dycl.ir.dataflow import definitions
+from dycl.ir.dataflow import value_types
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.hosteffects import DRAWS
@@ -92,9 +92,9 @@ class Outcome:
 def find_tolerance(program: Program) -> tuple[float, float]:
     """The relative and absolute error that counts as rounding; half precision anywhere rounds a thousand times more."""
     halves = {"float16", "bfloat16"}
-    types = (place.value.type for place in definitions(program).values())
+    outside = value_types(program).values()
     inside = (value.type for subgraph in program.subgraphs for op in subgraph.ops for value in op.results)
-    if any(isinstance(type_, TensorType) and type_.dtype in halves for type_ in (*types, *inside)):
+    if any(isinstance(type_, TensorType) and type_.dtype in halves for type_ in (*outside, *inside)):
         return 1e-2, 1e-2
     return RTOL, ATOL
 

@@ -28,11 +28,11 @@ from dycl.hostgen.signature import filled_leaves, parameter, schema_text, states
 from dycl.hostgen.statements import MethodText, is_stateful
 from dycl.hostgen.structure import build_structure
 from dycl.hostgen.writer import WIDTH, PythonWriter
-from dycl.ir.dataflow import definitions
+from dycl.ir.dataflow import value_types
 from dycl.ir.hosteffects import DRAWS
 from dycl.ir.nodes import Branch, HostOp, Procedure, Subgraph, TensorOp
 from dycl.ir.program import Entry, Program
-from dycl.ir.values import BlockId, ProcedureId, RecordKind, Ref, SeqKind, ValueId, ValueType, Weight
+from dycl.ir.values import BlockId, ProcedureId, RecordKind, Ref, SeqKind, ValueId, Weight
 from dycl.ir.writes import all_writes, written_names
 
 # What the class inherits and what is written into it: no attribute of the model's may hide it.
@@ -71,7 +71,7 @@ class _HostModule:
             "dataclass",
         }
         self._classes = name_classes(program, taken)
-        self._types = _types(program)
+        self._types = value_types(program)
         self._tunables = {tunable.name: identifier(tunable.name.replace(".", "_")) for tunable in program.tunables}
         self._subgraphs: dict[str, tuple[str, Subgraph]] = {}
         self._weights: dict[str, str] = {}
@@ -222,7 +222,7 @@ class _HostModule:
             self._write_tables(out)
 
     def _write_summary(self, out: PythonWriter) -> None:
-        text = summary(_only(self._source, 0), _types(self._source)).replace("\\", "/").replace('"', "'")
+        text = summary(_only(self._source, 0), value_types(self._source)).replace("\\", "/").replace('"', "'")
         if len(text) > WIDTH - 12:
             text = f"{text[: WIDTH - 13]}…"
         out.line(f'"""{text}"""')
@@ -258,7 +258,7 @@ class _HostModule:
 
     def _write_method(self, out: PythonWriter, index: int) -> None:
         program, source, name = _only(self._program, index), _only(self._source, index), self._methods[index]
-        returned = return_annotation(source, _types(source), self._classes)
+        returned = return_annotation(source, value_types(source), self._classes)
         with out.block(f"def {name}({method_parameters(program)}) -> {returned}:"):
             if index:
                 out.line(f'"""Run {literal(source.method)[0]} of the model, on the state that its calls share."""')
@@ -327,10 +327,6 @@ def _only(program: Program, index: int) -> Program:
     method, count = program.methods[index], len(program.methods)
     own = program.entries[index::count]
     return replace(program, method=method.name, signature=method.signature, others=(), entries=own)
-
-
-def _types(program: Program) -> dict[ValueId, ValueType]:
-    return {value: place.value.type for value, place in definitions(program).items()}
 
 
 def _sites(program: Program) -> list[str]:

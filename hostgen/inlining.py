@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from dycl.ir.dataflow import definitions, end_uses, op_uses, uses
+from dycl.ir.dataflow import end_uses, op_uses, uses, value_types
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, Branch, HostOp, Jump, Op, Raise, Reply, Return, Terminator
 from dycl.ir.program import Program
@@ -72,7 +72,7 @@ def find_inlining(program: Program) -> Inlining:
     chosen = Inlining()
     places = uses(program)
     counts = {value: len(found) for value, found in places.items()}
-    types = {value: place.value.type for value, place in definitions(program).items()}
+    types = value_types(program)
     for block in program.blocks:
         for op in block.ops:
             if isinstance(op, HostOp) and op.function == "tunable":

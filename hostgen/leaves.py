@@ -16,9 +16,9 @@ from itertools import count
 from dycl.hostgen.structure import build_structure, count_detours
 from dycl.ir.dataflow import definitions, end_uses, op_uses
 from dycl.ir.graph import entry_blocks
-from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Op, Raise, Return, Terminator, edges
+from dycl.ir.nodes import Block, Edge, HostOp, Op, Raise, Return, edges
 from dycl.ir.program import Program
-from dycl.ir.substitution import substitute_end, substitute_op
+from dycl.ir.substitution import map_edges, substitute_end, substitute_op
 from dycl.ir.values import BlockId, Operand, Ref, Seq, Value, ValueId
 
 MAX_OPERATIONS = 4
@@ -66,18 +66,11 @@ class _Copier:
 
     def copy(self) -> Program:
         """The first edge keeps the leaf's place, each further one gets a new block."""
-        blocks = [replace(block, end=self._end(block.end)) for block in self._program.blocks]
+        blocks = [
+            replace(block, end=map_edges(block.end, lambda _, edge: self._edge(edge))) for block in self._program.blocks
+        ]
         kept = [self._first.get(block.id, block) for block in blocks]
         return replace(self._program, blocks=(*kept, *self._new))
-
-    def _end(self, end: Terminator) -> Terminator:
-        match end:
-            case Jump(edge=edge):
-                return replace(end, edge=self._edge(edge))
-            case Branch(if_true=yes, if_false=no):
-                return replace(end, if_true=self._edge(yes), if_false=self._edge(no))
-            case _:
-                return end
 
     def _edge(self, edge: Edge) -> Edge:
         if edge.target not in self._leaves:

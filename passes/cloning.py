@@ -9,9 +9,9 @@ from dycl.ir.dataflow import block_definitions
 from dycl.ir.nodes import Block, Edge, Invoke, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.sizes import size_names
-from dycl.ir.substitution import map_edges, substitute_block
+from dycl.ir.substitution import Substitution, map_edges, substitute_block
 from dycl.ir.values import BlockId, Operand, Ref, ValueId
-from dycl.passes.rewriting import Substitution, ValueIds, rename_results
+from dycl.passes.rewriting import ValueIds, rename_results
 from dycl.passes.sizes import Sizes, rename_op_sizes, retyped, type_names
 
 

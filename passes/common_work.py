@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from dycl.ir.dataflow import Definition, definitions, op_uses, uses
+from dycl.ir.dataflow import Definition, definitions, mutated_values, op_uses, uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import entry_blocks, predecessors
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, Edge, HostOp, Op, TensorOp, edges
 from dycl.ir.program import Program
-from dycl.ir.substitution import map_edges
+from dycl.ir.substitution import Substitution, map_edges
 from dycl.ir.values import (
     BlockId,
     Lit,
@@ -28,7 +28,7 @@ from dycl.ir.values import (
 )
 from dycl.passes.analysis.cost import count_dispatches
 from dycl.passes.analysis.effects import may_raise, scalar_kind
-from dycl.passes.rewriting import Substitution, ValueIds, mutated_values, operand_key, replace_values, value_types
+from dycl.passes.rewriting import ValueIds, operand_key, replace_values
 from dycl.passes.sink_work import may_be_passed
 from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, rename_sizes, retyped, settle_sizes, type_names
 

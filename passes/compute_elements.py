@@ -36,7 +36,7 @@ from itertools import count
 
 import torch
 
-from dycl.ir.dataflow import definitions, op_definitions, op_uses, uses
+from dycl.ir.dataflow import definitions, mutated_values, op_definitions, op_uses, uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, CallFunction, HostOp, Invoke, Op, TensorOp
 from dycl.ir.notes import Note
@@ -60,7 +60,6 @@ from dycl.passes import dead_code
 from dycl.passes.analysis.cost import DISPATCH, count_dispatches
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.read_elements import find_source
-from dycl.passes.rewriting import mutated_values, value_types
 
 _OPERATION = 0.3  # microseconds of the host
 _READINGS = frozenset({"item", "peek", "item_at", "peek_at"})

@@ -38,14 +38,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import end_uses, op_definitions, op_uses
+from dycl.ir.dataflow import end_uses, mutated_values, op_definitions, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Dominators, dominators, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
-from dycl.ir.substitution import substitute_block
+from dycl.ir.substitution import Substitution, substitute_block
 from dycl.ir.values import BlockId, ValueId, ValueType
 from dycl.passes.analysis.cost import (
     DISPATCH,
@@ -59,7 +59,7 @@ from dycl.passes.analysis.cost import (
 )
 from dycl.passes.analysis.frequency import estimate_frequencies
 from dycl.passes.analysis.naming import name_operations
-from dycl.passes.rewriting import Substitution, ValueIds, copy_ops, mutated_values, value_types
+from dycl.passes.rewriting import ValueIds, copy_ops
 from dycl.passes.sink_work import may_be_passed
 
 _NEARLY = 0.5  # dispatches in a call: less is not worth a note

@@ -39,15 +39,15 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from dycl.diagnostics import InternalError
-from dycl.ir.dataflow import leave_operands, op_definitions
+from dycl.ir.dataflow import leave_operands, op_definitions, op_reads, value_types
 from dycl.ir.environment import Environment
-from dycl.ir.graph import entry_blocks
+from dycl.ir.graph import edges_into, entry_blocks
 from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Jump, Op, Raise, Reply, Return, TensorOp, Terminator
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import Operand, ValueId, ValueType, refs
 from dycl.passes.analysis.effects import may_raise
-from dycl.passes.rewriting import drop_params, edges_into, op_reads, value_types
+from dycl.passes.rewriting import drop_params
 
 
 def run(program: Program, environment: Environment) -> Program:

@@ -27,16 +27,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from dycl.ir.dataflow import mutated_values, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, HostOp, Op, TensorOp
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import Substitution
 from dycl.ir.values import Lit, Operand, Ref, ScalarKind, Seq, TensorType, ValueId, ValueType, Weight
 from dycl.passes.analysis.copies import find_needless_copies
 from dycl.passes.analysis.effects import scalar_kind
 from dycl.passes.analysis.identities import is_alias
-from dycl.passes.rewriting import Substitution, mutated_values, replace_values, value_types
+from dycl.passes.rewriting import replace_values
 
 # The conversion of a number that is one already.
 _CONVERSIONS = {"int": ScalarKind.INT, "float": ScalarKind.FLOAT, "bool": ScalarKind.BOOL, "str": ScalarKind.STR}

@@ -30,12 +30,13 @@ from dataclasses import replace
 
 from torch import nn
 
-from dycl.ir.dataflow import edge_bindings, end_uses, find_liveness, op_definitions, op_uses
+from dycl.ir.dataflow import edge_bindings, end_uses, find_liveness, op_definitions, op_uses, value_types
 from dycl.ir.environment import Environment
-from dycl.ir.graph import entry_blocks
+from dycl.ir.graph import edges_into, entry_blocks
 from dycl.ir.nodes import Block, CallFunction, CallModule, Edge, HostOp, Op, Reply, Target, TensorOp
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import Substitution
 from dycl.ir.values import (
     BlockId,
     Lit,
@@ -52,7 +53,7 @@ from dycl.ir.values import (
     refs,
 )
 from dycl.passes.analysis.aliasing import has_own_forward, may_alias, takes_elements
-from dycl.passes.rewriting import Substitution, edges_into, replace_values, value_types
+from dycl.passes.rewriting import replace_values
 
 _ANY_TYPE = frozenset(["add", "sub", "mul", "neg", "abs", "clamp"])
 _FLOATING = _ANY_TYPE | frozenset(

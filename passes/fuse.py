@@ -42,14 +42,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import end_uses, op_definitions, op_uses
+from dycl.ir.dataflow import end_uses, mutated_values, op_definitions, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import block_order, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Jump, Op, TensorOp, edges
 from dycl.ir.notes import Note
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
-from dycl.ir.substitution import substitute_op
+from dycl.ir.substitution import Substitution, substitute_op
 from dycl.ir.values import BlockId, Lit, Operand, Ref, ScalarType, Value, ValueId, ValueType
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.analysis.effects import may_raise
@@ -57,7 +57,7 @@ from dycl.passes.analysis.frequency import estimate_call
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.analysis.schedule import schedule_block
 from dycl.passes.postpone import find_postponed
-from dycl.passes.rewriting import Substitution, ValueIds, copy_ops, mutated_values, value_types
+from dycl.passes.rewriting import ValueIds, copy_ops
 from dycl.passes.sizes import Sizes, bind_sizes, rename_op_sizes, retyped, type_names
 
 _LEAST_GAIN = 0.5  # microseconds of a call: less is chance

@@ -40,7 +40,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import op_uses
+from dycl.ir.dataflow import op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, Dispatch, HostOp, Op
 from dycl.ir.numbering import renumber
@@ -49,7 +49,7 @@ from dycl.ir.substitution import map_operand
 from dycl.ir.values import BlockId, Ref, TensorType, Value, ValueId, ValueType
 from dycl.ir.webs import find_webs
 from dycl.passes.analysis.frequency import estimate_frequencies
-from dycl.passes.rewriting import ValueIds, value_types
+from dycl.passes.rewriting import ValueIds
 
 _LOOK = 0.6  # microseconds to make an array of what ONNX Runtime has made
 _TAKE = 1.0  # to make of an array what ONNX Runtime takes

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import block_definitions, end_uses, op_uses
+from dycl.ir.dataflow import block_definitions, end_uses, mutated_values, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Dominators, dominators
 from dycl.ir.nodes import Block, CallModule, HostOp, TensorOp
@@ -47,7 +47,6 @@ from dycl.passes.analysis.frequency import estimate_call, estimate_frequencies
 from dycl.passes.analysis.harmless import is_harmless
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.analysis.places import find_places
-from dycl.passes.rewriting import mutated_values, value_types
 
 _NEARLY = 0.5  # of what it would have to spare: less is not worth a note
 

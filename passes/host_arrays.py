@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from dycl.ir.dataflow import Use, op_definitions, op_uses, uses
+from dycl.ir.dataflow import Use, mutated_values, op_definitions, op_uses, uses, value_types
 from dycl.ir.environment import Environment
+from dycl.ir.graph import edges_into
 from dycl.ir.nodes import CallFunction, HostOp, Op, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import (
@@ -31,7 +32,6 @@ from dycl.ir.values import (
 )
 from dycl.passes.analysis.cost import has_few_elements
 from dycl.passes.analysis.schedule import schedule_block
-from dycl.passes.rewriting import edges_into, mutated_values, value_types
 
 # These draw no numbers, write nothing and, where nothing is taken by a number of the run, cannot fail.
 _MAKING = frozenset({"empty", "zeros", "ones", "full", "new_empty", "new_zeros", "new_ones", "__getitem__", "narrow"})

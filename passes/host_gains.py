@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from dycl.ir.dataflow import op_uses
+from dycl.ir.dataflow import op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, HostOp, Op, TensorOp
 from dycl.ir.program import Program
@@ -18,7 +18,6 @@ from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_opera
 from dycl.passes.host_arrays import Arrays
 from dycl.passes.host_joins import Join, find_join
 from dycl.passes.host_rows import Between, Take, find_rows
-from dycl.passes.rewriting import value_types
 
 _HANDED_OUT = 1.0  # microseconds that a result of a dispatch takes, or an operand
 

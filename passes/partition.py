@@ -40,7 +40,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dycl.diagnostics import UNKNOWN, InternalError, SourceRange
-from dycl.ir.dataflow import definitions, end_uses, find_liveness, op_definitions, op_uses
+from dycl.ir.dataflow import definitions, end_uses, find_liveness, op_definitions, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, Op, Subgraph, TensorOp
 from dycl.ir.numbering import renumber
@@ -49,7 +49,6 @@ from dycl.ir.values import Ref, SubgraphId, TensorType, ValueId
 from dycl.passes.analysis.mutation import check_origins, find_read_values, forget_unseen_names
 from dycl.passes.analysis.naming import SubgraphNames
 from dycl.passes.analysis.schedule import schedule_block
-from dycl.passes.rewriting import value_types
 from dycl.passes.sizes import unify_sizes
 from dycl.passes.views import Views
 

@@ -33,21 +33,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import block_definitions, find_liveness
+from dycl.ir.dataflow import block_definitions, find_liveness, mutated_values, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import dominators, predecessors
 from dycl.ir.nodes import Block, Edge, Invoke, Jump, TensorOp
 from dycl.ir.notes import Note
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
-from dycl.ir.substitution import map_edges
+from dycl.ir.substitution import Substitution, map_edges
 from dycl.ir.values import BlockId, Operand, Ref, ValueId
 from dycl.passes import fold_host, simplify_cfg
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.cloning import Blocks
 from dycl.passes.copy_down import find_tail
-from dycl.passes.rewriting import Substitution, mutated_values, value_types
 from dycl.passes.split import find_recursive
 from dycl.passes.unfold import tensor_work
 

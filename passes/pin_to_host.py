@@ -43,12 +43,13 @@ from dataclasses import replace
 from itertools import count
 from typing import assert_never
 
-from dycl.ir.dataflow import Use, definitions, edge_bindings, uses
+from dycl.ir.dataflow import Use, definitions, edge_bindings, uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, HostOp, Op, Return, TensorOp
 from dycl.ir.notes import Note
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import Substitution
 from dycl.ir.values import (
     BlockId,
     Lit,
@@ -71,7 +72,7 @@ from dycl.passes.host_forms import KINDS, AnyForm, Reduction, Scalar, Stack, fin
 from dycl.passes.host_gains import Gains, Late
 from dycl.passes.host_joins import Join
 from dycl.passes.host_rows import Between, Take
-from dycl.passes.rewriting import Substitution, replace_values, value_types
+from dycl.passes.rewriting import replace_values
 
 _READINGS = frozenset({"item", "peek", "bool", "int", "float"})
 # These take an array as it is, or read one of its elements.

@@ -32,7 +32,7 @@ from dataclasses import replace
 from itertools import count
 from typing import assert_never
 
-from dycl.ir.dataflow import definitions, end_uses, op_uses
+from dycl.ir.dataflow import definitions, end_uses, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, Op, Raise, Return, Terminator, edges
 from dycl.ir.numbering import renumber
@@ -57,7 +57,6 @@ from dycl.ir.values import (
     operand_parts,
     refs,
 )
-from dycl.passes.rewriting import value_types
 
 # These move values, or ask what is known of them without looking inside.
 _MOVES = frozenset(

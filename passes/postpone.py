@@ -35,18 +35,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import find_liveness
+from dycl.ir.dataflow import find_liveness, mutated_values, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, Branch, Edge, Invoke, Jump, TensorOp
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
-from dycl.ir.substitution import map_edges, substitute_edge
+from dycl.ir.substitution import Substitution, map_edges, substitute_edge
 from dycl.ir.values import BlockId, ValueId
 from dycl.passes import simplify_cfg
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_dispatches, count_weight_bytes
 from dycl.passes.cloning import Blocks
 from dycl.passes.copy_down import find_tail
-from dycl.passes.rewriting import Substitution, copy_ops, mutated_values, value_types
+from dycl.passes.rewriting import copy_ops
 from dycl.passes.sink_work import may_be_passed
 from dycl.passes.sizes import type_names
 

@@ -46,10 +46,11 @@ from dycl.ir.nodes import HostOp, Op
 from dycl.ir.notes import Note
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import Substitution
 from dycl.ir.values import Lit
 from dycl.passes import dead_code
 from dycl.passes.analysis.ranges import COMPARISONS, Ranges
-from dycl.passes.rewriting import Substitution, replace_values
+from dycl.passes.rewriting import replace_values
 
 
 def run(program: Program, environment: Environment) -> Program:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dycl.ir.dataflow import op_definitions
+from dycl.ir.dataflow import op_definitions, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, CallFunction, HostOp, Invoke, Op, TensorOp
 from dycl.ir.numbering import renumber
@@ -34,7 +34,6 @@ from dycl.ir.values import Lit, Operand, Ref, Seq, SliceOf, TensorType, ValueId,
 from dycl.passes import dead_code
 from dycl.passes.analysis.cost import has_few_elements
 from dycl.passes.analysis.schedule import schedule_block
-from dycl.passes.rewriting import value_types
 
 _RESHAPES = frozenset(["view", "reshape", "squeeze", "unsqueeze", "flatten", "detach"])
 _READINGS = {"item": "item_at", "peek": "peek_at"}

@@ -8,40 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 from dataclasses import replace
-from typing import assert_never
 
-from dycl.ir.dataflow import block_definitions, op_operands
-from dycl.ir.nodes import Block, Branch, Edge, Jump, Op, Raise, Reply, Return, TensorOp, Terminator, edges
+from dycl.ir.dataflow import block_definitions
+from dycl.ir.nodes import Block, Branch, Edge, Jump, Op, TensorOp
 from dycl.ir.program import Program
-from dycl.ir.substitution import map_definitions, map_operand, substitute, substitute_op
-from dycl.ir.values import BlockId, Lit, Operand, Ref, Value, ValueId, ValueType, refs
-
-Substitution = dict[ValueId, Operand]
-
-
-def op_reads(op: Op) -> tuple[ValueId, ...]:
-    """The values an operation is handed, in order, without those that it only renames (`mutates`)."""
-    return tuple(value for operand in op_operands(op) for value in refs(operand))
-
-
-def mutated_values(program: Program) -> frozenset[ValueId]:
-    """The values whose memory some operation writes to, under the name they have before."""
-    ops = (op for block in program.blocks for op in block.ops)
-    return frozenset(old for op in ops if isinstance(op, TensorOp) for old, _ in op.mutates)
-
-
-def value_types(program: Program) -> dict[ValueId, ValueType]:
-    """The type of every value that the blocks define."""
-    return {value.id: value.type for block in program.blocks for value in block_definitions(block)}
-
-
-def edges_into(program: Program) -> dict[BlockId, list[Edge]]:
-    """The edges into each block."""
-    found: dict[BlockId, list[Edge]] = {block.id: [] for block in program.blocks}
-    for block in program.blocks:
-        for edge in edges(block.end):
-            found[edge.target].append(edge)
-    return found
+from dycl.ir.substitution import Substitution, map_definitions, map_edges, map_operand, substitute, substitute_op
+from dycl.ir.values import BlockId, Lit, Operand, Ref, Value, ValueId
 
 
 def operand_key(operand: Operand) -> str:
@@ -110,26 +82,14 @@ def drop_params(program: Program, dropped: Set[ValueId]) -> Program:
         replace(
             block,
             params=tuple(block.params[index] for index in kept[block.id]),
-            end=_keep_args(block.end, kept),
+            end=map_edges(block.end, lambda _, edge: _keep_args(edge, kept)),
         )
         for block in program.blocks
     )
     return replace(program, blocks=blocks)
 
 
-def _keep_args(end: Terminator, kept: dict[BlockId, tuple[int, ...]]) -> Terminator:
-    match end:
-        case Jump(edge=edge):
-            return replace(end, edge=_keep_edge_args(edge, kept))
-        case Branch(if_true=yes, if_false=no):
-            return replace(end, if_true=_keep_edge_args(yes, kept), if_false=_keep_edge_args(no, kept))
-        case Return() | Raise() | Reply():
-            return end
-        case _:
-            assert_never(end)
-
-
-def _keep_edge_args(edge: Edge, kept: dict[BlockId, tuple[int, ...]]) -> Edge:
+def _keep_args(edge: Edge, kept: dict[BlockId, tuple[int, ...]]) -> Edge:
     return Edge(edge.target, tuple(edge.args[index] for index in kept[edge.target]))
 
 

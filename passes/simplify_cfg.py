@@ -28,23 +28,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dycl.ir.dataflow import uses
+from dycl.ir.dataflow import mutated_values, uses, value_types
 from dycl.ir.environment import Environment
-from dycl.ir.graph import Dominators, block_order, dominators, entry_blocks, predecessors
+from dycl.ir.graph import Dominators, block_order, dominators, edges_into, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, Edge, Jump, Terminator
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
-from dycl.ir.substitution import substitute_edge
+from dycl.ir.substitution import Substitution, substitute_edge
 from dycl.ir.values import BlockId, Lit, Operand, Ref, Seq, ValueId
-from dycl.passes.rewriting import (
-    Substitution,
-    drop_params,
-    edges_into,
-    mutated_values,
-    operand_key,
-    replace_values,
-    value_types,
-)
+from dycl.passes.rewriting import drop_params, operand_key, replace_values
 from dycl.passes.sizes import bind_sizes, rename_sizes, settle_sizes
 
 Facts = dict[ValueId, bool]

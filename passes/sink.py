@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dycl.ir.dataflow import end_uses, op_uses
+from dycl.ir.dataflow import end_uses, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Dominators, dominators, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, HostOp, Op
@@ -17,7 +17,6 @@ from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, Lit, ScalarKind, ScalarType, ValueId, ValueType
 from dycl.passes.analysis.effects import may_raise, scalar_kind
-from dycl.passes.rewriting import value_types
 
 _MAKES_TEXT = frozenset({"add", "str", "repr", "format", "printing.tensor_text"})
 _EXAMPLES = {ScalarKind.INT: 1, ScalarKind.FLOAT: 1.0, ScalarKind.BOOL: True, ScalarKind.STR: ""}

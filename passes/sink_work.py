@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import end_uses, op_definitions, op_uses
+from dycl.ir.dataflow import end_uses, mutated_values, op_definitions, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import Dominators, dominators, entry_blocks, predecessors
 from dycl.ir.nodes import Block, Branch, HostOp, Op, TensorOp
@@ -43,7 +43,6 @@ from dycl.ir.values import ArrayType, BlockId, ValueId, ValueType
 from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_bytes, estimate_operations, estimate_transfer
 from dycl.passes.analysis.frequency import estimate_frequencies
 from dycl.passes.analysis.naming import name_operations
-from dycl.passes.rewriting import mutated_values, value_types
 
 
 def run(program: Program, environment: Environment) -> Program:

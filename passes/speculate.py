@@ -42,7 +42,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dycl.ir.dataflow import block_definitions, edge_bindings, op_definitions, op_uses
+from dycl.ir.dataflow import block_definitions, edge_bindings, mutated_values, op_definitions, op_uses, value_types
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, Edge, HostOp, Invoke, TensorOp, edges
 from dycl.ir.notes import Note
@@ -54,7 +54,6 @@ from dycl.passes.analysis.cost import MOST_BYTES, count_dispatches, count_weight
 from dycl.passes.analysis.harmless import is_harmless
 from dycl.passes.analysis.naming import name_operations
 from dycl.passes.analysis.ways import find_ways
-from dycl.passes.rewriting import mutated_values, value_types
 from dycl.passes.sizes import type_names
 from dycl.passes.superblocks import Step, copy_way
 

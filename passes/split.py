@@ -42,14 +42,14 @@ from dataclasses import dataclass, replace
 
 import networkx as nx  # type: ignore[import-untyped]
 
-from dycl.ir.dataflow import block_definitions, edge_bindings, find_liveness, op_uses
+from dycl.ir.dataflow import block_definitions, edge_bindings, find_liveness, op_uses, value_types
 from dycl.ir.graph import find_owners, reachable
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Procedure, Reply, TensorOp, Terminator, edges
 from dycl.ir.program import Program
-from dycl.ir.substitution import map_edges, substitute_operands
+from dycl.ir.substitution import Substitution, map_edges, substitute_operands
 from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, ValueId, refs
 from dycl.passes.cloning import Blocks
-from dycl.passes.rewriting import Substitution, copy_ops, operand_key, value_types
+from dycl.passes.rewriting import copy_ops, operand_key
 from dycl.passes.sink_work import may_be_passed
 
 

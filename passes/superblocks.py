@@ -13,9 +13,9 @@ from dycl.ir.dataflow import block_definitions, find_liveness, op_definitions
 from dycl.ir.graph import dominators
 from dycl.ir.nodes import Block, Edge, Op, TensorOp, Terminator, edges
 from dycl.ir.program import Program
-from dycl.ir.substitution import map_edges, substitute_block, substitute_end
+from dycl.ir.substitution import Substitution, map_edges, substitute_block, substitute_end
 from dycl.ir.values import BlockId, Operand, Ref, ValueId
-from dycl.passes.rewriting import Substitution, ValueIds, copy_ops
+from dycl.passes.rewriting import ValueIds, copy_ops
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dycl.ir.dataflow import end_uses, find_liveness, op_definitions, op_uses
+from dycl.ir.dataflow import end_uses, find_liveness, mutated_values, op_definitions, op_uses
 from dycl.ir.environment import Environment
 from dycl.ir.graph import reachable
 from dycl.ir.nodes import Block, Branch, Edge, HostOp, Invoke, Jump, Op, Reply, TensorOp, Terminator
 from dycl.ir.program import Program
-from dycl.ir.substitution import substitute_end, substitute_operands
+from dycl.ir.substitution import Substitution, substitute_end, substitute_operands
 from dycl.ir.values import BlockId, Lit, Operand, ProcedureId, Ref, Seq, UnionType, Value, ValueId, Weight
 from dycl.passes.analysis.cost import MOST_BYTES, MOST_OPERATIONS, count_weight_bytes
 from dycl.passes.cloning import Blocks
-from dycl.passes.rewriting import Substitution, copy_ops, mutated_values
+from dycl.passes.rewriting import copy_ops
 
 MOST_COPIED = 4 * MOST_OPERATIONS  # of one function, in all the places that call it
 MOST_COPIED_BYTES = 4 * MOST_BYTES

@@ -15,12 +15,11 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dycl.ir.dataflow import op_definitions, op_operands
+from dycl.ir.dataflow import op_definitions, op_operands, op_reads
 from dycl.ir.nodes import Block, CallFunction, Edge, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.substitution import substitute_op
 from dycl.ir.values import Operand, Ref, TensorType, Value, ValueId, refs
-from dycl.passes.rewriting import op_reads
 
 _VIEW_TEXT = """
     __getitem__ select narrow transpose permute unsqueeze squeeze view view_as expand expand_as t diagonal detach

@@ -29,8 +29,9 @@ from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, HostOp, Op
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
+from dycl.ir.substitution import Substitution
 from dycl.ir.values import Ref, ScalarType, ValueId
-from dycl.passes.rewriting import Substitution, operand_key, replace_values
+from dycl.passes.rewriting import operand_key, replace_values
 
 
 def run(program: Program, environment: Environment) -> Program:

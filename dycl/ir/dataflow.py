@@ -27,7 +27,7 @@ from dycl.ir.nodes import (
     edges,
 )
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId, refs
+from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId, ValueType, refs
 
 # ---------------------------------------------------------------- one node
 
@@ -59,8 +59,13 @@ def block_definitions(block: Block) -> Iterator[Value]:
 
 def op_uses(op: Op) -> tuple[ValueId, ...]:
     """The values an operation uses, in order; what it mutates counts as used."""
-    used = _all_refs(op_operands(op))
-    return used + tuple(old for old, _ in op.mutates) if isinstance(op, TensorOp) else used
+    read = op_reads(op)
+    return read + tuple(old for old, _ in op.mutates) if isinstance(op, TensorOp) else read
+
+
+def op_reads(op: Op) -> tuple[ValueId, ...]:
+    """The values an operation is handed, in order, without those that it only renames (`mutates`)."""
+    return _all_refs(op_operands(op))
 
 
 def end_operands(end: Terminator) -> tuple[Operand, ...]:
@@ -137,6 +142,17 @@ def uses(program: Program) -> dict[ValueId, tuple[Use, ...]]:
             for value in used:
                 found.setdefault(value, []).append(Use(block.id, index))
     return {value: tuple(places) for value, places in found.items()}
+
+
+def value_types(program: Program) -> dict[ValueId, ValueType]:
+    """The type of every value that the blocks define."""
+    return {value.id: value.type for block in program.blocks for value in block_definitions(block)}
+
+
+def mutated_values(program: Program) -> frozenset[ValueId]:
+    """The values whose memory some operation writes to, under the name they have before."""
+    ops = (op for block in program.blocks for op in block.ops)
+    return frozenset(old for op in ops if isinstance(op, TensorOp) for old, _ in op.mutates)
 
 
 def edge_bindings(program: Program, block: Block) -> Iterator[tuple[Value, Operand]]:

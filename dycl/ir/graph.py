@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import networkx as nx  # type: ignore[import-untyped]
 
-from dycl.ir.nodes import Block, Branch, edges
+from dycl.ir.nodes import Block, Branch, Edge, edges
 from dycl.ir.program import Program
 from dycl.ir.values import BlockId, ProcedureId
 
@@ -63,6 +63,15 @@ def predecessors(program: Program) -> dict[BlockId, tuple[BlockId, ...]]:
         for edge in edges(block.end):
             found[edge.target].append(block.id)
     return {block: tuple(sources) for block, sources in found.items()}
+
+
+def edges_into(program: Program) -> dict[BlockId, list[Edge]]:
+    """The edges into each block."""
+    found: dict[BlockId, list[Edge]] = {block.id: [] for block in program.blocks}
+    for block in program.blocks:
+        for edge in edges(block.end):
+            found[edge.target].append(edge)
+    return found
 
 
 def find_owners(program: Program) -> dict[BlockId, frozenset[ProcedureId | None]]:

@@ -44,7 +44,8 @@ from dycl.ir.values import (
     Weight,
 )
 
-Substitution = Table[ValueId, Operand]
+Substitution = dict[ValueId, Operand]
+_ReadOnly = Table[ValueId, Operand]  # one that is only looked into
 
 # ---------------------------------------------------------------- by what a function makes of them
 
@@ -98,17 +99,17 @@ def map_edges(end: Terminator, fn: Callable[[int, Edge], Edge]) -> Terminator:
 # ---------------------------------------------------------------- by what a mapping says
 
 
-def substitute_operand(operand: Operand, mapping: Substitution) -> Operand:
+def substitute_operand(operand: Operand, mapping: _ReadOnly) -> Operand:
     """The operand with values replaced as the mapping says."""
     return map_operand(operand, lambda ref: mapping.get(ref.id, ref))
 
 
-def substitute_operands(operands: Iterable[Operand], mapping: Substitution) -> tuple[Operand, ...]:
+def substitute_operands(operands: Iterable[Operand], mapping: _ReadOnly) -> tuple[Operand, ...]:
     """The operands with values replaced as the mapping says."""
     return tuple(substitute_operand(operand, mapping) for operand in operands)
 
 
-def substitute_op(op: Op, mapping: Substitution) -> Op:
+def substitute_op(op: Op, mapping: _ReadOnly) -> Op:
     """The operation with the values it uses replaced; itself if it uses none of them."""
     if not any(value in mapping for value in op_uses(op)):
         return op
@@ -124,12 +125,12 @@ def substitute_op(op: Op, mapping: Substitution) -> Op:
             assert_never(op)
 
 
-def substitute_edge(edge: Edge, mapping: Substitution) -> Edge:
+def substitute_edge(edge: Edge, mapping: _ReadOnly) -> Edge:
     """The edge with its arguments replaced."""
     return Edge(edge.target, substitute_operands(edge.args, mapping))
 
 
-def substitute_end(end: Terminator, mapping: Substitution) -> Terminator:
+def substitute_end(end: Terminator, mapping: _ReadOnly) -> Terminator:
     """The terminator with the values it uses replaced; fold a branch before its condition becomes a literal."""
     match end:
         case Jump():
@@ -149,23 +150,23 @@ def substitute_end(end: Terminator, mapping: Substitution) -> Terminator:
             assert_never(end)
 
 
-def _substitute_id(value: ValueId, mapping: Substitution) -> ValueId:
+def _substitute_id(value: ValueId, mapping: _ReadOnly) -> ValueId:
     new = mapping.get(value, Ref(value))
     if not isinstance(new, Ref):
         raise InternalError(f"%{value} stands where only a value can stand, and is to be replaced by {new}")
     return new.id
 
 
-def _substitute_writes(writes: tuple[Write, ...], mapping: Substitution) -> tuple[Write, ...]:
+def _substitute_writes(writes: tuple[Write, ...], mapping: _ReadOnly) -> tuple[Write, ...]:
     return tuple(replace(write, value=substitute_operand(write.value, mapping)) for write in writes)
 
 
-def substitute_block(block: Block, mapping: Substitution) -> Block:
+def substitute_block(block: Block, mapping: _ReadOnly) -> Block:
     """The block with the values it uses replaced; definitions stay."""
     ops = tuple(substitute_op(op, mapping) for op in block.ops)
     return replace(block, ops=ops, end=substitute_end(block.end, mapping))
 
 
-def substitute(program: Program, mapping: Substitution) -> Program:
+def substitute(program: Program, mapping: _ReadOnly) -> Program:
     """The program with values replaced wherever a block uses them; definitions stay."""
     return replace(program, blocks=tuple(substitute_block(block, mapping) for block in program.blocks))

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from dycl.ir.dataflow import op_reads
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import CallFunction, CallModule, TensorOp
 from dycl.ir.values import Lit, Operand, TensorType, ValueId, ValueType, refs
-from dycl.passes.rewriting import op_reads
 
 _FRESH_MODULES: tuple[type[nn.Module], ...] = (
     nn.Linear,

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dycl.ir.dataflow import Use, definitions, uses
+from dycl.ir.dataflow import Use, definitions, mutated_values, uses
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import CallFunction, HostOp, Op, Raise, Return, TensorOp, Terminator
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, ValueId
 from dycl.passes.analysis.aliasing import may_alias
-from dycl.passes.rewriting import mutated_values
 
 _COPIES = {"torch.clone", "torch.Tensor.clone", "torch.Tensor.contiguous"}
 

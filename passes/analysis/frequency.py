@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
 
+from dycl.ir.dataflow import value_types
 from dycl.ir.environment import Environment
 from dycl.ir.graph import block_graph, entry_blocks
 from dycl.ir.nodes import Branch, Edge, Raise, TensorOp, edges
@@ -19,7 +20,6 @@ from dycl.ir.program import Program
 from dycl.ir.values import BlockId
 from dycl.passes.analysis.cost import DISPATCH, count_dispatches, estimate_operations
 from dycl.passes.analysis.ways import find_ways
-from dycl.passes.rewriting import value_types
 
 STAYS = 0.9  # in a loop
 RARE = 0.01  # how often an error is raised

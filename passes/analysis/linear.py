@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dycl.ir.dataflow import value_types
 from dycl.ir.graph import entry_blocks
 from dycl.ir.nodes import Block, Edge, HostOp, edges
 from dycl.ir.program import Program
@@ -31,7 +32,6 @@ from dycl.ir.values import (
     ValueId,
     ValueType,
 )
-from dycl.passes.rewriting import value_types
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,12 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from dycl.diagnostics import UnsupportedError
-from dycl.ir.dataflow import end_uses
+from dycl.ir.dataflow import end_uses, op_reads
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Ref, ValueId
 from dycl.passes.analysis.aliasing import may_alias
-from dycl.passes.rewriting import op_reads
 
 
 def find_read_values(program: Program) -> frozenset[ValueId]:

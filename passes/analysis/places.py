@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import EllipsisType
 
-from dycl.ir.dataflow import op_definitions
-from dycl.ir.graph import entry_blocks
+from dycl.ir.dataflow import op_definitions, value_types
+from dycl.ir.graph import edges_into, entry_blocks
 from dycl.ir.nodes import CallFunction, TensorOp
 from dycl.ir.program import Program
 from dycl.ir.values import Lit, Operand, Ref, Seq, SeqKind, SliceOf, TensorType, Value, ValueId, ValueType, refs
-from dycl.passes.rewriting import edges_into, value_types
 
 Size = int | str
 Places = Mapping[ValueId, Size]

@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dycl.diagnostics import InternalError
-from dycl.ir.dataflow import op_definitions
+from dycl.ir.dataflow import op_definitions, op_reads
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import Block, Dispatch, HostOp, Invoke, TensorOp
 from dycl.ir.values import ValueId, ValueType
 from dycl.passes.analysis.aliasing import MemoryGroups
 from dycl.passes.analysis.effects import may_raise
-from dycl.passes.rewriting import op_reads
 
 _HOST = 1 << 30  # as a reader: later than every dispatch
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dycl.ir.dataflow import value_types
 from dycl.ir.environment import Environment
 from dycl.ir.executor import Executor
 from dycl.ir.nodes import (
@@ -39,7 +40,6 @@ from dycl.ir.values import BlockId, Lit, ProcedureId, Ref, Value, ValueId, Value
 from dycl.ir.verifier import verify
 from dycl.passes import functionalise, inline, peel, unfold
 from dycl.passes.order import PASSES, run_passes
-from dycl.passes.rewriting import value_types
 from dycl.passes.specialize.specializer import specialize
 from models_zoo import treelstm
 from tests.passes.conftest import BOOL, INT, TENSOR

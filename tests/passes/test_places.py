@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dycl.ir.dataflow import value_types
 from dycl.ir.nodes import TensorOp
 from dycl.ir.parser import parse_ir
 from dycl.ir.program import Program
 from dycl.passes.analysis.places import are_there, find_places
-from dycl.passes.rewriting import value_types
 
 HEAD = """program P method forward
 param x: positional_or_keyword = input 0: float32[6]
