@@ -99,11 +99,10 @@ def real_error(
     words = [_words(error) for error in errors]
     if any(len(error.args) != 1 for error in errors if error is not None):
         return None
-    if len({len(w) for w in words}) != 1:
+    columns = list(zip(*words, strict=True)) if len({len(w) for w in words}) == 1 else []
+    parts = [_part(machine, column, found, expressions) for column in columns]
+    if not parts or any(part is None for part in parts):
         return _error_of_either(machine, symbols, function, args, kwargs)
-    parts = [_part(machine, column, found, expressions) for column in zip(*words, strict=True)]
-    if any(part is None for part in parts):
-        return None
     text = Text.of(*parts)
     is_plain = all(isinstance(part, str) for part in text.parts)
     return type(first)("".join(str(part) for part in text.parts) if is_plain else text)
@@ -128,8 +127,8 @@ def _error_of_either(
 ) -> BaseException | None:
     """The exception where the kernel has other words for no elements than for some: which it is, is a decision."""
     facts = machine.state.facts
-    open_ones = [size for size in sorted(symbols, key=str) if _may_be_empty(facts, size)]
-    size = next((size for size in open_ones if facts.decide(sympy.Eq(size, 0)) is None), None)
+    sizes = [*_dimensions((args, kwargs)), *sorted(symbols, key=str)]
+    size = next((size for size in sizes if _may_be_empty(facts, size)), None)
     if size is None:
         return None
     machine.env.evaluate_expr(sympy.Eq(size, 0))
@@ -211,9 +210,10 @@ def _is_allowed(facts: Facts, symbols: set[sympy.Symbol], sizes: Sizes) -> bool:
     return all(holds_at(expr, sizes) is outcome for expr, outcome in about)
 
 
-def _may_be_empty(facts: Facts, symbol: sympy.Symbol) -> bool:
-    low, high = facts.interval(symbol)
-    return bool(low <= 0 < high)
+def _may_be_empty(facts: Facts, size: sympy.Basic) -> bool:
+    """Whether a size is 0 or not is open on this path."""
+    low, high = facts.bounds(size)
+    return bool(low <= 0 < high) and facts.decide(sympy.Eq(size, 0)) is None
 
 
 def _is_mixed(
