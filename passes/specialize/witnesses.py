@@ -85,8 +85,9 @@ def real_error(
     symbols = {symbol for expr in expressions for symbol in expr.free_symbols}
     if any(isinstance(leaf, (torch.SymFloat, torch.SymBool)) for leaf in leaves((args, kwargs))):
         return None
-    facts = _with_sizes(machine.state.facts, list(_dimensions((args, kwargs))))
-    found = _varied(list(itertools.islice(_witnesses(facts, symbols), _MANY)))
+    dims = list(dict.fromkeys(_dimensions((args, kwargs))))
+    facts = _with_sizes(machine.state.facts, dims)
+    found = _varied(list(itertools.islice(_witnesses(facts, symbols), _MANY)), dims)
     if not found and not is_certain:
         return None
     if not found:  # not refused: sizes of which this is the only thing said are ruled out by the rest of the program
@@ -108,18 +109,23 @@ def real_error(
     return type(first)("".join(str(part) for part in text.parts) if is_plain else text)
 
 
-def _varied(found: list[Sizes]) -> list[Sizes]:
-    """Some of the witnesses, in which every size that differs among all of them differs: no number is one by chance."""
-    chosen, rest = found[:1], found[1:]
+def _varied(found: list[Sizes], dims: list[sympy.Basic]) -> list[Sizes]:
+    """Some of the witnesses, in which every size that differs among all of them differs: no number is one by chance.
+
+    Dimensions that are empty in some of them and not in all are so among the chosen ones too: a kernel names one of
+    them.
+    """
+    features = [[*sizes.values(), *(value_at(dim, sizes) == 0 for dim in dims)] for sizes in found]
+    chosen, rest = [0] if found else [], list(range(1, len(found)))
     while rest:
-        alike = [s for s in chosen[0] if len({sizes[s] for sizes in chosen}) == 1]
-        best = max(rest, key=lambda sizes: sum(sizes[s] != chosen[0][s] for s in alike))
-        is_new = any(best[s] != chosen[0][s] for s in alike)
+        alike = [i for i, first in enumerate(features[0]) if all(features[one][i] == first for one in chosen)]
+        best = max(rest, key=lambda one: sum(features[one][i] != features[0][i] for i in alike))
+        is_new = any(features[best][i] != features[0][i] for i in alike)
         if not is_new and len(chosen) >= WITNESSES:
             break
         chosen.append(best)
         rest.remove(best)
-    return chosen
+    return [found[one] for one in chosen]
 
 
 def _error_of_either(

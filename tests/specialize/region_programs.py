@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from tests.specialize.tensor_programs import Case
 
@@ -46,6 +47,13 @@ class LargestOfRows(Region):
         return *region.max(3), region.argmin(-1), *torch.aminmax(region, dim=3)
 
 
+class PooledRegion(Region):
+    """The kernel names the first dimension that is empty, whichever the shape rule asks about first."""
+
+    def reduced(self, region):
+        return F.adaptive_max_pool2d(region, 1)
+
+
 class Span(nn.Module):
     """Sizes that are differences of the call's numbers."""
 
@@ -56,4 +64,4 @@ class Span(nn.Module):
         return torch.ones(bottom - top, right - left).amax((0, 1)) * x
 
 
-CASES = [Case(found, regions) for found in (LargestOfRegion, ReducedRegion, LargestOfRows, Span)]
+CASES = [Case(found, regions) for found in (LargestOfRegion, ReducedRegion, LargestOfRows, PooledRegion, Span)]
