@@ -154,7 +154,9 @@ def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None
         return
     if isinstance(function, torch.nn.Module) and function.training:
         return  # it could keep statistics
-    if any(facts.interval(size) == (0, 0) for size in sizes):
+    is_empty = any(facts.decide(sympy.Eq(dim, 0)) == sympy.true for dim in dims)
+    usual = None if is_empty else next(_witnesses(facts, symbols, lowest=1), None)
+    if usual is None:
         open_ones = [size for size in sizes if _may_be_empty(facts, size)]
         if _is_mixed(facts, open_ones, symbols, lambda found: _kernel_fails(machine, function, args, kwargs, found)):
             machine.env.evaluate_expr(sympy.Eq(open_ones[0], 0))  # of no elements, no index is out of bounds
@@ -164,8 +166,7 @@ def check_empty(machine: Natives, function: Any, args: Any, kwargs: Any) -> None
             if error is not None:
                 raise error
         return
-    usual = next(_witnesses(facts, symbols, lowest=1), None)
-    if usual is None or _error_alone(function, args, kwargs, usual) is not None:
+    if _error_alone(function, args, kwargs, usual) is not None:
         return  # it is not the size that it complains about
     for dim in dims:
         if facts.bounds(dim)[0] > 0:
@@ -198,7 +199,7 @@ def _empty_witnesses(facts: Facts, dim: sympy.Basic, symbols: set[sympy.Symbol])
 
 def _always_fails(facts: Facts, symbols: set[sympy.Symbol], function: Any, args: Any, kwargs: Any) -> bool:
     """Whether the kernel complains about the least sizes that the facts allow, those beside them, and others."""
-    lows = {symbol: max(int(facts.interval(symbol)[0]), 0) for symbol in symbols}
+    lows = {symbol: max(_limits(*facts.interval(symbol))[0], 0) for symbol in symbols}
     open_ones = [symbol for symbol in sorted(symbols, key=str) if facts.interval(symbol)[1] > lows[symbol]]
     steps = itertools.product((0, 1, 2), repeat=min(len(open_ones), _MAX_OPEN))
     beside = (lows | {s: lows[s] + step for s, step in zip(open_ones, some, strict=False)} for some in steps)

@@ -54,6 +54,13 @@ class PooledRegion(Region):
         return F.adaptive_max_pool2d(region, 1)
 
 
+class FlatRegion(Region):
+    """A dimension that is a product: that it is empty says of neither factor that it is 0."""
+
+    def reduced(self, region):
+        return tuple(region.flatten(2).max(2))
+
+
 class Span(nn.Module):
     """Sizes that are differences of the call's numbers."""
 
@@ -64,4 +71,7 @@ class Span(nn.Module):
         return torch.ones(bottom - top, right - left).amax((0, 1)) * x
 
 
-CASES = [Case(found, regions) for found in (LargestOfRegion, ReducedRegion, LargestOfRows, PooledRegion, Span)]
+CASES = [
+    Case(FlatRegion, regions, is_end_to_end=True),
+    *(Case(found, regions) for found in (LargestOfRegion, ReducedRegion, LargestOfRows, PooledRegion, Span)),
+]
