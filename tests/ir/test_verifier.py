@@ -244,8 +244,7 @@ b2:
 
 def test_a_program_that_was_found_whole_is_not_looked_at_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    check = verifier._Checker.check
-    monkeypatch.setattr(verifier._Checker, "check", lambda self: (looked.append(self.program), check(self))[1])
+    monkeypatch.setattr(verifier, "_CHECKS", (lambda program: looked.append(program) or (),))
     good, other = parse_ir(SOUND), parse_ir(SOUND)
     for program in (good, good, other, good):
         verify(program, after="a test")
