@@ -40,9 +40,11 @@ from dycl.targets.base import StoredWeight, refuse
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx import bools as _bools  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import boxes as _boxes  # noqa: F401  (registers its replacements)
+from dycl.targets.onnx import corrections as _corrections  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import einsum as _einsum  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import extremes as _extremes  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx import pooling as _pooling  # noqa: F401  (registers its replacements)
+from dycl.targets.onnx import supplements as _supplements  # noqa: F401  (registers its replacements)
 from dycl.targets.onnx.compact import drop_defaults, merge_constants, number_values
 from dycl.targets.onnx.cuts import take_cut_sizes
 from dycl.targets.onnx.division import rewrite_divisions
