@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,21 @@ from rich.markup import escape
 
 from dycl.artifact import LoadedArtifact, is_artifact, load_artifact, read_manifest
 from dycl.cache import Cache, open_cache
+from dycl.cli_options import (
+    DeviceOption,
+    DynamicArgOption,
+    DynamicOption,
+    InputOption,
+    InputsOption,
+    MethodOption,
+    ModelArgument,
+    ProfileOption,
+    Rng,
+    RngOption,
+    TunableOption,
+    VerboseOption,
+    WeightsOption,
+)
 from dycl.cli_output import (
     EXIT_INTERNAL,
     EXIT_UNSUPPORTED,
@@ -40,6 +56,7 @@ from dycl.diagnostics import UNKNOWN, DyclError, UsageError
 from dycl.hosting import HostModel
 from dycl.inputs import fit_inputs, flatten_names, parse_inputs, read_inputs, write_outputs
 from dycl.knobs import read_knobs
+from dycl.manifest import ParamEntry
 
 if TYPE_CHECKING:
     from dycl.loading import LoadedModel
@@ -52,71 +69,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="path.py, path.py:name or package.module:name.")]
-InputsOption = Annotated[Path | None, typer.Option("--inputs", metavar="FILE", help=".npz or .safetensors; by name.")]
-InputOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input",
-        metavar="SPEC",
-        help="'x=float32[1,3,32,32]' (random), 'ids=int64[1,16]:0..999' (random; 0..9 if no range) or 'k=3'.",
-    ),
-]
-WeightsOption = Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="safetensors, loaded strictly.")]
-TunableOption = Annotated[
-    list[str] | None, typer.Option("--tunable", metavar="ATTR", help="An attribute that stays settable on the host.")
-]
-
-
-class Rng(StrEnum):
-    """What becomes of random operations."""
-
-    REFUSE = "refuse"
-    HOST = "host"
-
-
-RngOption = Annotated[
-    Rng, typer.Option("--rng", help="Random operations: an error, or drawn by the host as torch's CPU generator does.")
-]
-DynamicOption = Annotated[
-    list[str] | None,
-    typer.Option("--dynamic", metavar="SPEC", help="A size that each call chooses: 'x:0=batch' or 'x:0=batch[1:64]'."),
-]
-DynamicArgOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dynamic-arg",
-        metavar="NAME",
-        help="A number or text that each call gives, others are constants; of an integer, its range: 'n[0:8]'.",
-    ),
-]
-MethodOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--method", metavar="NAME", help="May be given again: the first is the model's call, all share one state."
-    ),
-]
-ProfileOption = Annotated[
-    int,
-    typer.Option(
-        "--profile-inputs",
-        metavar="N",
-        min=0,
-        help="Learn from N sampled calls which ways are usual, and speed up those.",
-    ),
-]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="cpu: on the processor what was compiled for a GPU.")
-]
-VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Show every stage, and tracebacks of bugs.")]
-
-
-class Format(StrEnum):
-    """How `check` prints."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def _print_version(wanted: bool) -> None:
@@ -134,6 +86,12 @@ def _options(
     """Compile dynamic neural networks: unmodified PyTorch source in, subgraphs and a torch-free host out."""
 
 
+def _read_values(inputs: Path | None, given: list[str] | None) -> dict[str, object]:
+    """The inputs by name: from the file, then the options."""
+    values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
+    return values | parse_inputs(given or [])
+
+
 def _load(
     model: str,
     inputs: Path | None,
@@ -141,12 +99,10 @@ def _load(
     weights: Path | None = None,
     methods: list[str] | None = None,
 ) -> LoadedModel:
-    """The model with its example: from the file, then the options, else what stands beside the model."""
+    """The model with its example: what is given, else what stands beside the model."""
     from dycl.loading import load_model  # imports torch
 
-    values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
-    values.update(parse_inputs(given or []))
-    found = values if inputs is not None or given else None
+    found = _read_values(inputs, given) if inputs is not None or given else None
     return load_model(model, inputs=found, weights=weights, methods=tuple(methods or ()))
 
 
@@ -254,8 +210,7 @@ def run_command(
     """Run a compiled model once. Needs no torch."""
     with reporting(verbose):
         loaded = load_artifact(artifact, device=device)
-        values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
-        values.update(parse_inputs(input_ or []))
+        values = _read_values(inputs, input_)
         host = HostModel(loaded, {})
         result = _call_host(host, loaded, method, values)
         leaves = flatten_names("output", result)
@@ -279,10 +234,9 @@ def _call_host(host: HostModel, loaded: LoadedArtifact, method: str, values: dic
         known = ", ".join([manifest.method, *(each.name for each in manifest.methods)])
         raise UsageError("DY505", UNKNOWN, f"no method {method!r} was compiled", hint=f"compiled: {known}")
     params, signature = (manifest.params, manifest.signature) if found is None else (found.params, found.signature)
-    call = fit_inputs(params, values)
-    positional = [call.pop(p.name) for p in params if p.kind == "positional only" and p.name in call]
+    positional, keywords = _find_call(params, values)
     try:
-        return host.call_method("" if found is None else method, *positional, **call)
+        return host.call_method("" if found is None else method, *positional, **keywords)
     except Exception as error:
         last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         if last.name in _CHECKS and last.parent == loaded.directory:
@@ -291,11 +245,25 @@ def _call_host(host: HostModel, loaded: LoadedArtifact, method: str, values: dic
         raise typer.Exit(EXIT_UNSUPPORTED) from error
 
 
+def _find_call(params: Sequence[ParamEntry], values: dict[str, object]) -> tuple[list[object], dict[str, object]]:
+    """What is passed by position and by name."""
+    keywords = fit_inputs(params, values)
+    names = [param.name for param in params if param.kind == "positional only"]
+    return [keywords.pop(name) for name in names if name in keywords], keywords
+
+
 def _describe(leaf: object) -> str:
     if not isinstance(leaf, np.ndarray):
         return repr(leaf)
     text = np.array2string(leaf, threshold=20, precision=6, separator=", ").replace("\n", "\n    ")
     return f"{leaf.dtype.name}{list(leaf.shape)}\n    {text}"
+
+
+class Format(StrEnum):
+    """How `check` prints."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @app.command("check")
@@ -444,12 +412,8 @@ def bench_command(
         from dycl.benchmark import measure_host
 
         loaded = load_artifact(artifact, threads=threads)
-        values: dict[str, object] = read_inputs(inputs) if inputs is not None else {}
-        values.update(parse_inputs(input_ or []))
-        call = fit_inputs(loaded.manifest.params, values)
-        names = [param.name for param in loaded.manifest.params if param.kind == "positional only"]
-        positional = [call.pop(name) for name in names if name in call]
-        print_host_report(measure_host(artifact, [(positional, call)], threads=threads, repeat=repeat))
+        call = _find_call(loaded.manifest.params, _read_values(inputs, input_))
+        print_host_report(measure_host(artifact, [call], threads=threads, repeat=repeat))
 
 
 def main() -> None:
