@@ -192,11 +192,11 @@ def _leaf_name(kind: ValueType) -> str:
 
 
 def encode_spec(spec: Operand) -> dict[str, Any]:
-    """A parameter's specification as JSON: one key says what it is."""
+    """A parameter's specification as JSON: one key says what it is. A number may have a least and a greatest."""
     match spec:
-        case InputLeaf(index=index, type=kind):
-            leaf = _leaf_name(kind)
-            return {"input": index, "leaf": leaf, "type": write_type(kind)}
+        case InputLeaf(index=index, type=kind, low=low, high=high):
+            ends = {name: end for name, end in (("low", low), ("high", high)) if end is not None}
+            return {"input": index, "leaf": _leaf_name(kind), "type": write_type(kind), **ends}
         case Lit(value=value):
             return {"literal": value} if _is_json(value) else {"constant": repr(value)}
         case Seq(kind=kind, items=items):

@@ -75,7 +75,10 @@ class WeightEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParamEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A parameter of the method; `spec` is its type with the fixed parts as literals, in a tree of JSON values."""
+    """A parameter of the method; `spec` is its type with the fixed parts as literals, in a tree of JSON values.
+
+    A number that each call chooses has `low` and `high` there, as far as it has bounds.
+    """
 
     name: str
     kind: str

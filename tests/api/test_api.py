@@ -18,6 +18,7 @@ import dycl
 from dycl import pipeline
 from dycl.diagnostics import UsageError
 from dycl.loading import load_model
+from dycl.manifest import decode_manifest
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,33 @@ def test_program_and_report(compiled: dycl.CompiledModel) -> None:
     assert compiled.report is not None
     assert compiled.report.verification is not None
     assert compiled.report.verification.calls == 4
+
+
+class Chosen(nn.Module):
+    """Two numbers and a size that each call chooses."""
+
+    def forward(self, x: torch.Tensor, counts: dict[str, int], most: int) -> torch.Tensor:
+        return x[:, : counts["kept"]] * most
+
+
+def test_the_manifest_tells_what_a_call_may_choose(tmp_path: Path) -> None:
+    made = dycl.compile(
+        Chosen(),
+        (torch.randn(3, 4), {"kept": 2}, 5),
+        dynamic_shapes={"x": {0: torch.export.Dim("rows", min=2, max=9)}},
+        dynamic_args=["counts.kept[1:4]", "most[0:]"],
+        output=tmp_path / "chosen",
+    )
+    manifest = decode_manifest((tmp_path / "chosen" / "manifest.json").read_bytes(), "")
+    assert [(d.name, d.low, d.high) for d in manifest.dimensions] == [("rows", 2, 9)]
+    specs = {param.name: param.spec for param in manifest.params}
+    kept = {"input": 1, "leaf": "scalar", "type": "int", "low": 1, "high": 4}
+    assert specs["counts"] == {"mapping": [["kept", kept]]}
+    assert specs["most"] == {"input": 2, "leaf": "scalar", "type": "int", "low": 0}
+    with pytest.raises(ValueError, match=r"compiled for 1 to 4, got 5"):
+        made(torch.randn(3, 4), {"kept": 5}, 5)
+    with pytest.raises(ValueError, match=r"most: compiled for 0 or more, got -1"):
+        made(torch.randn(3, 4), {"kept": 2}, -1)
 
 
 def test_saved_and_loaded(compiled: dycl.CompiledModel, tmp_path: Path) -> None:
