@@ -24,6 +24,7 @@ from dycl.targets.check import Run, first_line
 from dycl.targets.onnx.engine import Built, Opened
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.samples import export_inputs
+from dycl.targets.tvm.failures import explain_failure
 from dycl.targets.tvm.kernels import find_linker
 from dycl.targets.tvm.package import LIBRARIES, import_tvm, library_folder, version
 from dycl.targets.tvm.processor import find_processor
@@ -168,7 +169,7 @@ class _Builder:
                 prepared = prepare_model(bound.model, [name for name, _ in bound.initializers])
                 self._for_gpu[file] = build_for_gpu(prepared, gpu)
             except Exception as error:  # TVM raises whatever its passes raise
-                message = f"TVM does not compile it for {gpu.arch}: {first_line(error)}"
+                message = f"TVM does not compile it for {gpu.arch}: {explain_failure(error)}"
                 raise refuse(bound.subgraph, message) from error
         made, name = self._for_gpu[file], f"{file.removesuffix('.vm')}.{gpu.arch}"
         kernels = {digest: f"{name}.{digest[:8]}.fatbin" for digest in made.kernels}

@@ -40,6 +40,11 @@ class Kernel:
     text: str
     repeats: bool
 
+    @property
+    def name(self) -> str:
+        """What it does, as TVM has called it."""
+        return self.symbol.rpartition("_")[0]
+
 
 def name_kernel(name: str, function: Any, *, repeats: bool) -> Kernel:
     """The kernel of a function of a module."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from dycl.targets.base import Capabilities, Options, refuse
-from dycl.targets.check import first_line
 from dycl.targets.processes import try_in_processes
+from dycl.targets.tvm.failures import explain_failure
 from dycl.targets.tvm.kept import KeptWork
 from dycl.targets.tvm.kernels import Improve, Kernel, build_object, group_kernels, link_objects, schedule_kernel
 from dycl.targets.tvm.processor import Processor
@@ -143,7 +143,7 @@ class Structures:
             if not isinstance(made, _Refused):
                 self._objects.update({kernel.symbol: made for kernel in group})
             elif len(group) == 1:
-                refused[group[0].symbol] = made
+                refused[group[0].symbol] = _Refused(f"its kernel {group[0].name}: {made.reason}")
             else:  # one of them cannot be compiled
                 refused |= self._build_all([(kernel,) for kernel in group])
         return refused
@@ -174,9 +174,10 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | _Refuse
     try:
         return function(item)
     except Exception as error:  # TVM raises whatever its passes raise
+        reason = explain_failure(error)
         with quiet():  # what the frames of the failure hold complains when it is destroyed
             traceback.clear_frames(error.__traceback__)
-        return _Refused(f"TVM does not compile it: {first_line(error)}")
+        return _Refused(f"TVM does not compile it: {reason}")
 
 
 def _groups(lowered: Mapping[int, Lowered | _Refused]) -> list[tuple[Kernel, ...]]:

@@ -356,7 +356,7 @@ def test_what_one_structure_cannot_have_the_others_can(tmp_path: Path, monkeypat
     compiled = TARGET.compile(program_of(*relus(8, 16)), environment_of(None), tmp_path, Options())
     first, second = compiled.subgraphs
     assert (first.engine, second.engine) == ("tvm", "onnxruntime")
-    assert second.reason == "not TVM: TVM does not compile it: it is sixteen"
+    assert second.reason == "not TVM: its kernel fused_tir_negative_relu: TVM does not compile it: it is sixteen"
     assert set(files(tmp_path)) == {"00_relu.vm", "01_relu.onnx", "kernels.so"}
 
 
