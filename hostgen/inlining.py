@@ -14,7 +14,7 @@ from dycl.ir.dataflow import end_uses, op_uses, uses, value_types
 from dycl.ir.hostops import HOST_FUNCTIONS
 from dycl.ir.nodes import Block, Branch, HostOp, Jump, Op, Raise, Reply, Return, Terminator
 from dycl.ir.program import Program
-from dycl.ir.values import TensorType, ValueId, ValueType, refs
+from dycl.ir.values import TensorType, ValueId, ValueType, all_refs, refs
 
 # An expression of more operations than this is hard to read; the part that would exceed it gets a name.
 MAX_OPERATIONS = 6
@@ -143,10 +143,9 @@ def block_uses(block: Block, chosen: Inlining) -> tuple[tuple[ValueId, ...], tup
     """The named values that the terminator's own text uses, and those that its edges use."""
     match block.end:
         case Branch(cond=cond, if_true=yes, if_false=no):
-            on_edges = [v for operand in (*yes.args, *no.args) for v in refs(operand)]
-            return chosen.leaves([cond]), chosen.leaves(on_edges)
+            return chosen.leaves([cond]), chosen.leaves(all_refs((*yes.args, *no.args)))
         case Jump(edge=edge):
-            return (), chosen.leaves(v for operand in edge.args for v in refs(operand))
+            return (), chosen.leaves(all_refs(edge.args))
         case Return() | Raise() | Reply():
             return chosen.leaves(end_uses(block.end)), ()
         case _:

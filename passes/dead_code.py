@@ -45,7 +45,7 @@ from dycl.ir.graph import edges_into, entry_blocks
 from dycl.ir.nodes import Block, Branch, Dispatch, HostOp, Invoke, Jump, Op, Raise, Reply, Return, TensorOp, Terminator
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Program
-from dycl.ir.values import Operand, ValueId, ValueType, refs
+from dycl.ir.values import Operand, ValueId, ValueType, all_refs
 from dycl.passes.analysis.effects import may_raise
 from dycl.passes.rewriting import drop_params
 
@@ -89,7 +89,7 @@ def _find_live(program: Program) -> frozenset[ValueId]:
         if value in live:
             continue
         live.add(value)
-        pending += _refs_of(made.arguments.get(value, ()))
+        pending += all_refs(made.arguments.get(value, ()))
         if value in made.ops:
             pending += _needs(made.ops[value], value)
     return frozenset(live)
@@ -118,13 +118,9 @@ def _end_roots(end: Terminator) -> tuple[ValueId, ...]:
         case Branch(cond=cond):
             return (cond,)
         case Return() | Raise() | Reply():
-            return _refs_of(leave_operands(end))
+            return all_refs(leave_operands(end))
         case _:
             assert_never(end)
-
-
-def _refs_of(operands: Iterable[Operand]) -> tuple[ValueId, ...]:
-    return tuple(value for operand in operands for value in refs(operand))
 
 
 def _sweep(block: Block, live: frozenset[ValueId]) -> Block:

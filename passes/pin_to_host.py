@@ -62,6 +62,7 @@ from dycl.ir.values import (
     TensorType,
     Value,
     ValueId,
+    all_refs,
     refs,
 )
 from dycl.passes import dead_code
@@ -222,7 +223,7 @@ class _Pinner:
         if index < len(block.ops):
             op = block.ops[index]
             return isinstance(op, HostOp) or (isinstance(op, TensorOp) and self.form(op) is not None)
-        return not isinstance(block.end, Return) or value not in (v for each in block.end.state for v in refs(each))
+        return not isinstance(block.end, Return) or value not in all_refs(block.end.state)
 
     def _is_looked_at(self, value: ValueId, seen: set[ValueId]) -> bool:
         """Whether the host reads an array, or the caller gets it, under whatever name."""
@@ -252,7 +253,7 @@ class _Pinner:
                 if not isinstance(block.ops[use.index], HostOp | TensorOp):
                     return False
             elif isinstance(block.end, Return):
-                if block.end.writes or value in (v for operand in block.end.state for v in refs(operand)):
+                if block.end.writes or value in all_refs(block.end.state):
                     return False
             else:
                 given = self._given(block, value)
@@ -283,7 +284,7 @@ class _Pinner:
         if not is_array:
             return False
         if isinstance(block.end, Return):
-            return value not in (v for operand in block.end.state for v in refs(operand)) and not block.end.writes
+            return value not in all_refs(block.end.state) and not block.end.writes
         given = self._given(block, value)
         return bool(given) and all(arg != Ref(value) or self._stays(param, seen) for param, arg in given)
 

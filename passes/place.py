@@ -54,6 +54,7 @@ from dycl.ir.values import (
     Value,
     ValueId,
     ValueType,
+    all_refs,
     operand_parts,
     refs,
 )
@@ -107,7 +108,7 @@ def _passed_values(program: Program) -> set[ValueId]:
             if isinstance(op, Dispatch | Invoke):
                 found.update(op_uses(op))
         for edge in edges(block.end):
-            found.update(value for arg in edge.args for value in refs(arg))
+            found.update(all_refs(edge.args))
     return found
 
 

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dycl.ir.dataflow import op_definitions, op_operands, op_reads
+from dycl.ir.dataflow import op_definitions, op_reads
 from dycl.ir.nodes import Block, CallFunction, Edge, TensorOp, edges
 from dycl.ir.program import Program
 from dycl.ir.substitution import substitute_op
-from dycl.ir.values import Operand, Ref, TensorType, Value, ValueId, refs
+from dycl.ir.values import Operand, Ref, TensorType, Value, ValueId
 
 _VIEW_TEXT = """
     __getitem__ select narrow transpose permute unsqueeze squeeze view view_as expand expand_as t diagonal detach
@@ -52,7 +52,7 @@ class _Step:
     @property
     def is_literal(self) -> bool:
         """Whether it depends on nothing but what it views, and takes the same of it wherever that is."""
-        is_alone = all(value == self.given for operand in op_operands(self.op) for value in refs(operand))
+        is_alone = all(value == self.given for value in op_reads(self.op))
         shapes = [value.type.shape for value in self.op.results if isinstance(value.type, TensorType)]
         return is_alone and all(isinstance(size, int) for shape in shapes for size in shape)
 

@@ -14,7 +14,7 @@ from dycl.ir.dataflow import edge_bindings, end_uses, op_uses
 from dycl.ir.graph import reachable
 from dycl.ir.nodes import Dispatch, HostOp, Invoke, Raise, Reply, Return
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Operand, Ref, ScalarType, ValueId, refs
+from dycl.ir.values import BlockId, Operand, Ref, ScalarType, ValueId, all_refs, refs
 from dycl.ir.webs import Webs, find_webs
 
 _QUESTIONS = ("size_of", "array_of")  # they leave what they ask as it is
@@ -49,7 +49,7 @@ def find_handed_on(program: Program) -> frozenset[PortPlace]:
     webs = find_webs(program, unheeded=_QUESTIONS)
     ports = _find_outputs(program)
     _join_ports(webs, ports)
-    taken = {value for args in _find_inputs(program).values() for arg in args for value in refs(arg)}
+    taken = {value for args in _find_inputs(program).values() for value in all_refs(args)}
     return _ports_of(ports, (web for web in webs.hidden() if not taken.isdisjoint(web)))
 
 
@@ -137,7 +137,7 @@ def _dispatches(program: Program) -> Iterator[tuple[str, Dispatch]]:
 def _join_ports(webs: Webs, ports: Ports) -> None:
     """What goes through one port lies in one way; so it shows if any of it is the host's own."""
     for operands in ports.values():
-        values = [value for operand in operands for value in refs(operand)]
+        values = all_refs(operands)
         webs.unite(values)
         webs.show(() if all(isinstance(operand, Ref) for operand in operands) else values)
 
@@ -146,7 +146,7 @@ def _group_ports(ports: Ports, webs: Iterable[frozenset[ValueId]]) -> list[froze
     """The ports that each of these webs goes through."""
     places: dict[ValueId, list[PortPlace]] = {}
     for port, operands in ports.items():
-        for value in (value for operand in operands for value in refs(operand)):
+        for value in all_refs(operands):
             places.setdefault(value, []).append(port)
     return [frozenset(port for value in web for port in places.get(value, ())) for web in webs]
 

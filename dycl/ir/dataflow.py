@@ -6,7 +6,7 @@ values are a scope of their own and take no part here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -27,7 +27,7 @@ from dycl.ir.nodes import (
     edges,
 )
 from dycl.ir.program import Program
-from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId, ValueType, refs
+from dycl.ir.values import BlockId, Operand, Ref, Value, ValueId, ValueType, all_refs
 
 # ---------------------------------------------------------------- one node
 
@@ -65,7 +65,7 @@ def op_uses(op: Op) -> tuple[ValueId, ...]:
 
 def op_reads(op: Op) -> tuple[ValueId, ...]:
     """The values an operation is handed, in order, without those that it only renames (`mutates`)."""
-    return _all_refs(op_operands(op))
+    return all_refs(op_operands(op))
 
 
 def end_operands(end: Terminator) -> tuple[Operand, ...]:
@@ -96,11 +96,7 @@ def leave_operands(end: Return | Raise | Reply) -> tuple[Operand, ...]:
 
 def end_uses(end: Terminator) -> tuple[ValueId, ...]:
     """The values a terminator uses, in order."""
-    return _all_refs(end_operands(end))
-
-
-def _all_refs(operands: Iterable[Operand]) -> tuple[ValueId, ...]:
-    return tuple(value for operand in operands for value in refs(operand))
+    return all_refs(end_operands(end))
 
 
 # ---------------------------------------------------------------- the whole program

@@ -11,7 +11,7 @@ from dycl.ir.graph import block_order
 from dycl.ir.nodes import Block, Edge, Op, Subgraph, TensorOp
 from dycl.ir.program import Entry, Program, StateSlot
 from dycl.ir.substitution import map_definitions, map_edges, substitute_end, substitute_op, substitute_operand
-from dycl.ir.values import BlockId, Ref, Value, ValueId, refs
+from dycl.ir.values import BlockId, Ref, Value, ValueId, all_refs
 
 Names = dict[ValueId, Ref]
 
@@ -60,7 +60,7 @@ def _rename(value: Value, names: Names) -> Value:
 
 
 def _renumber_entry(entry: Entry, block_ids: dict[BlockId, BlockId], names: Names) -> Entry:
-    _known((value for slot in entry.slots for value in refs(slot.template)), names)
+    _known(all_refs(slot.template for slot in entry.slots), names)
     slots = tuple(StateSlot(slot.name, substitute_operand(slot.template, names)) for slot in entry.slots)
     return replace(entry, block=block_ids[entry.block], slots=slots)
 

@@ -7,7 +7,7 @@ definition dominates its uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, assert_never
@@ -246,17 +246,22 @@ def refs(operand: Operand) -> tuple[ValueId, ...]:
         case Ref(id=value):
             return (value,)
         case Seq(items=items):
-            return tuple(v for item in items for v in refs(item))
+            return all_refs(items)
         case SliceOf(start=start, stop=stop, step=step):
             return refs(start) + refs(stop) + refs(step)
         case Mapping(items=pairs):
-            return tuple(v for _, item in pairs for v in refs(item))
+            return all_refs(item for _, item in pairs)
         case Record(fields=fields):
-            return tuple(v for _, item in fields for v in refs(item))
+            return all_refs(item for _, item in fields)
         case Lit() | TorchLit() | Weight() | InputLeaf():
             return ()
         case _:
             assert_never(operand)
+
+
+def all_refs(operands: Iterable[Operand]) -> tuple[ValueId, ...]:
+    """The values that operands use, in order."""
+    return tuple(value for operand in operands for value in refs(operand))
 
 
 def operand_parts(operand: Operand) -> Iterator[Operand]:
