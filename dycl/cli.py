@@ -14,7 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 
@@ -38,6 +37,7 @@ from dycl.cli_options import (
 from dycl.cli_output import (
     EXIT_INTERNAL,
     EXIT_UNSUPPORTED,
+    describe_error,
     exit_code,
     find_errors,
     print_branches,
@@ -47,12 +47,14 @@ from dycl.cli_output import (
     print_host_report,
     print_internal,
     print_notes,
+    print_outputs,
+    print_trace,
     progress,
     reporting,
     stderr,
     stdout,
 )
-from dycl.diagnostics import UNKNOWN, DyclError, UsageError
+from dycl.diagnostics import UNKNOWN, UsageError
 from dycl.hosting import HostModel
 from dycl.inputs import fit_inputs, flatten_names, parse_inputs, read_inputs, write_outputs
 from dycl.knobs import read_knobs
@@ -214,11 +216,9 @@ def run_command(
         host = HostModel(loaded, {})
         result = _call_host(host, loaded, method, values)
         leaves = flatten_names("output", result)
-        for name, leaf in leaves.items():
-            typer.echo(f"{name}: {_describe(leaf)}")
+        print_outputs(leaves)
         if trace:
-            for decision in host.trace:
-                typer.echo(f"{decision.location}: {str(decision.taken).lower():<5}  {decision.text}")
+            print_trace(host.trace)
         if output is not None:
             write_outputs(output, leaves)
 
@@ -250,13 +250,6 @@ def _find_call(params: Sequence[ParamEntry], values: dict[str, object]) -> tuple
     keywords = fit_inputs(params, values)
     names = [param.name for param in params if param.kind == "positional only"]
     return [keywords.pop(name) for name in names if name in keywords], keywords
-
-
-def _describe(leaf: object) -> str:
-    if not isinstance(leaf, np.ndarray):
-        return repr(leaf)
-    text = np.array2string(leaf, threshold=20, precision=6, separator=", ").replace("\n", "\n    ")
-    return f"{leaf.dtype.name}{list(leaf.shape)}\n    {text}"
 
 
 class Format(StrEnum):
@@ -331,13 +324,7 @@ def _tell_failure(model: str, error: Exception, verbose: bool, format_: Format) 
     if format_ is Format.TEXT:
         stdout().print(f"[red]FAIL[/] {escape(model)}: {', '.join(error.code for error in errors)}")
         print_errors(errors)
-    return {"model": model, "ok": False, "errors": [_as_json(error) for error in errors]}, exit_code(errors)
-
-
-def _as_json(error: DyclError) -> dict[str, Any]:
-    loc = error.loc
-    place = {"file": loc.file, "line": loc.line, "column": loc.column + 1} if loc.line else {}
-    return {"code": error.code, **place, "message": error.message, "hint": error.hint}
+    return {"model": model, "ok": False, "errors": [describe_error(error) for error in errors]}, exit_code(errors)
 
 
 @app.command("explain")

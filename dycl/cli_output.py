@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +23,7 @@ from dycl.diagnostics import DyclError, UsageError, render
 if TYPE_CHECKING:
     from dycl.benchmark import HostReport
     from dycl.explain import BranchReport, Side
+    from dycl.hosting import Decision
     from dycl.ir.notes import Note
     from dycl.manifest import Manifest
     from dycl.pipeline import CompileReport
@@ -70,6 +72,13 @@ def print_errors(errors: list[DyclError]) -> None:
         console.print(head + (f"\n{escape(rest)}" if rest else ""))
 
 
+def describe_error(error: DyclError) -> dict[str, object]:
+    """A diagnostic for a program to read: its column counts from 1."""
+    loc = error.loc
+    place = {"file": loc.file, "line": loc.line, "column": loc.column + 1} if loc.line else {}
+    return {"code": error.code, **place, "message": error.message, "hint": error.hint}
+
+
 @contextmanager
 def reporting(verbose: bool = False, kept: str = "") -> Iterator[None]:
     """Run a command; its errors become diagnostics and exit codes, an unexpected one a report in a file.
@@ -103,6 +112,28 @@ def print_internal(error: Exception, verbose: bool) -> None:
     console.print(f"This is a bug of dycl, not of the model. The report is in {escape(str(path))}")
     if verbose:
         console.print(escape(text))
+
+
+# ---------------------------------------------------------------- a call
+
+
+def print_outputs(leaves: Mapping[str, object]) -> None:
+    """What a call has returned, leaf by leaf."""
+    for name, leaf in leaves.items():
+        typer.echo(f"{name}: {_describe(leaf)}")
+
+
+def _describe(leaf: object) -> str:
+    if not isinstance(leaf, np.ndarray):
+        return repr(leaf)
+    text = np.array2string(leaf, threshold=20, precision=6, separator=", ").replace("\n", "\n    ")
+    return f"{leaf.dtype.name}{list(leaf.shape)}\n    {text}"
+
+
+def print_trace(trace: Iterable[Decision]) -> None:
+    """The decisions of a call, each with its place and its line."""
+    for decision in trace:
+        typer.echo(f"{decision.location}: {str(decision.taken).lower():<5}  {decision.text}")
 
 
 # ---------------------------------------------------------------- progress and tables
