@@ -11,14 +11,17 @@ from __future__ import annotations
 import inspect
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import assert_never
 
 import torch
 
-from dycl.diagnostics import InternalError
+from dycl.diagnostics import UNKNOWN, InternalError, UsageError
 from dycl.ir.environment import Environment
 from dycl.ir.nodes import CallFunction, CallModule, Subgraph, TensorOp
+from dycl.ir.printer import print_ir
+from dycl.ir.program import Program
 from dycl.ir.values import (
     ArrayType,
     DictType,
@@ -76,6 +79,29 @@ class _Names:
 
     def __getitem__(self, value: ValueId) -> str:
         return self._names[value]
+
+
+def check_emit(kinds: Iterable[str]) -> None:
+    """Refuse what cannot be written."""
+    for kind in kinds:
+        if kind not in EMIT_KINDS:
+            known = ", ".join(EMIT_KINDS)
+            raise UsageError("DY505", UNKNOWN, f"--emit: there is nothing called {kind!r}", hint=f"known: {known}")
+
+
+def write_emitted(
+    kinds: Collection[str], directory: Path, program: Program, specialized: Program, environment: Environment
+) -> None:
+    """Write these kinds to a new directory: the program after its passes and before them, its subgraphs."""
+    directory.mkdir()
+    if "ir" in kinds:
+        (directory / "program.txt").write_text(print_ir(program), encoding="utf-8")
+        (directory / "specialized.txt").write_text(print_ir(specialized), encoding="utf-8")
+    if "torch" in kinds:
+        (directory / "torch").mkdir()
+        for subgraph in program.subgraphs:
+            text = write_torch(subgraph, environment)
+            (directory / "torch" / f"{subgraph.name}.py").write_text(text, encoding="utf-8")
 
 
 def write_torch(subgraph: Subgraph, environment: Environment) -> str:

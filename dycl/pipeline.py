@@ -29,7 +29,7 @@ from dycl.calls import USUAL_CALLS, MethodCalls, find_methods, sample_to_verify
 from dycl.collecting import seldom_collected
 from dycl.describe import describe_program
 from dycl.diagnostics import UNKNOWN, InternalError, UsageError
-from dycl.emit import EMIT_KINDS, write_torch
+from dycl.emit import check_emit, write_emitted
 from dycl.explain import find_branches
 from dycl.hostgen.host import class_name, write_host
 from dycl.hostgen.parts import find_parts
@@ -148,7 +148,7 @@ def compile_model(
     stages = Stages(observer or Silence(), read_knobs())
     target = find_target(settings.target)
     check_device(target, settings.device)
-    _check_emit(settings.emit)
+    check_emit(settings.emit)
     if output is not None:
         check_output(output)
     methods = find_methods(model, args, kwargs, settings, sampler)
@@ -299,7 +299,8 @@ def _build(
             cache.trim()
     with stages.stage("package"):
         package.write(compiled, staging)
-        _write_emitted(checked, settings.emit, staging.directory / UNHASHED)
+        if settings.emit:
+            write_emitted(settings.emit, staging.directory / UNHASHED, program, checked.specialized, environment)
     return compiled
 
 
@@ -376,27 +377,6 @@ def _versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         **{name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime")},
     }
-
-
-def _check_emit(kinds: tuple[str, ...]) -> None:
-    for kind in kinds:
-        if kind not in EMIT_KINDS:
-            known = ", ".join(EMIT_KINDS)
-            raise UsageError("DY505", UNKNOWN, f"--emit: there is nothing called {kind!r}", hint=f"known: {known}")
-
-
-def _write_emitted(checked: Checked, kinds: tuple[str, ...], directory: Path) -> None:
-    """What `--emit` asks for: in the artifact's directory, not part of the package, no hash over it."""
-    if kinds:
-        directory.mkdir()
-    if "ir" in kinds:
-        (directory / "program.txt").write_text(print_ir(checked.program), encoding="utf-8")
-        (directory / "specialized.txt").write_text(print_ir(checked.specialized), encoding="utf-8")
-    if "torch" in kinds:
-        (directory / "torch").mkdir()
-        for subgraph in checked.program.subgraphs:
-            text = write_torch(subgraph, checked.environment)
-            (directory / "torch" / f"{subgraph.name}.py").write_text(text, encoding="utf-8")
 
 
 # ---------------------------------------------------------------- verification
