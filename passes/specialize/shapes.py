@@ -120,9 +120,12 @@ class PathShapeEnv(ShapeEnv):
     def part(self) -> None:
         """Let go of the machine, whose tensors and states would otherwise stay for ever once all is done.
 
-        A view holds its base where the garbage collector does not see it, and every fake tensor leads here.
+        A view holds its base where the garbage collector does not see it, and every fake tensor leads here. So do
+        torch's caches of what a shape environment was asked, which hold the environment: what torch remembers here of
+        operations goes too.
         """
         del self._machine
+        self.fake_tensor_cache.clear()
 
     @contextlib.contextmanager
     def remaking(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from dycl.ir.parser import parse_ir
 from dycl.ir.printer import print_ir
 from dycl.ir.values import TensorType
 from dycl.passes.specialize.machine import Machine
+from dycl.passes.specialize.shapes import PathShapeEnv
 from dycl.passes.specialize.specializer import specialize
 from dycl.pipeline import check_model
 from dycl.sampling import Sample
@@ -167,6 +168,15 @@ def test_a_compile_leaves_no_machine_behind() -> None:
     FakeTensorMode.cache_clear()  # torch's own, of all compiles of the process
     gc.collect()
     assert not [found for found in gc.get_objects() if isinstance(found, Machine)]
+
+
+def test_a_compile_leaves_nothing_behind_that_torch_remembers_of_it() -> None:
+    """Torch's caches of questions about sizes hold the environments that were asked, one for each compile."""
+    for _ in range(2):
+        specialize(shape_programs.MaskRead().eval(), shape_programs.masks(0))
+    gc.collect()
+    kept = [found for found in gc.get_objects() if isinstance(found, PathShapeEnv)]
+    assert not any(environment.fake_tensor_cache for environment in kept)
 
 
 def test_slots_come_in_the_order_of_their_names() -> None:
