@@ -25,7 +25,7 @@ from bench.sizes import state_dict_bytes
 from dycl.knobs import WITHOUT
 from dycl.pipeline import Built, compile_model
 from dycl.settings import Settings
-from dycl.targets.onnxruntime.tuning import TUNED_WEIGHTS
+from dycl.targets.onnxruntime.tuning import TUNED_GRAPHS, TUNED_WEIGHTS
 
 SAMPLES = 16
 # A host may decide by itself what a graph has to compute; along ways that a call does not take, a graph does nothing.
@@ -87,7 +87,7 @@ def compile_whole(row: Row, settings: Settings, directory: Path) -> Built:
 
 def _tuned_bytes(artifact: Path) -> int:
     """The part of an artifact that is for this machine alone."""
-    files = [artifact / TUNED_WEIGHTS, *artifact.glob("subgraphs/*.tuned.onnx")]
+    files = [artifact / name for name in (TUNED_WEIGHTS, TUNED_GRAPHS)]
     return sum(path.stat().st_size for path in files if path.exists())
 
 

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
     from bench.real import RealNetwork
 
-_FILES = {"weights.bin": "weights", "tuned.bin": "tuned", "host.py": "host", "manifest.json": "manifest"}
+_FILES = {
+    "weights.bin": "weights",
+    "tuned.bin": "tuned",
+    "tuned.zip": "tuned",
+    "subgraphs.zip": "graphs",
+    "host.py": "host",
+    "manifest.json": "manifest",
+}
 _PARTS = ("weights", "graphs", "host", "manifest", "runtime")
 _GOAL = 1.05  # an artifact to the state dict of its model, without what is tuned
 
@@ -35,8 +42,7 @@ def measure(artifact: Path) -> Counter[str]:
         name = path.relative_to(artifact).as_posix()
         if not path.is_file() or "__pycache__" in path.parts:
             continue
-        kind = "tuned" if name.endswith(".tuned.onnx") else "graphs" if name.endswith(".onnx") else "runtime"
-        found[_FILES.get(name, kind)] += path.stat().st_size
+        found[_FILES.get(name, "runtime")] += path.stat().st_size
     return found
 
 

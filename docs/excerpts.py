@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 import textwrap
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def stage_texts() -> dict[str, str]:
         compiled(*loaded.args)
         texts["decisions"] = "\n".join(f"{d.site} {d.taken!s:5} {d.location}  {d.text}" for d in compiled.decisions)
         texts["files"] = "\n".join(sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file()))
-        texts["onnx"] = print_onnx(place / "subgraphs" / "01_block0_gate.onnx")
+        texts["onnx"] = print_onnx(place / "subgraphs.zip", "01_block0_gate.onnx")
         text = (place / "manifest.json").read_text(encoding="utf-8")
         manifest = json.loads(text)
         wanted = ('"1":', '"01_block0_gate":', '["blocks.0"')  # a structure, a subgraph of it, weights of that
@@ -124,9 +125,10 @@ def restarts(loaded: LoadedModel) -> str:
     return "\n".join([*lines, f"attempt {made.attempts}: done, {len(made.program.blocks)} blocks"])
 
 
-def print_onnx(path: Path) -> str:
+def print_onnx(archive: Path, name: str) -> str:
     """The nodes of a small ONNX graph."""
-    graph = onnx.load(path, load_external_data=False).graph
+    with zipfile.ZipFile(archive) as members:
+        graph = onnx.load_from_string(members.read(name)).graph
     ends = (", ".join(value.name for value in values) for values in (graph.input, graph.output))
     stored = [f"{item.name} {list(item.dims)}: external, {len(item.raw_data)} bytes here" for item in graph.initializer]
     nodes = [f"{node.name}: {', '.join(node.output)} = {node.op_type}({', '.join(node.input)})" for node in graph.node]

@@ -70,7 +70,7 @@ packages = ["{{ package }}"]
 package-dir = { "{{ package }}" = "." }
 
 [tool.setuptools.package-data]
-"{{ package }}" = ["*.toml", "*.json", "*.bin", "subgraphs/*", "lib/*"]
+"{{ package }}" = ["*.toml", "*.json", "*.bin", "*.zip", "subgraphs/*", "lib/*"]
 """)
 
 

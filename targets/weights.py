@@ -12,7 +12,7 @@ import torch
 from dycl.targets.base import StoredWeight
 
 FILE_NAME = "weights.bin"
-_BIG = 1 << 16
+_BIG = 1 << 20  # from here on ONNX Runtime aligns to pages, too, in the files that it writes
 _BIG_ALIGNMENT = 4096
 _SMALL_ALIGNMENT = 64
 
@@ -21,7 +21,7 @@ _SMALL_ALIGNMENT = 64
 class MappedFile:
     """The content of a file that will be mapped, piece by piece; pieces of equal content are stored once.
 
-    Offsets are multiples of 64 bytes, of 4096 from 64 KiB on, so that a mapped page holds no part of another big piece.
+    Offsets are multiples of 64 bytes, of 4096 from 1 MiB on, so that a mapped page holds no part of another big piece.
     The room that this leaves before a big piece is for small ones that come later. The layout depends on the order of
     `add` alone.
     """

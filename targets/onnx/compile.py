@@ -18,6 +18,7 @@ from dycl.targets.base import Compiled, Options
 from dycl.targets.check import check
 from dycl.targets.cuts import PortPlace, find_fetched, find_handed_on, find_private
 from dycl.targets.module import SubgraphModule
+from dycl.targets.onnx.archives import pack_files
 from dycl.targets.onnx.binding import BoundProgram, bind_program
 from dycl.targets.onnx.choice import PLAN, Alternative, Choice, pick, write_plan
 from dycl.targets.onnx.engine import Engine, Tuner
@@ -34,7 +35,7 @@ OPTIMIZATIONS = ("basic", "extended", "all")  # of a graph, by ONNX Runtime, whe
 def compile_program(
     program: Program, environment: Environment, directory: Path, options: Options, choice: Choice
 ) -> Compiled:
-    """Write subgraphs/* and weights.bin under the directory; every subgraph is run and compared with torch.
+    """Write graphs and weights.bin under the directory; every subgraph is run and compared with torch.
 
     Exports of earlier compiles are used. If one turns out to be wrong, something of torch was replaced that no version
     tells of: then all are made anew.
@@ -65,7 +66,7 @@ def _compile(
     choice: Choice,
 ) -> Compiled:
     bound = bind_program(program, environment, exports, options.jobs)
-    (directory / "subgraphs").mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     bound.weights.write(directory / FILE_NAME)
     maker = Maker(environment, bound, directory, options)
     finished: Alternative = [choice.choose(maker, item) for item in bound.subgraphs]
@@ -102,6 +103,7 @@ class _Writer:
             files |= {**self.maker.shared_files(engine, finished), **engine.runtime_files(self.program)}
         if any(item.compiled.microseconds for item in finished):
             files[PLAN] = write_plan(finished)
+        files = pack_files(files)
         for name, data in files.items():
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_bytes(data)

@@ -22,6 +22,7 @@ from dycl.ir.nodes import Subgraph
 from dycl.ir.program import Program
 from dycl.ir.values import TensorType
 from dycl.targets.base import Capabilities, Options, port_entry
+from dycl.targets.onnx.archives import pack
 from dycl.targets.onnx.engine import Built, Opened, SeparateBuilder, Tuned
 from dycl.targets.onnxruntime.sessions import make_runner, open_session
 from dycl.targets.ports import input_ports, output_ports
@@ -78,7 +79,7 @@ class OnnxRuntimeEngine:
         def build(bound: BoundSubgraph) -> Built:
             subgraph = bound.subgraph
             stored = {name: weights.entry(weight) for name, weight in bound.initializers}
-            shared = files.add(f"subgraphs/{subgraph.name}.onnx", bind_weights(bound.model, stored))
+            shared = files.add(f"subgraphs.zip/{subgraph.name}.onnx", bind_weights(bound.model, stored))
             model = shared.model
             session = open_session(subgraph, model, directory, optimization=options.ort_optimization)
             is_placed = shared.offsets == tuple(weight.offset for weight in stored.values())
@@ -117,7 +118,12 @@ class OnnxRuntimeEngine:
 
     def runtime_files(self, program: Program) -> Mapping[str, bytes]:
         """What reads the manifest and calls sessions, and for a GPU what keeps values there."""
-        files = copied_files("dycl.ir.contents", "dycl.targets.onnxruntime.dispatch", "dycl.targets.onnxruntime.memory")
+        files = copied_files(
+            "dycl.ir.contents",
+            "dycl.targets.onnx.graphs",
+            "dycl.targets.onnxruntime.dispatch",
+            "dycl.targets.onnxruntime.memory",
+        )
         if any(map(has_run_time_sizes, program.subgraphs)):
             files |= copied_files("dycl.targets.onnxruntime.unsized")
         if self.device != "cpu":
@@ -142,10 +148,10 @@ def _open_as_host(
     from dycl.targets.onnxruntime.runtime import Runtime
 
     subgraph = bound.subgraph
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        Path(file.name).write_bytes(data)
+    with tempfile.NamedTemporaryFile(suffix=".zip") as file:
+        Path(file.name).write_bytes(pack({"model.onnx": data}))
         entry = {
-            "file": file.name,
+            "file": f"{file.name}/model.onnx",
             "inputs": [port_entry(port) for port in input_ports(subgraph)],
             "outputs": [port_entry(port) for port in output_ports(subgraph)],
             "weights": [],

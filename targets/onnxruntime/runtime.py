@@ -42,6 +42,7 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from dycl.ir.contents import read_contents
+from dycl.targets.onnx.graphs import Graphs
 from dycl.targets.onnxruntime.dispatch import make_call
 from dycl.targets.onnxruntime.memory import TYPES, Memory, Value
 
@@ -87,6 +88,7 @@ class Runtime:
         self._optimization = "none" if self._tuned else optimization
         self._shared = _shared_weights(self._subgraphs)
         self._files = WeightFiles(self._directory)
+        self._graphs = Graphs(self._directory)
         self._sessions: dict[str, ort.InferenceSession] = {}  # those of several subgraphs, by their file
         self._opening = threading.Lock()
         self._memory = Memory()
@@ -172,7 +174,7 @@ class Runtime:
         else:
             file, is_placed = entry["file"], settings.get("placed", False)
             offsets = [self._weights[name]["offset"] for name in entry["weights"]] if is_placed else ()
-        return place_weights((self._directory / file).read_bytes(), offsets)
+        return place_weights(self._graphs.read(file), offsets)
 
     def _session(self, entry: dict[str, Any]) -> ort.InferenceSession:
         model = self._read(entry)
@@ -203,8 +205,7 @@ class Runtime:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not packing:
             options.add_session_config_entry("session.disable_prepacking", "1")
-        # The model comes as bytes, so ONNX Runtime looks for weights.bin here. It refuses paths that lead upwards from
-        # a model's own directory, so a model under subgraphs/ cannot name ../weights.bin.
+        # The model comes as bytes, so ONNX Runtime has to be told where weights.bin lies.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self._directory))
         if self._device is not None:
             return self._device.open(model, options)

@@ -30,6 +30,7 @@ from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.weights import MappedFile
 
 TUNED_WEIGHTS = "tuned.bin"
+TUNED_GRAPHS = "tuned.zip"
 _INLINE_BYTES = 16  # of numbers: a few that are computed with; the rest must not make graphs of one structure differ
 _INLINE_SIZES = 1024  # of whole numbers: sizes and axes, which must be known when a model is opened
 
@@ -115,7 +116,7 @@ class _Tuning:
     def finish(self, bound: BoundSubgraph, weights: bytes, files: SharedFiles, given: Given | None) -> Tuned:
         """The files of a subgraph, and how to run it on values as the model's source has them."""
         subgraph = bound.subgraph
-        file = f"subgraphs/{subgraph.name}.tuned.onnx"
+        file = f"{TUNED_GRAPHS}/{subgraph.name}.onnx"
         shared = files.add(file, self.models[subgraph.name].model)
         session = open_session(subgraph, shared.model, self._directory, optimization="none")
         settings: dict[str, object] = {"tuned": shared.file, "machine": describe_machine()}

@@ -67,7 +67,7 @@ class ReferenceEngine:
                 returned = call(*arrays)
                 return (returned,) if len(subgraph.results) == 1 else returned
 
-            file = f"subgraphs/{subgraph.name}.onnx"
+            file = f"subgraphs.zip/{subgraph.name}.onnx"
             return Built(file=file, files={file: data}, run=run, open=lambda: Opened(call, np.copy))
 
         return SeparateBuilder(build)
@@ -78,4 +78,4 @@ class ReferenceEngine:
 
     def runtime_files(self, program: Program) -> Mapping[str, bytes]:
         """What reads the manifest; onnx is a package."""
-        return copied_files("dycl.ir.contents")
+        return copied_files("dycl.ir.contents", "dycl.targets.onnx.graphs")

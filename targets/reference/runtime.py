@@ -13,6 +13,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from dycl.ir.contents import read_contents
+from dycl.targets.onnx.graphs import Graphs
 
 Value = Any  # an array, or a Python number where the subgraph takes a scalar
 
@@ -38,6 +39,7 @@ class Runtime:
         self._lazy = lazy
         self._directory = Path(directory).resolve()
         self._manifest = manifest or read_contents(self._directory)
+        self._graphs = Graphs(self._directory)
         self._mapped = np.memmap(self._directory / "weights.bin", dtype=np.uint8, mode="r")
 
     def subgraph(self, name: str) -> Callable[..., Value]:
@@ -46,7 +48,7 @@ class Runtime:
 
         @functools.cache
         def call() -> Callable[..., Value]:
-            return make_call((self._directory / entry["file"]).read_bytes(), self._directory, entry)
+            return make_call(self._graphs.read(entry["file"]), self._directory, entry)
 
         return (lambda *inputs: call()(*inputs)) if self._lazy else call()
 

@@ -40,8 +40,9 @@ def fill(staging: artifact.Staging, answer: int = 42) -> None:
     staging.write("host.py", HOST)
     staging.write("support.py", f"ANSWER = {answer}\n")
     staging.write("pyproject.toml", write_pyproject("toy", "Toy", "0", ("numpy>=1.26",)))
-    (staging.directory / "subgraphs").mkdir()
-    (staging.directory / "subgraphs" / "00_stem.onnx").write_bytes(b"graph")
+    (staging.directory / "lib").mkdir()
+    (staging.directory / "lib" / "runtime.so").write_bytes(b"library")
+    (staging.directory / "subgraphs.zip").write_bytes(b"graphs")
     (staging.directory / "weights.bin").write_bytes(bytes(64))
     staging.seal(toy_manifest())
 
@@ -66,7 +67,7 @@ def test_every_file_is_hashed(tmp_path: Path) -> None:
     files = load_artifact(tmp_path / "toy").manifest.files
     there = {p.relative_to(tmp_path / "toy").as_posix() for p in (tmp_path / "toy").rglob("*") if p.is_file()}
     assert set(files) == there - {"manifest.json"}
-    assert "subgraphs/00_stem.onnx" in files
+    assert {"subgraphs.zip", "lib/runtime.so"} <= set(files)
 
 
 def test_same_bytes(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     assert refused.value.code == "DY503"
 
 
-@pytest.mark.parametrize("name", ["host.py", "weights.bin", "subgraphs/00_stem.onnx", "pyproject.toml"])
+@pytest.mark.parametrize("name", ["host.py", "weights.bin", "subgraphs.zip", "lib/runtime.so", "pyproject.toml"])
 @pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_damage_is_named(tmp_path: Path, name: str, damage: str) -> None:
     write_toy(tmp_path / "toy")

@@ -27,7 +27,7 @@ def port(name: str, dtype: str, *shape: int | str, scalar: str = "") -> PortEntr
 
 def subgraph(structure: int, weights: tuple[str, ...], **changes: Any) -> SubgraphEntry:
     values: dict[str, Any] = {
-        "file": f"subgraphs/{structure}.onnx",
+        "file": f"subgraphs.zip/{structure}.onnx",
         "structure": structure,
         "inputs": (port("in0", "float32", 1, "size"), port("in1", "int64", scalar="int")),
         "outputs": (port("out0", "float32", 1, 4),),
@@ -73,7 +73,7 @@ def test_everything_stands_once() -> None:
         ["", ["scale", 64, [], "float64"]],
         ["blocks.1", ["weight", 128, [4, 4]]],
     ]
-    assert text.count("subgraphs/0.onnx") == text.count("machine") == 1
+    assert text.count("subgraphs.zip/0.onnx") == text.count("machine") == 1
 
 
 def test_zero_is_not_false() -> None:

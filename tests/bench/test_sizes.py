@@ -6,17 +6,21 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.sizes import REAL_HEAD, main, measure, real_line, table
+from bench.real import REAL, RealNetwork
+from bench.sizes import REAL_HEAD, compile_real, main, measure, real_line, table
+
+SMALLEST = "MSDNet, CIFAR-100"  # of the networks as wide as they are used
 
 
 def test_every_byte_is_told_once(tmp_path: Path) -> None:
     artifact = tmp_path / "skipnet" / "artifact"
     sizes = {
         "weights.bin": 100, "host.py": 7, "manifest.json": 11, "runtime.py": 20, "__init__.py": 3, "tuned.bin": 30,
-        "subgraphs/a.onnx": 13, "subgraphs/a.tuned.onnx": 5, "__pycache__/host.cpython-311.pyc": 1000,
+        "subgraphs.zip": 13, "tuned.zip": 5, "__pycache__/host.cpython-311.pyc": 1000,
     }  # fmt: skip
     for name, size in sizes.items():
         (artifact / name).parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +36,17 @@ def test_how_wide_a_network_must_be_for_the_goal() -> None:
     line = real_line("Net", 2000, Counter(weights=2000, graphs=20, host=10, manifest=5, runtime=15))
     assert dict(zip(REAL_HEAD, line, strict=True))["artifact / state dict"] == "1.025"
     assert line[-1] == "1,000"
+
+
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(each, id=each.name, marks=[] if each.title == SMALLEST else [pytest.mark.slow]) for each in REAL],
+)
+def test_a_network_as_wide_as_it_is_used_is_hardly_larger_than_its_weights(network: RealNetwork) -> None:
+    title, *_, ratio, enough = compile_real(network)
+    assert title == network.title
+    assert float(ratio) <= 1.05
+    assert int(enough.replace(",", "")) > 1_000_000  # runtime, host and manifest are there
 
 
 def test_a_look_at_some_of_the_real_networks_replaces_no_table() -> None:

@@ -23,6 +23,7 @@ from dycl.manifest import pack
 from dycl.targets.base import Options, find_target
 from dycl.targets.onnxruntime.sharing import SharedFiles
 from dycl.targets.onnxruntime.target import TARGET
+from tests.graphs import read_graphs
 from tests.targets.conftest import Builder, environment_of, program_of
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +52,9 @@ def test_a_structure_is_exported_once_and_bound_to_each_subgraphs_weights(builde
 def test_a_structure_is_one_file_and_the_runtime_places_the_weights(builder, make) -> None:
     modules = {f"layer{i}": nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)) for i in range(3)}
     built = chain(builder, make, modules)
-    assert [path.name for path in (built.directory / "subgraphs").iterdir()] == ["00_layer0.onnx"]
-    assert (built.directory / "subgraphs/00_layer0.onnx").read_bytes() == built.runtime.model("00_layer0")
+    graphs = read_graphs(built.directory)
+    assert list(graphs) == ["00_layer0"]
+    assert graphs["00_layer0"] == onnx.load_model_from_string(built.runtime.model("00_layer0"))
     for index, (path, module) in enumerate(modules.items()):
         name = f"{index:02}_{path}"
         model = onnx.load_model_from_string(built.runtime.model(name))
@@ -140,8 +142,7 @@ def test_weights_are_stored_once(builder, make) -> None:
     state = {name: t for m in (shared, modules["b"]) for name, t in m.state_dict().items()}
     size = sum(t.nbytes for t in state.values())
     assert (built.directory / "weights.bin").stat().st_size <= 1.02 * size + modules["b"].bias.nbytes
-    for path in (built.directory / "subgraphs").iterdir():
-        assert path.stat().st_size < 4096
+    assert all(len(built.runtime.model(name)) < 4096 for name in read_graphs(built.directory))
 
 
 def test_big_files_stay_within_two_percent(builder, make) -> None:
@@ -163,7 +164,7 @@ def test_the_host_reads_weights(builder, make) -> None:
 
 def test_initializers_point_into_the_weights_file(builder, make) -> None:
     built = chain(builder, make, {"a": nn.Linear(8, 8)})
-    model = onnx.load(built.directory / "subgraphs/00_a.onnx", load_external_data=False)
+    model = read_graphs(built.directory)["00_a"]
     onnx.load_external_data_for_model(model, str(built.directory))
     names = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
     np.testing.assert_array_equal(names["m0.weight"], built.runtime.weight("a.weight"))
@@ -228,10 +229,11 @@ def test_same_bytes_in_two_processes_and_a_runtime_without_torch(tmp_path: Path)
     subprocess.run([sys.executable, "-c", code], check=True, env=other, cwd=ROOT)
     first, second = files_of(tmp_path / "a"), files_of(tmp_path / "b")
     assert sorted(first) == [
-        "contents.py", "dispatch.py", "manifest.json", "memory.py", "runtime.py", "subgraphs/00_net.onnx",
-        "subgraphs/01_rnn.onnx", "unsized.py", "weights.bin",
+        "contents.py", "dispatch.py", "graphs.py", "manifest.json", "memory.py", "runtime.py", "subgraphs.zip",
+        "unsized.py", "weights.bin",
     ]  # fmt: skip
     assert first == second
+    assert list(read_graphs(tmp_path / "a")) == ["00_net", "01_rnn"]
     shutil.rmtree(tmp_path / "b")
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(tmp_path / "a"), str(tmp_path)], capture_output=True, text=True, cwd=tmp_path
@@ -244,7 +246,7 @@ def test_the_runtime_takes_part_where_others_have_sessions(tmp_path: Path, build
     """ONNX Runtime refuses default sessions once there is a pool of the process: we make none unasked."""
     built = chain(builder, make, {"a": nn.Linear(8, 8)})
     model = built.directory / "plain.onnx"
-    graph = onnx.load(built.directory / "subgraphs/00_a.onnx", load_external_data=False)
+    graph = read_graphs(built.directory)["00_a"]
     onnx.load_external_data_for_model(graph, str(built.directory))
     onnx.save(graph, model)
     script = f"""

@@ -20,6 +20,7 @@ from torch.nn import functional
 import dycl
 from dycl.targets.onnx import numbers
 from dycl.targets.onnx.tidy import tidy
+from tests.graphs import read_graphs
 
 GRID = torch.linspace(-3, 3, 60).tan().reshape(1, 2, 6, 5)
 WIDE = torch.linspace(-3, 3, 2 * 31 * 33).tan().reshape(1, 2, 31, 33)
@@ -35,9 +36,7 @@ class Function(nn.Module):
 
 
 def _kernels(artifact: Path) -> Counter[str]:
-    paths = (artifact / "subgraphs").glob("*.onnx")
-    graphs = [onnx.load(path, load_external_data=False).graph for path in paths]
-    return Counter(node.op_type for graph in graphs for node in graph.node)
+    return Counter(node.op_type for model in read_graphs(artifact).values() for node in model.graph.node)
 
 
 def _cut(x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:

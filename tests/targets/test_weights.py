@@ -35,7 +35,7 @@ def test_what_is_equal_is_stored_once(tmp_path: Path) -> None:
 def test_small_weights_fill_the_room_before_big_ones(tmp_path: Path) -> None:
     weights, made = WeightFile(), {}
     for number in range(8):
-        for name, size in ((f"small{number}", 17), (f"big{number}", (1 << 14) + 1), (f"none{number}", 0)):
+        for name, size in ((f"small{number}", 17), (f"big{number}", (1 << 18) + 1), (f"none{number}", 0)):
             made[name] = torch.full((size,), float(len(made)))
             weights.add(name, made[name])
     weights.write(tmp_path / "weights.bin")
@@ -54,7 +54,7 @@ def test_small_weights_fill_the_room_before_big_ones(tmp_path: Path) -> None:
 
 def test_a_weight_of_no_elements_takes_no_place_of_another(tmp_path: Path) -> None:
     """Where the room before a big weight is full, nothing would lie where that begins."""
-    weights, big = WeightFile(), torch.arange(1 << 14, dtype=torch.float32)
+    weights, big = WeightFile(), torch.arange(1 << 18, dtype=torch.float32)
     for name, tensor in (
         ("one", torch.ones(16)),
         ("big", big),
