@@ -38,6 +38,7 @@ DEPLOYED = {
     "dycl.ir.contents": set(),
     "dycl.ir.kinds": set(),
     "dycl.targets.devicearray": {"numpy"},
+    "dycl.targets.onnx.graphs": set(),
     "dycl.targets.onnx.mixed_runtime": {"numpy"},
     "dycl.targets.onnxruntime.device": {"numpy", "onnxruntime"},
     "dycl.targets.onnxruntime.dispatch": {"numpy", "onnxruntime"},
