@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import sys
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +265,8 @@ def load_artifact(
 ) -> LoadedArtifact:
     """The verified artifact, imported under a name of its own: two artifacts of one name never meet.
 
+    Its modules are forgotten once nobody holds the host any more.
+
     `device`: where it runs, if not where it was compiled for. It never runs elsewhere than that: DY406.
     """
     directory = directory.resolve()
@@ -284,6 +287,8 @@ def load_artifact(
         if type(error).__name__ != "DeviceError":
             raise
         raise _no_device(str(error), hint=getattr(error, "advice", "")) from error
+    # Python keeps modules for ever; those of a service that loads one artifact after the other would pile up.
+    weakref.finalize(host, _forget_package, package.__name__).atexit = False
     return LoadedArtifact(directory, manifest, package, host, place)
 
 
@@ -314,9 +319,13 @@ def _import_package(directory: Path, name: str) -> ModuleType:
     try:
         spec.loader.exec_module(package)
     except BaseException:
-        for loaded in [key for key in sys.modules if key == unique or key.startswith(f"{unique}.")]:
-            del sys.modules[loaded]
+        _forget_package(unique)
         raise
     finally:
         sys.dont_write_bytecode = written
     return package
+
+
+def _forget_package(name: str) -> None:
+    for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+        del sys.modules[loaded]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -68,6 +69,18 @@ def test_every_file_is_hashed(tmp_path: Path) -> None:
     there = {p.relative_to(tmp_path / "toy").as_posix() for p in (tmp_path / "toy").rglob("*") if p.is_file()}
     assert set(files) == there - {"manifest.json"}
     assert {"subgraphs.zip", "lib/runtime.so"} <= set(files)
+
+
+def test_modules_go_with_the_host(tmp_path: Path) -> None:
+    write_toy(tmp_path / "toy")
+    before = set(sys.modules)
+    loaded = [load_artifact(tmp_path / "toy") for _ in range(3)]
+    assert len(set(sys.modules) - before) >= 6  # of each the package and its host
+    kept = loaded.pop()
+    del loaded
+    gc.collect()
+    assert {name for name in set(sys.modules) - before if not name.startswith(kept.package.__name__)} == set()
+    assert kept.package.__name__ in sys.modules
 
 
 def test_same_bytes(tmp_path: Path) -> None:
