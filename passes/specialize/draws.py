@@ -362,6 +362,3 @@ _CLOCKS = ("time", "perf_counter", "monotonic", "process_time", "thread_time")
 def _clock(machine: Machine, *, native: Any) -> Any:
     kind = ScalarKind.INT if native.__name__.endswith("_ns") else ScalarKind.FLOAT
     return draw_number(machine, "clock", (native.__name__,), kind)
-
-
-__all__ = ["RANDOM", "draw"]

@@ -263,6 +263,3 @@ def _has_variable(machine: Machine, key: Any, *, native: Any) -> Any:
 @model(pymodels.variable)
 def _variable(machine: Machine, key: Any, *, native: Any) -> Any:
     return machine.text_of(draw_number(machine, "environment", (machine.plain(key),), ScalarKind.STR))
-
-
-__all__ = ["Watched", "check_pure", "is_logging", "is_to_be_watched"]

@@ -24,7 +24,7 @@ from dycl.ir.nodes import (
 from dycl.ir.numbering import renumber
 from dycl.ir.program import Entry, Method, Program, Schema, SourceFile, StateSlot, Tunable
 from dycl.ir.sizes import replace_names, size_names
-from dycl.ir.substitution import substitute_end, substitute_operand
+from dycl.ir.substitution import map_edges, substitute_end, substitute_operand
 from dycl.ir.values import BlockId, Operand, ProcedureId, Ref, Value, ValueId, refs
 from dycl.passes.sizes import Sizes, rename_sizes, retyped, type_names
 from dycl.passes.specialize.residual import RawBlock, RawEntry, RawProcedure, Values
@@ -187,14 +187,7 @@ def _renumbered_sizes(program: Program) -> Program:
 
 
 def _renumbered(block: Block, dense: dict[BlockId, BlockId]) -> Block:
-    end = block.end
-    match end:
-        case Jump(edge=edge):
-            end = dataclasses.replace(end, edge=Edge(dense[edge.target], edge.args))
-        case Branch(if_true=yes, if_false=no):
-            end = dataclasses.replace(
-                end, if_true=Edge(dense[yes.target], yes.args), if_false=Edge(dense[no.target], no.args)
-            )
+    end = map_edges(block.end, lambda _, edge: Edge(dense[edge.target], edge.args))
     return dataclasses.replace(block, id=dense[block.id], end=end)
 
 

@@ -65,6 +65,3 @@ def _pairs(left: Any, right: Any) -> Iterator[tuple[Any, Any]]:
             yield from _pairs(one, other)
     else:
         yield left, right
-
-
-__all__ = ["check_identities"]

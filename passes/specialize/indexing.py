@@ -208,6 +208,3 @@ def _in_range(machine: Machine, index: Scalar, size: Any, place: int) -> Any:
 
 def _out_of_bounds(index: Scalar, place: int, size: str | TextPart) -> Text:
     return Text.of("index ", TextPart(index, "", ""), f" is out of bounds for dimension {place} with size ", size)
-
-
-__all__ = ["store_tensor_item", "tensor_item"]

@@ -12,7 +12,7 @@ from torch.utils._sympy.numbers import int_oo
 
 from dycl.diagnostics import UnsupportedError
 from dycl.ir.nodes import Edge, Jump
-from dycl.ir.values import Operand, Ref, ScalarKind, ScalarType, TensorType, ValueId
+from dycl.ir.values import Operand, Ref, ScalarKind, ScalarType, ValueId
 from dycl.passes.specialize import parting
 from dycl.passes.specialize.facts import EVERYTHING
 from dycl.passes.specialize.failures import note_carried
@@ -439,6 +439,3 @@ def _variable(place: Any) -> str:
 
 def _block_id(block: RawBlock) -> Any:
     return block.id
-
-
-__all__ = ["MAX_BLOCKS", "Canonical", "Joins", "TensorType"]

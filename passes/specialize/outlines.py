@@ -342,6 +342,3 @@ class Rebuilder:
         storage = view.untyped_storage()._cdata
         machine.state.aliases[storage] = (*machine.state.aliases.get(storage, ()), leaf.id)
         return view  # type: ignore[return-value]
-
-
-__all__ = ["Outline", "Outliner", "Rebuilder", "fits", "leaf_types", "merged"]

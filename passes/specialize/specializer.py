@@ -18,14 +18,13 @@ from dycl.ir.environment import Environment
 from dycl.ir.nodes import Raise, Return, Write
 from dycl.ir.program import Dimension, Method, Program
 from dycl.ir.substitution import substitute_operand
-from dycl.ir.values import Operand, Ref, ScalarKind, ValueId, Weight, operand_parts
+from dycl.ir.values import Operand, Ref, ValueId, Weight, operand_parts
 from dycl.ir.writes import without_idle_writes
 from dycl.passes.specialize.adoption import adopted_entries, reachable
 from dycl.passes.specialize.exits import Exit, OutputBuilder
 from dycl.passes.specialize.finish import Finisher
 from dycl.passes.specialize.hints import Hints
 from dycl.passes.specialize.inputs import Call, MethodExample, MethodInputs
-from dycl.passes.specialize.joins import Canonical
 from dycl.passes.specialize.machine import Machine
 from dycl.passes.specialize.procedures import check_errors
 from dycl.passes.specialize.residual import RawEntry, RawProcedure
@@ -34,6 +33,7 @@ from dycl.passes.specialize.slots import state_slots
 from dycl.passes.specialize.state import JournalEntry, State
 from dycl.passes.specialize.tables import note_table
 from dycl.passes.specialize.values import Text
+from dycl.passes.specialize.variants import Canonical
 from dycl.passes.specialize.walker import Walker
 from dycl.passes.specialize.weights import WeightNames
 
@@ -365,6 +365,3 @@ def _words(error: BaseException | None) -> str:
 
 def _is_always_seen(entry: JournalEntry) -> bool:
     return isinstance(entry.target, torch.nn.Module) or entry.kind == "global"
-
-
-__all__ = ["ScalarKind", "Specialization", "specialize"]

@@ -114,6 +114,3 @@ def _length(size: Any, part: slice) -> Any:
 def is_whole(item: Any) -> bool:
     """Whether a run-time number in an index is an integer."""
     return isinstance(item, Scalar) and item.kind is ScalarKind.INT
-
-
-__all__ = ["Selected", "is_whole", "select"]
