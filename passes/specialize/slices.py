@@ -39,7 +39,9 @@ def find_part(machine: Machine, part: slice, size: Any) -> tuple[Any, Any] | Non
     length = sympy.expand(_number(stop) - _number(start)) if is_between else None
     if length is None:
         if machine.env.evaluate_expr(_inside(machine, start, stop, size)):
-            return None  # torch cuts at one number without a question
+            # torch cuts at one number without a question; but of `x[:n]` its exporter does not know that it has n.
+            is_known = start is None and machine.decide_expr(sympy.Ge(_number(stop), 0)) == sympy.true
+            return (0, stop) if is_known else None
     elif _is_within(machine, start, stop, size, may_ask=bool(length.is_Integer or length.is_Symbol)):
         return start, int(length) if length.is_Integer else machine.host("sub", stop, start)
     begin = _clip(machine, 0 if start is None else start, size)

@@ -59,6 +59,14 @@ class CutAnywhere(nn.Module):
         return out, rest, first.sum(), last.shape[0], window, out[: n + 1].mean()
 
 
+class NumberedRows(nn.Module):
+    """So many rows as a number says, and so many numbers: torch's exporter has to see that these are as many."""
+
+    def forward(self, x):
+        n = int((x[0, 0] * 3).round())
+        return x[:n] * torch.arange(n)[:, None]
+
+
 class Proposed(nn.Module):
     """Words proposed and checked, as in speculative decoding: how many are taken, the data says, and so how long it is."""
 
@@ -389,6 +397,7 @@ CASES = [
     Case(Regions),
     Case(StoredRegion),
     Case(CutAnywhere, places),
+    Case(NumberedRows, is_end_to_end=True),
     Case(StoredRow),
     Case(CopiedRegion),
     Case(RunTimeNumbers),
