@@ -100,7 +100,9 @@ class _Writer:
         used = [each for each in self.engines if any(item.engine is each for item in finished)] or [self.engines[0]]
         files = {name: data for item in finished for name, data in item.built.files.items()}
         for engine in used:
-            files |= {**self.maker.shared_files(engine, finished), **engine.runtime_files(self.program)}
+            shared = self.maker.share(engine, finished)
+            files |= {**shared.files, **engine.runtime_files(self.program)}
+            finished = [_told(item, shared.settings) if item.engine is engine else item for item in finished]
         if any(item.compiled.microseconds for item in finished):
             files[PLAN] = write_plan(finished)
         files = pack_files(files)
@@ -125,6 +127,13 @@ class _Writer:
             weight_bytes=self.bound.weights.size,
             quantized_products=self.products,
         )
+
+
+def _told(item: Finished, names: Mapping[str, object]) -> Finished:
+    """A subgraph under the names that those files have which it shares with others."""
+    settings = item.compiled.settings
+    named = {key: value for key, value in names.items() if key in settings}
+    return replace(item, compiled=replace(item.compiled, settings={**settings, **named})) if named else item
 
 
 def _find_fastest(

@@ -60,14 +60,22 @@ class Tuner(Protocol):
         """All subgraphs by name; the weights are in the directory already."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What subgraphs have together: files by name, and what replaces the settings that name them."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
 class Builder(Protocol):
     """Builds the subgraphs of one program."""
 
     def build(self, bound: BoundSubgraph) -> Built:
         """One subgraph after the other; a `TargetError` where it is refused."""
 
-    def shared_files(self, built: Sequence[Built]) -> Mapping[str, bytes]:
-        """Files that these subgraphs, which are all that the artifact has of it, need besides their own."""
+    def share(self, built: Sequence[Built]) -> Shared:
+        """What these subgraphs, which are all that the artifact has of it, need besides their own files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,9 @@ class SeparateBuilder:
 
     build: Callable[[BoundSubgraph], Built]
 
-    def shared_files(self, built: Sequence[Built]) -> Mapping[str, bytes]:
-        """None."""
-        return {}
+    def share(self, built: Sequence[Built]) -> Shared:
+        """Nothing."""
+        return Shared()
 
 
 class Engine(Protocol):

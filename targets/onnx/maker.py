@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dycl.targets.base import CompiledSubgraph, Options
 from dycl.targets.check import Example, check
 from dycl.targets.module import SubgraphModule
 from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
-from dycl.targets.onnx.engine import Builder, Built, Engine
+from dycl.targets.onnx.engine import Builder, Built, Engine, Shared
 from dycl.targets.ports import input_ports, output_ports
 
 
@@ -57,7 +57,7 @@ class Maker:
         )
         return Finished(engine, built, compiled, deviation.example)
 
-    def shared_files(self, engine: Engine, finished: Sequence[Finished]) -> Mapping[str, bytes]:
+    def share(self, engine: Engine, finished: Sequence[Finished]) -> Shared:
         """What those of the finished subgraphs that this engine has built need besides their own files."""
         built = [item.built for item in finished if item.engine is engine]
-        return self._builders[engine.name].shared_files(built) if built else {}
+        return self._builders[engine.name].share(built) if built else Shared()

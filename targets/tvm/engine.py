@@ -6,6 +6,7 @@ each subgraph is compared with torch, and the whole artifact where no GPU is.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from dycl.ir.nodes import Subgraph
 from dycl.ir.program import Program
 from dycl.targets.base import Capabilities, Options, port_entry, refuse, weight_entry
 from dycl.targets.check import Run, first_line
-from dycl.targets.onnx.engine import Built, Opened
+from dycl.targets.onnx.engine import Built, Opened, Shared
 from dycl.targets.ports import input_ports, output_ports
 from dycl.targets.samples import export_inputs
 from dycl.targets.tvm.failures import explain_failure
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from dycl.targets.onnx.binding import BoundProgram, BoundSubgraph
     from dycl.targets.tvm.gpu import Gpu, GpuLibrary
 
-LIBRARY = "subgraphs/kernels.so"
+LIBRARY = "subgraphs/kernels.so"  # where subgraphs are tried; in the artifact its name tells its content
 GPU_LIBRARY = "libtvm_runtime_cuda.so"
 _DTYPES = frozenset({"float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"})
 # What TVM's importer has, but with sizes that depend on data, or with other results for infinities.
@@ -173,14 +174,22 @@ class _Builder:
                 raise refuse(bound.subgraph, message) from error
         made, name = self._for_gpu[file], f"{file.removesuffix('.vm')}.{gpu.arch}"
         kernels = {digest: f"{name}.{digest[:8]}.fatbin" for digest in made.kernels}
-        files = {f"{name}.so": made.library} | {kernels[digest]: code for digest, code in made.kernels.items()}
-        return files, {"file": f"{name}.so", "kernels": kernels, "arch": gpu.arch}
+        library = _named_by_content(f"{name}.so", made.library)
+        files = {library: made.library} | {kernels[digest]: code for digest, code in made.kernels.items()}
+        return files, {"file": library, "kernels": kernels, "arch": gpu.arch}
 
-    def shared_files(self, built: Sequence[Built]) -> Mapping[str, bytes]:
-        """The library of the kernels that these subgraphs call."""
+    def share(self, built: Sequence[Built]) -> Shared:
+        """The library of the kernels that these subgraphs call.
+
+        Its name tells its content: for a process that has opened a library once, another one of the same name is still
+        the first, even where a compile has put an artifact in the place of that one's.
+        """
         used = {item.file for item in built}
         library = self._structures.link(structure for file, structure in self._by_file.items() if file in used)
-        return {} if library is None else {LIBRARY: library}
+        if library is None:
+            return Shared()
+        name = _named_by_content(LIBRARY, library)
+        return Shared({name: library}, {"library": name})
 
     def _place(self, subgraph: Subgraph, structure: Structure, file: str) -> None:
         """Write a structure's bytecode to where it is tried, and before the first one the library of all."""
@@ -209,6 +218,10 @@ class _Builder:
         }
         manifest = {"subgraphs": {subgraph.name: entry}, "weights": self._weights}
         return Runtime(self._directory, threads=1, manifest=manifest).subgraph(subgraph.name)
+
+
+def _named_by_content(file: str, content: bytes) -> str:
+    return f"{file.removesuffix('.so')}.{hashlib.sha256(content).hexdigest()[:8]}.so"
 
 
 def _preparation_file(file: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -358,15 +359,29 @@ def test_what_one_structure_cannot_have_the_others_can(tmp_path: Path, monkeypat
     first, second = compiled.subgraphs
     assert (first.engine, second.engine) == ("tvm", "onnxruntime")
     assert second.reason == "not TVM: its kernel fused_tir_negative_relu: TVM does not compile it: it is sixteen"
-    assert set(files(tmp_path)) == {"00_relu.vm", "kernels.so"}
+    library, code = sorted(files(tmp_path), reverse=True)
+    assert (code, first.settings["library"]) == ("00_relu.vm", f"subgraphs/{library}")
     assert set(read_graphs(tmp_path)) == {"01_relu"}
+
+
+def test_what_a_compile_puts_in_the_place_of_another_has_its_own_kernels(tmp_path: Path) -> None:
+    """The first is still open: for the system a library of the same path would be the same library."""
+    kept = []
+    given = torch.rand(2, 4)
+    for name in ("exp", "neg"):
+        b = Builder()
+        x = b.tensor(2, 4)
+        _, runtime = make(tmp_path / "artifact", b.done(b.op(f"torch.{name}", x)))
+        assert_same(runtime.subgraph("00_test")(given.numpy()), getattr(torch, name)(given))
+        kept.append(runtime)
+        shutil.rmtree(tmp_path / "artifact")
 
 
 def test_what_only_hands_on_needs_no_library(tmp_path: Path) -> None:
     b = Builder()
     x = b.tensor(2, 4)
     entries, runtime = make(tmp_path, b.done(b.op("torch.clone", x)))
-    assert "library" not in entries["00_test"]["settings"] and not (tmp_path / "subgraphs" / "kernels.so").exists()
+    assert "library" not in entries["00_test"]["settings"] and set(files(tmp_path)) == {"00_test.vm"}
     given = torch.randn(2, 4)
     assert_same(runtime.subgraph("00_test")(given.numpy()), given, exact=True)
 
