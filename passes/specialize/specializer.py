@@ -162,7 +162,6 @@ class _Attempt:
         }
         initial = tuple(substitute_operand(arg, weights) for arg in first.args)
         self._enter(first)
-        self._settle_procedures()
         done, filled = 0, set(self.hints.filled)
         while done < len(machine.exits):
             exits, done = machine.exits[done:], len(machine.exits)
@@ -277,6 +276,7 @@ class _Attempt:
             machine.state = state
             method.freedom.enter()
             self._start(method, state)
+        self._settle_procedures()  # a later call may be the first that comes to one
         return kind
 
     def _slots(self, state: State) -> tuple[tuple[str, Operand], ...]:

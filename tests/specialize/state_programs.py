@@ -256,7 +256,29 @@ class UsedByName(nn.Module):
         return used, total, "block3" in used, used.get("block5", -1.0)
 
 
+class RecursesLater(nn.Module):
+    """Only calls that find what an earlier one has kept come to the recursion."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = None
+        self.depth = 0
+
+    def fold(self, x, n):
+        self.depth += 1
+        if n <= 0:
+            return x
+        return self.fold(torch.tanh(x) * 1.5, n - 1) + x
+
+    def forward(self, x):
+        if self.kept is None:
+            self.kept = x * 0.5
+            return x
+        return self.fold(self.kept + x, int(x.sum().abs() * 2) % 5)
+
+
 CASES = [
+    Case(RecursesLater, is_end_to_end=True),
     Case(CountsByExit, is_end_to_end=True),
     Case(CountsByToken, is_end_to_end=True),
     Case(UsedByName, is_end_to_end=True),
