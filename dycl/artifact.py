@@ -327,5 +327,6 @@ def _import_package(directory: Path, name: str) -> ModuleType:
 
 
 def _forget_package(name: str) -> None:
-    for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
-        del sys.modules[loaded]
+    for loaded in list(sys.modules):  # at once: another thread may be importing
+        if loaded == name or loaded.startswith(f"{name}."):
+            del sys.modules[loaded]
