@@ -135,7 +135,8 @@ def _import_file(path: Path) -> ModuleType:
 def _enter_folder(folder: str) -> None:
     """Put a model's folder on the path in place of the last model's, whose modules could have the same names."""
     for old in _inserted - {folder}:
-        sys.path.remove(old)
+        if old in sys.path:  # somebody may have put the path back as it was, or the model itself changed it
+            sys.path.remove(old)
         for name, module in list(sys.modules.items()):
             if (getattr(module, "__file__", None) or "").startswith(old + os.sep):
                 del sys.modules[name]

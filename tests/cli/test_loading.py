@@ -12,6 +12,8 @@ import torch
 from commanding import compile_gate, run
 from safetensors.torch import save_file
 
+from dycl.loading import _import_file as load_file
+
 
 @pytest.mark.parametrize(
     ("spec", "words"),
@@ -36,6 +38,18 @@ def test_ways_to_name_a_model(gate: Path, spec: str) -> None:
     result = run("compile", spec, "-o", "out", "--no-verify")
     sys.modules.pop("gate", None)
     assert result.exit_code == 0, result.output
+
+
+def test_a_path_that_somebody_has_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a loaded model's folder was added to is not there any more when the next model is loaded."""
+    before = list(sys.path)
+    for folder in ("first", "second", "first"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "beside.py").write_text(f"NAME = {folder!r}\n")
+        (tmp_path / folder / "model.py").write_text("import beside\n")
+        module = load_file(tmp_path / folder / "model.py")
+        assert folder == module.beside.NAME
+        monkeypatch.setattr(sys, "path", list(before))
 
 
 def test_an_exception_of_the_users_module(tmp_path: Path) -> None:
