@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from dycl.manifest import GENERATOR, MANIFEST_NAME, Manifest, decode_manifest, e
 UNHASHED = "emit"  # what `--emit` writes is for reading: it belongs to no package and no hash covers it
 _CACHE = "__pycache__"
 _loads = itertools.count()
+_forgetting = threading.Lock()
+_hosts: list[tuple[weakref.ref[object], str]] = []  # of the artifacts that were loaded, each with its package
 
 
 # ---------------------------------------------------------------- writing
@@ -265,7 +268,7 @@ def load_artifact(
 ) -> LoadedArtifact:
     """The verified artifact, imported under a name of its own: two artifacts of one name never meet.
 
-    Its modules are forgotten once nobody holds the host any more.
+    Its modules are forgotten by the first load after the last use of the host.
 
     `device`: where it runs, if not where it was compiled for. It never runs elsewhere than that: DY406.
     """
@@ -280,6 +283,7 @@ def load_artifact(
         raise _no_device("the artifact was compiled for the processor", hint=f"compile it with --device {place}")
     if manifest.device != "cpu":
         options["device"] = place
+    _forget_packages()
     package = _import_package(directory, manifest.name)
     try:
         host = getattr(package, manifest.class_name)(threads=threads, **options)
@@ -287,8 +291,7 @@ def load_artifact(
         if type(error).__name__ != "DeviceError":
             raise
         raise _no_device(str(error), hint=getattr(error, "advice", "")) from error
-    # Python keeps modules for ever; those of a service that loads one artifact after the other would pile up.
-    weakref.finalize(host, _forget_package, package.__name__).atexit = False
+    _hosts.append((weakref.ref(host), package.__name__))
     return LoadedArtifact(directory, manifest, package, host, place)
 
 
@@ -324,6 +327,17 @@ def _import_package(directory: Path, name: str) -> ModuleType:
     finally:
         sys.dont_write_bytecode = written
     return package
+
+
+def _forget_packages() -> None:
+    """Python keeps modules for ever; those of a service that loads one artifact after the other would pile up.
+
+    Not by a finalizer: the garbage collector would call it while somebody goes through `sys.modules`.
+    """
+    with _forgetting:
+        for entry in [entry for entry in _hosts if entry[0]() is None]:
+            _hosts.remove(entry)
+            _forget_package(entry[1])
 
 
 def _forget_package(name: str) -> None:
