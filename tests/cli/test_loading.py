@@ -12,7 +12,24 @@ import torch
 from commanding import compile_gate, run
 from safetensors.torch import save_file
 
-from dycl.loading import _import_file as load_file
+from dycl.loading import load_model
+
+BESIDE = """\
+import beside
+import torch
+
+
+class Net(torch.nn.Identity):
+    NAME = beside.NAME
+
+
+def build():
+    return Net()
+
+
+def example_inputs():
+    return (torch.zeros(1),)
+"""
 
 
 @pytest.mark.parametrize(
@@ -46,9 +63,8 @@ def test_a_path_that_somebody_has_put_back(tmp_path: Path, monkeypatch: pytest.M
     for folder in ("first", "second", "first"):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "beside.py").write_text(f"NAME = {folder!r}\n")
-        (tmp_path / folder / "model.py").write_text("import beside\n")
-        module = load_file(tmp_path / folder / "model.py")
-        assert folder == module.beside.NAME
+        (tmp_path / folder / "model.py").write_text(BESIDE)
+        assert folder == load_model(str(tmp_path / folder / "model.py")).model.NAME
         monkeypatch.setattr(sys, "path", list(before))
 
 
